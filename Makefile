@@ -1,0 +1,59 @@
+# Every target installs what it needs first: on a machine with Python 3.11+ and make,
+# `make serve` and `make test` suffice.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+# make serve MODEL=overlock_t WEIGHTS=file.pth
+MODEL   ?=
+WEIGHTS ?=
+
+.PHONY: all install serve test check format bench lock train-demo clean
+
+all: check test
+
+install: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+serve: $(READY)
+	@exec env $(if $(MODEL),OVERLOCK_CLASSIFY_MODEL=$(MODEL)) $(if $(WEIGHTS),OVERLOCK_CLASSIFY_WEIGHTS=$(WEIGHTS)) \
+	    $(BIN)/overlock serve
+
+test: $(READY)
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/network.py
+
+train-demo: $(READY)
+	$(BIN)/python -m model.demo.train
+
+# The lock pins torch without a local suffix, so that a CPU build at hand or the CUDA build of the
+# index satisfies the same line; what only the CUDA build needs is pinned by torch itself.
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet torch==2.13.0 && .venv-lock/bin/pip install --quiet --editable '.[dev]'
+	.venv-lock/bin/pip freeze --exclude-editable \
+	    | grep -ivE '^(nvidia|cuda|triton)' | sed -E 's/^(torch==[0-9.]+).*/\1/' > requirements.lock
+	rm -rf .venv-lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""OverLoCK: configuration, network, weights and preprocessing; knows nothing of the web."""

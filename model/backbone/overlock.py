@@ -1,0 +1,148 @@
+"""The OverLoCK backbone: base net, overview net, focus net.
+
+Source: OverLoCK (arXiv:2502.20087), figure 2.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.backbone.blocks import BasicBlock, DynamicBlock
+from model.backbone.layers import ConvNorm
+from model.config import BackboneConfig
+
+MINIMUM_INPUT_SIDE = 32
+"""Shortest side, pixels, whose last stage still has a pixel of its own."""
+
+
+def downsample(in_channels: int, out_channels: int) -> ConvNorm:
+    """Build a 3x3 convolution with stride 2 and its norm."""
+    conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False)
+    return ConvNorm(conv, out_channels)
+
+
+class Stem(nn.Module):
+    """Four 3x3 convolutions to a quarter of the input size: (B, 3, H, W) -> (B, C, H/4, W/4)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.layers = nn.ModuleList(
+            ConvNorm(
+                nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1, bias=False), width_out
+            )
+            for width_in, width_out, stride in (
+                (3, half, 2),
+                (half, half, 1),
+                (half, channels, 2),
+                (channels, channels, 1),
+            )
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = images
+        for index, layer in enumerate(self.layers):
+            features = layer(features if index == 0 else F.gelu(features))
+        return features
+
+
+class OverLoCK(nn.Module):
+    """The backbone.
+
+    Args:
+        config: the variant.
+        merged: whether large kernels are built in their merged form, as in the authors'
+            ``*_reparam`` checkpoints.
+    """
+
+    def __init__(self, config: BackboneConfig, *, merged: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        width = config.channels
+        self.stem = Stem(width[0])
+        self.stage1 = _basic_stage(config, 0, merged=merged)
+        self.downsample2 = downsample(width[0], width[1])
+        self.stage2 = _basic_stage(config, 1, merged=merged)
+        self.downsample3 = downsample(width[1], width[2])
+        self.stage3 = _basic_stage(config, 2, merged=merged)
+
+        self.overview_downsample = downsample(width[2], width[3])
+        self.overview = _basic_stage(config, 3, merged=merged)
+        self.context_projection = nn.Conv2d(width[3], config.context_channels, 1)
+
+        self.focus3 = _focus_stage(config, 2, merged=merged)
+        self.features_downsample = downsample(width[2], width[3])
+        self.context_downsample = downsample(config.context_channels, config.context_channels)
+        self.focus4 = _focus_stage(config, 3, merged=merged)
+
+    @property
+    def out_channels(self) -> int:
+        """Width of the last map: features and context side by side."""
+        return self.config.channels[3] + self.config.context_channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute the focus net's last map.
+
+        Args:
+            images: normalised RGB, (B, 3, H, W), each side at least 32 pixels.
+
+        Returns:
+            Features and context side by side, (B, C4 + C4 // 4, H/32, W/32), rounded up.
+
+        Raises:
+            ValueError: if a side is below 32 pixels.
+        """
+        height, width = images.shape[2:]
+        if min(height, width) < MINIMUM_INPUT_SIDE:
+            raise ValueError(
+                f"A {height}x{width} input is too small: each side needs at least "
+                f"{MINIMUM_INPUT_SIDE} pixels."
+            )
+        base = self._base(images)
+        overview_context = self.context_projection(self.overview(self.overview_downsample(base)))
+        return self._focus(base, overview_context)
+
+    def _base(self, images: Tensor) -> Tensor:
+        """Base net: (B, 3, H, W) -> (B, C3, H/16, W/16)."""
+        stage1: Tensor = self.stage1(self.stem(images))
+        stage2: Tensor = self.stage2(self.downsample2(stage1))
+        stage3: Tensor = self.stage3(self.downsample3(stage2))
+        return stage3
+
+    def _focus(self, features: Tensor, overview_context: Tensor) -> Tensor:
+        """Focus net, from the base net's map and the overview's context (B, C_context, h, w)."""
+        initial_context = context = F.interpolate(
+            overview_context, size=features.shape[2:], mode="bilinear", align_corners=False
+        )
+        for block in self.focus3:
+            joint: Tensor = block(features, context, initial_context)
+            features, context = joint.split([self.config.channels[2], context.shape[1]], dim=1)
+        features = self.features_downsample(features)
+        context = self.context_downsample(context)
+        for block in self.focus4:
+            joint = block(features, context, overview_context)
+            features, context = joint.split([self.config.channels[3], context.shape[1]], dim=1)
+        return joint
+
+
+def _basic_stage(config: BackboneConfig, stage: int, *, merged: bool) -> nn.Sequential:
+    return nn.Sequential(
+        *(
+            BasicBlock(
+                config.channels[stage],
+                config.kernel_sizes[stage],
+                config.mlp_ratio,
+                layer_scale=config.layer_scale[stage],
+                merged=merged,
+            )
+            for _ in range(config.depths[stage])
+        )
+    )
+
+
+def _focus_stage(config: BackboneConfig, stage: int, *, merged: bool) -> nn.ModuleList:
+    return nn.ModuleList(
+        DynamicBlock(config, stage, first=stage == 2 and index == 0, merged=merged)
+        for index in range(config.focus_depths[stage - 2])
+    )

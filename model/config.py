@@ -1,0 +1,109 @@
+"""The frozen tables: what each named network is made of and how its images are prepared.
+
+Torch-free, so that an HTTP worker can read it.
+
+Source: OverLoCK (arXiv:2502.20087), table 1, and the authors' configuration files. ``nano`` is
+ours, not the paper's: the smallest network with every part of the others, for the demo weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The shape of one OverLoCK variant.
+
+    Attributes:
+        depths: blocks in stages 1 to 3 (base net) and 4 (overview net).
+        focus_depths: dynamic blocks in focus stages 3 and 4.
+        channels: widths of stages 1 to 4.
+        focus_heads: heads of focus stages 3 and 4 as the paper counts them; ContMix has twice as
+            many groups.
+        kernel_sizes: large kernel of each stage; the last two also are ContMix's.
+        small_kernel: ContMix's other kernel.
+        mlp_ratio: hidden width of a basic block's feed-forward part, relative to its width.
+        focus_mlp_ratio: the same in a dynamic block.
+        layer_scale: per stage, whether basic blocks scale their identity path.
+        context_grid: side of the pooled context's grid.
+        head_channels: width of the classifier's projection.
+    """
+
+    depths: tuple[int, int, int, int]
+    focus_depths: tuple[int, int]
+    channels: tuple[int, int, int, int]
+    focus_heads: tuple[int, int]
+    kernel_sizes: tuple[int, int, int, int] = (17, 15, 13, 7)
+    small_kernel: int = 5
+    mlp_ratio: int = 4
+    focus_mlp_ratio: int = 3
+    layer_scale: tuple[bool, bool, bool, bool] = (False, False, True, True)
+    context_grid: int = 7
+    head_channels: int = 1024
+
+    @property
+    def context_channels(self) -> int:
+        """Width of the context that travels beside the focus net's features."""
+        return self.channels[3] // 4
+
+
+@dataclass(frozen=True)
+class ClassificationGeometry:
+    """How a classifier's image is resized and cropped (see ``model.preprocess``).
+
+    Attributes:
+        crop_size: side of the square network input, pixels.
+        crop_fraction: part of the resized short side that the crop keeps.
+    """
+
+    crop_size: int
+    crop_fraction: float
+
+    @property
+    def resize_short_side(self) -> int:
+        """Short side after resizing, pixels: floor(crop_size / crop_fraction), as timm has it."""
+        return int(self.crop_size / self.crop_fraction)
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """One named classifier: its backbone, its input, and what the paper says of it.
+
+    Attributes:
+        backbone: the network's shape.
+        geometry: the network's input.
+        published_top1: ImageNet-1K top-1 accuracy of the paper, percent; None if it is not the
+            paper's network.
+    """
+
+    backbone: BackboneConfig
+    geometry: ClassificationGeometry
+    published_top1: float | None
+
+
+BACKBONES: dict[str, BackboneConfig] = {
+    "overlock_xt": BackboneConfig((2, 2, 3, 2), (6, 2), (56, 112, 256, 336), (4, 6)),
+    "overlock_t": BackboneConfig((4, 4, 6, 2), (12, 2), (64, 128, 256, 512), (4, 8)),
+    "overlock_s": BackboneConfig((6, 6, 8, 3), (16, 3), (64, 128, 320, 512), (8, 16)),
+    "overlock_b": BackboneConfig((8, 8, 10, 4), (20, 4), (80, 160, 384, 576), (6, 9)),
+    "nano": BackboneConfig((1, 1, 2, 1), (2, 1), (16, 32, 64, 96), (2, 3), head_channels=256),
+}
+
+CLASSIFIERS: dict[str, ClassifierConfig] = {
+    "overlock_xt": ClassifierConfig(
+        BACKBONES["overlock_xt"], ClassificationGeometry(224, 0.925), 82.7
+    ),
+    "overlock_t": ClassifierConfig(
+        BACKBONES["overlock_t"], ClassificationGeometry(224, 0.95), 84.2
+    ),
+    "overlock_s": ClassifierConfig(
+        BACKBONES["overlock_s"], ClassificationGeometry(224, 0.95), 84.8
+    ),
+    "overlock_b": ClassifierConfig(
+        BACKBONES["overlock_b"], ClassificationGeometry(224, 0.975), 85.1
+    ),
+    "demo": ClassifierConfig(BACKBONES["nano"], ClassificationGeometry(224, 1.0), None),
+}
+
+DEFAULT_NUM_CLASSES = 1000

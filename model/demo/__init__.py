@@ -1,0 +1,1 @@
+"""Drawn scenes with ground truth, and the small network trained on them."""

@@ -1,0 +1,41 @@
+"""The image classifier: backbone, projection, average pool, linear layer."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.backbone.layers import ConvNorm
+from model.backbone.overlock import OverLoCK
+from model.config import BackboneConfig
+
+
+class ClassifierHead(nn.Module):
+    """Project every pixel, then pool, then classify: (B, C, h, w) -> (B, classes)."""
+
+    def __init__(self, in_channels: int, hidden_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.project = ConvNorm(
+            nn.Conv2d(in_channels, hidden_channels, 1, bias=False), hidden_channels
+        )
+        self.classify = nn.Conv2d(hidden_channels, num_classes, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        # The projection comes before the pool: SiLU does not commute with a mean.
+        pooled = F.silu(self.project(features)).mean(dim=(2, 3), keepdim=True)
+        return cast("Tensor", self.classify(pooled)).flatten(1)
+
+
+class ImageClassifier(nn.Module):
+    """An OverLoCK classifier: normalised RGB (B, 3, H, W) -> logits (B, classes)."""
+
+    def __init__(self, config: BackboneConfig, num_classes: int, *, merged: bool = False) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.backbone = OverLoCK(config, merged=merged)
+        self.head = ClassifierHead(self.backbone.out_channels, config.head_channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return cast("Tensor", self.head(self.backbone(images)))

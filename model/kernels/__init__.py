@@ -1,0 +1,1 @@
+"""The network's own operations: dispatch, reference and fast paths."""

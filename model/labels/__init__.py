@@ -1,0 +1,1 @@
+"""Class names in the order of the class ids."""

@@ -1,0 +1,276 @@
+"""Reads checkpoints: the authors' files in every wrapping, fine-tuned ones, and our own.
+
+Loading is safe (nothing in a file can run) and strict (every parameter of the network is in the
+file, and every entry of the file is used, or ignored by a name that is listed here).
+
+Source: the authors' release files; ``docs/adr/0002-parameter-names.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+WRAPPINGS = ("state_dict_ema", "state_dict", "model")
+"""Keys under which training scripts store the weights; averaged ones win where both are stored."""
+
+IGNORED = (r"(^|\.)num_batches_tracked$", r"^aux_head\.")
+"""Entries that inference has no use for: norm counters and the training-time auxiliary head."""
+
+RENAMING: tuple[tuple[str, str], ...] = (
+    # where a part sits
+    (r"^patch_embed1\.(0|3|6|9)\.", r"backbone.stem.layers.<\1>.conv."),
+    (r"^patch_embed1\.(1|4|7|10)\.", r"backbone.stem.layers.<\1>.norm."),
+    (r"^patch_embed([23])\.0\.", r"backbone.downsample\1.conv."),
+    (r"^patch_embed([23])\.1\.", r"backbone.downsample\1.norm."),
+    (r"^patch_embed4\.0\.", r"backbone.overview_downsample.conv."),
+    (r"^patch_embed4\.1\.", r"backbone.overview_downsample.norm."),
+    (r"^patch_embedx\.x_proj\.0\.", r"backbone.features_downsample.conv."),
+    (r"^patch_embedx\.x_proj\.1\.", r"backbone.features_downsample.norm."),
+    (r"^patch_embedx\.h_proj\.0\.", r"backbone.context_downsample.conv."),
+    (r"^patch_embedx\.h_proj\.1\.", r"backbone.context_downsample.norm."),
+    (r"^high_level_proj\.", r"backbone.context_projection."),
+    (r"^blocks([123])\.", r"backbone.stage\1."),
+    (r"^blocks4\.", r"backbone.overview."),
+    (r"^sub_blocks([34])\.", r"backbone.focus\1."),
+    (r"^head\.0\.", r"head.project.conv."),
+    (r"^head\.1\.", r"head.project.norm."),
+    (r"^head\.4\.", r"head.classify."),
+    # the stem's layers, counted without the activations between them
+    (r"<(0|1)>", "0"),
+    (r"<(3|4)>", "1"),
+    (r"<(6|7)>", "2"),
+    (r"<(9|10)>", "3"),
+    # the basic block
+    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.dwconv\.", r"\1.position.conv."),
+    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.0\.", r"\1.norm."),
+    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.1\.", r"\1.large_kernel.conv."),
+    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.2\.", r"\1.large_kernel.norm."),
+    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.3\.", r"\1.squeeze_excite."),
+    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.4\.", r"\1.feed_forward.expand."),
+    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.6\.", r"\1.feed_forward.position.conv."),
+    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.7\.", r"\1.feed_forward.response_norm."),
+    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.8\.", r"\1.feed_forward.project."),
+    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.ls\.", r"\1.identity_scale."),
+    # the dynamic block
+    (r"^(backbone\.focus\d\.\d+)\.x_scale\.", r"\1.context_scale."),
+    (r"^(backbone\.focus\d\.\d+)\.h_scale\.", r"\1.initial_context_scale."),
+    (r"^(backbone\.focus\d\.\d+)\.dwconv1\.", r"\1.position_in.conv."),
+    (r"^(backbone\.focus\d\.\d+)\.norm1\.", r"\1.norm_in."),
+    (r"^(backbone\.focus\d\.\d+)\.fusion\.0\.", r"\1.fuse_position.conv."),
+    (r"^(backbone\.focus\d\.\d+)\.fusion\.1\.", r"\1.fuse_position.norm."),
+    (r"^(backbone\.focus\d\.\d+)\.fusion\.3\.", r"\1.fuse_project."),
+    (r"^(backbone\.focus\d\.\d+)\.fusion\.4\.", r"\1.fuse_norm."),
+    (r"^(backbone\.focus\d\.\d+)\.gate\.0\.", r"\1.gate.conv."),
+    (r"^(backbone\.focus\d\.\d+)\.gate\.1\.", r"\1.gate.norm."),
+    (r"^(backbone\.focus\d\.\d+)\.lepe\.0\.", r"\1.local.conv."),
+    (r"^(backbone\.focus\d\.\d+)\.lepe\.1\.", r"\1.local.norm."),
+    (r"^(backbone\.focus\d\.\d+)\.weight_query\.0\.", r"\1.context_mixing.query.conv."),
+    (r"^(backbone\.focus\d\.\d+)\.weight_query\.1\.", r"\1.context_mixing.query.norm."),
+    (r"^(backbone\.focus\d\.\d+)\.weight_key\.1\.", r"\1.context_mixing.key.conv."),
+    (r"^(backbone\.focus\d\.\d+)\.weight_key\.2\.", r"\1.context_mixing.key.norm."),
+    (r"^(backbone\.focus\d\.\d+)\.weight_proj\.", r"\1.context_mixing.mix_weights."),
+    (r"^(backbone\.focus\d\.\d+)\.rpb1$", r"\1.context_mixing.small_position_bias"),
+    (r"^(backbone\.focus\d\.\d+)\.rpb2$", r"\1.context_mixing.large_position_bias"),
+    (r"^(backbone\.focus\d\.\d+)\.dyconv_proj\.0\.", r"\1.mixed_project.conv."),
+    (r"^(backbone\.focus\d\.\d+)\.dyconv_proj\.1\.", r"\1.mixed_project.norm."),
+    (r"^(backbone\.focus\d\.\d+)\.se_layer\.", r"\1.squeeze_excite."),
+    (r"^(backbone\.focus\d\.\d+)\.proj\.0\.", r"\1.project.norm."),
+    (r"^(backbone\.focus\d\.\d+)\.proj\.1\.", r"\1.project.conv."),
+    (r"^(backbone\.focus\d\.\d+)\.ls1\.", r"\1.identity_scale."),
+    (r"^(backbone\.focus\d\.\d+)\.dwconv2\.", r"\1.position_out.conv."),
+    (r"^(backbone\.focus\d\.\d+)\.norm2\.", r"\1.norm_out."),
+    (r"^(backbone\.focus\d\.\d+)\.mlp\.0\.", r"\1.feed_forward.expand."),
+    (r"^(backbone\.focus\d\.\d+)\.mlp\.2\.", r"\1.feed_forward.position.conv."),
+    (r"^(backbone\.focus\d\.\d+)\.mlp\.3\.", r"\1.feed_forward.response_norm."),
+    (r"^(backbone\.focus\d\.\d+)\.mlp\.4\.", r"\1.feed_forward.project."),
+    (r"^(backbone\.focus\d\.\d+)\.ls2\.", r"\1.output_scale."),
+    # inside those
+    (r"\.squeeze_excite\.proj\.1\.", ".squeeze_excite.reduce."),
+    (r"\.squeeze_excite\.proj\.3\.", ".squeeze_excite.expand."),
+    (r"\.conv\.origin_bn\.", ".conv.large.norm."),
+    (r"\.conv\.dil_conv_(k\d+_\d+)\.", r".conv.dilated.\1.conv."),
+    (r"\.conv\.dil_bn_(k\d+_\d+)\.", r".conv.dilated.\1.norm."),
+)
+"""From the authors' names to ours: every rule is applied once, in this order."""
+
+LARGE_KERNEL_BRANCHED = (r"\.conv\.lk_origin\.", ".conv.large.conv.")
+LARGE_KERNEL_MERGED = (r"\.conv\.lk_origin\.", ".conv.")
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, or not one of this network; the message says why."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The contents of a weights file, under our parameter names.
+
+    Attributes:
+        path: the file.
+        digest: SHA-256 of the file, hexadecimal.
+        state: parameters and statistics by our names.
+        labels: class names, where the file states them.
+    """
+
+    path: Path
+    digest: str
+    state: dict[str, Tensor]
+    labels: tuple[str, ...] | None
+
+    @property
+    def merged(self) -> bool:
+        """Whether the large kernels' branches are merged already."""
+        return not any(".conv.dilated." in name for name in self.state)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the file's classifier.
+
+        Raises:
+            CheckpointError: if it has no classifier.
+        """
+        weight = self.state.get("head.classify.weight")
+        if weight is None:
+            raise CheckpointError(f"{self.path} holds no classifier of an OverLoCK network.")
+        return weight.shape[0]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a weights file of any supported form.
+
+    Args:
+        path: a ``.pth`` file of the authors or of a training script around their network (flat,
+            or wrapped as one of ``WRAPPINGS``, with or without a ``module.`` prefix, branches
+            merged or not), or a ``.safetensors`` file under either party's names.
+
+    Raises:
+        CheckpointError: if the file is missing, truncated, no checkpoint, or needs to run code.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no weights file {path}.")
+    if path.suffix == ".safetensors":
+        contents, metadata = _read_safetensors(path)
+    else:
+        contents, metadata = _read_pickle(path), {}
+    state = {
+        name.removeprefix("module."): tensor for name, tensor in _unwrapped(contents, path).items()
+    }
+    labels = json.loads(metadata["labels"]) if "labels" in metadata else None
+    return Checkpoint(
+        path=path,
+        digest=_digest(path),
+        state=renamed(state),
+        labels=tuple(labels) if labels is not None else None,
+    )
+
+
+def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop what inference ignores and translate the authors' names into ours.
+
+    Names that no rule knows stay as they are, so that strict loading reports them.
+    """
+    merged = not any(".dil_conv_" in name for name in state)
+    rules = (*RENAMING, LARGE_KERNEL_MERGED if merged else LARGE_KERNEL_BRANCHED)
+    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
+    result = {}
+    for official, tensor in state.items():
+        if any(re.search(pattern, official) for pattern in IGNORED):
+            continue
+        name = official
+        for pattern, replacement in compiled:
+            name = pattern.sub(replacement, name)
+        result[name] = tensor
+    return result
+
+
+def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
+    """Copy a checkpoint into a network that has the same parameters, all of them.
+
+    Raises:
+        CheckpointError: listing every missing, unexpected and wrongly shaped entry.
+    """
+    expected = {
+        name: tensor.shape
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    found = {name: tensor.shape for name, tensor in checkpoint.state.items()}
+    missing = sorted(expected.keys() - found.keys())
+    unexpected = sorted(found.keys() - expected.keys())
+    misshapen = [
+        f"{name} is {tuple(found[name])}, not {tuple(expected[name])}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name] != expected[name]
+    ]
+    problems = [
+        f"{len(names)} {kind}: {_listed(names)}"
+        for kind, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of the wrong shape", misshapen),
+        )
+        if names
+    ]
+    if problems:
+        raise CheckpointError(f"{checkpoint.path} does not fit the network. " + "; ".join(problems))
+    network.load_state_dict(checkpoint.state, strict=False)
+
+
+def _listed(names: list[str], at_most: int = 20) -> str:
+    shown = ", ".join(names[:at_most])
+    return shown if len(names) <= at_most else f"{shown} and {len(names) - at_most} more"
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return dict(load_file(path)), metadata
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} is no intact safetensors file: {error}") from error
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        # timm's training script stores its arguments beside the weights; a Namespace is inert.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is no plain weights file: loading it would run code of its own, or it is "
+            "damaged. It was not loaded."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path} is truncated or no PyTorch checkpoint: {error}") from error
+
+
+def _unwrapped(contents: Any, path: Path) -> dict[str, Tensor]:
+    """Find the flat mapping from names to tensors inside what a training script stored."""
+    while isinstance(contents, dict):
+        wrapping = next((key for key in WRAPPINGS if isinstance(contents.get(key), dict)), None)
+        if wrapping is None:
+            break
+        contents = contents[wrapping]
+    if not isinstance(contents, dict) or not contents:
+        raise CheckpointError(f"{path} holds no weights: it is no mapping from names to tensors.")
+    strays = [str(name) for name, value in contents.items() if not isinstance(value, Tensor)]
+    if strays:
+        raise CheckpointError(f"{path} holds entries that are no tensors: {_listed(strays)}")
+    return contents
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

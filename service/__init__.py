@@ -1,0 +1,1 @@
+"""The HTTP inference service: supervisor, HTTP workers, engines and the link between them."""

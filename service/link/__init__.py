@@ -1,0 +1,1 @@
+"""What connects HTTP workers and engines."""

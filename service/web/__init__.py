@@ -1,0 +1,1 @@
+"""The HTTP worker: limits, decoding, geometry, rendering; never torch."""
