@@ -87,7 +87,7 @@ BACKBONES: dict[str, BackboneConfig] = {
     "overlock_t": BackboneConfig((4, 4, 6, 2), (12, 2), (64, 128, 256, 512), (4, 8)),
     "overlock_s": BackboneConfig((6, 6, 8, 3), (16, 3), (64, 128, 320, 512), (8, 16)),
     "overlock_b": BackboneConfig((8, 8, 10, 4), (20, 4), (80, 160, 384, 576), (6, 9)),
-    "nano": BackboneConfig((1, 1, 2, 1), (2, 1), (16, 32, 64, 96), (2, 3), head_channels=256),
+    "nano": BackboneConfig((1, 1, 2, 1), (2, 1), (16, 32, 64, 96), (1, 1), head_channels=256),
 }
 
 CLASSIFIERS: dict[str, ClassifierConfig] = {

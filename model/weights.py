@@ -13,6 +13,7 @@ import hashlib
 import json
 import pickle
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ from torch import Tensor, nn
 WRAPPINGS = ("state_dict_ema", "state_dict", "model")
 """Keys under which training scripts store the weights; averaged ones win where both are stored."""
 
-IGNORED = (r"(^|\.)num_batches_tracked$", r"^aux_head\.")
+IGNORED = (r"(^|\.)num_batches_tracked$", r"^(module\.)?aux_head\.")
 """Entries that inference has no use for: norm counters and the training-time auxiliary head."""
 
 RENAMING: tuple[tuple[str, str], ...] = (
+    # what PyTorch's data parallelism puts in front
+    (r"^module\.", ""),
     # where a part sits
     (r"^patch_embed1\.(0|3|6|9)\.", r"backbone.stem.layers.<\1>.conv."),
     (r"^patch_embed1\.(1|4|7|10)\.", r"backbone.stem.layers.<\1>.norm."),
@@ -109,6 +112,21 @@ LARGE_KERNEL_BRANCHED = (r"\.conv\.lk_origin\.", ".conv.large.conv.")
 LARGE_KERNEL_MERGED = (r"\.conv\.lk_origin\.", ".conv.")
 
 
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""How torch's unpickler trips over a truncated or altered file."""
+
+
 class CheckpointError(ValueError):
     """A file is no checkpoint, or not one of this network; the message says why."""
 
@@ -142,7 +160,7 @@ class Checkpoint:
             CheckpointError: if it has no classifier.
         """
         weight = self.state.get("head.classify.weight")
-        if weight is None:
+        if weight is None or not weight.ndim or not weight.numel():
             raise CheckpointError(f"{self.path} holds no classifier of an OverLoCK network.")
         return weight.shape[0]
 
@@ -156,7 +174,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             merged or not), or a ``.safetensors`` file under either party's names.
 
     Raises:
-        CheckpointError: if the file is missing, truncated, no checkpoint, or needs to run code.
+        CheckpointError: if the file is missing, truncated, no checkpoint, ambiguous, or needs to
+            run code.
     """
     if not path.is_file():
         raise CheckpointError(f"There is no weights file {path}.")
@@ -164,15 +183,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         contents, metadata = _read_safetensors(path)
     else:
         contents, metadata = _read_pickle(path), {}
-    state = {
-        name.removeprefix("module."): tensor for name, tensor in _unwrapped(contents, path).items()
-    }
-    labels = json.loads(metadata["labels"]) if "labels" in metadata else None
     return Checkpoint(
         path=path,
         digest=_digest(path),
-        state=renamed(state),
-        labels=tuple(labels) if labels is not None else None,
+        state=renamed(_unwrapped(contents, path)),
+        labels=_labels(metadata, path),
     )
 
 
@@ -180,6 +195,9 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Drop what inference ignores and translate the authors' names into ours.
 
     Names that no rule knows stay as they are, so that strict loading reports them.
+
+    Raises:
+        CheckpointError: if two entries are the same parameter.
     """
     merged = not any(".dil_conv_" in name for name in state)
     rules = (*RENAMING, LARGE_KERNEL_MERGED if merged else LARGE_KERNEL_BRANCHED)
@@ -191,6 +209,8 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
         name = official
         for pattern, replacement in compiled:
             name = pattern.sub(replacement, name)
+        if name in result:
+            raise CheckpointError(f"{name} comes twice, the second time as {official}.")
         result[name] = tensor
     return result
 
@@ -199,7 +219,7 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     """Copy a checkpoint into a network that has the same parameters, all of them.
 
     Raises:
-        CheckpointError: listing every missing, unexpected and wrongly shaped entry.
+        CheckpointError: listing every missing, unexpected, wrongly shaped and unusable entry.
     """
     expected = {
         name: tensor.shape
@@ -214,12 +234,18 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
         for name in sorted(expected.keys() & found.keys())
         if found[name] != expected[name]
     ]
+    unusable = sorted(
+        name
+        for name, tensor in checkpoint.state.items()
+        if not tensor.is_floating_point() or tensor.layout != torch.strided
+    )
     problems = [
         f"{len(names)} {kind}: {_listed(names)}"
         for kind, names in (
             ("missing", missing),
             ("unexpected", unexpected),
             ("of the wrong shape", misshapen),
+            ("not plain floating-point tensors", unusable),
         )
         if names
     ]
@@ -238,7 +264,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         return dict(load_file(path)), metadata
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is no intact safetensors file: {error}") from error
 
 
@@ -252,7 +278,7 @@ def _read_pickle(path: Path) -> Any:
             f"{path} is no plain weights file: loading it would run code of its own, or it is "
             "damaged. It was not loaded."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except DAMAGE as error:
         raise CheckpointError(f"{path} is truncated or no PyTorch checkpoint: {error}") from error
 
 
@@ -265,10 +291,26 @@ def _unwrapped(contents: Any, path: Path) -> dict[str, Tensor]:
         contents = contents[wrapping]
     if not isinstance(contents, dict) or not contents:
         raise CheckpointError(f"{path} holds no weights: it is no mapping from names to tensors.")
-    strays = [str(name) for name, value in contents.items() if not isinstance(value, Tensor)]
+    strays = [
+        str(name)
+        for name, value in contents.items()
+        if not isinstance(name, str) or not isinstance(value, Tensor)
+    ]
     if strays:
-        raise CheckpointError(f"{path} holds entries that are no tensors: {_listed(strays)}")
+        raise CheckpointError(f"{path} holds entries that are no named tensors: {_listed(strays)}")
     return contents
+
+
+def _labels(metadata: dict[str, str], path: Path) -> tuple[str, ...] | None:
+    if "labels" not in metadata:
+        return None
+    try:
+        labels = json.loads(metadata["labels"])
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"The labels of {path} are no JSON: {error}") from error
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise CheckpointError(f"The labels of {path} are no list of class names.")
+    return tuple(labels)
 
 
 def _digest(path: Path) -> str:

@@ -51,7 +51,7 @@ def create_model(
             keeps the checkpoint's form, norms and branches included.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name or less than one class.
         CheckpointError: if the weights cannot be read or do not fit.
     """
     return load_model(name, weights=weights, num_classes=num_classes, fused=fused).network
@@ -64,16 +64,21 @@ def load_model(
     config = CLASSIFIERS.get(name)
     if config is None:
         raise ValueError(f"There is no model {name!r}; there are {', '.join(CLASSIFIERS)}.")
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f"A classifier needs at least one class, not {num_classes}.")
     if weights == "random":
         network = _random_network(config, num_classes or DEFAULT_NUM_CLASSES)
         checkpoint = None
     else:
         checkpoint = _find_checkpoint(name, weights)
         network = _network_for(config, checkpoint, num_classes)
-    network.eval().requires_grad_(requires_grad=False)
+    network.eval()
+    if fused:
+        fold(network)
+    network.requires_grad_(requires_grad=False)
     return LoadedModel(
         name=name,
-        network=fold(network) if fused else network,
+        network=network,
         weights=str(weights),
         digest=checkpoint.digest if checkpoint else None,
         labels=_labels(checkpoint, network.num_classes),

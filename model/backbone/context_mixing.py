@@ -127,6 +127,7 @@ class FoldedContextMixing(_ContextMixingBase):
             "large_bias",
             position_bias_windows(trained.large_position_bias.detach(), mix_bias[small_taps:]),
         )
+        self.train(trained.training)
 
     def mix(self, values: Tensor, features: Tensor, context: Tensor) -> Tensor:
         keys = self.key(context).flatten(2)  # (B, Q, S, S) -> (B, Q, S*S)

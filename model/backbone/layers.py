@@ -11,6 +11,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 
 def depthwise(channels: int, kernel_size: int, dilation: int = 1, *, bias: bool) -> nn.Conv2d:
@@ -29,7 +30,9 @@ def depthwise(channels: int, kernel_size: int, dilation: int = 1, *, bias: bool)
 
 def like_convolution(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
     """Build a convolution with the geometry of ``conv``, the given float64 weight, and a bias."""
-    result = nn.Conv2d(
+    # skip_init: random values would be thrown away, and would advance the caller's generator.
+    result: nn.Conv2d = skip_init(
+        nn.Conv2d,
         conv.in_channels,
         conv.out_channels,
         cast("tuple[int, int]", conv.kernel_size),

@@ -1,0 +1,67 @@
+"""The command line: ``overlock serve``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from importlib.metadata import version
+
+from service.logs import configure_logging
+from service.settings import PREFIX, Settings, SettingsError, load_settings
+from service.supervisor import Supervisor
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    arguments = _parser().parse_args()
+    try:
+        sys.exit(arguments.command(arguments))
+    except SettingsError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(str(error))
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    given = {name: getattr(arguments, name) for name in Settings.model_fields}
+    settings = load_settings({name: value for name, value in given.items() if value is not None})
+    configure_logging(settings.log_format, "service")
+
+    async def run() -> int:
+        return await Supervisor(settings).run()
+
+    return asyncio.run(run())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="overlock", description="OverLoCK, overview first, look closely next, over HTTP."
+    )
+    parser.add_argument("--version", action="version", version=version("overlock-service"))
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve",
+        help="run the service",
+        description=f"Run the service. Every option is also a variable, {PREFIX}PORT for --port; "
+        "an option wins.",
+    )
+    serve.set_defaults(command=_serve)
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else f" [{field.default}]"
+        serve.add_argument(
+            "--" + name.replace("_", "-"),
+            metavar=name.rpartition("_")[2].upper(),
+            help=f"{field.description}{default}",
+        )
+    return parser
+
+
+def _fail(message: str) -> None:
+    for line in message.splitlines():
+        print(f"overlock: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What a batch costs: an affine function of its size, learnt while serving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FORGETTING = 0.98
+"""Weight that an observation keeps when the next one comes: about the last 50 count."""
+
+
+@dataclass
+class AffineCost:
+    """Seconds on the device for a batch of n: ``fixed + n * per_image``.
+
+    Least squares over the observations, older ones fading. What was seen at warm-up never fades,
+    so that the line stays determined when traffic only ever makes batches of one size.
+    """
+
+    fixed_seconds: float = 0.0
+    per_image_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._lasting = _Sums()
+        self._fading = _Sums()
+
+    @property
+    def known(self) -> bool:
+        """Whether there was any observation."""
+        return self._lasting.weight + self._fading.weight > 0
+
+    def seconds(self, size: int) -> float:
+        """Return the expected cost of a batch of ``size``."""
+        return self.fixed_seconds + size * self.per_image_seconds
+
+    def observe(self, size: int, seconds: float, *, lasting: bool = False) -> None:
+        """Learn from a batch.
+
+        Args:
+            size: places in the batch, padding included.
+            seconds: time on the device.
+            lasting: whether the observation is one of the warm-up's.
+        """
+        if not lasting:
+            self._fading.fade()
+        (self._lasting if lasting else self._fading).add(size, seconds)
+        self._fit()
+
+    def _fit(self) -> None:
+        sums = self._lasting.plus(self._fading)
+        mean_size, mean_seconds = sums.size / sums.weight, sums.seconds / sums.weight
+        variance = sums.size_squared / sums.weight - mean_size**2
+        covariance = sums.size_seconds / sums.weight - mean_size * mean_seconds
+        # With one size seen there is no slope to find; a negative one is noise. Both ends of the
+        # line have to be costs.
+        slope = covariance / variance if variance > 1e-9 else mean_seconds / mean_size
+        self.per_image_seconds = min(max(slope, 0.0), mean_seconds / mean_size)
+        self.fixed_seconds = mean_seconds - self.per_image_seconds * mean_size
+
+
+@dataclass
+class _Sums:
+    """Weighted sums that a least-squares line needs."""
+
+    weight: float = 0.0
+    size: float = 0.0
+    seconds: float = 0.0
+    size_squared: float = 0.0
+    size_seconds: float = 0.0
+
+    def add(self, size: int, seconds: float) -> None:
+        self.weight += 1.0
+        self.size += size
+        self.seconds += seconds
+        self.size_squared += size * size
+        self.size_seconds += size * seconds
+
+    def fade(self) -> None:
+        self.weight *= FORGETTING
+        self.size *= FORGETTING
+        self.seconds *= FORGETTING
+        self.size_squared *= FORGETTING
+        self.size_seconds *= FORGETTING
+
+    def plus(self, other: _Sums) -> _Sums:
+        return _Sums(
+            self.weight + other.weight,
+            self.size + other.size,
+            self.seconds + other.seconds,
+            self.size_squared + other.size_squared,
+            self.size_seconds + other.size_seconds,
+        )

@@ -1,0 +1,247 @@
+"""Decides what the device works on next. Pure: no torch, no sockets, the clock is handed in.
+
+Greedy: a free device takes what waits, without a window. One queue for each (task, shape), since a
+batch holds one exact shape; the queue with the most urgent head goes first. A batch is composed
+when the device is ready for it, so an urgent request that comes late still gets in and one that
+was cancelled never does.
+
+Source: serving.md, section 1.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from service.engine.cost import AffineCost
+from service.errors import DeadlineUnreachableError, QueueFullError
+from service.link.messages import Task
+
+AGEING_SECONDS = 2.0
+"""A request that has waited this long counts as due, however far its deadline is."""
+
+Payload = TypeVar("Payload")
+
+
+@dataclass(frozen=True)
+class QueueKey:
+    """What the requests of one batch have in common."""
+
+    task: Task
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Request(Generic[Payload]):
+    """One caller's wish, waiting for the device.
+
+    Attributes:
+        identity: unique among the requests that wait.
+        queue: which requests it can share a batch with.
+        arrived: moment of its admission.
+        deadline: moment after which nobody waits for the answer.
+        payload: what the engine needs to work on it and to answer; opaque here.
+    """
+
+    identity: Hashable
+    queue: QueueKey
+    arrived: float
+    deadline: float
+    payload: Payload
+
+    @property
+    def urgency(self) -> float:
+        """Moment by which it should be on the device; lower is more urgent."""
+        return min(self.deadline, self.arrived + AGEING_SECONDS)
+
+
+@dataclass(frozen=True)
+class Batch(Generic[Payload]):
+    """Requests that share a forward pass.
+
+    Attributes:
+        queue: what they have in common.
+        requests: at least one, most urgent first.
+        size: places on the device: the requests and the padding behind them.
+    """
+
+    queue: QueueKey
+    requests: tuple[Request[Payload], ...]
+    size: int
+
+
+Heap = list[tuple[float, int, Hashable]]
+"""A moment, the order of arrival, a request's identity.
+
+What no longer waits stays in a heap until it surfaces. Only ``Scheduler._requests`` holds requests,
+so their pixels are gone at once.
+"""
+
+
+@dataclass
+class _Queue:
+    """Waiting requests by urgency."""
+
+    heap: Heap = field(default_factory=list)
+    waiting: int = 0
+
+
+class Scheduler(Generic[Payload]):
+    """Admits, orders, batches and expires requests.
+
+    Args:
+        clock: returns the present moment, seconds.
+        max_waiting: most requests that may wait.
+        batch_sizes: sizes that batches are padded to, rising.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float], max_waiting: int, batch_sizes: tuple[int, ...]
+    ) -> None:
+        self._clock = clock
+        self._max_waiting = max_waiting
+        self._batch_sizes = batch_sizes
+        self._requests: dict[Hashable, Request[Payload]] = {}
+        self._queues: dict[QueueKey, _Queue] = {}
+        self._deadlines: Heap = []
+        self._arrivals = itertools.count()
+        self._busy_until = 0.0
+        self.costs: dict[QueueKey, AffineCost] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Number of requests that wait."""
+        return len(self._requests)
+
+    def pending_work_seconds(self) -> float:
+        """Return the device time that waiting and running requests need, as far as known."""
+        running = max(self._busy_until - self._clock(), 0.0)
+        return running + sum(
+            self._drain_seconds(key, queue.waiting)
+            for key, queue in self._queues.items()
+            if queue.waiting
+        )
+
+    def admit(self, request: Request[Payload]) -> None:
+        """Let a request wait; one that waits already under the same identity is not doubled.
+
+        Raises:
+            QueueFullError: if there is no room.
+            DeadlineUnreachableError: if the work ahead takes longer than its deadline allows.
+        """
+        if request.identity in self._requests:
+            return
+        pending_seconds = self.pending_work_seconds()
+        if self.waiting >= self._max_waiting:
+            raise QueueFullError(
+                waiting=self.waiting, limit=self._max_waiting, retry_after_seconds=pending_seconds
+            )
+        needed_seconds = pending_seconds + self._cost(request.queue).seconds(1)
+        left_seconds = request.deadline - self._clock()
+        if needed_seconds > left_seconds:
+            raise DeadlineUnreachableError(needed_seconds=needed_seconds, left_seconds=left_seconds)
+        self._requests[request.identity] = request
+        queue = self._queues.setdefault(request.queue, _Queue())
+        queue.waiting += 1
+        order = next(self._arrivals)
+        heapq.heappush(queue.heap, (request.urgency, order, request.identity))
+        heapq.heappush(self._deadlines, (request.deadline, order, request.identity))
+
+    def cancel(self, identity: Hashable) -> bool:
+        """Forget a waiting request; return whether it did wait."""
+        request = self._requests.get(identity)
+        if request is None:
+            return False
+        self._forget(request)
+        return True
+
+    def expire(self) -> list[Request[Payload]]:
+        """Forget the requests whose deadline has passed and return them."""
+        now = self._clock()
+        expired = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            request = self._requests.get(heapq.heappop(self._deadlines)[2])
+            if request is not None:
+                self._forget(request)
+                expired.append(request)
+        return expired
+
+    def next_deadline(self) -> float | None:
+        """Return the moment at which ``expire`` has something to do next."""
+        self._surface(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def next_batch(self) -> Batch[Payload] | None:
+        """Compose the batch that the free device should run now; None if nothing waits.
+
+        Call ``expire`` first: a request past its deadline is not worth device time.
+        """
+        urgent = self._most_urgent_queue()
+        if urgent is None:
+            return None
+        key, queue = urgent
+        size = self._batch_size(key, queue.waiting)
+        requests: list[Request[Payload]] = []
+        while queue.heap and len(requests) < size:
+            request = self._requests.get(heapq.heappop(queue.heap)[2])
+            if request is not None:
+                self._forget(request)
+                requests.append(request)
+        self._busy_until = self._clock() + self._cost(key).seconds(size)
+        return Batch(key, tuple(requests), size)
+
+    def finished(self, batch: Batch[Payload], device_seconds: float) -> None:
+        """Note that the device is free again, and learn what the batch cost."""
+        self._busy_until = 0.0
+        self._cost(batch.queue).observe(batch.size, device_seconds)
+
+    def learn(self, key: QueueKey, size: int, device_seconds: float) -> None:
+        """Learn from a warm-up batch."""
+        self._cost(key).observe(size, device_seconds, lasting=True)
+
+    def _cost(self, key: QueueKey) -> AffineCost:
+        return self.costs.setdefault(key, AffineCost())
+
+    def _surface(self, heap: Heap) -> None:
+        """Drop what no longer waits from the top of a heap."""
+        while heap and heap[0][2] not in self._requests:
+            heapq.heappop(heap)
+
+    def _forget(self, request: Request[Payload]) -> None:
+        del self._requests[request.identity]
+        self._queues[request.queue].waiting -= 1
+
+    def _most_urgent_queue(self) -> tuple[QueueKey, _Queue] | None:
+        best: tuple[QueueKey, _Queue] | None = None
+        for key, queue in list(self._queues.items()):
+            self._surface(queue.heap)
+            if not queue.heap:
+                # Shapes come and go: an empty queue is not kept.
+                del self._queues[key]
+            elif best is None or queue.heap[0][:2] < best[1].heap[0][:2]:
+                best = key, queue
+        return best
+
+    def _batch_size(self, key: QueueKey, waiting: int) -> int:
+        """Choose the places of the next batch: pad up, or split off a smaller full one."""
+        above = next((size for size in self._batch_sizes if size >= waiting), None)
+        if above is None:
+            return self._batch_sizes[-1]
+        below = max((size for size in self._batch_sizes if size <= waiting), default=above)
+        cost = self._cost(key)
+        split_seconds = cost.seconds(below) + self._drain_seconds(key, waiting - below)
+        return above if cost.seconds(above) <= split_seconds else below
+
+    def _drain_seconds(self, key: QueueKey, waiting: int) -> float:
+        """Return the device time for ``waiting`` requests of one queue, in full batches."""
+        cost, largest = self._cost(key), self._batch_sizes[-1]
+        full, rest = divmod(waiting, largest)
+        return full * cost.seconds(largest) + (cost.seconds(rest) if rest else 0.0)
+
+
+def batch_sizes_up_to(largest: int) -> tuple[int, ...]:
+    """Return the powers of two below ``largest``, and ``largest`` itself."""
+    return (*(2**power for power in range(largest.bit_length()) if 2**power < largest), largest)

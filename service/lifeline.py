@@ -1,0 +1,37 @@
+"""What ties a child process to its supervisor.
+
+A child announces itself with a JSON line on its standard output. It ends when it gets SIGTERM, or
+when its standard input closes because the supervisor died: no process outlives the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+CONFIGURATION_EXIT_CODE = 78
+"""Exit code (EX_CONFIG) of a child that no restart will help."""
+
+
+def announce(facts: dict[str, object]) -> None:
+    """Tell the supervisor that this process is ready, and what it is."""
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+def stop_event() -> asyncio.Event:
+    """Return an event that is set when this process has to stop."""
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, event.set)
+
+    def on_input() -> None:
+        if not os.read(sys.stdin.fileno(), 1024):
+            loop.remove_reader(sys.stdin.fileno())
+            event.set()
+
+    loop.add_reader(sys.stdin.fileno(), on_input)
+    return event

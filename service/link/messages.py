@@ -1,0 +1,189 @@
+"""The one definition of what crosses between HTTP workers and engines.
+
+A message is a MessagePack header and, for images and results, raw array frames behind it. Nothing
+is pickled. Moments are on the machine's monotonic clock, which all of its processes share.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Task(StrEnum):
+    """What a caller wants of an image."""
+
+    CLASSIFY = "classify"
+
+
+class ArrayHeader(msgspec.Struct, frozen=True, array_like=True):
+    """What a raw frame holds."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """One served model, as ``GET /v1/models`` shows it.
+
+    Attributes:
+        name: its name in ``model.zoo``.
+        task: what it answers.
+        weights: where they came from: "demo", "random", or a file's name.
+        weights_sha256: the file's digest; None for random weights.
+        labels: class names in the order of the class ids.
+        input_height: rows of the network's input.
+        input_width: columns of it.
+        device: such as "cpu" or "cuda:0".
+        device_name: the device's own name.
+        dtype: such as "float32".
+        compiled: whether torch.compile made it faster.
+        batch_sizes: the sizes that batches are padded to.
+    """
+
+    name: str
+    task: Task
+    weights: str
+    weights_sha256: str | None
+    labels: tuple[str, ...]
+    input_height: int
+    input_width: int
+    device: str
+    device_name: str
+    dtype: str
+    compiled: bool
+    batch_sizes: tuple[int, ...]
+
+
+class CostInfo(msgspec.Struct, frozen=True):
+    """The learnt cost of a batch of n: fixed + n * per_image, seconds."""
+
+    task: Task
+    shape: tuple[int, ...]
+    fixed_seconds: float
+    per_image_seconds: float
+
+
+# From an HTTP worker to an engine.
+
+
+class Hello(msgspec.Struct, tag=True, frozen=True):
+    """Ask an engine what it serves and whether it is ready."""
+
+
+class Submit(msgspec.Struct, tag=True, frozen=True):
+    """Ask for inference; the image's pixels follow as one frame.
+
+    Attributes:
+        request_id: unique within the HTTP worker.
+        task: what is wanted.
+        image: the frame's shape, (H, W, 3), and type, uint8.
+        deadline: moment after which nobody waits for the answer.
+        timeout_seconds: the length of time that the caller asked for.
+    """
+
+    request_id: int
+    task: Task
+    image: ArrayHeader
+    deadline: float
+    timeout_seconds: float
+
+
+class Cancel(msgspec.Struct, tag=True, frozen=True):
+    """Withdraw a request: its client left."""
+
+    request_id: int
+
+
+# From an engine to an HTTP worker.
+
+
+class Welcome(msgspec.Struct, tag=True, frozen=True):
+    """Say what this engine serves.
+
+    Attributes:
+        incarnation: changes when the engine is restarted.
+        ready: whether it is warm.
+        models: empty until it is ready.
+        costs: learnt so far.
+        pending_work_seconds: device time that its requests need.
+    """
+
+    incarnation: str
+    ready: bool
+    models: tuple[ModelInfo, ...]
+    costs: tuple[CostInfo, ...]
+    pending_work_seconds: float
+
+
+class Answer(msgspec.Struct, tag=True, frozen=True):
+    """A result; its arrays follow as frames.
+
+    Attributes:
+        request_id: the request's.
+        arrays: what the frames hold.
+        queue_seconds: from arrival to the batch's start.
+        inference_seconds: the batch's time on the device.
+        batch_size: requests in the batch.
+        pending_work_seconds: device time that the engine's other requests need.
+    """
+
+    request_id: int
+    arrays: tuple[ArrayHeader, ...]
+    queue_seconds: float
+    inference_seconds: float
+    batch_size: int
+    pending_work_seconds: float
+
+
+class Refusal(msgspec.Struct, tag=True, frozen=True):
+    """A request that gets no result, and why (see ``service.errors``)."""
+
+    request_id: int
+    slug: str
+    detail: str
+    retry_after_seconds: float | None
+
+
+ToEngine = Hello | Submit | Cancel
+ToWorker = Welcome | Answer | Refusal
+
+encode = msgspec.msgpack.Encoder().encode
+_decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
+_decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
+
+
+def decode_to_engine(header: bytes) -> ToEngine:
+    """Read a message to an engine."""
+    message: ToEngine = _decode_to_engine(header)
+    return message
+
+
+def decode_to_worker(header: bytes) -> ToWorker:
+    """Read a message to an HTTP worker."""
+    message: ToWorker = _decode_to_worker(header)
+    return message
+
+
+def header_of(array: NDArray[Any]) -> ArrayHeader:
+    """Describe an array that is sent as a frame."""
+    return ArrayHeader(shape=array.shape, dtype=array.dtype.str)
+
+
+def array_from(header: ArrayHeader, frame: bytes | memoryview) -> NDArray[Any]:
+    """View a frame as the array it holds, without a copy.
+
+    Raises:
+        ValueError: if the frame has another size than the header says.
+    """
+    dtype = np.dtype(header.dtype)
+    if math.prod(header.shape) * dtype.itemsize != len(frame):
+        raise ValueError(f"A frame of {len(frame)} bytes is no {header.shape} array of {dtype}.")
+    return np.frombuffer(frame, dtype).reshape(header.shape)

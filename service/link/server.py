@@ -1,0 +1,59 @@
+"""The engine's end of the link."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zmq
+import zmq.asyncio
+
+from service.link.messages import ToEngine, ToWorker, decode_to_engine, encode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message, who sent it, and the frames behind it."""
+
+    worker: bytes
+    message: ToEngine
+    frames: tuple[bytes, ...]
+
+
+class LinkServer:
+    """Receives from every HTTP worker and sends to any of them.
+
+    Args:
+        address: path of the Unix socket; its directory is private to the service.
+    """
+
+    def __init__(self, address: Path) -> None:
+        self._socket = zmq.asyncio.Context.instance().socket(zmq.ROUTER)
+        # The scheduler's queue is the bound; a second one here would only hide requests from it.
+        self._socket.set_hwm(0)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        # A worker that reconnects keeps its identity.
+        self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        address.unlink(missing_ok=True)
+        self._socket.bind(f"ipc://{address}")
+
+    async def received(self) -> AsyncIterator[Received]:
+        """Yield what arrives, for ever."""
+        while True:
+            worker, header, *frames = await self._socket.recv_multipart()
+            yield Received(worker, decode_to_engine(header), tuple(frames))
+
+    async def send(
+        self, worker: bytes, message: ToWorker, arrays: Sequence[NDArray[Any]] = ()
+    ) -> None:
+        """Send to a worker; what is meant for one that is gone is dropped."""
+        await self._socket.send_multipart([worker, encode(message), *(a.data for a in arrays)])
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()

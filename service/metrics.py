@@ -1,0 +1,77 @@
+"""Every metric, declared once; base units; summed over all processes.
+
+Each process writes its values to files in ``PROMETHEUS_MULTIPROC_DIR``, which the supervisor sets
+before it starts the process; any HTTP worker reads them all and answers ``/metrics``.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+REQUESTS = Counter(
+    "overlock_requests_total", "HTTP requests by route template and status.", ["route", "status"]
+)
+REQUEST_SECONDS = Histogram(
+    "overlock_request_duration_seconds",
+    "From the request's head to the end of its answer.",
+    ["route"],
+    buckets=_SECONDS,
+)
+STAGE_SECONDS = Histogram(
+    "overlock_stage_duration_seconds",
+    "Where a request's time goes: decode, queue, inference, render.",
+    ["stage"],
+    buckets=_SECONDS,
+)
+IN_FLIGHT = Gauge(
+    "overlock_requests_in_flight", "Requests being worked on.", multiprocess_mode="livesum"
+)
+CANCELLED = Counter(
+    "overlock_requests_cancelled_total", "Requests whose client left, by place.", ["place"]
+)
+REJECTED = Counter(
+    "overlock_requests_rejected_total", "Requests refused, by the problem's slug.", ["reason"]
+)
+QUEUE_REQUESTS = Gauge(
+    "overlock_queue_requests", "Requests waiting for the device.", multiprocess_mode="livesum"
+)
+PENDING_WORK_SECONDS = Gauge(
+    "overlock_pending_work_seconds",
+    "Device time that the waiting and running requests need.",
+    multiprocess_mode="livesum",
+)
+BATCH_SIZE = Histogram(
+    "overlock_batch_size", "Requests in a batch, padding left out.", ["task"], buckets=_BATCH_SIZES
+)
+BATCH_PADDING = Counter(
+    "overlock_batch_padding_total", "Places in batches that held no request.", ["task"]
+)
+DEVICE_SECONDS = Counter(
+    "overlock_device_busy_seconds_total", "Time that the device spent on batches.", ["device"]
+)
+ENGINE_RESTARTS = Counter(
+    "overlock_engine_restarts_total", "Engines started in the place of one that died."
+)
+MODEL_INFO = Gauge(
+    "overlock_model_info",
+    "1 for each model that is served.",
+    ["task", "model", "weights", "device", "dtype"],
+    multiprocess_mode="livemax",
+)
+
+
+def observe_stages(stages: dict[str, float]) -> None:
+    """Observe how long each stage of one request took, seconds."""
+    for stage, seconds in stages.items():
+        STAGE_SECONDS.labels(stage).observe(seconds)
+
+
+def exposition() -> bytes:
+    """Return the metrics of all processes in Prometheus' text format."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

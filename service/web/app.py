@@ -1,0 +1,54 @@
+"""Puts the HTTP worker's application together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from service.link.client import EnginePool
+from service.settings import Settings
+from service.web.middleware import RequestMiddleware
+from service.web.problems import install_problem_handlers
+from service.web.routes import classify, health, models
+from service.web.serving import Serving
+
+API_VERSION = "1"
+
+
+def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
+    """Build the application.
+
+    Args:
+        settings: the service's.
+        engines: kept in touch with while the application runs.
+    """
+    serving = Serving(settings, engines)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        link = asyncio.create_task(engines.run())
+        try:
+            yield
+        finally:
+            link.cancel()
+            with suppress(asyncio.CancelledError):
+                await link
+            serving.close()
+
+    # FastAPIOffline serves the documentation's scripts itself, so that it works without internet.
+    app: FastAPI = FastAPIOffline(
+        title="overlock-service",
+        summary="OverLoCK, overview first, look closely next, over HTTP.",
+        version=API_VERSION,
+        lifespan=lifespan,
+    )
+    app.state.serving = serving
+    for routes in (classify, models, health):
+        app.include_router(routes.router)
+    install_problem_handlers(app)
+    app.add_middleware(RequestMiddleware)
+    return app

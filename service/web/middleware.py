@@ -1,0 +1,98 @@
+"""What surrounds every request: its id, its metrics, its log line, and the unforeseen.
+
+Plain ASGI: Starlette's middleware helper would hide a client's leaving from the routes.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
+
+from service import metrics
+from service.errors import ServiceError
+from service.web.problems import problem_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+CLIENT_CLOSED_REQUEST = 499
+"""Status, in metrics and logs only, of a request whose client left."""
+
+logger = logging.getLogger("service.access")
+
+
+class RequestMiddleware:
+    """Wraps the whole application.
+
+    Args:
+        app: the application inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        metrics.IN_FLIGHT.inc()
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = CLIENT_CLOSED_REQUEST
+            metrics.CANCELLED.labels("client").inc()
+        except Exception:
+            # One of the two places where anything may be caught: the caller gets a problem.
+            logger.exception("A request failed unforeseen.", extra={"request_id": request_id})
+            if status == 0:
+                error = ServiceError("The failure was logged under the request id.")
+                response = problem_response(error, path=scope["path"], request_id=request_id)
+                await response(scope, receive, send_with_id)
+        finally:
+            metrics.IN_FLIGHT.dec()
+            _record(scope, status, time.perf_counter() - started, request_id)
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the caller's id if it is sane, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            candidate: str = value.decode("latin-1")
+            if SANE_REQUEST_ID.fullmatch(candidate):
+                return candidate
+    return uuid.uuid4().hex
+
+
+def _record(scope: Scope, status: int, seconds: float, request_id: str) -> None:
+    # The template, not the path: paths are the caller's, and each would be a series of its own.
+    template = getattr(scope.get("route"), "path", "unmatched")
+    metrics.REQUESTS.labels(template, status).inc()
+    metrics.REQUEST_SECONDS.labels(template).observe(seconds)
+    # Probes and scrapes come every few seconds and would bury the rest.
+    if template.startswith("/v1/") or template == "unmatched":
+        logger.info(
+            "%s %s",
+            scope["method"],
+            scope["path"],
+            extra={"status": status, "seconds": round(seconds, 4), "request_id": request_id},
+        )

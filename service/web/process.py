@@ -1,0 +1,76 @@
+"""The HTTP worker process: uvicorn on a socket that the supervisor opened."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from service.lifeline import announce, stop_event
+from service.link.client import EngineClient, EnginePool
+from service.logs import configure_logging
+from service.settings import MAX_TIMEOUT_SECONDS, Settings, load_settings
+from service.web.app import create_app
+from service.web.serving import Serving
+
+
+class Server(uvicorn.Server):
+    """uvicorn, stopped by the supervisor rather than by signals of its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
+    """Serve until told to stop, then answer what was accepted."""
+    stop = stop_event()
+    worker_name = f"{arguments.name}-{os.getpid()}"
+    engines = EnginePool([EngineClient(path, worker_name) for path in arguments.engine])
+    app = create_app(settings, engines)
+    server = Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            # A request may be answered as long as its caller may wait; the supervisor decides
+            # when enough is enough.
+            timeout_graceful_shutdown=int(MAX_TIMEOUT_SECONDS),
+        )
+    )
+    listener = socket.socket(fileno=arguments.listen_fd)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    announce({"worker": arguments.name})
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    state: Serving = app.state.serving
+    state.draining = True
+    server.should_exit = True
+    await serving
+
+
+def main() -> None:
+    """Start an HTTP worker as the supervisor asks."""
+    parser = argparse.ArgumentParser(description="An HTTP worker of overlock-service.")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--listen-fd", required=True, type=int)
+    parser.add_argument("--engine", required=True, type=Path, action="append")
+    arguments = parser.parse_args()
+    settings = load_settings()
+    configure_logging(settings.log_format, arguments.name)
+    uvloop.run(serve(arguments, settings))
+
+
+if __name__ == "__main__":
+    main()

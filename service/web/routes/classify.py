@@ -1,0 +1,85 @@
+"""``POST /v1/classify``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from service import metrics
+from service.errors import InvalidParameterError
+from service.link.client import Result
+from service.link.messages import ModelInfo, Task
+from service.web.openapi import IMAGE_BODY, problems
+from service.web.schemas import ClassifyQuery, ClassifyResponse, Prediction, Timing
+from service.web.serving import Prepared, ServingDep
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+router = APIRouter()
+
+
+@router.post(
+    "/v1/classify",
+    summary="Name what an image shows",
+    response_model=ClassifyResponse,
+    responses=problems(400, 408, 413, 415, 422, 429, 500, 503, 504),
+    openapi_extra=IMAGE_BODY,
+)
+async def classify(
+    request: Request, query: Annotated[ClassifyQuery, Query()], serving: ServingDep
+) -> Response:
+    """Classify the image and answer with the most likely classes, best first.
+
+    The image is the raw body, the multipart field `image`, or base64 in JSON.
+    """
+    model = serving.model_for(Task.CLASSIFY)
+    # The default is for a thousand classes; only a caller's own wish can be too large.
+    if "top_k" in query.model_fields_set and query.top_k > len(model.labels):
+        raise InvalidParameterError(
+            f"top_k is {query.top_k}; {model.name} has {len(model.labels)} classes."
+        )
+    prepared, result = await serving.classify(request, query.timeout)
+    return _render(model, query.top_k, prepared, result)
+
+
+def _render(model: ModelInfo, top_k: int, prepared: Prepared, result: Result) -> Response:
+    started = time.perf_counter()
+    predictions = best_predictions(result.arrays[0], model.labels, top_k)
+    timing = Timing(
+        decode_seconds=prepared.decode_seconds,
+        queue_seconds=result.queue_seconds,
+        inference_seconds=result.inference_seconds,
+        render_seconds=time.perf_counter() - started,
+        batch_size=result.batch_size,
+    )
+    metrics.observe_stages(timing.stages())
+    answer = ClassifyResponse(
+        model=model.name, predictions=predictions, image=prepared.facts, timing=timing
+    )
+    return Response(
+        answer.model_dump_json(),
+        media_type="application/json",
+        headers={"Server-Timing": timing.server_timing()},
+    )
+
+
+def best_predictions(
+    scores: NDArray[np.floating[Any]], labels: tuple[str, ...], top_k: int
+) -> list[Prediction]:
+    """Pick the ``top_k`` classes with the highest scores, best first; equal ones by class id.
+
+    Args:
+        scores: one for each class, (classes,).
+        labels: the classes' names.
+        top_k: from 1 to the number of classes.
+    """
+    best = np.argsort(-scores, kind="stable")[:top_k]
+    return [
+        Prediction(class_id=int(index), label=labels[index], score=float(scores[index]))
+        for index in best
+    ]

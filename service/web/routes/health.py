@@ -1,0 +1,46 @@
+"""Probes, metrics and the way in; none of them ever waits for an engine."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import RedirectResponse, Response
+
+from service import metrics
+from service.errors import NotReadyError
+from service.web.openapi import problems
+from service.web.serving import ServingDep
+
+router = APIRouter()
+
+
+@router.get("/livez", summary="Say whether this process answers", tags=["operations"])
+async def live() -> dict[str, str]:
+    """Answer as long as the event loop turns, however full the queue is."""
+    return {"status": "alive"}
+
+
+@router.get(
+    "/readyz",
+    summary="Say whether requests should be sent here",
+    tags=["operations"],
+    responses=problems(503),
+)
+async def ready(serving: ServingDep) -> dict[str, str]:
+    """Answer 200 while an engine is warm and the service does not drain."""
+    if serving.ready:
+        return {"status": "ready"}
+    reason = "The service is draining." if serving.draining else "No engine is ready."
+    raise NotReadyError(reason, retry_after_seconds=1.0)
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", tags=["operations"])
+async def prometheus() -> Response:
+    """Return the metrics of all processes."""
+    return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", include_in_schema=False)
+async def front() -> Response:
+    """Lead to the API's documentation."""
+    return RedirectResponse("/docs")

@@ -1,0 +1,58 @@
+"""``GET /v1/models``."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from service.link.messages import ModelInfo, Welcome
+from service.web.openapi import problems
+from service.web.schemas import InputGeometry, ModelsResponse, ServedModel, ShapeCost
+from service.web.serving import ServingDep
+
+router = APIRouter()
+
+NOTES = {
+    "demo": "Demo weights: a tiny network, trained on drawn scenes. It knows no photographs.",
+    "random": "Random weights: the answers mean nothing.",
+}
+
+
+@router.get("/v1/models", summary="Say what is served, and on what", responses=problems(503))
+async def models(serving: ServingDep) -> ModelsResponse:
+    """List the served models of every engine that is ready."""
+    return ModelsResponse(
+        models=[
+            served_model(model, welcome)
+            for welcome in serving.engines.welcomes
+            for model in welcome.models
+        ]
+    )
+
+
+def served_model(model: ModelInfo, welcome: Welcome) -> ServedModel:
+    """Describe one model, with the costs that its engine has learnt."""
+    return ServedModel(
+        name=model.name,
+        task=model.task,
+        weights=model.weights,
+        weights_sha256=model.weights_sha256,
+        demo=model.weights == "demo",
+        note=NOTES.get(model.weights),
+        classes=list(model.labels),
+        input=InputGeometry(width=model.input_width, height=model.input_height),
+        device=model.device,
+        device_name=model.device_name,
+        dtype=model.dtype,
+        compiled=model.compiled,
+        batch_sizes=list(model.batch_sizes),
+        costs=[
+            ShapeCost(
+                height=cost.shape[0],
+                width=cost.shape[1],
+                fixed_seconds=cost.fixed_seconds,
+                per_image_seconds=cost.per_image_seconds,
+            )
+            for cost in welcome.costs
+            if cost.task is model.task
+        ],
+    )

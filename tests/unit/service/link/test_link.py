@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.errors import DeadlineExceededError, InferenceError, NotReadyError, QueueFullError
+from service.link.client import EngineClient, EnginePool, Result
+from service.link.messages import (
+    Answer,
+    Cancel,
+    Hello,
+    Refusal,
+    Submit,
+    Task,
+    Welcome,
+    array_from,
+    header_of,
+)
+from service.link.server import LinkServer, Received
+
+IMAGE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+Handler = Callable[["FakeEngine", Received, Submit], Awaitable[None]]
+
+
+class FakeEngine:
+    """The engine's end of the link with a scripted reaction to requests."""
+
+    def __init__(self, address: Path, react: Handler, incarnation: str, *, ready: bool) -> None:
+        self.server = LinkServer(address)
+        self.react = react
+        self.incarnation = incarnation
+        self.ready = ready
+        self.submits: list[Submit] = []
+        self.cancelled: list[int] = []
+
+    async def run(self) -> None:
+        async for received in self.server.received():
+            match received.message:
+                case Hello():
+                    welcome = Welcome(self.incarnation, self.ready, (), (), 0.0)
+                    await self.server.send(received.worker, welcome)
+                case Submit() as submit:
+                    self.submits.append(submit)
+                    await self.react(self, received, submit)
+                case Cancel(request_id):
+                    self.cancelled.append(request_id)
+
+
+async def answer_with_double(engine: FakeEngine, received: Received, submit: Submit) -> None:
+    doubled = array_from(submit.image, received.frames[0]).astype(np.float32) * 2
+    answer = Answer(submit.request_id, (header_of(doubled),), 0.25, 0.5, 3, 1.5)
+    await engine.server.send(received.worker, answer, [doubled])
+
+
+async def stay_silent(engine: FakeEngine, received: Received, submit: Submit) -> None:
+    """Keep the request."""
+
+
+async def refuse(engine: FakeEngine, received: Received, submit: Submit) -> None:
+    refusal = Refusal(submit.request_id, "queue-full", "9 requests are waiting.", 2.5)
+    await engine.server.send(received.worker, refusal)
+
+
+@asynccontextmanager
+async def running(
+    address: Path, react: Handler, incarnation: str = "first", *, ready: bool = True
+) -> AsyncIterator[FakeEngine]:
+    engine = FakeEngine(address, react, incarnation, ready=ready)
+    task = asyncio.create_task(engine.run())
+    try:
+        yield engine
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        engine.server.close()
+
+
+@pytest.fixture
+async def pool(tmp_path: Path) -> AsyncIterator[EnginePool]:
+    pool = EnginePool([EngineClient(tmp_path / "engine.sock", "http-0")])
+    task = asyncio.create_task(pool.run())
+    yield pool
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def submit(pool: EnginePool, timeout_seconds: float = 5.0) -> asyncio.Task[Result]:
+    deadline = time.monotonic() + timeout_seconds
+    return asyncio.create_task(
+        pool.submit(Task.CLASSIFY, IMAGE, deadline=deadline, timeout_seconds=timeout_seconds)
+    )
+
+
+async def test_an_image_crosses_and_its_arrays_come_back(pool: EnginePool, tmp_path: Path) -> None:
+    async with running(tmp_path / "engine.sock", answer_with_double):
+        await until(lambda: pool.ready)
+        result = await submit(pool)
+    np.testing.assert_array_equal(result.arrays[0], IMAGE.astype(np.float32) * 2)
+    assert (result.queue_seconds, result.inference_seconds, result.batch_size) == (0.25, 0.5, 3)
+
+
+async def test_an_engine_that_never_was_ready_refuses_at_once(pool: EnginePool) -> None:
+    with pytest.raises(NotReadyError):
+        await submit(pool)
+
+
+async def test_an_engine_that_loads_is_not_ready(pool: EnginePool, tmp_path: Path) -> None:
+    async with running(tmp_path / "engine.sock", answer_with_double, ready=False) as engine:
+        await asyncio.sleep(0.1)
+        assert not pool.ready
+        engine.ready = True
+        await until(lambda: pool.ready)
+
+
+async def test_a_refusal_arrives_as_the_error_it_was(pool: EnginePool, tmp_path: Path) -> None:
+    async with running(tmp_path / "engine.sock", refuse):
+        await until(lambda: pool.ready)
+        with pytest.raises(QueueFullError) as raised:
+            await submit(pool)
+    assert raised.value.detail == "9 requests are waiting."
+    assert raised.value.retry_after_seconds == 2.5
+
+
+async def test_a_silent_engine_costs_the_caller_its_timeout_and_is_told(
+    pool: EnginePool, tmp_path: Path
+) -> None:
+    async with running(tmp_path / "engine.sock", stay_silent) as engine:
+        await until(lambda: pool.ready)
+        with pytest.raises(DeadlineExceededError):
+            await submit(pool, timeout_seconds=0.1)
+        await until(lambda: engine.cancelled == [engine.submits[0].request_id])
+
+
+async def test_a_client_that_leaves_withdraws_its_request(pool: EnginePool, tmp_path: Path) -> None:
+    async with running(tmp_path / "engine.sock", stay_silent) as engine:
+        await until(lambda: pool.ready)
+        waiting = submit(pool)
+        await until(lambda: len(engine.submits) == 1)
+        waiting.cancel()
+        await until(lambda: engine.cancelled == [engine.submits[0].request_id])
+
+
+async def test_the_next_incarnation_gets_the_requests_of_a_dead_engine(
+    pool: EnginePool, tmp_path: Path
+) -> None:
+    async with running(tmp_path / "engine.sock", stay_silent) as first:
+        await until(lambda: pool.ready)
+        waiting = submit(pool)
+        await until(lambda: len(first.submits) == 1)
+    async with running(tmp_path / "engine.sock", answer_with_double, "second"):
+        result = await waiting
+    np.testing.assert_array_equal(result.arrays[0], IMAGE.astype(np.float32) * 2)
+
+
+async def test_a_request_that_two_engines_died_with_is_not_sent_again(
+    pool: EnginePool, tmp_path: Path
+) -> None:
+    address = tmp_path / "engine.sock"
+    async with running(address, stay_silent) as first:
+        await until(lambda: pool.ready)
+        waiting = submit(pool)
+        await until(lambda: len(first.submits) == 1)
+    async with running(address, stay_silent, "second") as second:
+        await until(lambda: len(second.submits) == 1)
+    async with running(address, answer_with_double, "third") as third:
+        with pytest.raises(InferenceError, match="died twice"):
+            await waiting
+        assert third.submits == []
+
+
+def test_a_frame_that_does_not_fit_its_header_is_refused() -> None:
+    with pytest.raises(ValueError, match="17 bytes"):
+        array_from(header_of(IMAGE), b"x" * 17)
