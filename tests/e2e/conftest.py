@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from running_service import RunningService
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[RunningService]:
+    """The service as it starts without any setting, shared by the tests that only ask it."""
+    with RunningService() as service:
+        yield service

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from running_service import RunningService
+from scene_files import png
+
+from model.demo.scenes import draw_scene
+
+
+def post_scene(service: RunningService, seed: int) -> int:
+    answer = httpx.post(
+        f"{service.url}/v1/classify",
+        content=png(draw_scene(seed).image),
+        headers={"Content-Type": "image/png"},
+        timeout=60,
+    )
+    return answer.status_code
+
+
+def overlock(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OVERLOCK_")}
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("overlock")), *arguments],
+        env=environment | settings,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def test_the_start_says_what_is_served_and_where_to_look(demo: RunningService) -> None:
+    assert "is ready after" in demo.log
+    assert "demo (demo weights, 10 classes) on cpu" in demo.log
+    assert f"{demo.url}/docs" in demo.log
+
+
+def test_interrupting_stops_quickly_and_quietly() -> None:
+    with RunningService(log_format="json") as service:
+        assert post_scene(service, 1) == 200
+        started = time.monotonic()
+        assert service.stop(signal.SIGINT) == 0
+        # The promise is 2 s on a quiet machine; a busy one gets some grace here.
+        assert time.monotonic() - started < 6
+        assert "Traceback" not in service.log
+
+
+def test_sigterm_answers_what_was_accepted_and_leaves_nothing_behind() -> None:
+    with RunningService() as service, ThreadPoolExecutor(8) as clients:
+        before = set(Path(os.environ.get("TMPDIR", "/tmp")).glob("overlock-????????"))
+        waiting = [clients.submit(post_scene, service, seed) for seed in range(24)]
+        accepted = "overlock_requests_in_flight"
+        while service.metric(accepted) < 5:
+            time.sleep(0.005)
+        under_way = [future for future in waiting if future.running()]
+        children = service.children("service.engine.process") + service.children(
+            "service.web.process"
+        )
+        assert service.stop() == 0
+        assert "Traceback" not in service.log
+    statuses = []
+    for future in under_way:
+        try:
+            statuses.append(future.result())
+        except httpx.TransportError:
+            continue  # a connection that was not accepted yet when the door closed
+    assert statuses
+    assert set(statuses) == {200}
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    after = set(Path(os.environ.get("TMPDIR", "/tmp")).glob("overlock-????????"))
+    assert len(after) < len(before)
+
+
+def test_a_killed_engine_is_replaced_and_waiting_requests_are_answered() -> None:
+    with RunningService() as service, ThreadPoolExecutor(4) as clients:
+        (engine,) = service.children("service.engine.process")
+        os.kill(engine, signal.SIGKILL)
+        waiting = [clients.submit(post_scene, service, seed) for seed in range(4)]
+        assert [future.result() for future in waiting] == [200] * 4
+        assert service.metric("overlock_engine_restarts_total") == 1
+        assert "killed by SIGKILL" in service.log
+
+
+def test_a_killed_http_worker_is_replaced() -> None:
+    with RunningService(http_workers=1) as service:
+        (worker,) = service.children("service.web.process")
+        os.kill(worker, signal.SIGKILL)
+        service.wait_ready()
+        assert post_scene(service, 5) == 200
+
+
+def test_no_process_outlives_a_killed_supervisor() -> None:
+    with RunningService() as service:
+        children = service.children("service.engine.process") + service.children(
+            "service.web.process"
+        )
+        assert len(children) == 2
+        service.process.kill()
+        until = time.monotonic() + 20
+        while any(Path(f"/proc/{pid}").exists() for pid in children):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def test_a_misspelt_setting_stops_the_start_with_a_hint() -> None:
+    result = overlock("serve", OVERLOCK_MAX_BATCHSIZE="3")
+    assert result.returncode == 2
+    assert "Is it OVERLOCK_MAX_BATCH_SIZE?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_taken_port_is_said_in_words(demo: RunningService) -> None:
+    result = overlock("serve", "--port", str(demo.port))
+    assert result.returncode == 2
+    assert str(demo.port) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"WEIGHTS": "/nowhere/weights.pth"}, "There is no weights file /nowhere/weights.pth"),
+        ({"LABELS": "/nowhere/labels.txt"}, "labels file /nowhere/labels.txt cannot be read"),
+    ],
+)
+def test_weights_that_cannot_be_read_stop_the_start_with_the_reason(
+    settings: dict[str, str], says: str
+) -> None:
+    variables = {f"OVERLOCK_CLASSIFY_{name}": value for name, value in settings.items()}
+    result = overlock("serve", "--port", "0", **variables)
+    assert result.returncode == 1
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_help_and_version_read_well() -> None:
+    assert "--classify-model" in overlock("serve", "--help").stdout
+    assert overlock("--version").stdout.strip()

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from running_service import RunningService
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_curl_command_prints_what_the_readme_shows(demo: RunningService) -> None:
+    (command,) = [block for block in blocks("bash") if block.startswith("curl")]
+    words = shlex.split(command.replace("localhost:8000", f"127.0.0.1:{demo.port}"))
+    output = subprocess.run([*words, "-s"], cwd=ROOT, capture_output=True, check=True).stdout
+    (shown,) = blocks("json")
+    got, expected = json.loads(output), json.loads(shown)
+    assert got.keys() == expected.keys()
+    assert got["timing"].keys() == expected["timing"].keys()
+    assert got["image"] == expected["image"]
+    for mine, theirs in zip(got["predictions"], expected["predictions"], strict=True):
+        assert mine["label"] == theirs["label"]
+        assert mine["score"] == pytest.approx(theirs["score"], abs=2e-3)
+
+
+def test_the_start_says_what_the_readme_shows(demo: RunningService) -> None:
+    (shown,) = blocks("text")
+    # Times, versions, ports and the machine differ; the words do not.
+    varying = r"\d+(\.\d+)*|0\.1\.0"
+    lines = [re.sub(varying, "N", line[9:]) for line in shown.strip().splitlines()]
+    log = [re.sub(varying, "N", line[9:]) for line in demo.log.splitlines()]
+    assert [line for line in lines if line not in log] == []

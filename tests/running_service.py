@@ -1,0 +1,99 @@
+"""Starts the real service as a user does, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, Self
+
+import httpx
+
+START_SECONDS = 90.0
+"""Far above the usual few seconds: the machine may be busy with other things."""
+
+
+class RunningService:
+    """``overlock serve`` with the given settings; ready when entered, stopped when left."""
+
+    def __init__(self, **settings: str | int) -> None:
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("OVERLOCK_")}
+        environment |= {f"OVERLOCK_{name.upper()}": str(value) for name, value in settings.items()}
+        environment["OVERLOCK_PORT"] = str(self.port)
+        self.process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("overlock")), "serve"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def __enter__(self) -> Self:
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.process.kill()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
+
+    @property
+    def log(self) -> str:
+        """Everything that the service printed so far."""
+        self._log.seek(0)
+        return self._log.read().decode()
+
+    def wait_ready(self) -> None:
+        """Wait until the service takes requests."""
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            assert self.process.poll() is None, f"the service ended:\n{self.log}"
+            try:
+                if httpx.get(f"{self.url}/readyz").status_code == 200 and "is ready" in self.log:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        raise TimeoutError(f"the service was not ready in time:\n{self.log}")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30.0) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def metric(self, name: str, labels: str = "") -> float:
+        """Return the sum of a metric's samples whose labels contain a text."""
+        text = httpx.get(f"{self.url}/metrics").text
+        samples = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", text, re.MULTILINE)
+        return sum(float(value) for found, value in samples if labels in found)
+
+    def children(self, module: str) -> list[int]:
+        """Return the process ids of the service's children that run a module."""
+        pids = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if module in words and parent == self.process.pid:
+                pids.append(int(entry.name))
+        return pids
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.settings import Settings
+from service.web.app import create_app
+from service_fakes import FakeEngines
+
+
+@pytest.fixture
+def engines() -> FakeEngines:
+    return FakeEngines()
+
+
+@pytest.fixture
+def app(engines: FakeEngines) -> FastAPI:
+    settings = Settings(max_body_bytes=100_000, max_image_pixels=1_000_000)
+    return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield client

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+
+from service.errors import DeadlineUnreachableError, QueueFullError
+from service_fakes import FakeEngines
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def photo(width: int = 300, height: int = 200, image_format: str = "JPEG") -> bytes:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((width, height)).convert("RGB").save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def is_problem(answer: httpx.Response, status: int, slug: str) -> str:
+    """Check that an answer is a complete problem; return its detail."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["type"] == f"urn:overlock:problem:{slug}"
+    assert problem["title"]
+    assert problem["instance"] == answer.request.url.path
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    detail: str = problem["detail"]
+    return detail
+
+
+async def test_a_raw_body_is_classified(client: httpx.AsyncClient, engines: FakeEngines) -> None:
+    answer = await client.post("/v1/classify", content=photo(), headers=JPEG)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["model"] == "demo"
+    assert [p["label"] for p in body["predictions"]] == ["star", "square", "circle", "ring"]
+    assert body["predictions"][0] == {
+        "class_id": 2,
+        "label": "star",
+        "score": pytest.approx(0.65),
+    }
+    assert body["image"] == {"width": 300, "height": 200, "frames": 1}
+    assert body["timing"]["queue_seconds"] == 0.001
+    assert body["timing"]["inference_seconds"] == 0.02
+    assert body["timing"]["batch_size"] == 3
+    assert engines.images[0].shape == (224, 224, 3)
+
+
+async def test_a_multipart_field_is_classified(client: httpx.AsyncClient) -> None:
+    files = {"image": ("a.jpg", photo(), "image/jpeg")}
+    answer = await client.post("/v1/classify", files=files)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_base64_in_json_is_classified(client: httpx.AsyncClient) -> None:
+    document = {"image": base64.b64encode(photo()).decode()}
+    answer = await client.post("/v1/classify", json=document)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_the_three_forms_give_the_network_the_same_pixels(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    image = photo(333, 500, "PNG")
+    await client.post("/v1/classify", content=image, headers={"Content-Type": "image/png"})
+    await client.post("/v1/classify", files={"image": ("a.png", image, "image/png")})
+    await client.post("/v1/classify", json={"image": base64.b64encode(image).decode()})
+    first, second, third = engines.images
+    assert (first == second).all()
+    assert (first == third).all()
+
+
+async def test_top_k_limits_the_predictions(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/classify?top_k=2", content=photo(), headers=JPEG)
+    assert [p["label"] for p in answer.json()["predictions"]] == ["star", "square"]
+
+
+@pytest.mark.parametrize(
+    ("query", "mentions"),
+    [
+        ("top_k=0", "top_k"),
+        ("top_k=many", "many"),
+        ("top_k=5", "4 classes"),
+        ("topk=3", "no parameter topk"),
+        ("timeout=0", "timeout"),
+        ("timeout=601", "600"),
+        ("timeout=nan", "timeout"),
+        ("timeout=inf", "timeout"),
+    ],
+)
+async def test_a_bad_parameter_is_named(
+    client: httpx.AsyncClient, engines: FakeEngines, query: str, mentions: str
+) -> None:
+    answer = await client.post(f"/v1/classify?{query}", content=photo(), headers=JPEG)
+    assert mentions in is_problem(answer, 422, "invalid-parameter")
+    assert engines.images == []
+
+
+async def test_the_timeout_reaches_the_engine(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    await client.post("/v1/classify?timeout=2.5", content=photo(), headers=JPEG)
+    await client.post("/v1/classify", content=photo(), headers=JPEG)
+    assert engines.timeouts == [2.5, 30.0]
+
+
+async def test_a_body_over_the_limit_is_refused_by_its_declared_length(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.post("/v1/classify", content=b"x" * 100_001, headers=JPEG)
+    detail = is_problem(answer, 413, "body-too-large")
+    assert "100001 bytes" in detail
+    assert "100000 bytes" in detail
+
+
+async def test_a_body_without_a_length_is_counted_and_not_read_on(
+    client: httpx.AsyncClient,
+) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 100:
+            sent += 1
+            yield b"x" * 10_000
+
+    answer = await client.post("/v1/classify", content=endless(), headers=JPEG)
+    is_problem(answer, 413, "body-too-large")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status", "slug"),
+    [
+        ("image/svg+xml", b"<svg/>", 415, "unsupported-media"),
+        ("text/plain", b"hello", 415, "unsupported-media"),
+        ("application/x-www-form-urlencoded", b"a=b", 415, "unsupported-media"),
+        ("image/jpeg", b"", 422, "invalid-image"),
+        ("image/jpeg", b"hello", 422, "invalid-image"),
+        ("image/jpeg", photo()[:700], 422, "invalid-image"),
+        ("image/png", photo(2000, 1000, "PNG"), 413, "image-too-large"),
+        ("application/json", b"{", 400, "malformed-request"),
+        ("application/json", b'"image"', 400, "malformed-request"),
+        ("application/json", b"{}", 400, "malformed-request"),
+        ("application/json", b'{"image": 5}', 400, "malformed-request"),
+        ("application/json", b'{"image": "%%%"}', 400, "malformed-request"),
+        ("application/json", b'{"image": "\xff"}', 400, "malformed-request"),
+        ("application/json", b'{"image": ""}', 422, "invalid-image"),
+        ("multipart/form-data", b"--a\r\n", 400, "malformed-request"),
+        ("multipart/form-data; boundary=a", b"", 400, "malformed-request"),
+        ("multipart/form-data; boundary=a", b"rubbish", 400, "malformed-request"),
+        ("multipart/form-data; boundary=a", b"--a\r\n\r\nno", 400, "malformed-request"),
+    ],
+)
+async def test_a_bad_body_is_refused_with_a_problem(
+    client: httpx.AsyncClient, content_type: str, body: bytes, status: int, slug: str
+) -> None:
+    headers = {"Content-Type": content_type}
+    answer = await client.post("/v1/classify", content=body, headers=headers)
+    assert is_problem(answer, status, slug)
+
+
+async def test_a_form_without_the_field_says_what_it_has(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/classify", files={"picture": ("a.jpg", photo(), "image/jpeg")})
+    assert "picture" in is_problem(answer, 400, "malformed-request")
+
+
+async def test_a_form_of_too_many_parts_is_refused(client: httpx.AsyncClient) -> None:
+    files = [(f"part{index}", ("a", b"x", "image/jpeg")) for index in range(20)]
+    answer = await client.post("/v1/classify", files=files)
+    assert "8 parts" in is_problem(answer, 400, "malformed-request")
+
+
+async def test_a_stalled_upload_is_given_up_at_its_deadline(client: httpx.AsyncClient) -> None:
+    async def stalled() -> AsyncIterator[bytes]:
+        yield photo()[:100]
+        await asyncio.sleep(10)
+
+    answer = await client.post("/v1/classify?timeout=0.05", content=stalled(), headers=JPEG)
+    assert "100 bytes" in is_problem(answer, 408, "upload-timeout")
+
+
+async def test_a_full_queue_is_told_with_a_time_to_come_back(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    engines.error = QueueFullError(waiting=9, limit=9, retry_after_seconds=2.2)
+    answer = await client.post("/v1/classify", content=photo(), headers=JPEG)
+    assert "limit is 9" in is_problem(answer, 429, "queue-full")
+    assert answer.headers["retry-after"] == "3"
+
+
+async def test_an_unreachable_deadline_is_told_at_once(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    engines.error = DeadlineUnreachableError(needed_seconds=3.0, left_seconds=1.0)
+    answer = await client.post("/v1/classify", content=photo(), headers=JPEG)
+    is_problem(answer, 429, "deadline-unreachable")
+    assert answer.headers["retry-after"] == "2"
+
+
+async def test_an_engine_that_still_starts_is_told_before_the_body_is_read(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    engines.ready = False
+    answer = await client.post("/v1/classify", content=b"x" * 200_000, headers=JPEG)
+    is_problem(answer, 503, "not-ready")
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_the_unforeseen_is_a_problem_without_a_traceback(
+    client: httpx.AsyncClient, engines: FakeEngines, caplog: pytest.LogCaptureFixture
+) -> None:
+    engines.error = RuntimeError("secret /path")
+    with caplog.at_level(logging.ERROR):
+        answer = await client.post("/v1/classify", content=photo(), headers=JPEG)
+    is_problem(answer, 500, "internal-error")
+    assert "secret" not in answer.text
+    assert "secret /path" in caplog.text
+
+
+async def test_a_client_that_leaves_withdraws_its_request(
+    app: FastAPI, engines: FakeEngines
+) -> None:
+    engines.hang = True
+    left = asyncio.Event()
+    sent: list[Any] = []
+    body = iter([{"type": "http.request", "body": photo(), "more_body": False}])
+
+    async def receive() -> Any:
+        for message in body:
+            return message
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/v1/classify",
+        "raw_path": b"/v1/classify",
+        "query_string": b"",
+        "headers": [(b"content-type", b"image/jpeg")],
+    }
+    request = asyncio.create_task(app(scope, receive, send))
+    async with asyncio.timeout(5):
+        while not engines.images:
+            await asyncio.sleep(0.005)
+    left.set()
+    await asyncio.wait_for(request, 5)
+    assert engines.cancelled.is_set()
+    assert sent == []
+
+
+async def test_a_sane_request_id_is_kept(client: httpx.AsyncClient) -> None:
+    headers = {**JPEG, "X-Request-ID": "trace-42.a:b"}
+    answer = await client.post("/v1/classify", content=photo(), headers=headers)
+    assert answer.headers["x-request-id"] == "trace-42.a:b"
+
+
+@pytest.mark.parametrize("request_id", ["", "a b", "x" * 129, "<script>"])
+async def test_another_request_id_is_replaced(client: httpx.AsyncClient, request_id: str) -> None:
+    headers = {**JPEG, "X-Request-ID": request_id}
+    answer = await client.post("/v1/classify", content=photo(), headers=headers)
+    assert len(answer.headers["x-request-id"]) == 32
+
+
+async def test_server_timing_names_every_stage_in_order(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/classify", content=photo(), headers=JPEG)
+    stages = answer.headers["server-timing"].split(", ")
+    assert [stage.partition(";")[0] for stage in stages] == [
+        "decode",
+        "queue",
+        "inference",
+        "render",
+    ]
+    assert "inference;dur=20.000" in stages
+
+
+async def test_an_animation_says_so(client: httpx.AsyncClient) -> None:
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    headers = {"Content-Type": "image/gif"}
+    answer = await client.post("/v1/classify", content=buffer.getvalue(), headers=headers)
+    assert json.loads(answer.text)["image"]["frames"] > 1

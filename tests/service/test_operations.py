@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import re
+
+import httpx
+from fastapi import FastAPI
+
+from service.web.serving import Serving
+from service_fakes import FakeEngines
+
+
+async def test_liveness_does_not_depend_on_the_engine(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    engines.ready = False
+    assert (await client.get("/livez")).json() == {"status": "alive"}
+
+
+async def test_readiness_follows_the_engine(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    assert (await client.get("/readyz")).status_code == 200
+    engines.ready = False
+    answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_a_draining_service_is_not_ready(client: httpx.AsyncClient, app: FastAPI) -> None:
+    serving: Serving = app.state.serving
+    serving.draining = True
+    answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert "draining" in answer.json()["detail"]
+
+
+async def test_models_says_what_is_served_and_that_it_is_a_demo(client: httpx.AsyncClient) -> None:
+    (model,) = (await client.get("/v1/models")).json()["models"]
+    assert model["name"] == "demo"
+    assert model["demo"] is True
+    assert "no photographs" in model["note"]
+    assert model["classes"] == ["circle", "square", "star", "ring"]
+    assert model["input"] == {"width": 224, "height": 224}
+    assert model["weights_sha256"] == "ab" * 32
+    assert model["costs"] == [
+        {"width": 224, "height": 224, "fixed_seconds": 0.01, "per_image_seconds": 0.02}
+    ]
+
+
+async def test_an_unknown_path_is_a_problem(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/nothing")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == "urn:overlock:problem:not-found"
+
+
+async def test_a_wrong_method_is_a_problem_that_names_the_right_one(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.get("/v1/classify")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "POST"
+    assert answer.json()["type"] == "urn:overlock:problem:method-not-allowed"
+
+
+async def test_requests_are_counted_by_route_template_and_status(
+    client: httpx.AsyncClient,
+) -> None:
+    await client.get("/livez")
+    await client.get("/some/made/up/path")
+    text = (await client.get("/metrics")).text
+    assert re.search(r'overlock_requests_total\{route="/livez",status="200"\} [1-9]', text)
+    assert re.search(r'overlock_requests_total\{route="unmatched",status="404"\} [1-9]', text)
+    assert "made" not in text
+
+
+async def test_the_front_leads_to_the_documentation(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/")).headers["location"] == "/docs"
+
+
+async def test_the_documentation_needs_no_other_host(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/docs")).text
+    links = re.findall(r"(?:src|href)=\"([^\"]+)\"", page)
+    assert links
+    assert not [link for link in links if "//" in link]
+    for link in links:
+        assert (await client.get(link)).status_code == 200
+
+
+async def test_the_openapi_document_shows_the_three_forms_and_the_problems(
+    client: httpx.AsyncClient,
+) -> None:
+    document = (await client.get("/openapi.json")).json()
+    operation = document["paths"]["/v1/classify"]["post"]
+    assert {"image/jpeg", "multipart/form-data", "application/json"} <= set(
+        operation["requestBody"]["content"]
+    )
+    assert {"200", "400", "408", "413", "415", "422", "429", "500", "503", "504"} <= set(
+        operation["responses"]
+    )
+    assert {p["name"] for p in operation["parameters"]} == {"top_k", "timeout"}

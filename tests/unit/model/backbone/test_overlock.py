@@ -1,0 +1,95 @@
+"""The whole backbone, as the small ``nano`` variant, at sizes people send."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from model.backbone.overlock import OverLoCK
+from model.config import BACKBONES
+from model.fuse import fold
+from unit.model.filled import filled, random_map
+
+NANO = BACKBONES["nano"]
+EXACT = 1e-9  # float64, some sixty layers
+SIZES = [(32, 32), (33, 47), (64, 200), (160, 97), (256, 416)]
+
+
+@pytest.fixture(scope="module")
+def trained() -> OverLoCK:
+    return filled(OverLoCK(NANO))
+
+
+@pytest.fixture(scope="module")
+def folded(trained: OverLoCK) -> OverLoCK:
+    return fold(copy.deepcopy(trained))
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_folded_backbone_is_the_same_function(
+    trained: OverLoCK, folded: OverLoCK, height: int, width: int
+) -> None:
+    images = random_map(1, 3, height, width)
+    assert_close(folded(images), trained(images), rtol=EXACT, atol=EXACT)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 47), (65, 96)])
+def test_last_map_is_a_32nd_of_the_input_rounded_up(
+    folded: OverLoCK, height: int, width: int
+) -> None:
+    result = folded(random_map(2, 3, height, width))
+    assert result.shape == (2, folded.out_channels, -(-height // 32), -(-width // 32))
+
+
+@pytest.mark.parametrize(("height", "width"), [(31, 64), (64, 31), (1, 1)])
+def test_too_small_an_input_is_refused(folded: OverLoCK, height: int, width: int) -> None:
+    with pytest.raises(ValueError, match=f"A {height}x{width} input is too small"):
+        folded(random_map(1, 3, height, width))
+
+
+@pytest.mark.parametrize(
+    ("form", "height", "width"), [("trained", 64, 96), ("folded", 64, 96), ("folded", 224, 96)]
+)
+def test_batch_gives_what_its_images_give_alone(
+    request: pytest.FixtureRequest, form: str, height: int, width: int
+) -> None:
+    network = request.getfixturevalue(form)
+    images = random_map(3, 3, height, width)
+    alone = torch.cat([network(image[None]) for image in images])
+    assert_close(network(images), alone, rtol=EXACT, atol=EXACT)
+
+
+@pytest.mark.parametrize("form", ["trained", "folded"])
+def test_image_of_one_colour_stays_finite(request: pytest.FixtureRequest, form: str) -> None:
+    network = request.getfixturevalue(form)
+    assert network(torch.full((1, 3, 64, 64), 0.5, dtype=torch.float64)).isfinite().all()
+
+
+def test_grey_image_folds_as_exactly(trained: OverLoCK, folded: OverLoCK) -> None:
+    images = random_map(1, 1, 96, 64).expand(1, 3, 96, 64) * 1e-3
+    assert_close(folded(images), trained(images), rtol=EXACT, atol=EXACT)
+
+
+def test_channels_last_gives_the_same(folded: OverLoCK) -> None:
+    images = random_map(2, 3, 96, 224)
+    network = copy.deepcopy(folded).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    got = network(images.contiguous(memory_format=torch.channels_last))
+    assert_close(got.contiguous(), folded(images).contiguous(), rtol=EXACT, atol=EXACT)
+
+
+def test_bfloat16_stays_near(folded: OverLoCK) -> None:
+    images = random_map(1, 3, 96, 96)
+    got = copy.deepcopy(folded).bfloat16()(images.bfloat16()).double()
+    want = folded(images)
+    error = (got - want).norm() / want.norm()
+    assert error < 5e-2  # bfloat16 keeps 8 significant bits, and some sixty layers add up
+
+
+def test_forward_leaves_its_input_alone(folded: OverLoCK) -> None:
+    images = random_map(1, 3, 64, 64)
+    before = images.clone()
+    folded(images)
+    assert_close(images, before, rtol=0, atol=0)
