@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import json
 import pickle
-import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,94 +22,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-WRAPPINGS = ("state_dict_ema", "state_dict", "model")
+from model.official_names import naming_of
+
+WRAPPINGS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys under which training scripts store the weights; averaged ones win where both are stored."""
-
-IGNORED = (r"(^|\.)num_batches_tracked$", r"^(module\.)?aux_head\.")
-"""Entries that inference has no use for: norm counters and the training-time auxiliary head."""
-
-RENAMING: tuple[tuple[str, str], ...] = (
-    # what PyTorch's data parallelism puts in front
-    (r"^module\.", ""),
-    # where a part sits
-    (r"^patch_embed1\.(0|3|6|9)\.", r"backbone.stem.layers.<\1>.conv."),
-    (r"^patch_embed1\.(1|4|7|10)\.", r"backbone.stem.layers.<\1>.norm."),
-    (r"^patch_embed([23])\.0\.", r"backbone.downsample\1.conv."),
-    (r"^patch_embed([23])\.1\.", r"backbone.downsample\1.norm."),
-    (r"^patch_embed4\.0\.", r"backbone.overview_downsample.conv."),
-    (r"^patch_embed4\.1\.", r"backbone.overview_downsample.norm."),
-    (r"^patch_embedx\.x_proj\.0\.", r"backbone.features_downsample.conv."),
-    (r"^patch_embedx\.x_proj\.1\.", r"backbone.features_downsample.norm."),
-    (r"^patch_embedx\.h_proj\.0\.", r"backbone.context_downsample.conv."),
-    (r"^patch_embedx\.h_proj\.1\.", r"backbone.context_downsample.norm."),
-    (r"^high_level_proj\.", r"backbone.context_projection."),
-    (r"^blocks([123])\.", r"backbone.stage\1."),
-    (r"^blocks4\.", r"backbone.overview."),
-    (r"^sub_blocks([34])\.", r"backbone.focus\1."),
-    (r"^head\.0\.", r"head.project.conv."),
-    (r"^head\.1\.", r"head.project.norm."),
-    (r"^head\.4\.", r"head.classify."),
-    # the stem's layers, counted without the activations between them
-    (r"<(0|1)>", "0"),
-    (r"<(3|4)>", "1"),
-    (r"<(6|7)>", "2"),
-    (r"<(9|10)>", "3"),
-    # the basic block
-    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.dwconv\.", r"\1.position.conv."),
-    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.0\.", r"\1.norm."),
-    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.1\.", r"\1.large_kernel.conv."),
-    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.2\.", r"\1.large_kernel.norm."),
-    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.3\.", r"\1.squeeze_excite."),
-    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.4\.", r"\1.feed_forward.expand."),
-    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.6\.", r"\1.feed_forward.position.conv."),
-    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.7\.", r"\1.feed_forward.response_norm."),
-    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.proj\.8\.", r"\1.feed_forward.project."),
-    (r"^(backbone\.(?:stage\d|overview)\.\d+)\.ls\.", r"\1.identity_scale."),
-    # the dynamic block
-    (r"^(backbone\.focus\d\.\d+)\.x_scale\.", r"\1.context_scale."),
-    (r"^(backbone\.focus\d\.\d+)\.h_scale\.", r"\1.initial_context_scale."),
-    (r"^(backbone\.focus\d\.\d+)\.dwconv1\.", r"\1.position_in.conv."),
-    (r"^(backbone\.focus\d\.\d+)\.norm1\.", r"\1.norm_in."),
-    (r"^(backbone\.focus\d\.\d+)\.fusion\.0\.", r"\1.fuse_position.conv."),
-    (r"^(backbone\.focus\d\.\d+)\.fusion\.1\.", r"\1.fuse_position.norm."),
-    (r"^(backbone\.focus\d\.\d+)\.fusion\.3\.", r"\1.fuse_project."),
-    (r"^(backbone\.focus\d\.\d+)\.fusion\.4\.", r"\1.fuse_norm."),
-    (r"^(backbone\.focus\d\.\d+)\.gate\.0\.", r"\1.gate.conv."),
-    (r"^(backbone\.focus\d\.\d+)\.gate\.1\.", r"\1.gate.norm."),
-    (r"^(backbone\.focus\d\.\d+)\.lepe\.0\.", r"\1.local.conv."),
-    (r"^(backbone\.focus\d\.\d+)\.lepe\.1\.", r"\1.local.norm."),
-    (r"^(backbone\.focus\d\.\d+)\.weight_query\.0\.", r"\1.context_mixing.query.conv."),
-    (r"^(backbone\.focus\d\.\d+)\.weight_query\.1\.", r"\1.context_mixing.query.norm."),
-    (r"^(backbone\.focus\d\.\d+)\.weight_key\.1\.", r"\1.context_mixing.key.conv."),
-    (r"^(backbone\.focus\d\.\d+)\.weight_key\.2\.", r"\1.context_mixing.key.norm."),
-    (r"^(backbone\.focus\d\.\d+)\.weight_proj\.", r"\1.context_mixing.mix_weights."),
-    (r"^(backbone\.focus\d\.\d+)\.rpb1$", r"\1.context_mixing.small_position_bias"),
-    (r"^(backbone\.focus\d\.\d+)\.rpb2$", r"\1.context_mixing.large_position_bias"),
-    (r"^(backbone\.focus\d\.\d+)\.dyconv_proj\.0\.", r"\1.mixed_project.conv."),
-    (r"^(backbone\.focus\d\.\d+)\.dyconv_proj\.1\.", r"\1.mixed_project.norm."),
-    (r"^(backbone\.focus\d\.\d+)\.se_layer\.", r"\1.squeeze_excite."),
-    (r"^(backbone\.focus\d\.\d+)\.proj\.0\.", r"\1.project.norm."),
-    (r"^(backbone\.focus\d\.\d+)\.proj\.1\.", r"\1.project.conv."),
-    (r"^(backbone\.focus\d\.\d+)\.ls1\.", r"\1.identity_scale."),
-    (r"^(backbone\.focus\d\.\d+)\.dwconv2\.", r"\1.position_out.conv."),
-    (r"^(backbone\.focus\d\.\d+)\.norm2\.", r"\1.norm_out."),
-    (r"^(backbone\.focus\d\.\d+)\.mlp\.0\.", r"\1.feed_forward.expand."),
-    (r"^(backbone\.focus\d\.\d+)\.mlp\.2\.", r"\1.feed_forward.position.conv."),
-    (r"^(backbone\.focus\d\.\d+)\.mlp\.3\.", r"\1.feed_forward.response_norm."),
-    (r"^(backbone\.focus\d\.\d+)\.mlp\.4\.", r"\1.feed_forward.project."),
-    (r"^(backbone\.focus\d\.\d+)\.ls2\.", r"\1.output_scale."),
-    # inside those
-    (r"\.squeeze_excite\.proj\.1\.", ".squeeze_excite.reduce."),
-    (r"\.squeeze_excite\.proj\.3\.", ".squeeze_excite.expand."),
-    (r"\.conv\.origin_bn\.", ".conv.large.norm."),
-    (r"\.conv\.dil_conv_(k\d+_\d+)\.", r".conv.dilated.\1.conv."),
-    (r"\.conv\.dil_bn_(k\d+_\d+)\.", r".conv.dilated.\1.norm."),
-)
-"""From the authors' names to ours: every rule is applied once, in this order."""
-
-LARGE_KERNEL_BRANCHED = (r"\.conv\.lk_origin\.", ".conv.large.conv.")
-LARGE_KERNEL_MERGED = (r"\.conv\.lk_origin\.", ".conv.")
-
 
 DAMAGE = (
     ArithmeticError,
@@ -194,24 +109,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Drop what inference ignores and translate the authors' names into ours.
 
-    Names that no rule knows stay as they are, so that strict loading reports them.
-
     Raises:
         CheckpointError: if two entries are the same parameter.
     """
-    merged = not any(".dil_conv_" in name for name in state)
-    rules = (*RENAMING, LARGE_KERNEL_MERGED if merged else LARGE_KERNEL_BRANCHED)
-    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
+    our_name = naming_of(state)
     result = {}
     for official, tensor in state.items():
-        if any(re.search(pattern, official) for pattern in IGNORED):
-            continue
-        name = official
-        for pattern, replacement in compiled:
-            name = pattern.sub(replacement, name)
+        name = our_name(official)
         if name in result:
             raise CheckpointError(f"{name} comes twice, the second time as {official}.")
-        result[name] = tensor
+        if name is not None:
+            result[name] = tensor
     return result
 
 

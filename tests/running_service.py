@@ -25,6 +25,7 @@ class RunningService:
     def __init__(self, **settings: str | int) -> None:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._last_log = ""
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OVERLOCK_")}
         environment |= {f"OVERLOCK_{name.upper()}": str(value) for name, value in settings.items()}
@@ -42,16 +43,22 @@ class RunningService:
             self.wait_ready()
         except BaseException:
             self.process.kill()
+            self.process.wait()
+            self._log.close()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.stop()
+        self._last_log = self.log
+        self._log.close()
 
     @property
     def log(self) -> str:
         """Everything that the service printed so far."""
+        if self._log.closed:
+            return self._last_log
         self._log.seek(0)
         return self._log.read().decode()
 

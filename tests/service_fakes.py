@@ -40,7 +40,7 @@ class FakeEngines:
         self.cancelled = asyncio.Event()
 
     @property
-    def welcomes(self) -> list[Welcome]:
+    def offers(self) -> list[Welcome]:
         return [WELCOME] if self.ready else []
 
     async def run(self) -> None:

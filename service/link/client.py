@@ -93,13 +93,17 @@ class EngineClient:
         self._pending: dict[int, _Pending] = {}
         self._request_ids = itertools.count(1)
         self._welcome: Welcome | None = None
+        self._offer: Welcome | None = None
         self._welcomed_at = 0.0
         self._pending_work_seconds = 0.0
 
     @property
-    def welcome(self) -> Welcome | None:
-        """What the engine last said of itself; None if it never did."""
-        return self._welcome
+    def offer(self) -> Welcome | None:
+        """What the engine serves, as it said when it was last warm; None if it never was.
+
+        It outlives the engine: a restarted one serves the same, and requests wait for it.
+        """
+        return self._offer
 
     @property
     def ready(self) -> bool:
@@ -183,6 +187,8 @@ class EngineClient:
 
     async def _take_welcome(self, welcome: Welcome) -> None:
         self._welcome, self._welcomed_at = welcome, time.monotonic()
+        if welcome.ready:
+            self._offer = welcome
         self._pending_work_seconds = welcome.pending_work_seconds
         for pending in list(self._pending.values()):
             if pending.sent_to not in {None, welcome.incarnation}:
@@ -220,13 +226,9 @@ class EnginePool:
         return any(client.ready for client in self._clients)
 
     @property
-    def welcomes(self) -> list[Welcome]:
-        """What the engines that are warm say of themselves."""
-        return [
-            client.welcome
-            for client in self._clients
-            if client.welcome is not None and client.welcome.ready
-        ]
+    def offers(self) -> list[Welcome]:
+        """What the engines serve that have been warm."""
+        return [client.offer for client in self._clients if client.offer is not None]
 
     async def run(self) -> None:
         """Keep in touch with all of them, until cancelled."""
@@ -247,7 +249,7 @@ class EnginePool:
             NotReadyError: if no engine has been ready yet.
         """
         candidates = [client for client in self._clients if client.ready] or [
-            client for client in self._clients if client.welcome and client.welcome.ready
+            client for client in self._clients if client.offer is not None
         ]
         if not candidates:
             raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)

@@ -63,8 +63,8 @@ class Serving:
         Raises:
             NotReadyError: while no engine has said what it serves.
         """
-        for welcome in self.engines.welcomes:
-            for model in welcome.models:
+        for offer in self.engines.offers:
+            for model in offer.models:
                 if model.task is task:
                     return model
         raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)

@@ -21,7 +21,7 @@ def post_scene(service: RunningService, seed: int) -> int:
         f"{service.url}/v1/classify",
         content=png(draw_scene(seed).image),
         headers={"Content-Type": "image/png"},
-        timeout=60,
+        timeout=150,
     )
     return answer.status_code
 
@@ -82,7 +82,9 @@ def test_sigterm_answers_what_was_accepted_and_leaves_nothing_behind() -> None:
 
 
 def test_a_killed_engine_is_replaced_and_waiting_requests_are_answered() -> None:
-    with RunningService() as service, ThreadPoolExecutor(4) as clients:
+    # On a busy machine a restart may take longer than the usual timeout.
+    settings = {"default_timeout_seconds": 120}
+    with RunningService(**settings) as service, ThreadPoolExecutor(4) as clients:
         (engine,) = service.children("service.engine.process")
         os.kill(engine, signal.SIGKILL)
         waiting = [clients.submit(post_scene, service, seed) for seed in range(4)]

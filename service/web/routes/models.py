@@ -22,14 +22,12 @@ async def models(serving: ServingDep) -> ModelsResponse:
     """List the served models of every engine that is ready."""
     return ModelsResponse(
         models=[
-            served_model(model, welcome)
-            for welcome in serving.engines.welcomes
-            for model in welcome.models
+            served_model(model, offer) for offer in serving.engines.offers for model in offer.models
         ]
     )
 
 
-def served_model(model: ModelInfo, welcome: Welcome) -> ServedModel:
+def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
     """Describe one model, with the costs that its engine has learnt."""
     return ServedModel(
         name=model.name,
@@ -52,7 +50,7 @@ def served_model(model: ModelInfo, welcome: Welcome) -> ServedModel:
                 fixed_seconds=cost.fixed_seconds,
                 per_image_seconds=cost.per_image_seconds,
             )
-            for cost in welcome.costs
+            for cost in offer.costs
             if cost.task is model.task
         ],
     )

@@ -64,6 +64,7 @@ WRAPPERS = {
     "state_dict": lambda state: {"state_dict": state, "meta": {"epoch": 3}},
     "model": lambda state: {"model": state, "optimizer": {"state": {}}, "epoch": 300},
     "state_dict_ema": lambda state: {"state_dict_ema": state, "version": 2},
+    "model_ema": lambda state: {"model_ema": state, "model": {}},
     "module.": prefixed,
     "module. inside": lambda state: {"state_dict": prefixed(state)},
     "nested": lambda state: {"model": {"state_dict": state}},
@@ -104,7 +105,7 @@ def test_merged_official_file_is_known_by_its_lack_of_branches(path: Path) -> No
     assert "backbone.stage1.0.large_kernel.conv.weight" in checkpoint.state
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
 def test_training_only_entries_are_ignored(path: Path, prefix: str) -> None:
     ignored = ("aux_head.0.weight", "patch_embed1.1.num_batches_tracked")
     kept = {f"{prefix}head.4.bias": torch.zeros(3)}

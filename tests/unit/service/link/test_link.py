@@ -164,6 +164,21 @@ async def test_the_next_incarnation_gets_the_requests_of_a_dead_engine(
     np.testing.assert_array_equal(result.arrays[0], IMAGE.astype(np.float32) * 2)
 
 
+async def test_a_request_that_comes_while_a_restarted_engine_loads_waits_for_it(
+    pool: EnginePool, tmp_path: Path
+) -> None:
+    address = tmp_path / "engine.sock"
+    async with running(address, answer_with_double):
+        await until(lambda: pool.ready)
+    async with running(address, answer_with_double, "second", ready=False) as second:
+        await until(lambda: not pool.ready)
+        waiting = submit(pool)
+        await asyncio.sleep(0.1)
+        assert second.submits == []
+        second.ready = True
+        assert (await waiting).batch_size == 3
+
+
 async def test_a_request_that_two_engines_died_with_is_not_sent_again(
     pool: EnginePool, tmp_path: Path
 ) -> None:

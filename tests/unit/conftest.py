@@ -1,4 +1,4 @@
-"""Settings of every test of the model."""
+"""Settings of every unit test."""
 
 from __future__ import annotations
 

@@ -1,0 +1,208 @@
+"""Bytes to upright RGB pixels, with every limit checked before there is work.
+
+An image's way: its declared type, its signature, a walk over its container (size, frames,
+orientation; see ``service.web.containers``), the limits, and only then Pillow.
+
+The declared type has to be a supported one but need not be the true one: what the bytes are is told
+from the bytes. With ``application/octet-stream``, or with no type at all, nothing else counts.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+
+# Imported for Pillow's registry: otherwise the first WebP or TIFF file loads all fifty plugins.
+from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+
+from service.errors import ImageTooLargeError, InvalidImageError, UnsupportedMediaError
+from service.web.containers.bmp import read_bmp
+from service.web.containers.first_frame import FirstFrame
+from service.web.containers.gif import read_gif
+from service.web.containers.jpeg import read_jpeg
+from service.web.containers.png import read_png
+from service.web.containers.tiff import read_tiff
+from service.web.containers.webp import read_webp
+from service.web.pillow_switches import switch_pillow
+from service.web.pixel_modes import to_rgb
+from service.web.signatures import REFUSED_SIGNATURES, SUPPORTED_SIGNATURES, format_of
+
+SUPPORTED_MEDIA_TYPES = {
+    "image/jpeg": "JPEG",
+    "image/png": "PNG",
+    "image/webp": "WEBP",
+    "image/bmp": "BMP",
+    "image/tiff": "TIFF",
+    "image/gif": "GIF",
+}
+"""Media types that are accepted, each with Pillow's name for the format."""
+
+MEDIA_TYPE_ALIASES = {
+    "image/jpg": "image/jpeg",
+    "image/apng": "image/png",
+    "image/x-ms-bmp": "image/bmp",
+}
+"""Names in wide use that nobody registered, or that say the same."""
+
+UNTYPED = frozenset({"", "application/octet-stream", "binary/octet-stream"})
+"""What storage and clients say of any file."""
+
+_READERS: dict[str, Callable[[bytes], FirstFrame]] = {
+    "JPEG": read_jpeg,
+    "PNG": read_png,
+    "WEBP": read_webp,
+    "BMP": read_bmp,
+    "TIFF": read_tiff,
+    "GIF": read_gif,
+}
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDES_SWAP_FROM = 5
+
+# What Pillow raised on 200,000 mutated files, after the readers had let them pass.
+_DAMAGE = (OSError, ValueError)
+
+switch_pillow()
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """The largest image that is decoded.
+
+    Attributes:
+        max_pixels: width times height, inclusive.
+        max_side: the longer of both, inclusive.
+    """
+
+    max_pixels: int
+    max_side: int
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An image, ready for the network's geometry.
+
+    Attributes:
+        image: mode RGB, upright; of a large JPEG perhaps a reduction.
+        width: of the upright original, pixels.
+        height: the same.
+        frames: frames or pages of the file; only the first was decoded.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    frames: int
+
+
+def media_type_format(content_type: str) -> str:
+    """Return Pillow's name of the format that a ``Content-Type`` declares.
+
+    Raises:
+        UnsupportedMediaError: none that is supported.
+    """
+    media_type = _media_type(content_type)
+    format_name = SUPPORTED_MEDIA_TYPES.get(MEDIA_TYPE_ALIASES.get(media_type, media_type))
+    if format_name is None:
+        raise UnsupportedMediaError(f"{media_type[:80]} is not supported; {_what_is_supported()}.")
+    return format_name
+
+
+def decode_image(
+    body: bytes,
+    *,
+    content_type: str | None,
+    limits: ImageLimits,
+    short_side_needed: int | None = None,
+) -> DecodedImage:
+    """Decode the first frame of an image. Runs in a thread; touches nothing shared.
+
+    Args:
+        body: the file.
+        content_type: the declared type, None if there is none.
+        limits: checked before any pixel is decoded.
+        short_side_needed: the short side to which the image will be resized, if that is known. A
+            JPEG of which at least twice as much remains is then decoded to 1/2, 1/4 or 1/8 of its
+            size, in a fraction of the time and with slightly different pixels.
+
+    Raises:
+        UnsupportedMediaError: the declared type or the true format is not supported.
+        ImageTooLargeError: the image is over a limit.
+        InvalidImageError: the bytes are no intact image.
+    """
+    declared = _media_type(content_type or "")
+    if declared not in UNTYPED:
+        media_type_format(declared)
+    format_name = _true_format(body)
+    frame = _read_container(body, format_name)
+    width, height = frame.width, frame.height
+    if frame.orientation >= _SIDES_SWAP_FROM:
+        width, height = height, width
+    _check_size(width, height, limits)
+    image = _decode(frame, format_name, short_side_needed)
+    return DecodedImage(image, width, height, frame.frames)
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _true_format(body: bytes) -> str:
+    if not body:
+        raise InvalidImageError("The image is empty: it has 0 bytes.")
+    format_name = format_of(body, SUPPORTED_SIGNATURES)
+    if format_name is None:
+        refused = format_of(body, REFUSED_SIGNATURES)
+        if refused:
+            raise UnsupportedMediaError(f"{refused} is not supported; {_what_is_supported()}.")
+        raise InvalidImageError(f"The bytes are no image that is known; {_what_is_supported()}.")
+    return format_name
+
+
+def _what_is_supported() -> str:
+    return f"supported are {', '.join(SUPPORTED_MEDIA_TYPES)}"
+
+
+def _read_container(body: bytes, format_name: str) -> FirstFrame:
+    try:
+        return _READERS[format_name](body)
+    except (struct.error, IndexError) as error:
+        # A reader that runs over the end says so by Python's own means.
+        raise InvalidImageError(f"The {format_name} file is truncated.") from error
+
+
+def _check_size(width: int, height: int, limits: ImageLimits) -> None:
+    if min(width, height) < 1:
+        raise InvalidImageError(f"The image has no pixels: it is {width} x {height}.")
+    if max(width, height) > limits.max_side:
+        raise ImageTooLargeError(width=width, height=height, limit=f"{limits.max_side} on a side")
+    if width * height > limits.max_pixels:
+        raise ImageTooLargeError(width=width, height=height, limit=f"{limits.max_pixels} in all")
+
+
+def _decode(frame: FirstFrame, format_name: str, short_side_needed: int | None) -> Image.Image:
+    try:
+        with Image.open(BytesIO(frame.file), formats=[format_name]) as image:
+            if image.size != (frame.width, frame.height):
+                raise InvalidImageError(f"The {format_name} file contradicts itself on its size.")
+            if short_side_needed is not None:
+                image.draft(None, (2 * short_side_needed, 2 * short_side_needed))
+            image.load()
+            rgb = to_rgb(image)
+    except _DAMAGE as error:
+        raise InvalidImageError(
+            f"The {format_name} file is damaged, truncated or of a rare kind: "
+            "its pixels cannot be decoded."
+        ) from error
+    turn = _TURNS.get(frame.orientation)
+    return rgb if turn is None else rgb.transpose(turn)
