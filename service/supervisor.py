@@ -34,6 +34,10 @@ STABLE_SECONDS = 30.0
 
 LISTEN_BACKLOG = 2048
 
+CHILD_ENVIRONMENT = {"GOMP_SPINCOUNT": "2000"}
+"""For torch's threads: one that waits for another soon yields its core. Spinning on, as is the
+default, makes a forward pass many times slower as soon as anything else wants a core."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -152,6 +156,7 @@ class Supervisor:
             pass_fds=(listener.fileno(),),
             process_group=0,  # a terminal's Ctrl-C is for this process alone
             env={
+                **CHILD_ENVIRONMENT,
                 **os.environ,
                 **self._settings.as_environment(),
                 "PROMETHEUS_MULTIPROC_DIR": str(self._runtime / "metrics"),

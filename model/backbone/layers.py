@@ -11,7 +11,6 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 
 def depthwise(channels: int, kernel_size: int, dilation: int = 1, *, bias: bool) -> nn.Conv2d:
@@ -28,11 +27,19 @@ def depthwise(channels: int, kernel_size: int, dilation: int = 1, *, bias: bool)
     )
 
 
+class _BlankConv2d(nn.Conv2d):
+    """A convolution whose parameters are about to be copied in.
+
+    Random values would be thrown away, and would advance the caller's generator.
+    """
+
+    def reset_parameters(self) -> None:
+        """Leave the memory as it is."""
+
+
 def like_convolution(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
     """Build a convolution with the geometry of ``conv``, the given float64 weight, and a bias."""
-    # skip_init: random values would be thrown away, and would advance the caller's generator.
-    result: nn.Conv2d = skip_init(
-        nn.Conv2d,
+    result = _BlankConv2d(
         conv.in_channels,
         conv.out_channels,
         cast("tuple[int, int]", conv.kernel_size),

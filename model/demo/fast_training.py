@@ -29,7 +29,9 @@ def speed_up_training(network: nn.Module) -> None:
     for part in network.modules():
         if type(part) is ContextMixing:
             part.__class__ = _FastContextMixing
-        elif type(part) is nn.Conv2d and part.groups > 1 and part.kernel_size[0] >= _LARGE_KERNEL:
+        elif (
+            isinstance(part, nn.Conv2d) and part.groups > 1 and part.kernel_size[0] >= _LARGE_KERNEL
+        ):
             part.__class__ = _FastDepthwise
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from service import metrics
 from service.engine.runner import Outcome, Runner
 from service.engine.scheduler import Batch, QueueKey, Request, Scheduler, batch_sizes_up_to
-from service.errors import DeadlineExceededError, InferenceError, NotReadyError, ServiceError
+from service.errors import DeadlineExceededError, InferenceError, ServiceError
 from service.lifeline import CONFIGURATION_EXIT_CODE, announce, stop_event
 from service.link.messages import (
     Answer,
@@ -130,9 +130,11 @@ class Engine:
                     self._show_queue()
 
     async def _admit(self, received: Received, submit: Submit) -> None:
+        if not self._ready:
+            # It was on its way to this engine's predecessor; its worker sends it again once this
+            # one is warm.
+            return
         try:
-            if not self._ready:
-                raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
             image = array_from(submit.image, received.frames[0])
             self._scheduler.admit(
                 Request(

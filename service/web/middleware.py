@@ -46,18 +46,29 @@ class RequestMiddleware:
         started = time.perf_counter()
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 0
+        status, body_unread = 0, _has_body(scope)
+
+        async def receive_and_note() -> Message:
+            nonlocal body_unread
+            message = await receive()
+            if not message.get("more_body", False):
+                body_unread = False
+            return message
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                if body_unread:
+                    # Refused early: the rest of the body is not read, so nothing can follow it.
+                    headers["Connection"] = "close"
             await send(message)
 
         metrics.IN_FLIGHT.inc()
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive_and_note, send_with_id)
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
             metrics.CANCELLED.labels("client").inc()
@@ -81,6 +92,11 @@ def _request_id(scope: Scope) -> str:
             if SANE_REQUEST_ID.fullmatch(candidate):
                 return candidate
     return uuid.uuid4().hex
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = dict(scope["headers"])
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
 def _record(scope: Scope, status: int, seconds: float, request_id: str) -> None:

@@ -56,8 +56,10 @@ def test_every_kind_of_image_is_read_as_its_reference_conversion(
     every = len(CLASS_NAMES)
     answer = classify(demo, sample.body, sample.media_type, top_k=every)
     reference = classify(demo, png(sample.rgb), "image/png", top_k=every)
-    # A lossy decoder may differ by a level or two from the reference conversion.
-    np.testing.assert_allclose(scores(answer), scores(reference), atol=0.02)
+    # Where a codec rounds, the pixels are compared level by level in the unit tests; the network
+    # is none too sure about a 24-row ramp and answers a little differently.
+    atol = 1e-5 if sample.tolerance == 0 else 0.1
+    np.testing.assert_allclose(scores(answer), scores(reference), atol=atol)
     height, width = sample.rgb.shape[:2]
     assert answer.json()["image"]["width"] == width
     assert answer.json()["image"]["height"] == height
@@ -121,21 +123,28 @@ def test_models_says_that_it_is_a_demo(demo: RunningService) -> None:
     assert model["costs"][0]["per_image_seconds"] > 0
 
 
-def test_an_endless_body_is_refused_at_the_limit(demo: RunningService) -> None:
-    def endless() -> Any:
-        while True:
-            yield b"x" * 2**20
+def test_an_endless_body_is_refused_at_the_limit_and_hung_up_on(demo: RunningService) -> None:
+    async def run() -> tuple[bytes, int]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", demo.port)
+        head = "POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\n"
+        writer.write(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
+        sent = 0
+        try:
+            while sent < 200 * 2**20:
+                writer.write(b"100000\r\n" + b"x" * 2**20 + b"\r\n")
+                await writer.drain()
+                sent += 2**20
+        except ConnectionError:
+            pass
+        try:
+            return await reader.readline(), sent
+        except ConnectionError:
+            return b"", sent
 
-    try:
-        answer = httpx.post(
-            f"{demo.url}/v1/classify",
-            content=endless(),
-            headers={"Content-Type": "image/jpeg"},
-            timeout=30,
-        )
-    except httpx.WriteError:
-        return  # the service hung up while we were still sending
-    assert answer.status_code == 413
+    status_line, sent = asyncio.run(asyncio.wait_for(run(), 60))
+    # The answer may be lost to a client that never looks up from sending; the hanging up is not.
+    assert status_line == b"" or b" 413 " in status_line
+    assert sent < 60 * 2**20  # the limit is 20 MiB; the rest is what the kernel buffers
 
 
 def test_a_stalled_upload_is_given_up(demo: RunningService) -> None:

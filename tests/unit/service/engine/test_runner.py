@@ -64,9 +64,9 @@ def test_an_output_that_is_not_finite_is_told_apart_from_its_neighbours(
     assert [arrays is None for arrays in outcome.arrays] == [False, True, True, False]
 
 
-def test_warming_up_runs_every_batch_size_of_every_model() -> None:
+def test_warming_up_a_cpu_runs_two_batch_sizes_of_every_model() -> None:
     steps = list(runner().warm_up())
-    assert [step.size for step in steps] == list(SIZES)
+    assert [step.size for step in steps] == [1, 4]
     assert all(step.shape == (224, 224, 3) for step in steps)
     assert all(step.device_seconds > 0 for step in steps)
 
