@@ -41,7 +41,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	$(BIN)/python benchmarks/network.py
+	$(BIN)/python benchmarks/network.py --repeats 5 --threads 2
 
 train-demo: $(READY)
 	$(BIN)/python -m model.demo.train
