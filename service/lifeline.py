@@ -12,14 +12,22 @@ import os
 import signal
 import sys
 
+_announcements = 1
+
 CONFIGURATION_EXIT_CODE = 78
 """Exit code (EX_CONFIG) of a child that no restart will help."""
 
 
 def announce(facts: dict[str, object]) -> None:
     """Tell the supervisor that this process is ready, and what it is."""
-    sys.stdout.write(json.dumps(facts) + "\n")
-    sys.stdout.flush()
+    os.write(_announcements, json.dumps(facts).encode() + b"\n")
+
+
+def keep_output_for_announcements() -> None:
+    """Send whatever libraries print to standard error, so that only announcements go out."""
+    global _announcements
+    _announcements = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
 def stop_event() -> asyncio.Event:

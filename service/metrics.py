@@ -31,7 +31,7 @@ IN_FLIGHT = Gauge(
     "overlock_requests_in_flight", "Requests being worked on.", multiprocess_mode="livesum"
 )
 CANCELLED = Counter(
-    "overlock_requests_cancelled_total", "Requests whose client left, by place.", ["place"]
+    "overlock_requests_cancelled_total", "Requests whose client left before the answer."
 )
 REJECTED = Counter(
     "overlock_requests_rejected_total", "Requests refused, by the problem's slug.", ["reason"]

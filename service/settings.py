@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -18,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from model.config import CLASSIFIERS
 
 PREFIX = "OVERLOCK_"
+CUDA_DEVICE = re.compile(r"cuda:\d+")
 
 MAX_TIMEOUT_SECONDS = 600.0
 """Longest time that a caller may wait."""
@@ -31,7 +33,8 @@ def _is_classifier(name: str) -> str:
 
 def _is_device_list(devices: str) -> str:
     names = devices.split(",")
-    if devices in {"auto", "cpu"} or all(name.startswith("cuda:") for name in names):
+    distinct = len(set(names)) == len(names)
+    if devices in {"auto", "cpu"} or (distinct and all(map(CUDA_DEVICE.fullmatch, names))):
         return devices
     raise ValueError("give auto, cpu, or a list like cuda:0,cuda:1")
 

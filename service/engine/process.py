@@ -23,7 +23,12 @@ from service import metrics
 from service.engine.runner import Outcome, Runner
 from service.engine.scheduler import Batch, QueueKey, Request, Scheduler, batch_sizes_up_to
 from service.errors import DeadlineExceededError, InferenceError, ServiceError
-from service.lifeline import CONFIGURATION_EXIT_CODE, announce, stop_event
+from service.lifeline import (
+    CONFIGURATION_EXIT_CODE,
+    announce,
+    keep_output_for_announcements,
+    stop_event,
+)
 from service.link.messages import (
     Answer,
     Cancel,
@@ -31,6 +36,7 @@ from service.link.messages import (
     Hello,
     ModelInfo,
     Refusal,
+    Returned,
     Submit,
     Welcome,
     array_from,
@@ -83,6 +89,7 @@ class Engine:
         self._incarnation = secrets.token_hex(8)
         self._models: tuple[ModelInfo, ...] = ()
         self._ready = False
+        self._workers: set[bytes] = set()
         self._arrival = asyncio.Event()
         self._new_deadline = asyncio.Event()
 
@@ -97,6 +104,8 @@ class Engine:
             tasks.create_task(self._expire())
             runner = await self._on_device(self._load)
             self._models, self._ready = runner.models, True
+            for worker in self._workers:
+                await self._server.send(worker, self._welcome())
             announce({"models": [_summary(model) for model in self._models]})
             tasks.create_task(self._work(runner))
 
@@ -122,6 +131,7 @@ class Engine:
         async for received in self._server.received():
             match received.message:
                 case Hello():
+                    self._workers.add(received.worker)
                     await self._server.send(received.worker, self._welcome())
                 case Submit():
                     await self._admit(received, received.message)
@@ -131,8 +141,7 @@ class Engine:
 
     async def _admit(self, received: Received, submit: Submit) -> None:
         if not self._ready:
-            # It was on its way to this engine's predecessor; its worker sends it again once this
-            # one is warm.
+            await self._server.send(received.worker, Returned(submit.request_id))
             return
         try:
             image = array_from(submit.image, received.frames[0])
@@ -168,13 +177,14 @@ class Engine:
             submit = request.payload.submit
             error = DeadlineExceededError(timeout_seconds=submit.timeout_seconds)
             await self._refuse(request.payload.worker, submit, error)
+            self._show_queue()
 
     async def _work(self, runner: Runner) -> None:
         while True:
             await self._refuse_expired()
             batch = self._scheduler.next_batch()
+            self._show_queue()
             if batch is None:
-                self._show_queue()
                 self._arrival.clear()
                 await self._arrival.wait()
             else:
@@ -189,7 +199,7 @@ class Engine:
             # One of the two places where anything may be caught: the batch fails, the engine
             # lives on.
             logger.exception("A batch failed.")
-            self._scheduler.finished(batch, time.monotonic() - started)
+            self._scheduler.failed()
             await self._answer(batch, [None] * len(images), started, 0.0)
             return
         self._scheduler.finished(batch, outcome.device_seconds)
@@ -284,6 +294,7 @@ def main() -> None:
     parser.add_argument("--device", required=True)
     parser.add_argument("--restarted", action="store_true")
     arguments = parser.parse_args()
+    keep_output_for_announcements()
     settings = load_settings()
     configure_logging(settings.log_format, arguments.name)
     if arguments.restarted:

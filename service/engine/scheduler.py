@@ -198,6 +198,10 @@ class Scheduler(Generic[Payload]):
         self._busy_until = 0.0
         self._cost(batch.queue).observe(batch.size, device_seconds)
 
+    def failed(self) -> None:
+        """Note that the device is free again after a batch that taught nothing."""
+        self._busy_until = 0.0
+
     def learn(self, key: QueueKey, size: int, device_seconds: float) -> None:
         """Learn from a warm-up batch."""
         self._cost(key).observe(size, device_seconds, lasting=True)

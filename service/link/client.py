@@ -22,6 +22,7 @@ from service.link.messages import (
     Cancel,
     Hello,
     Refusal,
+    Returned,
     Submit,
     Task,
     ToWorker,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HELLO_INTERVAL_SECONDS = 0.5
-SILENCE_SECONDS = 5.0
+SILENCE_SECONDS = 2.5
 """An engine that has not answered a greeting for this long is not ready."""
 
 MAX_DEATHS = 2
@@ -142,6 +143,7 @@ class EngineClient:
         self._pending[submit.request_id] = pending
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
+                await asyncio.sleep(0)  # a deadline that has passed already ends it here
                 if self._welcome is not None and self._welcome.ready:
                     await self._send(pending, self._welcome.incarnation)
                 return await pending.answer
@@ -179,6 +181,10 @@ class EngineClient:
             case Answer():
                 self._pending_work_seconds = message.pending_work_seconds
                 self._settle(message.request_id, _result(message, frames))
+            case Returned(request_id):
+                # No engine had it when one died.
+                if request_id in self._pending:
+                    self._pending[request_id].sent_to = None
             case Refusal():
                 self._settle(
                     message.request_id,

@@ -152,8 +152,14 @@ class Refusal(msgspec.Struct, tag=True, frozen=True):
     retry_after_seconds: float | None
 
 
+class Returned(msgspec.Struct, tag=True, frozen=True):
+    """A request that was on its way to this engine's predecessor; it is sent again once warm."""
+
+    request_id: int
+
+
 ToEngine = Hello | Submit | Cancel
-ToWorker = Welcome | Answer | Refusal
+ToWorker = Welcome | Answer | Refusal | Returned
 
 encode = msgspec.msgpack.Encoder().encode
 _decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -105,13 +104,13 @@ class _ImageDocument(msgspec.Struct):
 def _from_json(body: bytes) -> Upload:
     try:
         document = msgspec.json.decode(body, type=_ImageDocument)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedRequestError(
             f'The body has to be JSON like {{"image": "<base64>"}}: {error}.'
         ) from error
     try:
         return Upload(base64.b64decode(document.image, validate=True), None)
-    except binascii.Error as error:
+    except ValueError as error:  # not base64, or not even ASCII
         raise MalformedRequestError(f"The field image is no base64: {error}.") from error
 
 

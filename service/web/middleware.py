@@ -71,7 +71,7 @@ class RequestMiddleware:
             await self._app(scope, receive_and_note, send_with_id)
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
-            metrics.CANCELLED.labels("client").inc()
+            metrics.CANCELLED.inc()
         except Exception:
             # One of the two places where anything may be caught: the caller gets a problem.
             logger.exception("A request failed unforeseen.", extra={"request_id": request_id})
@@ -109,6 +109,7 @@ def _record(scope: Scope, status: int, seconds: float, request_id: str) -> None:
         logger.info(
             "%s %s",
             scope["method"],
-            scope["path"],
+            # As it came: decoded, it could hold line breaks and a terminal's control codes.
+            scope["raw_path"].decode("ascii", "replace"),
             extra={"status": status, "seconds": round(seconds, 4), "request_id": request_id},
         )

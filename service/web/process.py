@@ -13,7 +13,7 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from service.lifeline import announce, stop_event
+from service.lifeline import announce, keep_output_for_announcements, stop_event
 from service.link.client import EngineClient, EnginePool
 from service.logs import configure_logging
 from service.settings import MAX_TIMEOUT_SECONDS, Settings, load_settings
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--listen-fd", required=True, type=int)
     parser.add_argument("--engine", required=True, type=Path, action="append")
     arguments = parser.parse_args()
+    keep_output_for_announcements()
     settings = load_settings()
     configure_logging(settings.log_format, arguments.name)
     uvloop.run(serve(arguments, settings))

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from model.config import CLASSIFIERS
 from model.preprocess import classification_input
-from service.errors import NotReadyError
+from service.errors import DeadlineExceededError, NotReadyError
 from service.link.client import EnginePool, Result
 from service.link.messages import ModelInfo, Task
 from service.settings import Settings
@@ -100,7 +100,13 @@ class Serving:
         self, body: bytes, content_type: str | None, deadline: float, timeout_seconds: float
     ) -> tuple[Prepared, Result]:
         loop = asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(self._decoding, self._prepare, body, content_type)
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                prepared = await loop.run_in_executor(
+                    self._decoding, self._prepare, body, content_type
+                )
+        except TimeoutError:
+            raise DeadlineExceededError(timeout_seconds=timeout_seconds) from None
         result = await self.engines.submit(
             Task.CLASSIFY, prepared.pixels, deadline=deadline, timeout_seconds=timeout_seconds
         )

@@ -160,6 +160,8 @@ async def test_a_connection_whose_body_was_read_stays_open(client: httpx.AsyncCl
         ("application/json", b"{}", 400, "malformed-request"),
         ("application/json", b'{"image": 5}', 400, "malformed-request"),
         ("application/json", b'{"image": "%%%"}', 400, "malformed-request"),
+        ("application/json", '{"image": "é"}'.encode(), 400, "malformed-request"),
+        ("application/json", b'{"x":' + b"[" * 40_000, 400, "malformed-request"),
         ("application/json", b'{"image": "\xff"}', 400, "malformed-request"),
         ("application/json", b'{"image": ""}', 422, "invalid-image"),
         ("multipart/form-data", b"--a\r\n", 400, "malformed-request"),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import logging
 import re
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from service.web.serving import Serving
@@ -45,6 +47,22 @@ async def test_models_says_what_is_served_and_that_it_is_a_demo(client: httpx.As
     assert model["costs"] == [
         {"width": 224, "height": 224, "fixed_seconds": 0.01, "per_image_seconds": 0.02}
     ]
+
+
+async def test_models_waits_for_an_engine_that_says_what_it_serves(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    engines.ready = False
+    assert (await client.get("/v1/models")).status_code == 503
+
+
+async def test_a_log_line_holds_no_line_break_of_a_path(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="service.access"):
+        await client.get("/x%0aforged%1b[31m")
+    (line,) = [record.getMessage() for record in caplog.records if "forged" in record.message]
+    assert line == "GET /x%0aforged%1b[31m" or line == "GET /x%0Aforged%1B[31m"
 
 
 async def test_an_unknown_path_is_a_problem(client: httpx.AsyncClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from service.errors import NotReadyError
 from service.link.messages import ModelInfo, Welcome
 from service.web.openapi import problems
 from service.web.schemas import InputGeometry, ModelsResponse, ServedModel, ShapeCost
@@ -19,7 +20,9 @@ NOTES = {
 
 @router.get("/v1/models", summary="Say what is served, and on what", responses=problems(503))
 async def models(serving: ServingDep) -> ModelsResponse:
-    """List the served models of every engine that is ready."""
+    """List the served models of every engine that has been ready."""
+    if not serving.engines.offers:
+        raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
     return ModelsResponse(
         models=[
             served_model(model, offer) for offer in serving.engines.offers for model in offer.models

@@ -35,6 +35,8 @@ def test_a_misspelt_variable_stops_the_start_and_names_the_right_one() -> None:
         ("port", "http"),
         ("dtype", "float16"),
         ("devices", "gpu"),
+        ("devices", "cuda:a"),
+        ("devices", "cuda:0,cuda:0"),
         ("classify_model", "resnet50"),
         ("default_timeout_seconds", "-1"),
     ],

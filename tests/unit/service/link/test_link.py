@@ -16,6 +16,7 @@ from service.link.messages import (
     Cancel,
     Hello,
     Refusal,
+    Returned,
     Submit,
     Task,
     Welcome,
@@ -38,11 +39,13 @@ class FakeEngine:
         self.ready = ready
         self.submits: list[Submit] = []
         self.cancelled: list[int] = []
+        self.greeted = False
 
     async def run(self) -> None:
         async for received in self.server.received():
             match received.message:
                 case Hello():
+                    self.greeted = True
                     welcome = Welcome(self.incarnation, self.ready, (), (), 0.0)
                     await self.server.send(received.worker, welcome)
                 case Submit() as submit:
@@ -176,6 +179,23 @@ async def test_a_request_that_comes_while_a_restarted_engine_loads_waits_for_it(
         await asyncio.sleep(0.1)
         assert second.submits == []
         second.ready = True
+        assert (await waiting).batch_size == 3
+
+
+async def test_a_request_that_no_engine_had_survives_any_number_of_restarts(
+    pool: EnginePool, tmp_path: Path
+) -> None:
+    async def hand_back(engine: FakeEngine, received: Received, submit: Submit) -> None:
+        await engine.server.send(received.worker, Returned(submit.request_id))
+
+    address = tmp_path / "engine.sock"
+    async with running(address, stay_silent):
+        await until(lambda: pool.ready)
+    waiting = submit(pool)  # sent to an engine that is dead, and delivered to the next one
+    for incarnation in ("second", "third", "fourth"):
+        async with running(address, hand_back, incarnation, ready=False) as engine:
+            await until(lambda engine=engine: engine.greeted)  # type: ignore[misc]
+    async with running(address, answer_with_double, "fifth"):
         assert (await waiting).batch_size == 3
 
 
