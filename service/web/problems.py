@@ -6,13 +6,13 @@ import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-import msgspec
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service import metrics
 from service.errors import InvalidParameterError, ServiceError
+from service.web.schemas import ProblemDocument
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -21,21 +21,10 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/problem+json"
 
 
-class Problem(msgspec.Struct, frozen=True):
-    """The body of every error response."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    request_id: str
-
-
 def problem_response(error: ServiceError, *, path: str, request_id: str) -> Response:
     """Render an error for the caller."""
     metrics.REJECTED.labels(error.slug).inc()
-    body = Problem(
+    document = ProblemDocument(
         type=f"urn:overlock:problem:{error.slug}",
         title=error.title,
         status=error.status,
@@ -46,7 +35,7 @@ def problem_response(error: ServiceError, *, path: str, request_id: str) -> Resp
     headers = {"Cache-Control": "no-store"}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(max(math.ceil(error.retry_after_seconds), 1))
-    return Response(msgspec.json.encode(body), error.status, headers, MEDIA_TYPE)
+    return Response(document.model_dump_json(), error.status, headers, MEDIA_TYPE)
 
 
 def install_problem_handlers(app: FastAPI) -> None:

@@ -20,7 +20,7 @@ from service.web.serving import Prepared, ServingDep
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-router = APIRouter()
+router = APIRouter(tags=["inference"])
 
 
 @router.post(

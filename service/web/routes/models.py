@@ -10,7 +10,7 @@ from service.web.openapi import problems
 from service.web.schemas import InputGeometry, ModelsResponse, ServedModel, ShapeCost
 from service.web.serving import ServingDep
 
-router = APIRouter()
+router = APIRouter(tags=["inference"])
 
 NOTES = {
     "demo": "Demo weights: a tiny network, trained on drawn scenes. It knows no photographs.",
