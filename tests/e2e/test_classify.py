@@ -56,9 +56,9 @@ def test_every_kind_of_image_is_read_as_its_reference_conversion(
     every = len(CLASS_NAMES)
     answer = classify(demo, sample.body, sample.media_type, top_k=every)
     reference = classify(demo, png(sample.rgb), "image/png", top_k=every)
-    # Where a codec rounds, the pixels are compared level by level in the unit tests; the network
-    # is none too sure about a 24-row ramp and answers a little differently.
-    atol = 1e-5 if sample.tolerance == 0 else 0.1
+    # Where a codec rounds, pixels differ within the sample's tolerance, which the unit tests bound.
+    # Measured over all of those, that moves a score by up to 0.021.
+    atol = 1e-5 if sample.tolerance == 0 else 0.03
     np.testing.assert_allclose(scores(answer), scores(reference), atol=atol)
     height, width = sample.rgb.shape[:2]
     assert answer.json()["image"]["width"] == width

@@ -50,8 +50,7 @@ def test_interrupting_stops_quickly_and_quietly() -> None:
         assert post_scene(service, 1) == 200
         started = time.monotonic()
         assert service.stop(signal.SIGINT) == 0
-        # The promise is 2 s on a quiet machine; a busy one gets some grace here.
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 2
         assert "Traceback" not in service.log
 
 
