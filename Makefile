@@ -42,9 +42,12 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/network.py --repeats 5 --threads 2
+	$(BIN)/python benchmarks/network.py --models upernet_overlock_t mask_rcnn_overlock_t --batches 1 \
+	    --dtypes float32 --repeats 3 --threads 2 --output network-dense-cpu
 
 train-demo: $(READY)
-	$(BIN)/python -m model.demo.train
+	$(BIN)/python -m model.demo.train classify
+	$(BIN)/python -m model.demo.train segment
 
 # The lock pins torch without a local suffix, so that a CPU build at hand or the CUDA build of the
 # index satisfies the same line; what only the CUDA build needs is pinned by torch itself.

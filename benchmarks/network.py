@@ -3,16 +3,20 @@
 The baseline is ``fused=False``: norms and branches of their own, ContMix by the plain reference,
 NCHW, float32. The contestants of a case take turns, so that whatever else the machine does hits
 all of them alike, and their medians are compared. A matrix product takes its turn too: it says
-how fast the machine was at that moment. Weights are random; time does not depend on them.
+how fast the machine was at that moment. Weights are random; time does not depend on them, except
+that a detector's are scaled until it is sure enough to find all the things that it may.
 
     python benchmarks/network.py --models overlock_t --batches 1 8 --dtypes float32 --repeats 15
+    python benchmarks/network.py --models upernet_overlock_t --batches 1 --output network-dense-cpu
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
+import resource
 import shlex
 import statistics
 import sys
@@ -23,8 +27,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import describe_machine
+from model.heads.mask_rcnn import MaskRCNN
 from model.zoo import create_model
 
 RESULTS = Path(__file__).parent / "results"
@@ -38,11 +44,12 @@ class Workload:
         height: of the input, pixels.
         width: of the input, pixels.
         gmacs: multiply-adds by the paper's count, 10^9; each is two floating-point operations.
+            None where the paper counts another input: they are counted here.
     """
 
     height: int
     width: int
-    gmacs: float
+    gmacs: float | None
 
 
 WORKLOADS = {
@@ -50,10 +57,18 @@ WORKLOADS = {
     "overlock_t": Workload(224, 224, 5.6),
     "overlock_s": Workload(224, 224, 9.9),
     "overlock_b": Workload(224, 224, 17.1),
+    "upernet_overlock_xt": Workload(512, 704, None),
+    "upernet_overlock_t": Workload(512, 704, None),
+    "mask_rcnn_overlock_xt": Workload(800, 1088, None),
+    "mask_rcnn_overlock_t": Workload(800, 1088, None),
+    "cascade_mask_rcnn_overlock_t": Workload(800, 1088, None),
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TOLERANCES = {"float32": 1e-4, "bfloat16": 1e-1}
 """Largest difference from the baseline, relative to its largest output, that is rounding."""
+
+SURE = 100.0
+"""Factor on a random detector's class logits: with it, it finds 100 things."""
 
 GEMM_SIDE = 2048
 PATIENCE_SECONDS = 20.0
@@ -64,9 +79,11 @@ Random weights. Milliseconds are the median of the turns that the contestants of
 input took one after the other, after one pass to warm up; a contestant whose first pass took more
 than {PATIENCE_SECONDS:.0f} s has that pass alone. Baseline: the trained form (`fused=False`: norms,
 branches and the reference ContMix), NCHW, float32. Inference: folded, channels last. Error: the
-largest difference from the baseline's output over its largest output. GFLOP/s count the paper's
-multiply-adds twice; beside them the rate of a {GEMM_SIDE}x{GEMM_SIDE}x{GEMM_SIDE} product in the
-same dtype and the same turns."""
+largest difference from the baseline's output over its largest output; of a detector, of the
+scores. Peak: the most memory that a process of its own held, which builds the form and makes one
+pass. GFLOP/s count the paper's multiply-adds twice, or, for inputs that it has not, those that
+PyTorch counts in the inference form; beside them the rate of a
+{GEMM_SIDE}x{GEMM_SIDE}x{GEMM_SIDE} product in the same dtype and the same turns."""
 
 BASELINE = ("baseline", "float32")
 Pass = Callable[[], Tensor]
@@ -88,6 +105,7 @@ class Measurement:
         images_per_second: at the median.
         speedup: over the baseline of the same model and input.
         relative_error: largest difference from the baseline's output over its largest output.
+        peak_bytes: most resident memory of a process that builds the form and makes one pass.
         gflop_per_second: at the median, by the paper's count.
         gemm_gflop_per_second: of the matrix product in the same dtype and the same turns.
     """
@@ -101,6 +119,7 @@ class Measurement:
     images_per_second: float
     speedup: float
     relative_error: float
+    peak_bytes: int
     gflop_per_second: float
     gemm_gflop_per_second: float
 
@@ -150,7 +169,10 @@ def measure(name: str, batch: int, dtypes: list[str], repeats: int) -> list[Meas
         RuntimeError: if a form's output is not the baseline's.
     """
     workload = WORKLOADS[name]
-    passes = network_passes(name, (batch, 3, workload.height, workload.width), dtypes)
+    forms = [BASELINE, *(("inference", dtype) for dtype in dtypes)]
+    peaks = {form: peak_bytes_of(name, batch, form) for form in forms}
+    passes: Contestants = {form: network_pass(name, batch, form) for form in forms}
+    gmacs = workload.gmacs or counted_gmacs(passes["inference", dtypes[0]]) / batch
     gemms = {("gemm", dtype): gemm_pass(DTYPES[dtype]) for _, dtype in passes}
     outputs, first_seconds = first_passes(passes | gemms)
     errors = {key: relative_error(outputs[key], outputs[BASELINE]) for key in passes}
@@ -172,32 +194,57 @@ def measure(name: str, batch: int, dtypes: list[str], repeats: int) -> list[Meas
             images_per_second=batch / medians[form, dtype],
             speedup=medians[BASELINE] / medians[form, dtype],
             relative_error=errors[form, dtype],
-            gflop_per_second=2 * workload.gmacs * batch / medians[form, dtype],
+            peak_bytes=peaks[form, dtype],
+            gflop_per_second=2 * gmacs * batch / medians[form, dtype],
             gemm_gflop_per_second=2 * GEMM_SIDE**3 / 1e9 / medians["gemm", dtype],
         )
         for form, dtype in passes
     ]
 
 
-def network_passes(name: str, shape: tuple[int, int, int, int], dtypes: list[str]) -> Contestants:
-    """Return the baseline's pass and the engine's: folded, channels last, in each dtype."""
+def network_pass(name: str, batch: int, form: tuple[str, str]) -> Pass:
+    """Return the baseline's pass, or the engine's: folded, channels last, in a dtype."""
+    workload, (kind, dtype) = WORKLOADS[name], form
+    shape = (batch, 3, workload.height, workload.width)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    passes = {BASELINE: network_pass(create_model(name, weights="random", fused=False), images)}
-    for dtype in dtypes:
-        network = create_model(name, weights="random").to(DTYPES[dtype])
+    network: nn.Module = create_model(name, weights="random", fused=kind == "inference")
+    if isinstance(network, MaskRCNN):
+        for head in network.roi_heads.box_heads:
+            head.get_parameter("classify.weight").mul_(SURE)
+    if kind == "inference":
+        network = network.to(DTYPES[dtype])
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        inputs = images.to(DTYPES[dtype], memory_format=torch.channels_last)
-        passes["inference", dtype] = network_pass(network, inputs)
-    return passes
+        images = images.to(DTYPES[dtype], memory_format=torch.channels_last)
 
-
-def network_pass(network: nn.Module, images: Tensor) -> Pass:
     def run() -> Tensor:
         with torch.inference_mode():
+            if isinstance(network, MaskRCNN):
+                found = network(images, [shape[2:]] * batch)
+                return torch.cat([detections.scores for detections in found])
             output: Tensor = network(images)
             return output
 
     return run
+
+
+def counted_gmacs(run: Pass) -> float:
+    """Count the multiply-adds of a pass, 10^9."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return float(counter.get_total_flops()) / 2e9
+
+
+def peak_bytes_of(name: str, batch: int, form: tuple[str, str]) -> int:
+    """Make one pass in a process of its own and return the most memory that it held."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_peak_bytes, (name, batch, form, torch.get_num_threads()))
+
+
+def _peak_bytes(name: str, batch: int, form: tuple[str, str], threads: int) -> int:
+    torch.set_num_threads(threads)
+    network_pass(name, batch, form)()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def gemm_pass(dtype: torch.dtype) -> Pass:
@@ -248,17 +295,17 @@ def as_markdown(command: str, machine: dict[str, str], measurements: list[Measur
         "",
         EXPLANATION,
         "",
-        "| model | input | form | dtype | turns | ms | images/s | speed-up | error | GFLOP/s "
-        "| of GEMM |",
-        "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: |",
+        "| model | input | form | dtype | turns | ms | images/s | speed-up | error | peak MB "
+        "| GFLOP/s | of GEMM |",
+        "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for row in measurements:
         of_gemm = row.gflop_per_second / row.gemm_gflop_per_second
         lines.append(
             f"| {row.model} | {row.input} | {row.form} | {row.dtype} | {row.turns} "
             f"| {row.median_seconds * 1e3:.1f} | {row.images_per_second:.2f} "
-            f"| {row.speedup:.2f} | {row.relative_error:.0e} | {row.gflop_per_second:.1f} "
-            f"| {of_gemm:.0%} of {row.gemm_gflop_per_second:.1f} |"
+            f"| {row.speedup:.2f} | {row.relative_error:.0e} | {row.peak_bytes / 1e6:.0f} "
+            f"| {row.gflop_per_second:.1f} | {of_gemm:.0%} of {row.gemm_gflop_per_second:.1f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -9,6 +9,15 @@ ours, not the paper's: the smallest network with every part of the others, for t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Task(StrEnum):
+    """What a network answers, and what a caller wants of an image."""
+
+    CLASSIFY = "classify"
+    SEGMENT = "segment"
+    DETECT = "detect"
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,22 @@ class ClassificationGeometry:
 
 
 @dataclass(frozen=True)
+class ScaledGeometry:
+    """How a dense task's image is resized, its aspect ratio kept (see ``model.preprocess``).
+
+    Attributes:
+        short_side: the short side becomes this long at most, pixels.
+        long_side: the long side becomes this long at most, pixels.
+        multiple: the network's input has sides that are multiples of this, pixels. A segmenter's
+            image is stretched to them, a detector's is padded.
+    """
+
+    short_side: int
+    long_side: int
+    multiple: int = 32
+
+
+@dataclass(frozen=True)
 class ClassifierConfig:
     """One named classifier: its backbone, its input, and what the paper says of it.
 
@@ -80,6 +105,56 @@ class ClassifierConfig:
     backbone: BackboneConfig
     geometry: ClassificationGeometry
     published_top1: float | None
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """One named segmenter, OverLoCK under UPerNet.
+
+    Attributes:
+        backbone: the network's shape.
+        geometry: the network's input.
+        head_channels: width of every layer of the head.
+        published_miou: mean intersection over union on ADE20K of the paper, percent; None if the
+            paper has none.
+    """
+
+    backbone: BackboneConfig
+    geometry: ScaledGeometry
+    head_channels: int
+    published_miou: float | None
+
+
+@dataclass(frozen=True)
+class PublishedDetection:
+    """Average precision on COCO of the paper, percent, for one length of training.
+
+    Attributes:
+        schedule: "1x" or "3x".
+        box_ap: of the boxes.
+        mask_ap: of the masks; None if the paper has none.
+    """
+
+    schedule: str
+    box_ap: float
+    mask_ap: float | None
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """One named detector, OverLoCK under Mask R-CNN or Cascade Mask R-CNN.
+
+    Attributes:
+        backbone: the network's shape.
+        geometry: the network's input.
+        cascade: whether three box and mask heads refine each other's boxes.
+        published: what the paper says of it; empty if nothing.
+    """
+
+    backbone: BackboneConfig
+    geometry: ScaledGeometry
+    cascade: bool
+    published: tuple[PublishedDetection, ...]
 
 
 BACKBONES: dict[str, BackboneConfig] = {
@@ -106,4 +181,48 @@ CLASSIFIERS: dict[str, ClassifierConfig] = {
     "demo": ClassifierConfig(BACKBONES["nano"], ClassificationGeometry(224, 1.0), None),
 }
 
-DEFAULT_NUM_CLASSES = 1000
+
+_SEGMENTATION_INPUT = ScaledGeometry(short_side=512, long_side=2048)
+_DETECTION_INPUT = ScaledGeometry(short_side=800, long_side=1333)
+
+SEGMENTERS: dict[str, SegmenterConfig] = {
+    f"upernet_{name}": SegmenterConfig(BACKBONES[name], _SEGMENTATION_INPUT, 512, published_miou)
+    for name, published_miou in (
+        ("overlock_xt", None),
+        ("overlock_t", 50.3),
+        ("overlock_s", 51.3),
+        ("overlock_b", 51.7),
+    )
+} | {"demo": SegmenterConfig(BACKBONES["nano"], ScaledGeometry(160, 640), 48, None)}
+
+DETECTORS: dict[str, DetectorConfig] = {
+    f"{kind}_{name}": DetectorConfig(BACKBONES[name], _DETECTION_INPUT, cascade, published)
+    for kind, cascade, name, published in (
+        ("mask_rcnn", False, "overlock_xt", ()),
+        (
+            "mask_rcnn",
+            False,
+            "overlock_t",
+            (PublishedDetection("1x", 48.3, 43.3), PublishedDetection("3x", 49.6, 43.9)),
+        ),
+        (
+            "mask_rcnn",
+            False,
+            "overlock_s",
+            (PublishedDetection("1x", 49.4, 44.0), PublishedDetection("3x", 51.0, 45.0)),
+        ),
+        (
+            "mask_rcnn",
+            False,
+            "overlock_b",
+            (PublishedDetection("1x", 49.9, 44.4), PublishedDetection("3x", 51.4, 45.3)),
+        ),
+        ("cascade_mask_rcnn", True, "overlock_xt", ()),
+        ("cascade_mask_rcnn", True, "overlock_t", (PublishedDetection("3x", 52.4, None),)),
+        ("cascade_mask_rcnn", True, "overlock_s", (PublishedDetection("3x", 53.6, None),)),
+        ("cascade_mask_rcnn", True, "overlock_b", (PublishedDetection("3x", 53.9, None),)),
+    )
+}
+
+DEFAULT_NUM_CLASSES = {Task.CLASSIFY: 1000, Task.SEGMENT: 150, Task.DETECT: 80}
+"""Classes of the paper's data sets, ImageNet-1K, ADE20K and COCO, by task."""

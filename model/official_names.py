@@ -8,12 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-IGNORED = (r"(^|\.)num_batches_tracked$", r"^((module|_orig_mod)\.)*aux_head\.")
-"""Entries that inference has no use for: norm counters and the training-time auxiliary head."""
+IGNORED = (
+    r"(^|\.)num_batches_tracked$",
+    r"^((module|_orig_mod)\.)*(backbone\.)?aux_head\.",
+    r"^((module|_orig_mod)\.)*auxiliary_head\.",
+)
+"""Entries that inference has no use for: norm counters, the training-time auxiliary heads."""
 
 RENAMING: tuple[tuple[str, str], ...] = (
     # what PyTorch's data parallelism and compiler put in front
     (r"^((module|_orig_mod)\.)+", ""),
+    # what mmsegmentation and mmdetection put in front of the same backbone
+    (
+        r"^backbone\.(?=(patch_embed|blocks|sub_blocks|high_level_proj|extra_norm|h_proj|head\.))",
+        "",
+    ),
     # where a part sits
     (r"^patch_embed1\.(0|3|6|9)\.", r"backbone.stem.layers.<\1>.conv."),
     (r"^patch_embed1\.(1|4|7|10)\.", r"backbone.stem.layers.<\1>.norm."),
@@ -32,6 +41,10 @@ RENAMING: tuple[tuple[str, str], ...] = (
     (r"^head\.0\.", r"head.project.conv."),
     (r"^head\.1\.", r"head.project.norm."),
     (r"^head\.4\.", r"head.classify."),
+    (r"^extra_norm\.([0-3])\.", r"backbone.dense_norms.\1."),
+    (r"^extra_norm\.4\.", r"backbone.overview_norm."),
+    (r"^h_proj\.0\.", r"backbone.overview_to_dense.conv."),
+    (r"^h_proj\.1\.", r"backbone.overview_to_dense.scale."),
     # the stem's layers, counted without the activations between them
     (r"<(0|1)>", "0"),
     (r"<(3|4)>", "1"),
@@ -90,6 +103,36 @@ RENAMING: tuple[tuple[str, str], ...] = (
 )
 """From the authors' names to ours: every rule is applied once, in this order."""
 
+SEGMENTER_RENAMING: tuple[tuple[str, str], ...] = (
+    (r"^decode_head\.psp_modules\.([0-3])\.1\.", r"head.pooled.\1."),
+    (r"^decode_head\.bottleneck\.", r"head.bottleneck."),
+    (r"^decode_head\.lateral_convs\.([0-2])\.", r"head.laterals.\1."),
+    (r"^decode_head\.fpn_convs\.([0-2])\.", r"head.smooth.\1."),
+    (r"^decode_head\.fpn_bottleneck\.", r"head.fuse."),
+    (r"^decode_head\.conv_seg\.", r"head.classify."),
+    (r"^(head\..*)\.bn\.", r"\1.norm."),
+)
+"""mmsegmentation's names of UPerHead."""
+
+DETECTOR_RENAMING: tuple[tuple[str, str], ...] = (
+    (r"^neck\.lateral_convs\.([0-3])\.conv\.", r"neck.laterals.\1."),
+    (r"^neck\.fpn_convs\.([0-3])\.conv\.", r"neck.outputs.\1."),
+    (r"^rpn_head\.rpn_conv\.", r"rpn.conv."),
+    (r"^rpn_head\.rpn_cls\.", r"rpn.classify."),
+    (r"^rpn_head\.rpn_reg\.", r"rpn.regress."),
+    # the heads of a cascade are numbered
+    (r"^roi_head\.bbox_head\.(\d)\.", r"roi_heads.box_heads.\1."),
+    (r"^roi_head\.bbox_head\.", r"roi_heads.box_heads.0."),
+    (r"^roi_head\.mask_head\.(\d)\.", r"roi_heads.mask_heads.\1."),
+    (r"^roi_head\.mask_head\.", r"roi_heads.mask_heads.0."),
+    (r"^(roi_heads\.box_heads\.\d)\.shared_fcs\.([01])\.", r"\1.shared.\2."),
+    (r"^(roi_heads\.box_heads\.\d)\.fc_cls\.", r"\1.classify."),
+    (r"^(roi_heads\.box_heads\.\d)\.fc_reg\.", r"\1.regress."),
+    (r"^(roi_heads\.mask_heads\.\d)\.convs\.([0-3])\.conv\.", r"\1.convs.\2."),
+    (r"^(roi_heads\.mask_heads\.\d)\.conv_logits\.", r"\1.classify."),
+)
+"""mmdetection's names of the feature pyramid, the proposal network, box heads and mask heads."""
+
 LARGE_KERNEL_BRANCHED = (r"\.conv\.lk_origin\.", ".conv.large.conv.")
 LARGE_KERNEL_MERGED = (r"\.conv\.lk_origin\.", ".conv.")
 
@@ -109,6 +152,8 @@ def naming_of(names: Iterable[str]) -> Callable[[str], str | None]:
         (re.compile(pattern), replacement)
         for pattern, replacement in (
             *RENAMING,
+            *SEGMENTER_RENAMING,
+            *DETECTOR_RENAMING,
             LARGE_KERNEL_MERGED if merged else LARGE_KERNEL_BRANCHED,
         )
     ]

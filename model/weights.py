@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import pickle
 import struct
 from dataclasses import dataclass
@@ -22,6 +21,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from model.checkpoint_classes import (
+    ClassTable,
+    ClassTableError,
+    classes_from_meta,
+    classes_from_metadata,
+)
+from model.inert_numpy import INERT_GLOBALS
 from model.official_names import naming_of
 
 WRAPPINGS = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -54,29 +60,28 @@ class Checkpoint:
         path: the file.
         digest: SHA-256 of the file, hexadecimal.
         state: parameters and statistics by our names.
-        labels: class names, where the file states them.
+        classes: names and colours of the classes, where the file states them.
     """
 
     path: Path
     digest: str
     state: dict[str, Tensor]
-    labels: tuple[str, ...] | None
+    classes: ClassTable
 
     @property
     def merged(self) -> bool:
         """Whether the large kernels' branches are merged already."""
         return not any(".conv.dilated." in name for name in self.state)
 
-    @property
-    def num_classes(self) -> int:
-        """Number of classes of the file's classifier.
+    def rows_of(self, name: str) -> int:
+        """Return the number of rows of an entry: what a network's last layer tells apart.
 
         Raises:
-            CheckpointError: if it has no classifier.
+            CheckpointError: if there is no such entry.
         """
-        weight = self.state.get("head.classify.weight")
+        weight = self.state.get(name)
         if weight is None or not weight.ndim or not weight.numel():
-            raise CheckpointError(f"{self.path} holds no classifier of an OverLoCK network.")
+            raise CheckpointError(f"{self.path} holds no {name}: it is of another kind of network.")
         return weight.shape[0]
 
 
@@ -86,7 +91,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Args:
         path: a ``.pth`` file of the authors or of a training script around their network (flat,
             or wrapped as one of ``WRAPPINGS``, with or without a ``module.`` prefix, branches
-            merged or not), or a ``.safetensors`` file under either party's names.
+            merged or not), one of mmsegmentation or mmdetection, or a ``.safetensors`` file under
+            either party's names.
 
     Raises:
         CheckpointError: if the file is missing, truncated, no checkpoint, ambiguous, or needs to
@@ -94,15 +100,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise CheckpointError(f"There is no weights file {path}.")
-    if path.suffix == ".safetensors":
-        contents, metadata = _read_safetensors(path)
-    else:
-        contents, metadata = _read_pickle(path), {}
+    try:
+        if path.suffix == ".safetensors":
+            contents, metadata = _read_safetensors(path)
+            classes = classes_from_metadata(metadata)
+        else:
+            contents = _read_pickle(path)
+            classes = classes_from_meta(contents)
+    except ClassTableError as error:
+        raise CheckpointError(f"{path} says something odd of its classes: {error}.") from error
     return Checkpoint(
-        path=path,
-        digest=_digest(path),
-        state=renamed(_unwrapped(contents, path)),
-        labels=_labels(metadata, path),
+        path=path, digest=_digest(path), state=renamed(_unwrapped(contents, path)), classes=classes
     )
 
 
@@ -179,7 +187,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 def _read_pickle(path: Path) -> Any:
     try:
         # timm's training script stores its arguments beside the weights; a Namespace is inert.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace, *INERT_GLOBALS]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -207,18 +215,6 @@ def _unwrapped(contents: Any, path: Path) -> dict[str, Tensor]:
     if strays:
         raise CheckpointError(f"{path} holds entries that are no named tensors: {_listed(strays)}")
     return contents
-
-
-def _labels(metadata: dict[str, str], path: Path) -> tuple[str, ...] | None:
-    if "labels" not in metadata:
-        return None
-    try:
-        labels = json.loads(metadata["labels"])
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"The labels of {path} are no JSON: {error}") from error
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise CheckpointError(f"The labels of {path} are no list of class names.")
-    return tuple(labels)
 
 
 def _digest(path: Path) -> str:

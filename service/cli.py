@@ -1,15 +1,17 @@
-"""The command line: ``overlock serve``."""
+"""The command line: ``overlock serve`` and ``overlock evaluate``."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from importlib.metadata import version
 
+from model.evaluation.arguments import fill_parser
 from service.logs import configure_logging
 from service.settings import PREFIX, Settings, SettingsError, load_settings
-from service.supervisor import Supervisor
+from service.supervisor import SPIN_COUNT, Supervisor
 
 
 def main() -> None:
@@ -34,6 +36,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     return asyncio.run(run())
 
 
+def _evaluate(_: argparse.Namespace) -> int:
+    # The process becomes another one, since this one is kept free of torch. -P: the user's folder
+    # may well hold a "model" that is not ours.
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    command = [sys.executable, "-P", "-m", "model.evaluate", *sys.argv[2:]]
+    os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="overlock", description="OverLoCK, overview first, look closely next, over HTTP."
@@ -54,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
             metavar=name.rpartition("_")[2].upper(),
             help=f"{field.description}{default}",
         )
+    evaluate = commands.add_parser("evaluate", help="measure a network on a data set")
+    evaluate.set_defaults(command=_evaluate)
+    fill_parser(evaluate)
     return parser
 
 

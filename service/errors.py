@@ -45,6 +45,18 @@ class MalformedRequestError(ServiceError):
     status, slug, title = 400, "malformed-request", "The request cannot be parsed"
 
 
+class TaskOffError(ServiceError):
+    """The service does not answer this task as it is set."""
+
+    status, slug, title = 404, "task-off", "This task is not served"
+
+
+class NotAcceptableError(ServiceError):
+    """The caller accepts none of the forms in which there is an answer."""
+
+    status, slug, title = 406, "not-acceptable", "There is no answer in an accepted form"
+
+
 class UploadTimeoutError(ServiceError):
     """The body did not arrive in time."""
 

@@ -24,7 +24,7 @@ REQUEST_SECONDS = Histogram(
 STAGE_SECONDS = Histogram(
     "overlock_stage_duration_seconds",
     "Where a request's time goes: decode, queue, inference, render.",
-    ["stage"],
+    ["task", "stage"],
     buckets=_SECONDS,
 )
 IN_FLIGHT = Gauge(
@@ -64,10 +64,10 @@ MODEL_INFO = Gauge(
 )
 
 
-def observe_stages(stages: dict[str, float]) -> None:
+def observe_stages(task: str, stages: dict[str, float]) -> None:
     """Observe how long each stage of one request took, seconds."""
     for stage, seconds in stages.items():
-        STAGE_SECONDS.labels(stage).observe(seconds)
+        STAGE_SECONDS.labels(task, stage).observe(seconds)
 
 
 def exposition() -> bytes:

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from model.config import CLASSIFIERS
+from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
 
 PREFIX = "OVERLOCK_"
 CUDA_DEVICE = re.compile(r"cuda:\d+")
@@ -25,10 +25,26 @@ MAX_TIMEOUT_SECONDS = 600.0
 """Longest time that a caller may wait."""
 
 
-def _is_classifier(name: str) -> str:
-    if name not in CLASSIFIERS:
-        raise ValueError(f"there is no classifier {name!r}; there are {', '.join(CLASSIFIERS)}")
-    return name
+OFF = "off"
+"""The model of a task that is not served."""
+
+MODELS: dict[Task, tuple[str, ...]] = {
+    Task.CLASSIFY: tuple(CLASSIFIERS),
+    Task.SEGMENT: tuple(SEGMENTERS),
+    Task.DETECT: tuple(DETECTORS),
+}
+"""What can be served, by task."""
+
+
+def _model_of(task: Task) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in {*MODELS[task], OFF}:
+            raise ValueError(
+                f"no model {name!r} can {task}; there are {', '.join(MODELS[task])}, or {OFF}"
+            )
+        return name
+
+    return AfterValidator(check)
 
 
 def _is_device_list(devices: str) -> str:
@@ -44,9 +60,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    classify_model: Annotated[str, AfterValidator(_is_classifier)] = Field(
+    classify_model: Annotated[str, _model_of(Task.CLASSIFY)] = Field(
         default="demo",
-        description=f"The classifier: {', '.join(CLASSIFIERS)}.",
+        description=f"The classifier: {', '.join(CLASSIFIERS)}, or {OFF}.",
     )
     classify_weights: str | None = Field(
         default=None,
@@ -56,6 +72,23 @@ class Settings(BaseSettings):
         default=None,
         description="A text file with one class name a line, in the order of the class ids.",
     )
+    segment_model: Annotated[str, _model_of(Task.SEGMENT)] = Field(
+        default="demo",
+        description=f"The segmenter: {', '.join(SEGMENTERS)}, or {OFF}.",
+    )
+    segment_weights: str | None = Field(default=None, description="As the classifier's.")
+    segment_labels: Path | None = Field(default=None, description="As the classifier's.")
+    segment_geometry: Literal["aspect", "square"] = Field(
+        default="aspect",
+        description="What a segmenter sees: aspect keeps an image's aspect ratio as published; "
+        "square stretches every image to one size, so that all of them share batches.",
+    )
+    detect_model: Annotated[str, _model_of(Task.DETECT)] = Field(
+        default=OFF,
+        description="The detector: {mask_rcnn,cascade_mask_rcnn}_overlock_{xt,t,s,b}, or off.",
+    )
+    detect_weights: str | None = Field(default=None, description="As the classifier's.")
+    detect_labels: Path | None = Field(default=None, description="As the classifier's.")
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
         default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
@@ -73,7 +106,10 @@ class Settings(BaseSettings):
         default=16, ge=1, le=256, description="Most requests that share a forward pass."
     )
     max_queue_requests: int = Field(
-        default=256, ge=1, le=100_000, description="Most requests that wait for one engine."
+        default=256,
+        ge=1,
+        le=100_000,
+        description="Most requests of one task that wait for one engine.",
     )
     default_timeout_seconds: float = Field(
         default=30.0,
@@ -93,16 +129,34 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _has_weights(self) -> Self:
-        if self.classify_model != "demo" and self.classify_weights is None:
-            raise ValueError(
-                f"{PREFIX}CLASSIFY_WEIGHTS is needed for {self.classify_model}: "
-                "a checkpoint's path, or random"
-            )
+        for task in Task:
+            model = self.model_of(task)
+            if model not in {None, "demo"} and getattr(self, f"{task}_weights") is None:
+                raise ValueError(
+                    f"{PREFIX}{task.upper()}_WEIGHTS is needed for {model}: "
+                    "a checkpoint's path, or random"
+                )
         return self
 
-    def classify_weights_source(self) -> str:
-        """Return the classifier's weights as ``model.zoo`` takes them."""
-        return self.classify_weights or "demo"
+    @model_validator(mode="after")
+    def _serves_something(self) -> Self:
+        if not any(self.model_of(task) for task in Task):
+            raise ValueError(f"{PREFIX}CLASSIFY_MODEL and the other models are all {OFF}")
+        return self
+
+    def model_of(self, task: Task) -> str | None:
+        """Return the name of a task's model as ``model.zoo`` takes it, or None if it is off."""
+        name: str = getattr(self, f"{task}_model")
+        return None if name == OFF else name
+
+    def weights_of(self, task: Task) -> str:
+        """Return the weights of a task's model as ``model.zoo`` takes them."""
+        return getattr(self, f"{task}_weights") or "demo"
+
+    def labels_of(self, task: Task) -> Path | None:
+        """Return the file with a task's class names, if there is one."""
+        path: Path | None = getattr(self, f"{task}_labels")
+        return path
 
     def as_environment(self) -> dict[str, str]:
         """Return the variables from which another process reads equal settings."""

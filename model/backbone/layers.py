@@ -159,6 +159,25 @@ class LayerScale(nn.Module):
         return torch.addcmul(self.bias.view(1, -1, 1, 1), features, self.weight.view(1, -1, 1, 1))
 
 
+class ConvScale(nn.Module):
+    """A 1x1 convolution and the layer scale behind it."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1)
+        self.scale = LayerScale(out_channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return cast("Tensor", self.scale(self.conv(features)))
+
+    def folded(self) -> nn.Conv2d:
+        """Return one 1x1 convolution that computes the same."""
+        scale = self.scale.weight.detach().double()  # (C_out, 1, 1, 1)
+        weight = self.conv.weight.detach().double() * scale
+        bias = bias_of(self.conv) * scale.flatten() + self.scale.bias.detach().double()
+        return like_convolution(self.conv, weight, bias)
+
+
 class GlobalResponseNorm(nn.Module):
     """Scale each channel by its energy relative to the mean channel.
 

@@ -5,15 +5,20 @@ Source: OverLoCK (arXiv:2502.20087), figure 2.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.backbone.blocks import BasicBlock, DynamicBlock
-from model.backbone.layers import ConvNorm
+from model.backbone.layers import ConvNorm, ConvScale, LayerNorm2d
 from model.config import BackboneConfig
 
 MINIMUM_INPUT_SIDE = 32
 """Shortest side, pixels, whose last stage still has a pixel of its own."""
+
+DenseForm = Literal["segment", "detect"]
+"""For whom the four dense maps are; a detector's fourth one also shows the overview."""
 
 
 def downsample(in_channels: int, out_channels: int) -> ConvNorm:
@@ -54,9 +59,12 @@ class OverLoCK(nn.Module):
         config: the variant.
         merged: whether large kernels are built in their merged form, as in the authors'
             ``*_reparam`` checkpoints.
+        dense: for whom ``dense_features`` are made; None for a classifier, which has none.
     """
 
-    def __init__(self, config: BackboneConfig, *, merged: bool = False) -> None:
+    def __init__(
+        self, config: BackboneConfig, *, merged: bool = False, dense: DenseForm | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         width = config.channels
@@ -76,10 +84,23 @@ class OverLoCK(nn.Module):
         self.context_downsample = downsample(config.context_channels, config.context_channels)
         self.focus4 = _focus_stage(config, 3, merged=merged)
 
+        self.dense = dense
+        if dense is not None:
+            self.dense_norms = nn.ModuleList(LayerNorm2d(c) for c in self.dense_channels)
+        if dense == "detect":
+            self.overview_norm = LayerNorm2d(width[3])
+            self.overview_to_dense = ConvScale(width[3], self.out_channels)
+
     @property
     def out_channels(self) -> int:
         """Width of the last map: features and context side by side."""
         return self.config.channels[3] + self.config.context_channels
+
+    @property
+    def dense_channels(self) -> tuple[int, int, int, int]:
+        """Widths of the four dense maps."""
+        width, context = self.config.channels, self.config.context_channels
+        return width[0], width[1], width[2] + context, width[3] + context
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the focus net's last map.
@@ -93,37 +114,75 @@ class OverLoCK(nn.Module):
         Raises:
             ValueError: if a side is below 32 pixels.
         """
+        *_, base = self._base(images)
+        _, last = self._focus(base, self.context_projection(self._overview(base)))
+        return last
+
+    def dense_features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Compute the maps that dense tasks build on, each under a norm of its own.
+
+        Args:
+            images: normalised RGB, (B, 3, H, W), each side at least 32 pixels.
+
+        Returns:
+            Stage 1, stage 2, focus stage 3 and focus stage 4 at strides 4, 8, 16 and 32, with the
+            widths of ``dense_channels``.
+
+        Raises:
+            ValueError: if a side is below 32 pixels.
+
+        Source: the authors' segmentation and detection backbones.
+        """
+        assert self.dense is not None, "build the backbone with dense=..."
+        stage1, stage2, base = self._base(images)
+        overview = self._overview(base)
+        focus3, focus4 = self._focus(base, self.context_projection(overview))
+        norm1, _, norm3, norm4 = self.dense_norms
+        fourth = norm4(focus4)
+        if self.dense == "detect":
+            fourth = fourth + self.overview_to_dense(self.overview_norm(overview))
+        return norm1(stage1), stage2, norm3(focus3), fourth
+
+    def _base(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Base net: (B, 3, H, W) -> stages 1 to 3, at strides 4, 8 and 16."""
         height, width = images.shape[2:]
         if min(height, width) < MINIMUM_INPUT_SIDE:
             raise ValueError(
                 f"A {height}x{width} input is too small: each side needs at least "
                 f"{MINIMUM_INPUT_SIDE} pixels."
             )
-        base = self._base(images)
-        overview_context = self.context_projection(self.overview(self.overview_downsample(base)))
-        return self._focus(base, overview_context)
-
-    def _base(self, images: Tensor) -> Tensor:
-        """Base net: (B, 3, H, W) -> (B, C3, H/16, W/16)."""
         stage1: Tensor = self.stage1(self.stem(images))
         stage2: Tensor = self.stage2(self.downsample2(stage1))
+        if self.dense is not None:
+            # Of all dense maps this one alone goes on normalised: the authors' dense backbones
+            # overwrite it, and their weights were trained so.
+            stage2 = self.dense_norms[1](stage2)
         stage3: Tensor = self.stage3(self.downsample3(stage2))
-        return stage3
+        return stage1, stage2, stage3
 
-    def _focus(self, features: Tensor, overview_context: Tensor) -> Tensor:
-        """Focus net, from the base net's map and the overview's context (B, C_context, h, w)."""
+    def _overview(self, base: Tensor) -> Tensor:
+        """Overview net: (B, C3, H/16, W/16) -> (B, C4, H/32, W/32)."""
+        overview: Tensor = self.overview(self.overview_downsample(base))
+        return overview
+
+    def _focus(self, features: Tensor, overview_context: Tensor) -> tuple[Tensor, Tensor]:
+        """Focus net, from the base net's map and the overview's context (B, C_context, h, w).
+
+        Returns:
+            Features and context side by side, after focus stages 3 and 4.
+        """
         initial_context = context = F.interpolate(
             overview_context, size=features.shape[2:], mode="bilinear", align_corners=False
         )
         for block in self.focus3:
-            joint: Tensor = block(features, context, initial_context)
-            features, context = joint.split([self.config.channels[2], context.shape[1]], dim=1)
+            joint3: Tensor = block(features, context, initial_context)
+            features, context = joint3.split([self.config.channels[2], context.shape[1]], dim=1)
         features = self.features_downsample(features)
         context = self.context_downsample(context)
         for block in self.focus4:
-            joint = block(features, context, overview_context)
-            features, context = joint.split([self.config.channels[3], context.shape[1]], dim=1)
-        return joint
+            joint4: Tensor = block(features, context, overview_context)
+            features, context = joint4.split([self.config.channels[3], context.shape[1]], dim=1)
+        return joint3, joint4
 
 
 def _basic_stage(config: BackboneConfig, stage: int, *, merged: bool) -> nn.Sequential:

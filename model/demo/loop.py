@@ -30,7 +30,7 @@ from model.demo.stream import SceneBatch, draw_batch, training_seed
 from model.preprocess import IMAGE_MEAN, IMAGE_STD
 
 
-class Task(Protocol):
+class TrainableTask(Protocol):
     """What a network is trained to do with a scene. It travels to other processes."""
 
     def create_network(self) -> nn.Module:
@@ -64,23 +64,23 @@ class Recipe:
         minutes: length of the training.
         seed: of the scenes and the initial weights.
         replicas: processes that train together, one core each.
-        batch_size: scenes in a replica's step.
         peak_learning_rate: reached after the warm-up, left along a cosine.
+        phases: image sizes in the order of training, the last one until 1.
+        batch_size: scenes in a replica's step.
         warmup: share of the time in which the learning rate rises.
         weight_decay: of all parameters with two axes or more.
         gradient_norm: gradients above this norm are scaled down to it.
-        phases: image sizes in the order of training, the last one until 1.
     """
 
     minutes: float
     seed: int
     replicas: int
+    peak_learning_rate: float
+    phases: Sequence[Phase]
     batch_size: int = 16
-    peak_learning_rate: float = 3e-3
     warmup: float = 0.03
     weight_decay: float = 0.05
     gradient_norm: float = 2.0
-    phases: Sequence[Phase] = (Phase(0.55, 96), Phase(0.82, 128), Phase(1.0, 224))
 
     def side_pixels(self, progress: float) -> int:
         """Return the image size at a share of the time."""
@@ -122,7 +122,7 @@ def network_input(images: NDArray[np.uint8]) -> Tensor:
     return normalised.permute(0, 3, 1, 2)  # (B, H, W, 3) -> (B, 3, H, W), a view
 
 
-def train(task: Task, recipe: Recipe) -> TrainingResult:
+def train(task: TrainableTask, recipe: Recipe) -> TrainingResult:
     """Train a task's network from scratch.
 
     Args:
@@ -148,7 +148,9 @@ def train(task: Task, recipe: Recipe) -> TrainingResult:
     return result
 
 
-def _train_replica(task: Task, recipe: Recipe, rank: int, meeting_point: Path) -> TrainingResult:
+def _train_replica(
+    task: TrainableTask, recipe: Recipe, rank: int, meeting_point: Path
+) -> TrainingResult:
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo",
@@ -169,7 +171,7 @@ def _train_replica(task: Task, recipe: Recipe, rank: int, meeting_point: Path) -
     return result
 
 
-def _fit(network: nn.Module, task: Task, recipe: Recipe, rank: int) -> TrainingResult:
+def _fit(network: nn.Module, task: TrainableTask, recipe: Recipe, rank: int) -> TrainingResult:
     replica = DistributedDataParallel(network)
     optimizer = _optimizer(network, recipe)
     scenes = 0

@@ -5,10 +5,12 @@ A scene with a seed below ``HELD_OUT_SEEDS_END`` is never trained on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from model.demo.scenes import draw_scene
 
@@ -16,6 +18,7 @@ HELD_OUT_SEEDS_END = 1_000_000
 """Seeds below this are held out: evaluation and tests draw from them."""
 
 _SEEDS_PER_RUN = 100_000_000
+_HELD_OUT_BATCH_SIZE = 50
 
 
 @dataclass(frozen=True)
@@ -62,3 +65,10 @@ def training_seed(run_seed: int, scene_index: int) -> int:
         scene_index: how many scenes the run saw before.
     """
     return HELD_OUT_SEEDS_END + run_seed * _SEEDS_PER_RUN + scene_index
+
+
+def held_out_batches(scenes: int, side_pixels: int) -> Iterator[SceneBatch]:
+    """Draw the scenes of seeds 0 to ``scenes``, less one, and show how far it is."""
+    for first_seed in tqdm(range(0, scenes, _HELD_OUT_BATCH_SIZE), desc="evaluating"):
+        count = min(_HELD_OUT_BATCH_SIZE, scenes - first_seed)
+        yield draw_batch(first_seed, count, side_pixels)

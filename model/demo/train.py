@@ -1,8 +1,9 @@
 """Trains the demo weights: ``python -m model.demo.train`` (half an hour on two CPU cores).
 
-It trains the small network of the ``demo`` model from scratch on drawn scenes, measures it on
-scenes that it has never seen, and writes the weights and what was measured beside this file.
-``--evaluate`` measures existing weights again and writes nothing.
+It trains a small network of the ``demo`` models on drawn scenes, measures it on scenes that it has
+never seen, and writes the weights and what was measured into the folder ``weights`` beside this
+file. The segmenter starts from the classifier's backbone. ``--evaluate`` measures existing weights
+again and writes nothing.
 """
 
 from __future__ import annotations
@@ -10,29 +11,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
-from model.config import CLASSIFIERS
-from model.demo.loop import Recipe, TrainingResult, network_input, train
+from model.config import CLASSIFIERS, Task
+from model.demo.classification import ClassificationTask, evaluate_classifier
+from model.demo.loop import Phase, Recipe, TrainableTask, TrainingResult, train
 from model.demo.scenes import CLASS_NAMES, SEGMENT_NAMES
-from model.demo.stream import SceneBatch, draw_batch
-from model.demo.supervision import DenselySupervised, dense_loss
-from model.fuse import merge_branches
-from model.zoo import create_model
+from model.demo.segmentation import SegmentationTask, evaluate_segmenter
+from model.zoo import DEMO_WEIGHTS
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
-WEIGHTS_NAME = "overlock_nano.safetensors"
-METRICS_NAME = "metrics.json"
 
 HELD_OUT_SCENES = 2000
 """Evaluation draws the scenes of seeds 0 to this, less one."""
@@ -42,83 +37,62 @@ NOTE = (
     "know nothing of photographs."
 )
 
-_EVALUATION_BATCH_SIZE = 50
+
+class _TrainedTask(TrainableTask, Protocol):
+    def trained(self, network: nn.Module) -> nn.Module:
+        """Return the part of the trained network that is kept."""
 
 
 @dataclass(frozen=True)
-class ClassificationTask:
-    """Name the shape that a scene shows.
+class _Demo:
+    """One demo network: how it is trained, what its classes are, how it is measured."""
 
-    Attributes:
-        label_smoothing: probability that the target leaves to the other classes.
-        dense_weight: of the label maps' loss beside the labels'.
-    """
-
-    label_smoothing: float = 0.05
-    dense_weight: float = 1.0
-
-    def create_network(self) -> nn.Module:
-        """Return the demo classifier with random weights, branches merged, and training heads."""
-        network = create_model("demo", weights="random", num_classes=len(CLASS_NAMES), fused=False)
-        return DenselySupervised(merge_branches(network), len(SEGMENT_NAMES))
-
-    def loss(self, outputs: tuple[Tensor, ...], batch: SceneBatch) -> Tensor:
-        """Return the cross entropy of labels and label maps, a scalar."""
-        logits, *segment_logits = outputs
-        labels = torch.from_numpy(batch.labels)
-        label_maps = torch.from_numpy(batch.label_maps).long()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        return loss + self.dense_weight * dense_loss(segment_logits, label_maps)
-
-    def accuracy(self, outputs: tuple[Tensor, ...], batch: SceneBatch) -> float:
-        """Return the share of scenes whose highest logit, of (B, classes), is right."""
-        return float((outputs[0].argmax(dim=1).numpy() == batch.labels).mean())
+    task: _TrainedTask
+    labels: tuple[str, ...]
+    evaluate: Callable[[Path, int], dict[str, Any]]
+    peak_learning_rate: float
+    phases: Sequence[Phase]
 
 
-def evaluate(weights: Path, scenes: int = HELD_OUT_SCENES) -> dict[str, Any]:
-    """Measure the classifier that users get, folded for inference, on held-out scenes.
+DEMOS: dict[str, _Demo] = {
+    Task.CLASSIFY: _Demo(
+        ClassificationTask(),
+        CLASS_NAMES,
+        evaluate_classifier,
+        3e-3,
+        (Phase(0.55, 96), Phase(0.82, 128), Phase(1.0, 224)),
+    ),
+    Task.SEGMENT: _Demo(
+        SegmentationTask(),
+        SEGMENT_NAMES,
+        evaluate_segmenter,
+        2e-3,
+        (Phase(0.3, 96), Phase(0.6, 128), Phase(1.0, 160)),
+    ),
+}
+
+
+def measure(demo: str, weights: Path) -> dict[str, Any]:
+    """Measure the network that users get, folded for inference, on held-out scenes.
 
     Args:
-        weights: path of a weights file for the ``demo`` model.
-        scenes: how many held-out scenes, from seed 0.
-
-    Returns:
-        ``top1``, ``top1_by_class`` (shares from 0 to 1) and which scenes they are of.
+        demo: which.
+        weights: path of its weights file.
     """
-    network = create_model("demo", weights=weights)
-    labels, predictions = [], []
-    with torch.inference_mode():
-        for batch in _held_out_batches(scenes):
-            logits = network(network_input(batch.images))
-            predictions.append(logits.argmax(dim=1).numpy())
-            labels.append(batch.labels)
-    label, right = np.concatenate(labels), np.concatenate(labels) == np.concatenate(predictions)
-    return {
-        "top1": float(right.mean()),
-        "top1_by_class": {
-            name: round(float(right[label == class_id].mean()), 4)
-            for class_id, name in enumerate(CLASS_NAMES)
-        },
-        "held_out": {
-            "scenes": scenes,
-            "first_seed": 0,
-            "side_pixels": CLASSIFIERS["demo"].geometry.crop_size,
-        },
+    scenes = {
+        "scenes": HELD_OUT_SCENES,
+        "first_seed": 0,
+        "side_pixels": CLASSIFIERS["demo"].geometry.crop_size,
     }
+    return DEMOS[demo].evaluate(weights, HELD_OUT_SCENES) | {"held_out": scenes}
 
 
-def _held_out_batches(scenes: int) -> Iterator[SceneBatch]:
-    side_pixels = CLASSIFIERS["demo"].geometry.crop_size
-    for first_seed in tqdm(range(0, scenes, _EVALUATION_BATCH_SIZE), desc="evaluating"):
-        count = min(_EVALUATION_BATCH_SIZE, scenes - first_seed)
-        yield draw_batch(first_seed, count, side_pixels)
-
-
-def save_weights(network: nn.Module, path: Path) -> None:
+def save_weights(network: nn.Module, labels: Sequence[str], path: Path) -> None:
     """Write a trained network, float16, with its labels.
 
     Args:
         network: in its trained form, norms not folded.
+        labels: class names in the order of the class ids.
         path: of the safetensors file; its folder is made if need be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,8 +101,13 @@ def save_weights(network: nn.Module, path: Path) -> None:
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    metadata = {"model": "demo", "labels": json.dumps(CLASS_NAMES), "note": NOTE}
+    metadata = {"model": "demo", "labels": json.dumps(labels), "note": NOTE}
     save_file(state, path, metadata)
+
+
+def metrics_path(weights: Path) -> Path:
+    """Return where the facts about a weights file are."""
+    return weights.with_suffix(".json")
 
 
 def _training_facts(result: TrainingResult, recipe: Recipe, command: str) -> dict[str, Any]:
@@ -155,26 +134,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: command line; None reads the process's own.
     """
     parser = argparse.ArgumentParser(prog="python -m model.demo.train", description=__doc__)
+    parser.add_argument("task", nargs="?", choices=DEMOS, default="classify")
     parser.add_argument("--minutes", type=float, default=27.0, help="length of the training")
     parser.add_argument("--out", type=Path, default=WEIGHTS_FOLDER, help="folder of the weights")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and initial weights")
     parser.add_argument("--threads", type=int, default=2, help="CPU cores, one replica each")
     parser.add_argument("--evaluate", action="store_true", help="only measure the weights in --out")
     options = parser.parse_args(arguments)
-    weights, metrics = options.out / WEIGHTS_NAME, options.out / METRICS_NAME
+    demo, weights = DEMOS[options.task], options.out / DEMO_WEIGHTS[options.task]
 
     torch.set_num_threads(options.threads)
     facts: dict[str, Any] = {}
     if not options.evaluate:
-        recipe = Recipe(minutes=options.minutes, seed=options.seed, replicas=options.threads)
-        result = train(ClassificationTask(), recipe)
-        save_weights(cast("DenselySupervised", result.network).network, weights)
+        recipe = Recipe(
+            minutes=options.minutes,
+            seed=options.seed,
+            replicas=options.threads,
+            peak_learning_rate=demo.peak_learning_rate,
+            phases=demo.phases,
+        )
+        result = train(demo.task, recipe)
+        save_weights(demo.task.trained(result.network), demo.labels, weights)
         given = sys.argv[1:] if arguments is None else arguments
         facts = _training_facts(result, recipe, " ".join(["python -m model.demo.train", *given]))
         torch.set_num_threads(options.threads)
-    report = json.dumps(evaluate(weights) | facts, indent=2) + "\n"
+    report = json.dumps(measure(options.task, weights) | facts, indent=2) + "\n"
     if not options.evaluate:
-        metrics.write_text(report, encoding="utf-8")
+        metrics_path(weights).write_text(report, encoding="utf-8")
     sys.stdout.write(report)
 
 

@@ -32,6 +32,10 @@ class AffineCost:
         """Return the expected cost of a batch of ``size``."""
         return self.fixed_seconds + size * self.per_image_seconds
 
+    def scaled(self, factor: float) -> AffineCost:
+        """Return what images of ``factor`` times the size are likely to cost."""
+        return AffineCost(self.fixed_seconds, self.per_image_seconds * factor)
+
     def observe(self, size: int, seconds: float, *, lasting: bool = False) -> None:
         """Learn from a batch.
 

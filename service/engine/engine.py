@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from service import metrics
-from service.engine.runner import Outcome, Runner
+from service.engine.runner import Input, Outcome, Runner
 from service.engine.scheduler import Batch, QueueKey, Request, Scheduler, batch_sizes_up_to
 from service.errors import DeadlineExceededError, InferenceError, ServiceError
 from service.lifeline import announce
@@ -105,7 +105,7 @@ class Engine:
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
         for step in runner.warm_up():
-            key = QueueKey(step.task, step.shape)
+            key = QueueKey(step.task, step.input_size)
             self._scheduler.learn(key, step.size, step.device_seconds)
         for model in runner.models:
             metrics.MODEL_INFO.labels(
@@ -138,7 +138,7 @@ class Engine:
             self._scheduler.admit(
                 Request(
                     identity=(received.worker, submit.request_id),
-                    queue=QueueKey(submit.task, submit.image.shape),
+                    queue=QueueKey(submit.task, submit.input_size),
                     arrived=time.monotonic(),
                     deadline=submit.deadline,
                     payload=Work(received.worker, submit, image),
@@ -182,15 +182,19 @@ class Engine:
 
     async def _run_batch(self, runner: Runner, batch: Batch[Work]) -> None:
         started = time.monotonic()
-        images = [request.payload.image for request in batch.requests]
+        work = [request.payload for request in batch.requests]
+        inputs = [Input(each.image, each.submit.original_size) for each in work]
         try:
-            outcome = await self._on_device(runner.run, batch.queue.task, images, batch.size)
+            outcome = await self._on_device(
+                runner.run, batch.queue.task, inputs, batch.queue.input_size, batch.size
+            )
         except Exception:
             # One of the two places where anything may be caught: the batch fails, the engine
             # lives on.
             logger.exception("A batch failed.")
-            self._scheduler.failed()
-            await self._answer(batch, [None] * len(images), started, 0.0)
+            failed_seconds = time.monotonic() - started
+            self._scheduler.failed(batch, failed_seconds)
+            await self._answer(batch, [None] * len(inputs), started, failed_seconds)
             return
         self._scheduler.finished(batch, outcome.device_seconds)
         self._count(batch, outcome, runner)
@@ -226,7 +230,7 @@ class Engine:
 
     def _welcome(self) -> Welcome:
         costs = tuple(
-            CostInfo(key.task, key.shape, cost.fixed_seconds, cost.per_image_seconds)
+            CostInfo(key.task, key.input_size, cost.fixed_seconds, cost.per_image_seconds)
             for key, cost in self._scheduler.costs.items()
             if cost.known
         )

@@ -10,18 +10,39 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from model.config import CLASSIFIERS
-from model.preprocess import IMAGE_MEAN, IMAGE_STD
+from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.heads.detections import Detections
+from model.heads.label_map import MAX_CLASSES
+from model.inference import DTYPES, Predictor, find_device
+from model.labels.palettes import palette_of
+from model.preprocess import padded_size
 from model.zoo import LoadedModel, load_model
-from service.link.messages import ModelInfo, Task
+from service.link.messages import InputInfo, ModelInfo
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WARM_UP_RUNS = 2
+PATIENCE_SECONDS = 1.0
+"""A first run that took longer on a CPU is not repeated: it was work, not warming up."""
+
+USUAL_ASPECT_RATIO = 4 / 3
+"""Of the image that a dense task is warmed up with."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What the runner needs of a request.
+
+    Attributes:
+        image: (H, W, 3), not larger than the batch's input size.
+        original_size: height and width of the caller's image.
+    """
+
+    image: NDArray[np.uint8]
+    original_size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -29,8 +50,8 @@ class Outcome:
     """What a batch came to.
 
     Attributes:
-        arrays: one entry for each request, in order; None where the network's output was not
-            finite.
+        arrays: one entry for each request, in order, as ``Answer`` has them; None where the
+            network's output was not finite.
         device_seconds: time from the pixels in memory to the results in memory.
     """
 
@@ -43,32 +64,9 @@ class WarmUp:
     """One warm-up batch, for the scheduler to learn from."""
 
     task: Task
-    shape: tuple[int, ...]
+    input_size: tuple[int, int]
     size: int
     device_seconds: float
-
-
-class Normalised(nn.Module):
-    """A network that takes pixels: (B, H, W, 3) uint8 -> the network's output in float32."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.network = network.to(dtype)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.dtype = dtype
-        self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Normalise in float32, run the network in its own type."""
-        # Pixels of (B, H, W, 3) seen as (B, 3, H, W) are channels_last already.
-        images = pixels.permute(0, 3, 1, 2).float().div(255)
-        images = ((images - self.mean) / self.std).to(self.dtype)
-        output: Tensor = self.network(images)
-        return output.float()
 
 
 class Runner:
@@ -86,57 +84,84 @@ class Runner:
 
     def __init__(self, settings: Settings, device: str, batch_sizes: tuple[int, ...]) -> None:
         self._batch_sizes = batch_sizes
-        self.device = _find_device(device)
+        self.device = find_device(device)
         self._dtype = _find_dtype(settings.dtype, self.device)
-        loaded = load_model(settings.classify_model, weights=settings.classify_weights_source())
-        self._classifier = Normalised(loaded.network, self._dtype).to(self.device).eval()
-        self.models = (self._describe(loaded, _labels(loaded, settings.classify_labels)),)
+        self._square = settings.segment_geometry == "square"
+        self._predictors: dict[Task, Predictor] = {}
+        models = []
+        for task in Task:
+            if (name := settings.model_of(task)) is None:
+                continue
+            loaded = load_model(name, task=task.value, weights=settings.weights_of(task))
+            labels = _labels(loaded, settings.labels_of(task))
+            self._predictors[task] = Predictor(loaded.network, self.device, self._dtype)
+            models.append(self._describe(loaded, task, labels))
+        self.models = tuple(models)
 
     def warm_up(self) -> Iterator[WarmUp]:
-        """Run batches of every served shape twice each, and yield what the last run took.
+        """Run batches of every model's usual input and yield what the last run of each took.
 
         On a GPU every batch size runs, since each has kernels to choose and memory to find. A CPU
-        needs no more than two sizes, which determine the cost's line, and is ready sooner.
+        needs no more than two sizes, which determine the cost's line, or one where the input size
+        varies anyway, and is ready sooner.
         """
-        sizes = self._batch_sizes if self.device.type == "cuda" else self._batch_sizes[:3:2]
         for model in self.models:
-            shape = (model.input_height, model.input_width, 3)
-            for size in sizes:
-                images = [np.zeros(shape, np.uint8)] * size
+            input_size = _usual_input_size(model.input)
+            image = Input(np.zeros((*input_size, 3), np.uint8), input_size)
+            for size in self._warm_up_sizes(model):
                 for _ in range(WARM_UP_RUNS):
-                    outcome = self.run(model.task, images, size)
-                yield WarmUp(model.task, shape, size, outcome.device_seconds)
+                    outcome = self.run(model.task, [image] * size, input_size, size)
+                    if self.device.type == "cpu" and outcome.device_seconds > PATIENCE_SECONDS:
+                        break
+                yield WarmUp(model.task, input_size, size, outcome.device_seconds)
 
-    @torch.inference_mode()
-    def run(self, task: Task, images: Sequence[NDArray[np.uint8]], size: int) -> Outcome:
+    def run(
+        self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
+    ) -> Outcome:
         """Run one batch.
 
         Args:
             task: what is wanted of all of them.
-            images: of one shape, (H, W, 3).
-            size: places in the batch; those behind the images are padding.
+            inputs: at least one.
+            input_size: height and width of the network's input.
+            size: places in the batch; those behind the inputs are padding.
         """
-        assert task is Task.CLASSIFY
         started = time.perf_counter()
-        pixels = np.zeros((size, *images[0].shape), np.uint8)
-        np.stack(images, out=pixels[: len(images)])
-        logits = self._classifier(torch.from_numpy(pixels).to(self.device))
-        scores = logits[: len(images)].softmax(dim=-1).cpu().numpy()
-        # A softmax over anything that is not finite is not finite either.
-        arrays = tuple((row,) if np.isfinite(row).all() else None for row in scores)
+        images = [each.image for each in inputs]
+        original_sizes = [each.original_size for each in inputs]
+        predictor, shape = self._predictors[task], (size, *input_size)
+        arrays: tuple[tuple[NDArray[Any], ...] | None, ...]
+        match task:
+            case Task.CLASSIFY:
+                logits = predictor.classify(images, shape)
+                arrays = tuple(None if row is None else (_softmax(row),) for row in logits)
+            case Task.SEGMENT:
+                label_maps = predictor.segment(images, shape, original_sizes)
+                arrays = tuple(None if each is None else (each,) for each in label_maps)
+            case Task.DETECT:
+                found = predictor.detect(images, shape, original_sizes)
+                arrays = tuple(None if each is None else _as_arrays(each) for each in found)
         return Outcome(arrays, time.perf_counter() - started)
 
-    def _describe(self, loaded: LoadedModel, labels: tuple[str, ...]) -> ModelInfo:
-        side = CLASSIFIERS[loaded.name].geometry.crop_size
+    def _warm_up_sizes(self, model: ModelInfo) -> tuple[int, ...]:
+        if self.device.type == "cuda":
+            return self._batch_sizes
+        return self._batch_sizes[:3:2] if model.task is Task.CLASSIFY else self._batch_sizes[:1]
+
+    def _describe(self, loaded: LoadedModel, task: Task, labels: tuple[str, ...]) -> ModelInfo:
+        if task is Task.SEGMENT and len(labels) > MAX_CLASSES:
+            raise ValueError(
+                f"{loaded.name} has {len(labels)} classes; a label map holds {MAX_CLASSES}."
+            )
         known = loaded.weights in {"demo", "random"}
         return ModelInfo(
             name=loaded.name,
-            task=Task.CLASSIFY,
+            task=task,
             weights=loaded.weights if known else Path(loaded.weights).name,
             weights_sha256=loaded.digest,
             labels=labels,
-            input_height=side,
-            input_width=side,
+            colors=loaded.palette or palette_of(labels),
+            input=self._input(loaded.name, task),
             device=str(self.device),
             device_name=_device_name(self.device),
             dtype=str(self._dtype).removeprefix("torch."),
@@ -144,23 +169,45 @@ class Runner:
             batch_sizes=self._batch_sizes,
         )
 
-
-def _find_device(wish: str) -> torch.device:
-    if wish == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    device = torch.device(wish)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"Device {wish} was asked for; this machine has {torch.cuda.device_count()} CUDA "
-            "devices that torch can use."
+    def _input(self, name: str, task: Task) -> InputInfo:
+        if task is Task.CLASSIFY:
+            side = CLASSIFIERS[name].geometry.crop_size
+            return InputInfo(height=side, width=side)
+        geometry = SEGMENTERS[name].geometry if task is Task.SEGMENT else DETECTORS[name].geometry
+        if task is Task.SEGMENT and self._square:
+            return InputInfo(height=geometry.short_side, width=geometry.short_side)
+        return InputInfo(
+            short_side=geometry.short_side,
+            long_side=geometry.long_side,
+            multiple=geometry.multiple,
         )
-    return device
+
+
+def _usual_input_size(info: InputInfo) -> tuple[int, int]:
+    if info.height is not None and info.width is not None:
+        return info.height, info.width
+    assert info.short_side is not None
+    assert info.multiple is not None
+    return padded_size(info.short_side, round(USUAL_ASPECT_RATIO * info.short_side), info.multiple)
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    shares: NDArray[np.float32] = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    return shares
+
+
+def _as_arrays(found: Detections) -> tuple[NDArray[Any], ...]:
+    return tuple(
+        np.ascontiguousarray(tensor.numpy())
+        for tensor in (found.boxes, found.scores, found.labels, found.masks)
+    )
 
 
 def _find_dtype(wish: str, device: torch.device) -> torch.dtype:
     if wish == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wish]
+    return DTYPES[wish]
 
 
 def _device_name(device: torch.device) -> str:
@@ -173,7 +220,7 @@ def _labels(loaded: LoadedModel, labels_file: Path | None) -> tuple[str, ...]:
     if labels_file is None:
         return loaded.labels
     try:
-        labels = tuple(labels_file.read_text(encoding="utf-8").splitlines())
+        labels = tuple(labels_file.read_text(encoding="utf-8-sig").rstrip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"The labels file {labels_file} cannot be read: {error}") from error
     if len(labels) != loaded.network.num_classes:

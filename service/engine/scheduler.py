@@ -1,27 +1,37 @@
 """Decides what the device works on next. Pure: no torch, no sockets, the clock is handed in.
 
-Greedy: a free device takes what waits, without a window. One queue for each (task, shape), since a
-batch holds one exact shape; the queue with the most urgent head goes first. A batch is composed
-when the device is ready for it, so an urgent request that comes late still gets in and one that
-was cancelled never does.
+Greedy: a free device takes what waits, without a window. A batch is composed when the device is
+ready for it, so an urgent request that comes late still gets in and one that was cancelled never
+does.
 
-Source: serving.md, section 1.
+Tasks share the device's time fairly: the one that has had the least of it while it had work goes
+next, so a flood of slow detections delays a classification by one batch and not by all of them.
+Within a task there is one queue for each input size, since a batch holds one exact shape; the queue
+with the most urgent head goes first.
+
+Source: serving.md, section 1; start-time fair queueing (Goyal, Vin and Cheng, 1996).
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from model.config import Task
 from service.engine.cost import AffineCost
 from service.errors import DeadlineUnreachableError, QueueFullError
-from service.link.messages import Task
 
 AGEING_SECONDS = 2.0
 """A request that has waited this long counts as due, however far its deadline is."""
+
+BATCH_SECONDS = 2.0
+"""A batch that is expected to take longer is made smaller: another task waits for its end."""
+
+UNPADDED = frozenset({Task.DETECT})
+"""Tasks whose batches have no padding: behind the backbone, a detector works image by image."""
 
 Payload = TypeVar("Payload")
 
@@ -31,7 +41,12 @@ class QueueKey:
     """What the requests of one batch have in common."""
 
     task: Task
-    shape: tuple[int, ...]
+    input_size: tuple[int, int]
+
+    @property
+    def pixels(self) -> int:
+        """Area of the network's input."""
+        return self.input_size[0] * self.input_size[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +104,46 @@ class _Queue:
     waiting: int = 0
 
 
+class _FairShares:
+    """Device time of the tasks, on a clock that only runs while there is work.
+
+    A task that had nothing to do starts where the others are: it saved nothing up.
+    """
+
+    def __init__(self) -> None:
+        self._used = dict.fromkeys(Task, 0.0)
+        self._now = 0.0
+        self._expected_seconds = 0.0
+
+    def begin(self, task: Task) -> None:
+        """Note that a task has work again."""
+        self._used[task] = max(self._used[task], self._now)
+
+    def turn(self, task: Task) -> float:
+        """Return when it is a task's turn; the lowest goes first."""
+        return self._used[task]
+
+    def ahead(self, task: Task, other: Task) -> float:
+        """Return how much more a task has had than another; less than 0 if it comes first."""
+        return max(self._used[task], self._now) - self._used[other]
+
+    def charge(self, task: Task, expected_seconds: float) -> None:
+        """Note that a batch of a task begins."""
+        self._now = self._used[task]
+        self._expected_seconds = expected_seconds
+        self._used[task] += expected_seconds
+
+    def correct(self, task: Task, seconds: float) -> None:
+        """Note how long that batch took."""
+        self._used[task] += seconds - self._expected_seconds
+
+
 class Scheduler(Generic[Payload]):
     """Admits, orders, batches and expires requests.
 
     Args:
         clock: returns the present moment, seconds.
-        max_waiting: most requests that may wait.
+        max_waiting: most requests of one task that may wait.
         batch_sizes: sizes that batches are padded to, rising.
     """
 
@@ -109,6 +158,7 @@ class Scheduler(Generic[Payload]):
         self._deadlines: Heap = []
         self._arrivals = itertools.count()
         self._busy_until = 0.0
+        self._shares = _FairShares()
         self.costs: dict[QueueKey, AffineCost] = {}
 
     @property
@@ -118,12 +168,7 @@ class Scheduler(Generic[Payload]):
 
     def pending_work_seconds(self) -> float:
         """Return the device time that waiting and running requests need, as far as known."""
-        running = max(self._busy_until - self._clock(), 0.0)
-        return running + sum(
-            self._drain_seconds(key, queue.waiting)
-            for key, queue in self._queues.items()
-            if queue.waiting
-        )
+        return self._running_seconds() + sum(self._work_seconds(task) for task in Task)
 
     def admit(self, request: Request[Payload]) -> None:
         """Let a request wait; one that waits already under the same identity is not doubled.
@@ -134,15 +179,20 @@ class Scheduler(Generic[Payload]):
         """
         if request.identity in self._requests:
             return
-        pending_seconds = self.pending_work_seconds()
-        if self.waiting >= self._max_waiting:
+        task = request.queue.task
+        waiting = sum(queue.waiting for key, queue in self._queues.items() if key.task is task)
+        if waiting >= self._max_waiting:
             raise QueueFullError(
-                waiting=self.waiting, limit=self._max_waiting, retry_after_seconds=pending_seconds
+                waiting=waiting,
+                limit=self._max_waiting,
+                retry_after_seconds=self._wait_seconds(task, 0.0),
             )
-        needed_seconds = pending_seconds + self._cost(request.queue).seconds(1)
+        needed_seconds = self._wait_seconds(task, self._cost(request.queue).seconds(1))
         left_seconds = request.deadline - self._clock()
         if needed_seconds > left_seconds:
             raise DeadlineUnreachableError(needed_seconds=needed_seconds, left_seconds=left_seconds)
+        if not waiting:
+            self._shares.begin(task)
         self._requests[request.identity] = request
         queue = self._queues.setdefault(request.queue, _Queue())
         queue.waiting += 1
@@ -179,10 +229,10 @@ class Scheduler(Generic[Payload]):
 
         Call ``expire`` first: a request past its deadline is not worth device time.
         """
-        urgent = self._most_urgent_queue()
-        if urgent is None:
+        chosen = self._next_queue()
+        if chosen is None:
             return None
-        key, queue = urgent
+        key, queue = chosen
         size = self._batch_size(key, queue.waiting)
         requests: list[Request[Payload]] = []
         while queue.heap and len(requests) < size:
@@ -190,24 +240,71 @@ class Scheduler(Generic[Payload]):
             if request is not None:
                 self._forget(request)
                 requests.append(request)
-        self._busy_until = self._clock() + self._cost(key).seconds(size)
+        seconds = self._cost(key).seconds(size)
+        self._busy_until = self._clock() + seconds
+        self._shares.charge(key.task, seconds)
         return Batch(key, tuple(requests), size)
 
     def finished(self, batch: Batch[Payload], device_seconds: float) -> None:
         """Note that the device is free again, and learn what the batch cost."""
         self._busy_until = 0.0
-        self._cost(batch.queue).observe(batch.size, device_seconds)
+        self._shares.correct(batch.queue.task, device_seconds)
+        self._observed(batch.queue).observe(batch.size, device_seconds)
 
-    def failed(self) -> None:
+    def failed(self, batch: Batch[Payload], device_seconds: float) -> None:
         """Note that the device is free again after a batch that taught nothing."""
         self._busy_until = 0.0
+        self._shares.correct(batch.queue.task, device_seconds)
 
     def learn(self, key: QueueKey, size: int, device_seconds: float) -> None:
         """Learn from a warm-up batch."""
-        self._cost(key).observe(size, device_seconds, lasting=True)
+        self._observed(key).observe(size, device_seconds, lasting=True)
+
+    def _observed(self, key: QueueKey) -> AffineCost:
+        return self.costs.setdefault(key, AffineCost())
 
     def _cost(self, key: QueueKey) -> AffineCost:
-        return self.costs.setdefault(key, AffineCost())
+        """Return what was learnt of an input size, or guess from the nearest one of its task."""
+        if key in self.costs:
+            return self.costs[key]
+        known = [other for other in self.costs if other.task is key.task]
+        if not known:
+            return AffineCost()
+        nearest = min(known, key=lambda other: abs(other.pixels - key.pixels))
+        return self.costs[nearest].scaled(key.pixels / nearest.pixels)
+
+    def _running_seconds(self) -> float:
+        return max(self._busy_until - self._clock(), 0.0)
+
+    def _work_seconds(self, task: Task) -> float:
+        """Return the device time that the waiting requests of a task need."""
+        return sum(
+            self._drain_seconds(key, queue.waiting)
+            for key, queue in self._queues.items()
+            if queue.waiting and key.task is task
+        )
+
+    def _wait_seconds(self, task: Task, seconds: float) -> float:
+        """Return when one more request of a task is done, which itself takes ``seconds``.
+
+        The other tasks get as much time as this one meanwhile, unless they had more before.
+        """
+        own = self._work_seconds(task)
+        others = sum(
+            self._overtaking_seconds(other, self._shares.ahead(task, other) + own)
+            for other in Task
+            if other is not task
+        )
+        return self._running_seconds() + own + seconds + others
+
+    def _overtaking_seconds(self, task: Task, behind_seconds: float) -> float:
+        """Return what a task gets done as long as it is behind another one, now by so much."""
+        queues = [(key, q) for key, q in self._queues.items() if q.waiting and key.task is task]
+        if not queues or behind_seconds < 0:
+            return 0.0
+        # It is still behind when its last batch begins.
+        last = max(self._cost(key).seconds(self._batch_size(key, q.waiting)) for key, q in queues)
+        return min(self._work_seconds(task), behind_seconds + last)
 
     def _surface(self, heap: Heap) -> None:
         """Drop what no longer waits from the top of a heap."""
@@ -218,30 +315,40 @@ class Scheduler(Generic[Payload]):
         del self._requests[request.identity]
         self._queues[request.queue].waiting -= 1
 
-    def _most_urgent_queue(self) -> tuple[QueueKey, _Queue] | None:
-        best: tuple[QueueKey, _Queue] | None = None
+    def _next_queue(self) -> tuple[QueueKey, _Queue] | None:
+        """Return the most urgent queue of the task whose turn it is."""
         for key, queue in list(self._queues.items()):
             self._surface(queue.heap)
             if not queue.heap:
-                # Shapes come and go: an empty queue is not kept.
+                # Input sizes come and go: an empty queue is not kept.
                 del self._queues[key]
-            elif best is None or queue.heap[0][:2] < best[1].heap[0][:2]:
-                best = key, queue
-        return best
+        return min(
+            self._queues.items(),
+            key=lambda item: (self._shares.turn(item[0].task), item[1].heap[0][:2]),
+            default=None,
+        )
 
     def _batch_size(self, key: QueueKey, waiting: int) -> int:
         """Choose the places of the next batch: pad up, or split off a smaller full one."""
-        above = next((size for size in self._batch_sizes if size >= waiting), None)
+        if key.task in UNPADDED:
+            return min(waiting, self._sizes(key)[-1])
+        cost, sizes = self._cost(key), self._sizes(key)
+        above = next((size for size in sizes if size >= waiting), None)
         if above is None:
-            return self._batch_sizes[-1]
-        below = max((size for size in self._batch_sizes if size <= waiting), default=above)
-        cost = self._cost(key)
+            return sizes[-1]
+        below = max((size for size in sizes if size <= waiting), default=above)
         split_seconds = cost.seconds(below) + self._drain_seconds(key, waiting - below)
         return above if cost.seconds(above) <= split_seconds else below
 
+    def _sizes(self, key: QueueKey) -> Sequence[int]:
+        """Return the batch sizes that are short enough, at least the smallest."""
+        cost = self._cost(key)
+        short = [size for size in self._batch_sizes if cost.seconds(size) <= BATCH_SECONDS]
+        return short or self._batch_sizes[:1]
+
     def _drain_seconds(self, key: QueueKey, waiting: int) -> float:
         """Return the device time for ``waiting`` requests of one queue, in full batches."""
-        cost, largest = self._cost(key), self._batch_sizes[-1]
+        cost, largest = self._cost(key), self._sizes(key)[-1]
         full, rest = divmod(waiting, largest)
         return full * cost.seconds(largest) + (cost.seconds(rest) if rest else 0.0)
 

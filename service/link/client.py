@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 import zmq.asyncio
 
+from model.config import Task
 from service.errors import DeadlineExceededError, InferenceError, NotReadyError, ServiceError
 from service.link.messages import (
     Answer,
@@ -24,7 +25,6 @@ from service.link.messages import (
     Refusal,
     Returned,
     Submit,
-    Task,
     ToWorker,
     Welcome,
     array_from,
@@ -43,6 +43,21 @@ SILENCE_SECONDS = 2.5
 
 MAX_DEATHS = 2
 """A request that was at two engines when they died may be why; it is not sent again."""
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """An image, brought to a network's geometry.
+
+    Attributes:
+        pixels: (H, W, 3) uint8.
+        size: height and width of the network's input; not smaller than the image.
+        original_size: height and width of the caller's image.
+    """
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    original_size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -70,7 +85,7 @@ class _Pending:
     """
 
     submit: Submit
-    image: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
     answer: asyncio.Future[Result]
     sent_to: str | None = None
     deaths: int = 0
@@ -124,13 +139,13 @@ class EngineClient:
             tasks.create_task(self._receive())
 
     async def submit(
-        self, task: Task, image: NDArray[np.uint8], *, deadline: float, timeout_seconds: float
+        self, task: Task, image: NetworkInput, *, deadline: float, timeout_seconds: float
     ) -> Result:
         """Have the engine work on an image.
 
         Args:
             task: what is wanted.
-            image: the network's input, (H, W, 3).
+            image: in the geometry of the task's network.
             deadline: monotonic moment after which nobody waits for the answer.
             timeout_seconds: the length of time that the caller asked for, for the error's text.
 
@@ -138,8 +153,16 @@ class EngineClient:
             ServiceError: as the engine refuses, or when the deadline passes. If the awaiting task
                 is cancelled, the engine forgets the request.
         """
-        submit = Submit(next(self._request_ids), task, header_of(image), deadline, timeout_seconds)
-        pending = _Pending(submit, image, asyncio.get_running_loop().create_future())
+        submit = Submit(
+            request_id=next(self._request_ids),
+            task=task,
+            image=header_of(image.pixels),
+            input_size=image.size,
+            original_size=image.original_size,
+            deadline=deadline,
+            timeout_seconds=timeout_seconds,
+        )
+        pending = _Pending(submit, image.pixels, asyncio.get_running_loop().create_future())
         self._pending[submit.request_id] = pending
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
@@ -208,7 +231,7 @@ class EngineClient:
 
     async def _send(self, pending: _Pending, incarnation: str) -> None:
         pending.sent_to = incarnation
-        await self._socket.send_multipart([encode(pending.submit), pending.image.data])
+        await self._socket.send_multipart([encode(pending.submit), pending.pixels.data])
 
     def _settle(self, request_id: int, outcome: Result | ServiceError) -> None:
         pending = self._pending.get(request_id)
@@ -247,7 +270,7 @@ class EnginePool:
                 client.close()
 
     async def submit(
-        self, task: Task, image: NDArray[np.uint8], *, deadline: float, timeout_seconds: float
+        self, task: Task, image: NetworkInput, *, deadline: float, timeout_seconds: float
     ) -> Result:
         """Have the least loaded engine work on an image; see ``EngineClient.submit``.
 

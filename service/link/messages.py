@@ -7,20 +7,15 @@ is pickled. Moments are on the machine's monotonic clock, which all of its proce
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from model.config import Task
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-class Task(StrEnum):
-    """What a caller wants of an image."""
-
-    CLASSIFY = "classify"
 
 
 class ArrayHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -28,6 +23,24 @@ class ArrayHeader(msgspec.Struct, frozen=True, array_like=True):
 
     shape: tuple[int, ...]
     dtype: str
+
+
+class InputInfo(msgspec.Struct, frozen=True):
+    """What a network gets to see.
+
+    Attributes:
+        height: rows, pixels; None where they follow the image.
+        width: columns, the same.
+        short_side: of an image that keeps its aspect ratio, pixels; None for a fixed input.
+        long_side: the same.
+        multiple: of which both sides are one, pixels.
+    """
+
+    height: int | None = None
+    width: int | None = None
+    short_side: int | None = None
+    long_side: int | None = None
+    multiple: int | None = None
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -39,8 +52,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
         weights: where they came from: "demo", "random", or a file's name.
         weights_sha256: the file's digest; None for random weights.
         labels: class names in the order of the class ids.
-        input_height: rows of the network's input.
-        input_width: columns of it.
+        colors: red, green and blue of the classes, 0 to 255, in the same order.
+        input: what the network gets to see.
         device: such as "cpu" or "cuda:0".
         device_name: the device's own name.
         dtype: such as "float32".
@@ -53,8 +66,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     weights: str
     weights_sha256: str | None
     labels: tuple[str, ...]
-    input_height: int
-    input_width: int
+    colors: tuple[tuple[int, int, int], ...]
+    input: InputInfo
     device: str
     device_name: str
     dtype: str
@@ -63,10 +76,10 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
 
 class CostInfo(msgspec.Struct, frozen=True):
-    """The learnt cost of a batch of n: fixed + n * per_image, seconds."""
+    """The learnt cost of a batch of n, of one input size: fixed + n * per_image, seconds."""
 
     task: Task
-    shape: tuple[int, ...]
+    input_size: tuple[int, int]
     fixed_seconds: float
     per_image_seconds: float
 
@@ -85,6 +98,9 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
         request_id: unique within the HTTP worker.
         task: what is wanted.
         image: the frame's shape, (H, W, 3), and type, uint8.
+        input_size: height and width of the network's input, which a batch shares; the image may be
+            smaller.
+        original_size: height and width of the caller's image, in which results are given.
         deadline: moment after which nobody waits for the answer.
         timeout_seconds: the length of time that the caller asked for.
     """
@@ -92,6 +108,8 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
     request_id: int
     task: Task
     image: ArrayHeader
+    input_size: tuple[int, int]
+    original_size: tuple[int, int]
     deadline: float
     timeout_seconds: float
 
@@ -125,6 +143,9 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
 
 class Answer(msgspec.Struct, tag=True, frozen=True):
     """A result; its arrays follow as frames.
+
+    They are, by task: the scores (classes,); the label map (H, W) in the original size; boxes
+    (N, 4) in pixels of the original, scores (N,), labels (N,) and masks (N, 28, 28).
 
     Attributes:
         request_id: the request's.

@@ -13,7 +13,7 @@ from service.link.client import EnginePool
 from service.settings import Settings
 from service.web.middleware import RequestMiddleware
 from service.web.problems import install_problem_handlers
-from service.web.routes import classify, health, models
+from service.web.routes import classify, detect, health, models, segment
 from service.web.serving import Serving
 
 API_VERSION = "1"
@@ -47,7 +47,7 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.serving = serving
-    for routes in (classify, models, health):
+    for routes in (classify, segment, detect, models, health):
         app.include_router(routes.router)
     install_problem_handlers(app)
     app.add_middleware(RequestMiddleware)

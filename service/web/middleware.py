@@ -45,7 +45,9 @@ class RequestMiddleware:
             return
         started = time.perf_counter()
         request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
+        # The routes note here how long each stage took, seconds.
+        stages: dict[str, float] = {}
+        scope.setdefault("state", {}).update(request_id=request_id, stages=stages)
         status, body_unread = 0, _has_body(scope)
 
         async def receive_and_note() -> Message:
@@ -61,6 +63,8 @@ class RequestMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
+                total = {"total": time.perf_counter() - started}
+                headers["Server-Timing"] = _server_timing(stages | total)
                 if body_unread:
                     # Refused early: the rest of the body is not read, so nothing can follow it.
                     headers["Connection"] = "close"
@@ -92,6 +96,11 @@ def _request_id(scope: Scope) -> str:
             if SANE_REQUEST_ID.fullmatch(candidate):
                 return candidate
     return uuid.uuid4().hex
+
+
+def _server_timing(stages: dict[str, float]) -> str:
+    """Return the value of a Server-Timing header, in milliseconds as its standard wants."""
+    return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items())
 
 
 def _has_body(scope: Scope) -> bool:

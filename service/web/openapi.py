@@ -35,6 +35,11 @@ IMAGE_BODY: dict[str, Any] = {
 """The three forms in which an image may come."""
 
 
+def png_or_json(description: str) -> dict[int | str, dict[str, Any]]:
+    """Document that a route also answers with a picture."""
+    return {200: {"content": {"image/png": {"schema": _BINARY | {"description": description}}}}}
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Document the problems that a route may answer with."""
     return {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.settings import MAX_TIMEOUT_SECONDS
@@ -18,6 +20,36 @@ class _Query(BaseModel):
         le=MAX_TIMEOUT_SECONDS,
         description="Seconds, from the request's arrival, after which nobody waits any more.",
     )
+
+
+class SegmentQuery(_Query):
+    """Parameters of ``POST /v1/segment``."""
+
+    mask: Literal["png", "rle", "none"] = Field(
+        default="png",
+        description="How JSON holds the label map: a base64 PNG whose pixels are class ids, COCO's "
+        "run lengths for each class, or not at all.",
+    )
+    view: Literal["labels", "overlay"] = Field(
+        default="labels",
+        description="What `Accept: image/png` gets: the label map, or the image with the classes "
+        "drawn over it.",
+    )
+
+
+class DetectQuery(_Query):
+    """Parameters of ``POST /v1/detect``."""
+
+    score_threshold: float = Field(
+        default=0.05,
+        ge=0.05,
+        le=1,
+        description="Least score of a detection; the network keeps none below 0.05.",
+    )
+    max_detections: int = Field(
+        default=100, ge=1, le=100, description="Most detections, the best ones."
+    )
+    masks: bool = Field(default=True, description="Whether detections come with their masks.")
 
 
 class ClassifyQuery(_Query):
@@ -53,21 +85,6 @@ class Timing(BaseModel):
     render_seconds: float
     batch_size: int = Field(description="Requests that shared the forward pass.")
 
-    def stages(self) -> dict[str, float]:
-        """Return the stages in order, seconds."""
-        return {
-            "decode": self.decode_seconds,
-            "queue": self.queue_seconds,
-            "inference": self.inference_seconds,
-            "render": self.render_seconds,
-        }
-
-    def server_timing(self) -> str:
-        """Return the value of a Server-Timing header, in milliseconds as its standard wants."""
-        return ", ".join(
-            f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in self.stages().items()
-        )
-
 
 class ClassifyResponse(BaseModel):
     """The answer to ``POST /v1/classify``."""
@@ -78,15 +95,91 @@ class ClassifyResponse(BaseModel):
     timing: Timing
 
 
-class InputGeometry(BaseModel):
-    """What the network gets to see."""
+class RunLengths(BaseModel):
+    """A mask in COCO's compressed run-length encoding."""
+
+    size: list[int] = Field(description="Height and width, pixels.")
+    counts: str
+
+
+class SegmentedClass(BaseModel):
+    """One class and how much of the image it covers."""
+
+    class_id: int
+    label: str
+    color: str = Field(description="As it is drawn, #rrggbb.")
+    pixels: int
+    fraction: float = Field(description="Of the image's pixels, 0 to 1.")
+
+
+class PngMask(BaseModel):
+    """The label map as a palette PNG whose pixels are class ids."""
+
+    format: Literal["png"] = "png"
+    data: str = Field(description="The file, base64.")
+
+
+class ClassRunLengths(RunLengths):
+    """The pixels of one class."""
+
+    class_id: int
+
+
+class RleMask(BaseModel):
+    """The label map as one mask for each class that occurs."""
+
+    format: Literal["rle"] = "rle"
+    data: list[ClassRunLengths]
+
+
+class SegmentResponse(BaseModel):
+    """The answer to ``POST /v1/segment``."""
+
+    model: str
+    classes: list[SegmentedClass] = Field(description="Those that occur, the largest first.")
+    mask: PngMask | RleMask | None = Field(description="The label map in the image's own size.")
+    image: ImageFacts
+    timing: Timing
+
+
+class Detection(BaseModel):
+    """One thing, where it is, and how sure the network is."""
+
+    class_id: int
+    label: str
+    score: float = Field(description="Softmax over all classes and none, 0 to 1.")
+    box: tuple[float, float, float, float] = Field(
+        description="x1, y1, x2, y2 in pixels of the image, from its upper left corner."
+    )
+    mask: RunLengths | None
+
+
+class DetectResponse(BaseModel):
+    """The answer to ``POST /v1/detect``."""
+
+    model: str
+    detections: list[Detection] = Field(description="Best first.")
+    image: ImageFacts
+    timing: Timing
+
+
+class FixedInput(BaseModel):
+    """Every image becomes this size."""
 
     width: int
     height: int
 
 
+class ScaledInput(BaseModel):
+    """An image keeps its aspect ratio and fits into these sides."""
+
+    short_side: int
+    long_side: int
+    multiple: int = Field(description="Both sides are multiples of this.")
+
+
 class ShapeCost(BaseModel):
-    """The learnt cost of a batch of n images of one shape: fixed + n * per_image."""
+    """The learnt cost of a batch of n inputs of one size: fixed + n * per_image."""
 
     width: int
     height: int
@@ -104,7 +197,7 @@ class ServedModel(BaseModel):
     demo: bool = Field(description="Whether the weights are the bundled ones for drawn scenes.")
     note: str | None = Field(description="What to know before trusting the answers.")
     classes: list[str]
-    input: InputGeometry
+    input: FixedInput | ScaledInput = Field(description="What the network gets to see.")
     device: str
     device_name: str
     dtype: str

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends
+from PIL import Image
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
-from model.config import CLASSIFIERS
-from model.preprocess import classification_input
-from service.errors import DeadlineExceededError, NotReadyError
-from service.link.client import EnginePool, Result
-from service.link.messages import ModelInfo, Task
-from service.settings import Settings
+from model.config import Task
+from service import metrics
+from service.errors import DeadlineExceededError, NotReadyError, TaskOffError
+from service.link.client import EnginePool, NetworkInput, Result
+from service.link.messages import ModelInfo
+from service.settings import MODELS, PREFIX, Settings
 from service.web.bodies import find_image, read_body
-from service.web.images import ImageLimits, decode_image
-from service.web.schemas import ImageFacts
+from service.web.geometry import network_input, short_side_needed
+from service.web.images import DecodedImage, ImageLimits, decode_image
+from service.web.schemas import ImageFacts, Timing
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+THREADS = 2
+"""That decode, and as many that render."""
 
-DECODING_THREADS = 2
 MAX_IMAGE_SIDE = 32_768
 """Longest side, pixels, whatever the area."""
 
@@ -35,11 +37,56 @@ Outcome = TypeVar("Outcome")
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image, decoded and brought to the network's geometry."""
+    """An image, decoded and brought to the network's geometry.
 
-    pixels: NDArray[np.uint8]
+    Attributes:
+        network_input: what the engine gets.
+        facts: what the caller is told of the image.
+        decode_seconds: how long all of that took.
+    """
+
+    network_input: NetworkInput
     facts: ImageFacts
     decode_seconds: float
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An engine's answer, and what is needed to render it.
+
+    Attributes:
+        model: whose answer it is.
+        prepared: what it is about.
+        result: the answer.
+        decode: decodes the image once more. Nothing keeps its pixels while the request waits: they
+            may be a hundred times the file.
+        given_up: set when nobody waits for the response any more.
+    """
+
+    model: ModelInfo
+    prepared: Prepared
+    result: Result
+    decode: Callable[[], Image.Image]
+    given_up: threading.Event
+
+    def go_on(self) -> None:
+        """Raise if nobody waits any more; long work calls this now and then."""
+        if self.given_up.is_set():
+            raise GivenUpError
+
+    def timing(self, render_seconds: float) -> Timing:
+        """Say where the time went."""
+        return Timing(
+            decode_seconds=self.prepared.decode_seconds,
+            queue_seconds=self.result.queue_seconds,
+            inference_seconds=self.result.inference_seconds,
+            render_seconds=render_seconds,
+            batch_size=self.result.batch_size,
+        )
+
+
+class GivenUpError(Exception):
+    """Ends a thread's work on a response that nobody waits for; never reaches a caller."""
 
 
 class Serving:
@@ -49,7 +96,9 @@ class Serving:
         self.settings = settings
         self.engines = engines
         self.draining = False
-        self._decoding = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decode")
+        # Apart, so that pictures which take seconds to draw hold up no one's decoding.
+        self._decoding = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+        self._rendering = ThreadPoolExecutor(THREADS, thread_name_prefix="render")
         self._limits = ImageLimits(settings.max_image_pixels, MAX_IMAGE_SIDE)
 
     @property
@@ -61,71 +110,122 @@ class Serving:
         """Return the model that answers a task.
 
         Raises:
+            TaskOffError: if the settings have none.
             NotReadyError: while no engine has said what it serves.
         """
+        if self.settings.model_of(task) is None:
+            setting = f"{PREFIX}{task.upper()}"
+            raise TaskOffError(
+                f"{setting}_MODEL is off. To {task}, start the service with it set to one of "
+                f"{', '.join(MODELS[task])} and {setting}_WEIGHTS to a checkpoint's path."
+            )
         for offer in self.engines.offers:
             for model in offer.models:
                 if model.task is task:
                     return model
         raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
 
-    async def classify(
-        self, request: Request, timeout_seconds: float | None
-    ) -> tuple[Prepared, Result]:
-        """Take a request from its body to the engine's answer.
+    async def respond(
+        self,
+        request: Request,
+        task: Task,
+        timeout_seconds: float | None,
+        render: Callable[[Answered], Response],
+        *,
+        renders_at_once: bool = False,
+    ) -> Response:
+        """Take a request from its body to its response.
 
         Args:
             request: whose body was not touched yet.
+            task: what is wanted of its image.
             timeout_seconds: the caller's, if it named one.
+            render: makes the response, in a thread.
+            renders_at_once: that it is too quick to wait for a thread.
 
         Raises:
             ServiceError: as any stage refuses.
             ClientDisconnect: if the client left; whatever was going on is given up.
         """
+        model = self.model_for(task)
         timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
         deadline = time.monotonic() + timeout_seconds
         body = await read_body(request, limit_bytes=self.settings.max_body_bytes, deadline=deadline)
-        return await _unless_client_leaves(
-            request,
-            self._decode_and_infer(
-                body, request.headers.get("content-type"), deadline, timeout_seconds
-            ),
-        )
+        content_type = request.headers.get("content-type")
+        stages: dict[str, float] = request.state.stages
+        given_up = threading.Event()
+
+        async def work() -> Response:
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    prepared = await _in_thread(
+                        self._decoding, self._prepare, body, content_type, task
+                    )
+                    stages["decode"] = prepared.decode_seconds
+                    result = await self.engines.submit(
+                        task,
+                        prepared.network_input,
+                        deadline=deadline,
+                        timeout_seconds=timeout_seconds,
+                    )
+                    stages["queue"] = result.queue_seconds
+                    stages["inference"] = result.inference_seconds
+                    answered = Answered(
+                        model,
+                        prepared,
+                        result,
+                        decode=lambda: self._decode(body, content_type, None).image,
+                        given_up=given_up,
+                    )
+                    started = time.perf_counter()
+                    response = (
+                        render(answered)
+                        if renders_at_once
+                        else await _in_thread(self._rendering, render, answered)
+                    )
+                    stages["render"] = time.perf_counter() - started
+            except TimeoutError:
+                raise DeadlineExceededError(timeout_seconds=timeout_seconds) from None
+            metrics.observe_stages(task, stages)
+            return response
+
+        try:
+            return await _unless_client_leaves(request, work())
+        finally:
+            given_up.set()
 
     def close(self) -> None:
-        """Let the decoding threads end."""
-        self._decoding.shutdown(wait=False, cancel_futures=True)
+        """Let the threads end."""
+        for threads in (self._decoding, self._rendering):
+            threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _decode_and_infer(
-        self, body: bytes, content_type: str | None, deadline: float, timeout_seconds: float
-    ) -> tuple[Prepared, Result]:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                prepared = await loop.run_in_executor(
-                    self._decoding, self._prepare, body, content_type
-                )
-        except TimeoutError:
-            raise DeadlineExceededError(timeout_seconds=timeout_seconds) from None
-        result = await self.engines.submit(
-            Task.CLASSIFY, prepared.pixels, deadline=deadline, timeout_seconds=timeout_seconds
-        )
-        return prepared, result
-
-    def _prepare(self, body: bytes, content_type: str | None) -> Prepared:
+    def _prepare(self, body: bytes, content_type: str | None, task: Task) -> Prepared:
         """Decode and resize, in a thread."""
         started = time.perf_counter()
-        geometry = CLASSIFIERS[self.settings.classify_model].geometry
+        decoded = self._decode(body, content_type, short_side_needed(task, self.settings))
+        original_size = (decoded.height, decoded.width)
+        return Prepared(
+            network_input=network_input(decoded.image, original_size, task, self.settings),
+            facts=ImageFacts(width=decoded.width, height=decoded.height, frames=decoded.frames),
+            decode_seconds=time.perf_counter() - started,
+        )
+
+    def _decode(
+        self, body: bytes, content_type: str | None, short_side_needed: int | None
+    ) -> DecodedImage:
         upload = find_image(body, content_type)
-        decoded = decode_image(
+        return decode_image(
             upload.body,
             content_type=upload.content_type,
             limits=self._limits,
-            short_side_needed=geometry.resize_short_side,
+            short_side_needed=short_side_needed,
         )
-        pixels = classification_input(decoded.image, geometry)
-        facts = ImageFacts(width=decoded.width, height=decoded.height, frames=decoded.frames)
-        return Prepared(pixels, facts, time.perf_counter() - started)
+
+
+async def _in_thread(
+    threads: ThreadPoolExecutor, function: Callable[..., Outcome], *arguments: Any
+) -> Outcome:
+    return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
 
 
 def _serving(request: Request) -> Serving:

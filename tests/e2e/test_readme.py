@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from running_service import RunningService
 
 ROOT = Path(__file__).parents[2]
@@ -17,10 +20,28 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_curl_command_prints_what_the_readme_shows(demo: RunningService) -> None:
-    (command,) = [block for block in blocks("bash") if block.startswith("curl")]
+def curl(demo: RunningService, path: str) -> bytes:
+    """Run the README's curl command for a path and return what it receives."""
+    (command,) = [block for block in blocks("bash") if block.startswith("curl") and path in block]
     words = shlex.split(command.replace("localhost:8000", f"127.0.0.1:{demo.port}"))
-    output = subprocess.run([*words, "-s"], cwd=ROOT, capture_output=True, check=True).stdout
+    if "-o" in words:
+        del words[words.index("-o") :]
+    return subprocess.run([*words, "-s"], cwd=ROOT, capture_output=True, check=True).stdout
+
+
+def test_the_overlay_is_the_one_that_the_readme_shows(demo: RunningService) -> None:
+    with (
+        Image.open(io.BytesIO(curl(demo, "/v1/segment"))) as got,
+        Image.open(ROOT / "docs" / "images" / "star-overlay.png") as shown,
+    ):
+        assert got.size == shown.size
+        # Another processor's rounding may move a border by a pixel.
+        same = (np.asarray(got) == np.asarray(shown)).all(axis=2).mean()
+    assert same > 0.99
+
+
+def test_the_curl_command_prints_what_the_readme_shows(demo: RunningService) -> None:
+    output = curl(demo, "/v1/classify")
     (shown,) = blocks("json")
     got, expected = json.loads(output), json.loads(shown)
     assert got.keys() == expected.keys()

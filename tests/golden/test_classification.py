@@ -7,7 +7,6 @@ CPU, with the weights of ``golden.fill``.
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -50,7 +49,9 @@ def network_of(tmp_path_factory: pytest.TempPathFactory) -> NetworkOf:
         if form in ("trained", "folded"):
             name = f"overlock_{variant}"
             with _checkpoint_file(tmp_path_factory, name) as path:
-                return create_model(name, weights=path, fused=form == "folded")
+                network = create_model(name, weights=path, fused=form == "folded")
+            assert isinstance(network, ImageClassifier)
+            return network
         if form == "merged":
             return merge_branches(copy.deepcopy(loaded(variant, "trained")))
         network = copy.deepcopy(loaded(variant, "folded"))
@@ -115,14 +116,6 @@ def test_official_keys_are_exactly_the_networks(name: str, form: str) -> None:
         if not key.endswith("num_batches_tracked")
     }
     assert {key: tensor.shape for key, tensor in renamed(official).items()} == ours
-
-
-@pytest.fixture(scope="session")
-def photos_dir() -> Path:
-    folder = os.environ.get("GOLDEN_PHOTOS_DIR")
-    if not folder:
-        pytest.skip("GOLDEN_PHOTOS_DIR names no folder with the photographs; none can be kept here")
-    return Path(folder)
 
 
 @pytest.mark.parametrize("key", PHOTO_KEYS)

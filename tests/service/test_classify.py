@@ -54,7 +54,8 @@ async def test_a_raw_body_is_classified(client: httpx.AsyncClient, engines: Fake
     assert body["timing"]["queue_seconds"] == 0.001
     assert body["timing"]["inference_seconds"] == 0.02
     assert body["timing"]["batch_size"] == 3
-    assert engines.images[0].shape == (224, 224, 3)
+    assert engines.images[0].pixels.shape == (224, 224, 3)
+    assert engines.images[0].original_size == (200, 300)
 
 
 async def test_a_multipart_field_is_classified(client: httpx.AsyncClient) -> None:
@@ -76,7 +77,7 @@ async def test_the_three_forms_give_the_network_the_same_pixels(
     await client.post("/v1/classify", content=image, headers={"Content-Type": "image/png"})
     await client.post("/v1/classify", files={"image": ("a.png", image, "image/png")})
     await client.post("/v1/classify", json={"image": base64.b64encode(image).decode()})
-    first, second, third = engines.images
+    first, second, third = (image.pixels for image in engines.images)
     assert (first == second).all()
     assert (first == third).all()
 
@@ -289,13 +290,19 @@ async def test_another_request_id_is_replaced(client: httpx.AsyncClient, request
 async def test_server_timing_names_every_stage_in_order(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/classify", content=photo(), headers=JPEG)
     stages = answer.headers["server-timing"].split(", ")
-    assert [stage.partition(";")[0] for stage in stages] == [
-        "decode",
-        "queue",
-        "inference",
-        "render",
-    ]
+    names = [stage.partition(";")[0] for stage in stages]
+    assert names == ["decode", "queue", "inference", "render", "total"]
     assert "inference;dur=20.000" in stages
+
+
+async def test_a_refusals_server_timing_names_the_stages_that_it_reached(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    engines.error = QueueFullError(waiting=9, limit=9, retry_after_seconds=2.2)
+    for content, reached in ((photo(), ["decode", "total"]), (b"no image", ["total"])):
+        answer = await client.post("/v1/classify", content=content, headers=JPEG)
+        stages = answer.headers["server-timing"].split(", ")
+        assert [stage.partition(";")[0] for stage in stages] == reached
 
 
 async def test_an_animation_says_so(client: httpx.AsyncClient) -> None:

@@ -37,12 +37,16 @@ async def test_a_draining_service_is_not_ready(client: httpx.AsyncClient, app: F
 
 
 async def test_models_says_what_is_served_and_that_it_is_a_demo(client: httpx.AsyncClient) -> None:
-    (model,) = (await client.get("/v1/models")).json()["models"]
+    models = (await client.get("/v1/models")).json()["models"]
+    assert [model["task"] for model in models] == ["classify", "segment", "detect"]
+    model = models[0]
     assert model["name"] == "demo"
     assert model["demo"] is True
     assert "no photographs" in model["note"]
     assert model["classes"] == ["circle", "square", "star", "ring"]
     assert model["input"] == {"width": 224, "height": 224}
+    assert models[1]["input"] == {"short_side": 224, "long_side": 896, "multiple": 32}
+    assert "mean nothing" in models[1]["note"]
     assert model["weights_sha256"] == "ab" * 32
     assert model["costs"] == [
         {"width": 224, "height": 224, "fixed_seconds": 0.01, "per_image_seconds": 0.02}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -20,6 +21,14 @@ def setting_rows() -> list[str]:
 def test_the_settings_table_is_the_settings() -> None:
     table = re.findall(rf"^\| `{PREFIX}.*$", README, re.MULTILINE)
     assert table == setting_rows()
+
+
+def test_the_demos_accuracy_is_what_was_measured() -> None:
+    weights = ROOT / "model" / "demo" / "weights"
+    top1 = json.loads((weights / "overlock_nano.json").read_text("utf-8"))["top1"]
+    miou = json.loads((weights / "upernet_nano.json").read_text("utf-8"))["miou"]
+    assert f"{100 * top1:.2f} % of 2,000 drawn scenes" in README
+    assert f"{100 * miou:.2f} % on 2,000 drawn scenes" in README
 
 
 def test_every_make_target_that_is_named_exists() -> None:

@@ -9,13 +9,11 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from service import metrics
+from model.config import Task
 from service.errors import InvalidParameterError
-from service.link.client import Result
-from service.link.messages import ModelInfo, Task
 from service.web.openapi import IMAGE_BODY, problems
-from service.web.schemas import ClassifyQuery, ClassifyResponse, Prediction, Timing
-from service.web.serving import Prepared, ServingDep
+from service.web.schemas import ClassifyQuery, ClassifyResponse, Prediction
+from service.web.serving import Answered, ServingDep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +25,7 @@ router = APIRouter(tags=["inference"])
     "/v1/classify",
     summary="Name what an image shows",
     response_model=ClassifyResponse,
-    responses=problems(400, 408, 413, 415, 422, 429, 500, 503, 504),
+    responses=problems(400, 404, 408, 413, 415, 422, 429, 500, 503, 504),
     openapi_extra=IMAGE_BODY,
 )
 async def classify(
@@ -43,29 +41,25 @@ async def classify(
         raise InvalidParameterError(
             f"top_k is {query.top_k}; {model.name} has {len(model.labels)} classes."
         )
-    prepared, result = await serving.classify(request, query.timeout)
-    return _render(model, query.top_k, prepared, result)
+    return await serving.respond(
+        request,
+        Task.CLASSIFY,
+        query.timeout,
+        lambda answered: _document(answered, query.top_k),
+        renders_at_once=True,
+    )
 
 
-def _render(model: ModelInfo, top_k: int, prepared: Prepared, result: Result) -> Response:
+def _document(answered: Answered, top_k: int) -> Response:
     started = time.perf_counter()
-    predictions = best_predictions(result.arrays[0], model.labels, top_k)
-    timing = Timing(
-        decode_seconds=prepared.decode_seconds,
-        queue_seconds=result.queue_seconds,
-        inference_seconds=result.inference_seconds,
-        render_seconds=time.perf_counter() - started,
-        batch_size=result.batch_size,
-    )
-    metrics.observe_stages(timing.stages())
+    scores, model = answered.result.arrays[0], answered.model
     answer = ClassifyResponse(
-        model=model.name, predictions=predictions, image=prepared.facts, timing=timing
+        model=model.name,
+        predictions=best_predictions(scores, model.labels, top_k),
+        image=answered.prepared.facts,
+        timing=answered.timing(time.perf_counter() - started),
     )
-    return Response(
-        answer.model_dump_json(),
-        media_type="application/json",
-        headers={"Server-Timing": timing.server_timing()},
-    )
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def best_predictions(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from service.errors import NotReadyError
-from service.link.messages import ModelInfo, Welcome
+from service.link.messages import InputInfo, ModelInfo, Welcome
 from service.web.openapi import problems
-from service.web.schemas import InputGeometry, ModelsResponse, ServedModel, ShapeCost
+from service.web.schemas import FixedInput, ModelsResponse, ScaledInput, ServedModel, ShapeCost
 from service.web.serving import ServingDep
 
 router = APIRouter(tags=["inference"])
@@ -40,7 +40,7 @@ def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
         demo=model.weights == "demo",
         note=NOTES.get(model.weights),
         classes=list(model.labels),
-        input=InputGeometry(width=model.input_width, height=model.input_height),
+        input=_geometry(model.input),
         device=model.device,
         device_name=model.device_name,
         dtype=model.dtype,
@@ -48,8 +48,8 @@ def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
         batch_sizes=list(model.batch_sizes),
         costs=[
             ShapeCost(
-                height=cost.shape[0],
-                width=cost.shape[1],
+                height=cost.input_size[0],
+                width=cost.input_size[1],
                 fixed_seconds=cost.fixed_seconds,
                 per_image_seconds=cost.per_image_seconds,
             )
@@ -57,3 +57,8 @@ def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
             if cost.task is model.task
         ],
     )
+
+
+def _geometry(info: InputInfo) -> FixedInput | ScaledInput:
+    sides = {name: side for name in info.__struct_fields__ if (side := getattr(info, name))}
+    return FixedInput(**sides) if info.width else ScaledInput(**sides)

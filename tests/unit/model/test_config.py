@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from model.config import BACKBONES, CLASSIFIERS, DEFAULT_NUM_CLASSES
+from model.config import BACKBONES, CLASSIFIERS
 from model.heads.classifier import ImageClassifier
 
 
@@ -24,7 +24,7 @@ from model.heads.classifier import ImageClassifier
 def test_merged_network_has_the_papers_parameters(name: str, parameters: int) -> None:
     # As the paper counts: branches merged, norms still there, no auxiliary head.
     with torch.device("meta"):
-        network = ImageClassifier(CLASSIFIERS[name].backbone, DEFAULT_NUM_CLASSES, merged=True)
+        network = ImageClassifier(CLASSIFIERS[name].backbone, 1000, merged=True)
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from model.config import Task
 from service.settings import PREFIX, Settings, SettingsError, load_settings
 
 
@@ -52,7 +53,32 @@ def test_a_network_of_the_paper_needs_weights() -> None:
 
 
 def test_the_demo_brings_its_own_weights() -> None:
-    assert load_settings().classify_weights_source() == "demo"
+    settings = load_settings()
+    for task in (Task.CLASSIFY, Task.SEGMENT):
+        assert (settings.model_of(task), settings.weights_of(task)) == ("demo", "demo")
+
+
+def test_detection_is_off_unless_asked_for() -> None:
+    assert load_settings().model_of(Task.DETECT) is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "model"),
+    [("segment", "upernet_overlock_t"), ("detect", "cascade_mask_rcnn_overlock_b")],
+)
+def test_every_task_of_the_paper_needs_weights(setting: str, model: str) -> None:
+    with pytest.raises(SettingsError, match=f"OVERLOCK_{setting.upper()}_WEIGHTS is needed"):
+        load_settings({f"{setting}_model": model})
+
+
+def test_a_model_of_another_task_is_refused_with_those_that_fit() -> None:
+    with pytest.raises(SettingsError, match="no model 'overlock_t' can segment; there are upernet"):
+        load_settings({"segment_model": "overlock_t", "segment_weights": "random"})
+
+
+def test_serving_nothing_is_refused() -> None:
+    with pytest.raises(SettingsError, match="all off"):
+        load_settings({"classify_model": "off", "segment_model": "off"})
 
 
 def test_another_process_reads_equal_settings(monkeypatch: pytest.MonkeyPatch) -> None:

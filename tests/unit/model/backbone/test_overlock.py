@@ -93,3 +93,47 @@ def test_forward_leaves_its_input_alone(folded: OverLoCK) -> None:
     before = images.clone()
     folded(images)
     assert_close(images, before, rtol=0, atol=0)
+
+
+@pytest.fixture(scope="module")
+def detecting() -> OverLoCK:
+    return filled(OverLoCK(NANO, dense="detect"))
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_dense_maps_have_their_strides_and_widths(
+    detecting: OverLoCK, height: int, width: int
+) -> None:
+    maps = detecting.dense_features(random_map(1, 3, height, width))
+    for features, stride, channels in zip(
+        maps, (4, 8, 16, 32), detecting.dense_channels, strict=True
+    ):
+        assert features.shape == (1, channels, -(-height // stride), -(-width // stride))
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (33, 47), (224, 256)])
+def test_folded_dense_maps_are_the_same(detecting: OverLoCK, height: int, width: int) -> None:
+    images = random_map(3, 3, height, width)
+    want = detecting.dense_features(images)
+    for got, expected in zip(
+        fold(copy.deepcopy(detecting)).dense_features(images), want, strict=True
+    ):
+        assert_close(got, expected, rtol=EXACT, atol=EXACT)
+
+
+def test_the_overview_shows_in_a_detectors_last_map_alone(detecting: OverLoCK) -> None:
+    images = random_map(1, 3, 96, 64)
+    segmenting = OverLoCK(NANO, dense="segment").double().eval()
+    segmenting.load_state_dict(
+        {key: value for key, value in detecting.state_dict().items() if "overview_" not in key}
+        | {k: v for k, v in detecting.state_dict().items() if k.startswith("overview_down")}
+    )
+    *same, other = zip(
+        segmenting.dense_features(images), detecting.dense_features(images), strict=True
+    )
+    assert all(torch.equal(got, want) for got, want in same)
+    assert not torch.equal(*other)
+
+
+def test_a_classifiers_backbone_has_no_dense_parts(trained: OverLoCK) -> None:
+    assert not [name for name in trained.state_dict() if "dense" in name]

@@ -5,11 +5,18 @@ import torch
 import torch.nn.functional as F
 
 from model.demo.supervision import DenselySupervised, dense_loss
+from model.heads.classifier import ImageClassifier
 from model.zoo import create_model
 
 
-def test_the_classifier_inside_answers_as_without_training_heads() -> None:
+def classifier() -> ImageClassifier:
     network = create_model("demo", weights="random", num_classes=10, fused=False)
+    assert isinstance(network, ImageClassifier)
+    return network
+
+
+def test_the_classifier_inside_answers_as_without_training_heads() -> None:
+    network = classifier()
     images = torch.randn(2, 3, 96, 64)
     logits, eighth, sixteenth = DenselySupervised(network, 11)(images)
     torch.testing.assert_close(logits, network(images))
@@ -18,7 +25,7 @@ def test_the_classifier_inside_answers_as_without_training_heads() -> None:
 
 
 def test_training_heads_are_no_part_of_the_saved_network() -> None:
-    network = create_model("demo", weights="random", num_classes=10, fused=False)
+    network = classifier()
     names = set(network.state_dict())
     assert set(DenselySupervised(network, 11).network.state_dict()) == names
 

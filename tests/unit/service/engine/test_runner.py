@@ -7,40 +7,32 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.zoo import create_model
-from service.engine.runner import Normalised, Runner
-from service.link.messages import Task
+from model.config import Task
+from model.heads.detections import Detections
+from model.preprocess import padded_size
+from service.engine.runner import Input, Runner
+from service.link.messages import InputInfo
 from service.settings import load_settings
 
 SIZES = (1, 2, 4, 8)
 
 
-def pictures(count: int) -> list[NDArray[np.uint8]]:
+def pictures(count: int, height: int = 224, width: int = 224) -> list[NDArray[np.uint8]]:
     generator = np.random.default_rng(3)
-    return [generator.integers(0, 256, (224, 224, 3), np.uint8) for _ in range(count)]
+    return [generator.integers(0, 256, (height, width, 3), np.uint8) for _ in range(count)]
+
+
+def inputs(count: int) -> list[Input]:
+    return [Input(picture, (224, 224)) for picture in pictures(count)]
 
 
 def runner(**settings: str) -> Runner:
-    return Runner(load_settings({"classify_weights": "random", **settings}), "cpu", SIZES)
-
-
-@pytest.mark.parametrize("name", ["demo", "overlock_xt"])
-def test_logits_do_not_depend_on_the_batch(name: str) -> None:
-    network = Normalised(create_model(name, weights="random"), torch.float32).eval()
-    pixels = torch.from_numpy(np.stack(pictures(8)))
-    padded = torch.zeros_like(pixels[:4])
-    padded[:3] = pixels[:3]
-    with torch.inference_mode():
-        full = network(pixels)
-        alone = torch.cat([network(pixels[index : index + 1]) for index in range(3)])
-        with_padding = network(padded)[:3]
-    largest = full.abs().max()
-    assert (full[:3] - alone).abs().max() <= 1e-5 * largest
-    assert (full[:3] - with_padding).abs().max() <= 1e-5 * largest
+    only_classify = {"classify_weights": "random", "segment_model": "off"}
+    return Runner(load_settings(only_classify | settings), "cpu", SIZES)
 
 
 def test_padding_gets_no_answer() -> None:
-    outcome = runner().run(Task.CLASSIFY, pictures(3), 4)
+    outcome = runner().run(Task.CLASSIFY, inputs(3), (224, 224), 4)
     assert len(outcome.arrays) == 3
     for arrays in outcome.arrays:
         assert arrays is not None
@@ -49,33 +41,79 @@ def test_padding_gets_no_answer() -> None:
 
 
 def test_bfloat16_answers_in_float32() -> None:
-    outcome = runner(dtype="bfloat16").run(Task.CLASSIFY, pictures(1), 1)
+    outcome = runner(dtype="bfloat16").run(Task.CLASSIFY, inputs(1), (224, 224), 1)
     assert outcome.arrays[0] is not None
     assert outcome.arrays[0][0].dtype == np.float32
 
 
-def test_an_output_that_is_not_finite_is_told_apart_from_its_neighbours(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    poisoned = runner()
-    logits = torch.tensor([[0.0, 1.0], [float("nan"), 1.0], [float("inf"), 1.0], [2.0, 1.0]])
-    monkeypatch.setattr(poisoned, "_classifier", lambda _: logits)
-    outcome = poisoned.run(Task.CLASSIFY, pictures(4), 4)
-    assert [arrays is None for arrays in outcome.arrays] == [False, True, True, False]
+def test_a_label_map_has_the_size_of_the_callers_image() -> None:
+    segmenting = runner(segment_model="demo", segment_weights="random")
+    batch = [Input(picture, (50 + index, 80)) for index, picture in enumerate(pictures(2, 64, 96))]
+    outcome = segmenting.run(Task.SEGMENT, batch, (64, 96), 2)
+    assert [arrays and arrays[0].shape for arrays in outcome.arrays] == [(50, 80), (51, 80)]
+    assert outcome.arrays[0] is not None
+    assert outcome.arrays[0][0].dtype == np.uint8
 
 
-def test_warming_up_a_cpu_runs_two_batch_sizes_of_every_model() -> None:
+def test_detections_cross_as_four_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    detecting = runner(detect_model="mask_rcnn_overlock_xt", detect_weights="random")
+    found = Detections(
+        boxes=torch.zeros(2, 4),
+        scores=torch.tensor([0.9, 0.4]),
+        labels=torch.tensor([3, 1]),
+        masks=torch.zeros(2, 28, 28),
+    )
+    monkeypatch.setattr(detecting._predictors[Task.DETECT], "detect", lambda *_: [found, None])
+    outcome = detecting.run(Task.DETECT, inputs(2), (224, 224), 2)
+    assert outcome.arrays[1] is None
+    assert outcome.arrays[0] is not None
+    shapes = [(array.shape, array.dtype.str) for array in outcome.arrays[0]]
+    assert shapes == [((2, 4), "<f4"), ((2,), "<f4"), ((2,), "<i8"), ((2, 28, 28), "<f4")]
+
+
+def test_scores_are_the_softmax_of_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifying = runner()
+    logits = np.array([0.0, np.log(3.0)], np.float32)
+    monkeypatch.setattr(
+        classifying._predictors[Task.CLASSIFY], "classify", lambda *_: [logits, None]
+    )
+    outcome = classifying.run(Task.CLASSIFY, inputs(2), (224, 224), 2)
+    assert outcome.arrays[0] is not None
+    np.testing.assert_allclose(outcome.arrays[0][0], [0.25, 0.75], rtol=1e-6)
+    assert outcome.arrays[1] is None
+
+
+def test_warming_up_a_cpu_runs_two_batch_sizes_of_a_fixed_input() -> None:
     steps = list(runner().warm_up())
     assert [step.size for step in steps] == [1, 4]
-    assert all(step.shape == (224, 224, 3) for step in steps)
+    assert all(step.input_size == (224, 224) for step in steps)
     assert all(step.device_seconds > 0 for step in steps)
+
+
+def test_warming_up_a_segmenter_takes_the_usual_aspect_ratio() -> None:
+    settings = {"classify_model": "off", "segment_model": "demo", "segment_weights": "random"}
+    (step,) = runner(**settings).warm_up()
+    assert (step.task, step.input_size, step.size) == (Task.SEGMENT, padded_size(160, 213, 32), 1)
 
 
 def test_a_model_says_what_it_is() -> None:
     (model,) = runner().models
     assert (model.name, model.weights, model.weights_sha256) == ("demo", "random", None)
     assert (model.device, model.dtype) == ("cpu", "float32")
-    assert (model.input_height, model.input_width) == (224, 224)
+    assert model.input == InputInfo(height=224, width=224)
+    assert len(model.colors) == len(model.labels) == 1000
+
+
+def test_a_task_that_is_off_has_no_model() -> None:
+    models = runner(classify_model="off", segment_model="demo", segment_weights="random").models
+    assert [model.task for model in models] == [Task.SEGMENT]
+
+
+def test_a_square_segmenter_has_one_input_size() -> None:
+    (_, model) = runner(
+        segment_model="demo", segment_weights="random", segment_geometry="square"
+    ).models
+    assert model.input == InputInfo(height=160, width=160)
 
 
 def test_labels_come_from_the_operators_file(tmp_path: Path) -> None:

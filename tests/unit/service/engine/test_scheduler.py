@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.config import Task
 from service.engine.scheduler import (
     AGEING_SECONDS,
     Batch,
@@ -15,10 +16,9 @@ from service.engine.scheduler import (
     batch_sizes_up_to,
 )
 from service.errors import DeadlineUnreachableError, QueueFullError
-from service.link.messages import Task
 
-SQUARE = QueueKey(Task.CLASSIFY, (224, 224, 3))
-WIDE = QueueKey(Task.CLASSIFY, (224, 320, 3))
+SQUARE = QueueKey(Task.CLASSIFY, (224, 224))
+WIDE = QueueKey(Task.CLASSIFY, (224, 320))
 
 
 @dataclass

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.config import Task
 from service.errors import DeadlineExceededError, InferenceError, NotReadyError, QueueFullError
-from service.link.client import EngineClient, EnginePool, Result
+from service.link.client import EngineClient, EnginePool, NetworkInput, Result
 from service.link.messages import (
     Answer,
     Cancel,
@@ -18,7 +19,6 @@ from service.link.messages import (
     Refusal,
     Returned,
     Submit,
-    Task,
     Welcome,
     array_from,
     header_of,
@@ -102,7 +102,12 @@ async def until(condition: Callable[[], bool]) -> None:
 def submit(pool: EnginePool, timeout_seconds: float = 5.0) -> asyncio.Task[Result]:
     deadline = time.monotonic() + timeout_seconds
     return asyncio.create_task(
-        pool.submit(Task.CLASSIFY, IMAGE, deadline=deadline, timeout_seconds=timeout_seconds)
+        pool.submit(
+            Task.CLASSIFY,
+            NetworkInput(IMAGE, (3, 4), (20, 30)),
+            deadline=deadline,
+            timeout_seconds=timeout_seconds,
+        )
     )
 
 

@@ -1,0 +1,104 @@
+"""Brings a segmenter's logits to the image's size and picks the classes, in bounded memory.
+
+The reference resizes the logits to the network's input and from there to the image, each time
+bilinearly, and takes the best class: ``classes * height * width`` numbers, ten gigabytes for a
+photograph of 16 megapixels. Both steps are linear and separable, so together they are one pair of
+small matrices, applied tile by tile. In a tile most classes cannot win, and are left out: an
+interpolated value lies between the smallest and the largest logit of the tile.
+
+Source: mmsegmentation 0.30's ``whole_inference``; overlock.md, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+MAX_CLASSES = 256
+"""Class ids of a label map are bytes."""
+
+TILE_CELLS = 8
+"""Side of a tile, in pixels of the logits."""
+
+TILE_BYTES = 64 * 2**20
+"""Most that one tile's logits take at the image's size."""
+
+
+def label_map(
+    logits: Tensor, network_size: tuple[int, int], original_size: tuple[int, int]
+) -> Tensor:
+    """Resize logits to the network's input, then to the image, and take the best class.
+
+    Args:
+        logits: of one image, (classes, h, w), finite.
+        network_size: height and width of the network's input.
+        original_size: height and width of the image.
+
+    Returns:
+        Class ids, uint8 (H, W) in the image's size, on the logits' device.
+
+    Raises:
+        ValueError: if there are more than 256 classes.
+    """
+    if len(logits) > MAX_CLASSES:
+        raise ValueError(f"A label map holds {MAX_CLASSES} classes, not {len(logits)}.")
+    logits = logits.float()
+    rows = _resizing_twice(logits.shape[1], network_size[0], original_size[0])
+    columns = _resizing_twice(logits.shape[2], network_size[1], original_size[1])
+    row_tiles, column_tiles = list(_tiles(rows)), list(_tiles(columns))
+    rows, columns = rows.to(logits.device), columns.to(logits.device)
+    result = torch.empty(original_size, dtype=torch.uint8, device=logits.device)
+    for row_out, row_in in row_tiles:
+        for column_out, column_in in column_tiles:
+            tile = logits[:, row_in, column_in]
+            result[row_out, column_out] = _best_classes(
+                tile, rows[row_out, row_in], columns[column_out, column_in]
+            )
+    return result
+
+
+def _best_classes(tile: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Interpolate a tile (classes, h, w) to (H, W) and return the best class of every pixel."""
+    smallest, largest = torch.aminmax(tile.flatten(1), dim=1)
+    candidates = (largest >= smallest.max()).nonzero().flatten()
+    if len(candidates) == 1:
+        return candidates.to(torch.uint8).expand(len(rows), len(columns))
+    wide = tile[candidates] @ columns.T  # (K, h, w) -> (K, h, W)
+    best = [
+        torch.matmul(part, wide).max(dim=0).indices  # (R, h) @ (K, h, W) -> (K, R, W)
+        for part in rows.split(_rows_at_once(len(candidates), len(columns)))
+    ]
+    return candidates[torch.cat(best)].to(torch.uint8)
+
+
+def _rows_at_once(classes: int, width: int) -> int:
+    return max(1, TILE_BYTES // (4 * classes * width))
+
+
+def _tiles(matrix: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Split a resizing into tiles of the result, each with the part of the source that it needs."""
+    outputs, inputs = matrix.shape
+    step = max(1, TILE_CELLS * outputs // inputs)
+    for start in range(0, outputs, step):
+        used = matrix[start : start + step].any(dim=0).nonzero()
+        yield (
+            slice(start, min(start + step, outputs)),
+            slice(int(used[0]), int(used[-1]) + 1),
+        )
+
+
+def _resizing_twice(start: int, middle: int, end: int) -> Tensor:
+    """Return the matrix of two bilinear resizings in a row, (end, start) float32."""
+    return _resized(_resized(torch.eye(start), middle), end)
+
+
+def _resized(rows: Tensor, end: int) -> Tensor:
+    """Resize rows bilinearly without aligned corners, (start, N) -> (end, N) float32."""
+    start = len(rows)
+    position = ((torch.arange(end, dtype=torch.float64) + 0.5) * (start / end) - 0.5).clamp(min=0)
+    low = position.long().clamp(max=start - 1)
+    high = (low + 1).clamp(max=start - 1)
+    share = (position - low).float().unsqueeze(1)
+    return torch.lerp(rows[low], rows[high], share)

@@ -1,0 +1,92 @@
+"""The detector: backbone, feature pyramid, proposals, boxes, masks.
+
+Source: Mask R-CNN (arXiv:1703.06870) and Cascade Mask R-CNN (arXiv:1906.09756), as mmdetection
+2.28 tests them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from model.backbone.overlock import OverLoCK
+from model.config import BackboneConfig
+from model.heads.detections import Detections
+from model.heads.fpn import FeaturePyramid
+from model.heads.roi_heads import RoiHeads
+from model.heads.rpn import Proposals, RegionProposalNetwork
+
+PYRAMID_CHANNELS = 256
+BOX_HEAD_CHANNELS = 1024
+
+
+class MaskRCNN(nn.Module):
+    """An OverLoCK detector.
+
+    Args:
+        config: the backbone's variant.
+        num_classes: without the background.
+        cascade: whether three box heads refine each other's boxes, and three mask heads agree.
+        merged: whether large kernels are built in their merged form.
+    """
+
+    def __init__(
+        self, config: BackboneConfig, num_classes: int, *, cascade: bool, merged: bool = False
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.backbone = OverLoCK(config, merged=merged, dense="detect")
+        self.neck = FeaturePyramid(self.backbone.dense_channels, PYRAMID_CHANNELS)
+        self.rpn = RegionProposalNetwork(PYRAMID_CHANNELS)
+        self.roi_heads = RoiHeads(PYRAMID_CHANNELS, BOX_HEAD_CHANNELS, num_classes, cascade=cascade)
+
+    def forward(
+        self,
+        images: Tensor,
+        sizes: Sequence[tuple[int, int]],
+        original_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[Detections]:
+        """Detect the instances in every image.
+
+        Args:
+            images: normalised RGB, (B, 3, H, W), zeros right of and below each image, H and W
+                multiples of 32.
+            sizes: of each image in ``images``, without the zeros, (height, width).
+            original_sizes: of each image before it was resized, (height, width); boxes are in
+                its pixels. None: boxes are in pixels of ``images``.
+
+        Returns:
+            One an image, at most ``roi_heads.MAXIMUM_DETECTIONS`` instances each. An image's do
+            not depend on the others in the batch. Where the network computes NaN, they hold NaN.
+
+        Raises:
+            ValueError: unless there is one size for every image.
+        """
+        pyramid: list[Tensor] = self.neck(self.backbone.dense_features(images))
+        proposals = cast("list[Proposals]", self.rpn(pyramid, sizes))
+        return [
+            cast(
+                "Detections",
+                self.roi_heads(
+                    [level[index] for level in pyramid],
+                    proposals[index].boxes,
+                    size,
+                    _scale(size, original_size, images.device),
+                ),
+            )
+            for index, (size, original_size) in enumerate(
+                zip(sizes, original_sizes or sizes, strict=True)
+            )
+        ]
+
+
+def _scale(size: tuple[int, int], original_size: tuple[int, int], device: torch.device) -> Tensor:
+    """Return pixels of the input for one of the original image, (4,) for x, y, x, y."""
+    height_ratio = size[0] / original_size[0]
+    width_ratio = size[1] / original_size[1]
+    return torch.tensor(
+        [width_ratio, height_ratio, width_ratio, height_ratio], dtype=torch.float32, device=device
+    )

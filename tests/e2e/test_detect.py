@@ -1,0 +1,107 @@
+"""A detector behind the real service. Its weights are the reference's: its boxes are many and sure,
+and mean nothing; that they are the right numbers is checked in tests/golden."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coco_mask
+from running_service import RunningService
+from scene_files import png
+
+from golden.checkpoints import official_state
+from model.demo.scenes import draw_scene
+from model.labels.tables import coco_labels
+
+HEIGHT, WIDTH = 240, 320
+SCENE = png(draw_scene(520_000, HEIGHT, WIDTH).image)
+PNG = {"Content-Type": "image/png"}
+CLASSES = coco_labels()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    path = tmp_path_factory.mktemp("checkpoints") / "mask_rcnn.pth"
+    torch.save(
+        {"meta": {"CLASSES": CLASSES}, "state_dict": official_state("mask_rcnn_overlock_xt")}, path
+    )
+    with RunningService(
+        classify_model="demo",
+        segment_model="off",
+        detect_model="mask_rcnn_overlock_xt",
+        detect_weights=str(path),
+        default_timeout_seconds=100,
+    ) as running:
+        yield running
+    path.unlink()
+
+
+def test_detections_have_a_class_a_score_a_box_and_a_mask(service: RunningService) -> None:
+    answer = httpx.post(f"{service.url}/v1/detect", content=SCENE, headers=PNG, timeout=100)
+    assert answer.status_code == 200, answer.text
+    detections = answer.json()["detections"]
+    assert 0 < len(detections) <= 100
+    scores = [found["score"] for found in detections]
+    assert scores == sorted(scores, reverse=True)
+    for found in detections:
+        assert found["label"] == CLASSES[found["class_id"]]
+        x1, y1, x2, y2 = found["box"]
+        assert 0 <= x1 < x2 <= WIDTH
+        assert 0 <= y1 < y2 <= HEIGHT
+        (pixels,) = coco_mask.decode([found["mask"]]).transpose(2, 0, 1)
+        assert pixels.shape == (HEIGHT, WIDTH)
+        rows, columns = pixels.nonzero()
+        if len(rows):
+            assert x1 - 1 <= columns.min() <= columns.max() <= x2
+            assert y1 - 1 <= rows.min() <= rows.max() <= y2
+
+
+def test_the_drawn_detections_have_the_images_size(service: RunningService) -> None:
+    answer = httpx.post(
+        f"{service.url}/v1/detect?max_detections=3&timeout=100",
+        content=SCENE,
+        headers=PNG | {"Accept": "image/png"},
+        timeout=100,
+    )
+    assert answer.status_code == 200, answer.text
+    with Image.open(io.BytesIO(answer.content)) as image, Image.open(io.BytesIO(SCENE)) as scene:
+        assert image.size == (WIDTH, HEIGHT)
+        assert (np.asarray(image) != np.asarray(scene)).any()
+
+
+async def test_a_classification_overtakes_detections_that_wait(service: RunningService) -> None:
+    async with httpx.AsyncClient(timeout=100, headers=PNG) as client:
+        detections = [
+            asyncio.create_task(client.post(f"{service.url}/v1/detect", content=SCENE))
+            for _ in range(3)
+        ]
+        async with asyncio.timeout(60):
+            while service.metric("overlock_queue_requests") < 2:
+                await asyncio.sleep(0.05)
+        classified = await client.post(f"{service.url}/v1/classify", content=SCENE)
+        waiting = [detection for detection in detections if not detection.done()]
+        assert classified.status_code == 200
+        assert len(waiting) >= 2
+        for detection in detections:
+            assert (await detection).status_code == 200
+
+
+def test_a_task_that_is_off_names_its_setting(service: RunningService) -> None:
+    answer = httpx.post(f"{service.url}/v1/segment", content=SCENE, headers=PNG)
+    assert answer.status_code == 404
+    assert "OVERLOCK_SEGMENT_MODEL" in answer.json()["detail"]
+
+
+def test_the_start_names_every_model(service: RunningService) -> None:
+    assert "classify  demo" in service.log
+    assert "detect    mask_rcnn_overlock_xt" in service.log
+    models = httpx.get(f"{service.url}/v1/models").json()["models"]
+    assert [model["task"] for model in models] == ["classify", "detect"]
+    assert models[1]["input"] == {"short_side": 800, "long_side": 1333, "multiple": 32}

@@ -1,0 +1,17 @@
+"""What several heads' tests compare with."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def torchvision_ops() -> Any:
+    """Return torchvision's operators, which not every machine has, or has for its own PyTorch."""
+    try:
+        return importlib.import_module("torchvision.ops")
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"torchvision's operators do not load here: {error}")

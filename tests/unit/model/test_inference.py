@@ -1,0 +1,105 @@
+"""Batches of pixels: padding, neighbours and damage change nobody else's result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.heads.detections import Detections
+from model.inference import Predictor, find_device
+from model.preprocess import IMAGE_MEAN, IMAGE_STD
+from model.zoo import create_model
+
+CPU = torch.device("cpu")
+
+
+def pictures(count: int, height: int, width: int) -> list[NDArray[np.uint8]]:
+    generator = np.random.default_rng(3)
+    return [generator.integers(0, 256, (height, width, 3), np.uint8) for _ in range(count)]
+
+
+def predictor(network: nn.Module) -> Predictor:
+    return Predictor(network.eval(), CPU, torch.float32)
+
+
+class Recording(nn.Module):
+    """Keeps what it was given and answers with what the test says."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__()
+        self.answer = answer
+        self.arguments: tuple[object, ...] = ()
+
+    def forward(self, *arguments: object) -> object:
+        self.arguments = arguments
+        return self.answer
+
+
+@pytest.mark.parametrize("name", ["demo", "overlock_xt"])
+def test_logits_do_not_depend_on_the_batch(name: str) -> None:
+    network = predictor(create_model(name, weights="random"))
+    images = pictures(8, 224, 224)
+    full = np.stack([row for row in network.classify(images, (8, 224, 224)) if row is not None])
+    padded = network.classify(images[:3], (4, 224, 224))
+    largest = np.abs(full).max()
+    assert len(padded) == 3
+    for index in range(3):
+        (alone,) = network.classify(images[index : index + 1], (1, 224, 224))
+        assert alone is not None
+        assert padded[index] is not None
+        assert np.abs(full[index] - alone).max() <= 1e-5 * largest
+        assert np.abs(full[index] - padded[index]).max() <= 1e-5 * largest
+
+
+def test_label_maps_do_not_depend_on_the_batch() -> None:
+    network = predictor(create_model("demo", task="segment", weights="random"))
+    images = pictures(3, 64, 96)
+    sizes = [(70, 101), (64, 96), (13, 17)]
+    together = network.segment(images, (4, 64, 96), sizes)
+    for image, size, label_map in zip(images, sizes, together, strict=True):
+        (alone,) = network.segment([image], (1, 64, 96), [size])
+        assert alone is not None
+        assert label_map is not None
+        assert label_map.shape == size
+        # A pixel on the line between two classes may fall either way.
+        assert (alone == label_map).mean() > 0.999
+
+
+def test_pixels_are_normalised_and_what_is_beside_them_is_zero() -> None:
+    network = Recording([Detections(*(torch.zeros(0, 4),) * 4)] * 2)
+    images = pictures(2, 20, 30)
+    predictor(network).detect(images, (3, 32, 64), [(40, 60), (40, 60)])
+    batch, sizes, original_sizes = network.arguments
+    assert isinstance(batch, Tensor)
+    assert batch.shape == (2, 3, 32, 64)  # a detector gets no padding places
+    want = (images[1] / 255 - np.array(IMAGE_MEAN)) / np.array(IMAGE_STD)
+    got = batch[1, :, :20, :30].permute(1, 2, 0)
+    torch.testing.assert_close(got, torch.from_numpy(want).float(), rtol=0, atol=1e-6)
+    assert not batch[:, :, 20:].any()
+    assert not batch[:, :, :, 30:].any()
+    assert sizes == [(20, 30), (20, 30)]
+    assert original_sizes == [(40, 60), (40, 60)]
+
+
+@pytest.mark.parametrize("damage", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_told_apart_from_their_neighbours(damage: float) -> None:
+    logits = torch.tensor([[0.0, 1.0], [damage, 1.0], [2.0, 1.0]])
+    found = predictor(Recording(logits)).classify(pictures(3, 32, 32), (3, 32, 32))
+    assert [row is None for row in found] == [False, True, False]
+
+
+def test_a_label_map_is_not_made_of_logits_that_are_not_finite() -> None:
+    logits = torch.zeros(2, 3, 8, 8)
+    logits[1, 2, 5, 5] = float("nan")
+    found = predictor(Recording(logits)).segment(
+        pictures(2, 32, 32), (2, 32, 32), [(32, 32), (32, 32)]
+    )
+    assert [label_map is None for label_map in found] == [False, True]
+
+
+def test_a_device_that_is_missing_is_refused() -> None:
+    with pytest.raises(ValueError, match="Device cuda:99 was asked for"):
+        find_device("cuda:99")

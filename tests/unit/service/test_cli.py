@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service import cli
+from service.supervisor import SPIN_COUNT
+
+ARGUMENTS = ["classify", "--model", "demo", "--weights", "demo", "--data", "demo", "--limit", "3"]
+
+
+class ReplacedError(Exception):
+    """Stands for the end of this process's program."""
+
+
+@pytest.fixture
+def replaced_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command that the process is replaced by."""
+    command: list[str] = []
+
+    def execv(path: str, arguments: list[str]) -> None:
+        assert path == arguments[0]
+        command.extend(arguments)
+        raise ReplacedError
+
+    monkeypatch.setattr(os, "execv", execv)
+    return command
+
+
+def test_evaluate_becomes_a_process_of_the_models_with_the_same_arguments(
+    replaced_by: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["overlock", "evaluate", *ARGUMENTS])
+    with pytest.raises(ReplacedError):
+        cli.main()
+    assert replaced_by == [sys.executable, "-P", "-m", "model.evaluate", *ARGUMENTS]
+
+
+@pytest.mark.parametrize(("given", "want"), [(None, SPIN_COUNT), ("7", "7")])
+def test_the_threads_of_an_evaluation_yield_unless_the_caller_says_otherwise(
+    replaced_by: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    given: str | None,
+    want: str,
+) -> None:
+    # Set before it is deleted, so that the fixture also takes back what the command sets.
+    monkeypatch.setenv("GOMP_SPINCOUNT", given or "")
+    if given is None:
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setattr(sys, "argv", ["overlock", "evaluate", *ARGUMENTS])
+    with pytest.raises(ReplacedError):
+        cli.main()
+    assert os.environ["GOMP_SPINCOUNT"] == want
+
+
+def test_a_wrong_option_is_refused_before_there_is_another_process(
+    replaced_by: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["overlock", "evaluate", *ARGUMENTS, "--speed", "9"])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 2
+    assert "unrecognized arguments: --speed 9" in capsys.readouterr().err
+    assert replaced_by == []
+
+
+def test_help_lists_the_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["overlock", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    text = capsys.readouterr().out
+    assert "serve     run the service" in text
+    assert "evaluate  measure a network on a data set" in text
+
+
+def test_the_command_line_is_free_of_torch(tmp_path: Path) -> None:
+    code = "import sys, service.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
