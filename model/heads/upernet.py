@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from model.backbone.layers import ConvNorm
 from model.backbone.overlock import OverLoCK
 from model.config import BackboneConfig
+from model.heads.pyramid_conv import PyramidConv
 
 POOL_SIZES = (1, 2, 3, 6)
 """Sides of the grids that the deepest map is pooled to."""
@@ -36,7 +37,7 @@ class UPerHead(nn.Module):
         self.bottleneck = _conv_norm(deepest + pooled, channels, 3)
         self.laterals = nn.ModuleList(_conv_norm(width, channels, 1) for width in in_channels[:-1])
         self.smooth = nn.ModuleList(_conv_norm(channels, channels, 3) for _ in in_channels[:-1])
-        self.fuse = _conv_norm(len(in_channels) * channels, channels, 3)
+        self.fuse = PyramidConv(len(in_channels), channels)
         self.classify = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
@@ -49,8 +50,8 @@ class UPerHead(nn.Module):
         # The pooled level is its own result; the others are smoothed after all additions.
         *finer, deepest = levels
         smoothed = [F.relu(conv(level)) for conv, level in zip(self.smooth, finer, strict=True)]
-        joint = torch.cat([_resized(level, smoothed[0]) for level in (*smoothed, deepest)], dim=1)
-        return cast("Tensor", self.classify(F.relu(self.fuse(joint))))
+        fused = F.relu(self.fuse([*smoothed, deepest]))
+        return cast("Tensor", self.classify(fused))
 
     def _pool_pyramid(self, features: Tensor) -> Tensor:
         pooled = [
