@@ -106,5 +106,7 @@ def shifted_resizing(start: int, size: int) -> Tensor:
     Row p of the one for tap t is pixel p + t - 1 of the resized line, zero beyond its ends: what
     tap t of a convolution with padding 1 sees.
     """
-    padded = F.pad(resizing(start, size, torch.float64), (0, 0, 1, 1))
-    return torch.stack([padded[tap : tap + size] for tap in range(SHIFTS)])
+    # Kept for later calls, which may not be in inference mode.
+    with torch.inference_mode(mode=False):
+        padded = F.pad(resizing(start, size, torch.float64), (0, 0, 1, 1))
+        return torch.stack([padded[tap : tap + size] for tap in range(SHIFTS)])

@@ -117,7 +117,7 @@ def test_200_requests_of_16_clients_are_all_right_and_share_batches(demo: Runnin
 
 
 def test_models_says_that_it_is_a_demo(demo: RunningService) -> None:
-    (model,) = httpx.get(f"{demo.url}/v1/models").json()["models"]
+    model = httpx.get(f"{demo.url}/v1/models").json()["models"][0]
     assert model["demo"] is True
     assert model["classes"] == list(CLASS_NAMES)
     assert model["costs"][0]["per_image_seconds"] > 0

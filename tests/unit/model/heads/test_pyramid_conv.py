@@ -32,6 +32,15 @@ def test_folding_changes_nothing(height: int, width: int, batch: int) -> None:
     assert_close(network.folded()(maps), want, rtol=0, atol=1e-12 * want.abs().max().item())
 
 
+def test_a_pass_in_inference_mode_leaves_nothing_behind_that_training_trips_over() -> None:
+    network = filled(PyramidConv(4, CHANNELS)).folded()
+    maps = levels(8, 40)
+    with torch.inference_mode():
+        network(maps)
+    network([level.requires_grad_() for level in maps]).sum().backward()
+    assert maps[3].grad is not None
+
+
 def test_two_levels_fold_too() -> None:
     network = filled(PyramidConv(2, CHANNELS))
     maps = levels(10, 12, count=2)
