@@ -19,7 +19,7 @@ from model.labels.palettes import palette_of
 from model.preprocess import padded_size
 from model.zoo import LoadedModel, load_model
 from service.link.messages import InputInfo, ModelInfo
-from service.settings import Settings
+from service.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +92,10 @@ class Runner:
         for task in Task:
             if (name := settings.model_of(task)) is None:
                 continue
-            loaded = load_model(name, task=task.value, weights=settings.weights_of(task))
+            try:
+                loaded = load_model(name, task=task, weights=settings.weights_of(task))
+            except ValueError as error:
+                raise ValueError(f"{PREFIX}{task.upper()}_WEIGHTS: {error}") from error
             labels = _labels(loaded, settings.labels_of(task))
             self._predictors[task] = Predictor(loaded.network, self.device, self._dtype)
             models.append(self._describe(loaded, task, labels))

@@ -32,6 +32,9 @@ THREADS = 2
 MAX_IMAGE_SIDE = 32_768
 """Longest side, pixels, whatever the area."""
 
+UNTRUSTED_WEIGHTS = frozenset({"demo", "random"})
+"""An answer made with these says so, in the header X-Model-Weights."""
+
 Outcome = TypeVar("Outcome")
 
 
@@ -184,6 +187,8 @@ class Serving:
                         else await _in_thread(self._rendering, render, answered)
                     )
                     stages["render"] = time.perf_counter() - started
+                    if model.weights in UNTRUSTED_WEIGHTS:
+                        response.headers["X-Model-Weights"] = model.weights
             except TimeoutError:
                 raise DeadlineExceededError(timeout_seconds=timeout_seconds) from None
             metrics.observe_stages(task, stages)

@@ -43,6 +43,7 @@ async def detect(
 async def test_detections_come_with_class_score_and_box(client: httpx.AsyncClient) -> None:
     body = (await detect(client)).json()
     assert body["model"] == "mask_rcnn_overlock_xt"
+    assert "x-model-weights" not in (await detect(client)).headers  # a file's
     assert body["image"] == {"width": WIDTH, "height": HEIGHT, "frames": 1}
     assert [found["label"] for found in body["detections"]] == ["star", "circle", "ring"]
     assert [found["class_id"] for found in body["detections"]] == [2, 0, 3]

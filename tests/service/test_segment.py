@@ -158,6 +158,13 @@ async def test_square_geometry_gives_every_image_one_size(engines: FakeEngines) 
         assert image.size == (WIDTH, HEIGHT)
 
 
+async def test_answers_of_demo_and_random_weights_say_so(client: httpx.AsyncClient) -> None:
+    assert (await segment(client)).headers["x-model-weights"] == "random"
+    assert (await segment(client, accept="image/png")).headers["x-model-weights"] == "random"
+    classified = await client.post("/v1/classify", content=PICTURE, headers=HEADERS)
+    assert classified.headers["x-model-weights"] == "demo"
+
+
 async def test_the_document_names_the_picture(client: httpx.AsyncClient) -> None:
     answer = json.loads((await client.get("/openapi.json")).text)
     content = answer["paths"]["/v1/segment"]["post"]["responses"]["200"]["content"]

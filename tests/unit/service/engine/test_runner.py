@@ -130,6 +130,11 @@ def test_a_labels_file_of_another_length_is_refused(tmp_path: Path) -> None:
         runner(classify_labels=str(labels))
 
 
+def test_weights_that_are_missing_are_told_with_their_setting(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="OVERLOCK_SEGMENT_WEIGHTS: There is no weights file"):
+        runner(segment_model="upernet_overlock_t", segment_weights=str(tmp_path / "none.pth"))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_a_device_that_is_missing_is_refused() -> None:
     with pytest.raises(ValueError, match="cuda:0 was asked for"):
