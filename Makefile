@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+# A CUDA build of torch brings its own; beside a CPU build the kernels' tests need its interpreter.
+TRITON := triton==3.9.0
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
@@ -21,6 +23,8 @@ $(READY): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("triton") is None)' \
+	    || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(TRITON)
 	touch $@
 
 serve: $(READY)

@@ -10,15 +10,25 @@ one), and a tile of such pixels is a plain product of its weights with that one 
 interior each step moves the window by one, and a tile's weights are written along the diagonals
 of a small zero matrix over the union of its windows. No weight tensor of a whole map exists, so
 memory is bounded by a tile, whatever the image.
+
+On a GPU a Triton kernel does all of it in one launch (``context_mixing_triton``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
+
+from model.kernels.triton_obstacle import TRITON_INSTALLED, triton_obstacle
+
+if TRITON_INSTALLED:
+    from model.kernels.context_mixing_triton import context_mixing_triton
+
+Implementation = Literal["auto", "tiles", "triton"]
 
 INTERIOR_TILE_PIXELS = 8
 """Side of an interior tile. Its union of windows is (8 + K - 1)^2 pixels: 2.4 K^2 for K = 13."""
@@ -86,7 +96,13 @@ def position_bias_windows(position_bias: Tensor, mix_bias: Tensor) -> Tensor:
 
 
 def context_mixing(
-    values: Tensor, queries: Tensor, virtual_keys: Tensor, small_bias: Tensor, large_bias: Tensor
+    values: Tensor,
+    queries: Tensor,
+    virtual_keys: Tensor,
+    small_bias: Tensor,
+    large_bias: Tensor,
+    *,
+    implementation: Implementation = "auto",
 ) -> Tensor:
     """Aggregate every pixel's neighbourhood with weights made from the pooled context.
 
@@ -98,17 +114,24 @@ def context_mixing(
         virtual_keys: (B, G, k*k + K*K, Q / G), the small kernel's first.
         small_bias: ``position_bias_windows`` of the small kernel, (G, k, k, k*k).
         large_bias: the same of the large kernel, (G, K, K, K*K).
+        implementation: "auto" takes the Triton kernel where it runs and the tiles elsewhere.
 
     Returns:
         Aggregated features, (B, C, H, W), in the memory format of ``values``.
 
     Raises:
-        ValueError: if the map is smaller than the large kernel.
+        ValueError: if the map is smaller than the large kernel, or the implementation asked for
+            does not run here.
     """
     height, width = values.shape[2:]
     kernel_size = large_bias.shape[1]
     if min(height, width) < kernel_size:
         raise ValueError(f"A {height}x{width} map is smaller than the {kernel_size}-pixel kernel.")
+    if _takes_triton(implementation, values, queries, virtual_keys, small_bias, large_bias):
+        return cast(
+            "Tensor",
+            context_mixing_triton(values, queries, virtual_keys, small_bias, large_bias),
+        )
     result = torch.empty_like(values)
     small_keys, large_keys = virtual_keys.split([small_bias.shape[-1], large_bias.shape[-1]], dim=2)
     half = values.shape[1] // 2
@@ -118,6 +141,15 @@ def context_mixing(
     ):
         _aggregate(values[:, channels], queries, keys, bias, result[:, channels])
     return result
+
+
+def _takes_triton(implementation: Implementation, *tensors: Tensor) -> bool:
+    obstacle = triton_obstacle(*tensors)
+    if obstacle is None and len({tensor.dtype for tensor in tensors}) > 1:
+        obstacle = "the tensors are not of one dtype"
+    if implementation == "triton" and obstacle is not None:
+        raise ValueError(f"The Triton kernel of ContMix was asked for, but {obstacle}.")
+    return implementation != "tiles" and obstacle is None
 
 
 def _aggregate(values: Tensor, queries: Tensor, keys: Tensor, bias: Tensor, result: Tensor) -> None:

@@ -47,18 +47,22 @@ class MixingProblem:
             self.large_position_bias,
         )
 
-    def by_tiles(self) -> Tensor:
-        """Solve with the fast path."""
+    def folded(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return the fast paths' arguments."""
         groups = self.small_position_bias.shape[0]
         keys = self.keys.flatten(2).unflatten(1, (groups, -1))  # (B, G, D, S*S)
         small_bias, large_bias = self.mix_bias.tensor_split([SMALL_KERNEL**2])
-        return context_mixing(
+        return (
             self.values,
             self.queries,
             self.mix_weight @ keys.transpose(2, 3),
             position_bias_windows(self.small_position_bias, small_bias),
             position_bias_windows(self.large_position_bias, large_bias),
         )
+
+    def by_tiles(self) -> Tensor:
+        """Solve with the tiled fast path."""
+        return context_mixing(*self.folded(), implementation="tiles")
 
 
 def mixing_problem(

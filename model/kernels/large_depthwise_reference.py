@@ -1,0 +1,29 @@
+"""Large-kernel depthwise convolution by PyTorch: what the Triton kernel must equal."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.kernels.depthwise_taps import convolution_weight
+
+
+def large_depthwise_reference(features: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
+    """Convolve every channel of (B, C, H, W) with its own kernel and add ``bias`` (C,).
+
+    The map keeps its size: outside of it there are zeros. ``taps`` comes from ``tap_major``.
+    """
+    return F.conv2d(
+        features,
+        convolution_weight(taps, features.shape[1]).to(features.dtype),
+        bias.to(features.dtype),
+        padding=taps.shape[1] // 2,
+        groups=features.shape[1],
+    )
+
+
+def channel_sums(convolved: Tensor) -> Tensor:
+    """Sum the pixels of (B, C, H, W) to (B, C), at least in float32."""
+    sum_type = torch.promote_types(convolved.dtype, torch.float32)
+    return convolved.sum(dim=(2, 3), dtype=sum_type)

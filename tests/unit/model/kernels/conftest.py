@@ -1,0 +1,36 @@
+"""Where the Triton kernels are tested: on a GPU, or on a CPU by Triton's interpreter."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture
+def kernel_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the device that runs the kernels here."""
+    pytest.importorskip("triton", reason="Triton is not installed: its kernels cannot be tested")
+    if torch.cuda.is_available():
+        yield "cuda"
+        return
+    interpreter = importlib.import_module("triton.runtime.interpreter")
+    multiply = interpreter.InterpreterBuilder.create_dot
+    bfloat16 = interpreter.tl.bfloat16
+
+    def widened(matrix: Any) -> Any:
+        if matrix.dtype.scalar != bfloat16:
+            return matrix
+        bits = matrix.data.astype(np.uint32) << 16
+        return interpreter.TensorHandle(bits.view(np.float32), interpreter.tl.float32)
+
+    def multiply_numbers(builder: Any, left: Any, right: Any, *others: Any) -> Any:
+        return multiply(builder, widened(left), widened(right), *others)
+
+    # The interpreter keeps bfloat16 as bits, and its tl.dot multiplies them as integers.
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", multiply_numbers)
+    yield "cpu"
