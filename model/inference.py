@@ -68,11 +68,26 @@ class Predictor(nn.Module):
         original_sizes: Sequence[Size],
     ) -> list[NDArray[np.uint8] | None]:
         """Return each image's class ids in its original size, (H, W)."""
+        logits = self.pixel_logits(images, shape)
+        return self.label_maps(logits, shape[1:], original_sizes)
+
+    @torch.inference_mode()
+    def pixel_logits(
+        self, images: Sequence[NDArray[np.uint8]], shape: tuple[int, int, int]
+    ) -> list[Tensor | None]:
+        """Return each image's logits, (classes, H / 4, W / 4), when they are complete."""
         logits = self.network(self._batch(images, shape))[: len(images)].float()
         finite = logits.isfinite().flatten(1).all(dim=1).tolist()
+        return [each if is_finite else None for each, is_finite in zip(logits, finite, strict=True)]
+
+    @torch.inference_mode()
+    def label_maps(
+        self, logits: Sequence[Tensor | None], network_size: Size, original_sizes: Sequence[Size]
+    ) -> list[NDArray[np.uint8] | None]:
+        """Return each image's class ids, (H, W); that takes the longer the larger the original."""
         return [
-            label_map(image_logits, shape[1:], size).cpu().numpy() if is_finite else None
-            for image_logits, size, is_finite in zip(logits, original_sizes, finite, strict=True)
+            None if each is None else label_map(each, network_size, size).cpu().numpy()
+            for each, size in zip(logits, original_sizes, strict=True)
         ]
 
     @torch.inference_mode()

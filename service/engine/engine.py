@@ -196,7 +196,7 @@ class Engine:
             self._scheduler.failed(batch, failed_seconds)
             await self._answer(batch, [None] * len(inputs), started, failed_seconds)
             return
-        self._scheduler.finished(batch, outcome.device_seconds)
+        self._scheduler.finished(batch, outcome.device_seconds, outcome.network_seconds)
         self._count(batch, outcome, runner)
         await self._answer(batch, outcome.arrays, started, outcome.device_seconds)
 

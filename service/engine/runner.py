@@ -53,10 +53,13 @@ class Outcome:
         arrays: one entry for each request, in order, as ``Answer`` has them; None where the
             network's output was not finite.
         device_seconds: time from the pixels in memory to the results in memory.
+        network_seconds: of those, what depends on the batch's shape alone: without what results
+            of the caller's own size take.
     """
 
     arrays: tuple[tuple[NDArray[Any], ...] | None, ...]
     device_seconds: float
+    network_seconds: float
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class Runner:
                     outcome = self.run(model.task, [image] * size, input_size, size)
                     if self.device.type == "cpu" and outcome.device_seconds > PATIENCE_SECONDS:
                         break
-                yield WarmUp(model.task, input_size, size, outcome.device_seconds)
+                yield WarmUp(model.task, input_size, size, outcome.network_seconds)
 
     def run(
         self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
@@ -134,17 +137,21 @@ class Runner:
         original_sizes = [each.original_size for each in inputs]
         predictor, shape = self._predictors[task], (size, *input_size)
         arrays: tuple[tuple[NDArray[Any], ...] | None, ...]
+        network_seconds: float | None = None
         match task:
             case Task.CLASSIFY:
                 logits = predictor.classify(images, shape)
                 arrays = tuple(None if row is None else (_softmax(row),) for row in logits)
             case Task.SEGMENT:
-                label_maps = predictor.segment(images, shape, original_sizes)
+                pixel_logits = predictor.pixel_logits(images, shape)
+                network_seconds = time.perf_counter() - started
+                label_maps = predictor.label_maps(pixel_logits, input_size, original_sizes)
                 arrays = tuple(None if each is None else (each,) for each in label_maps)
             case Task.DETECT:
                 found = predictor.detect(images, shape, original_sizes)
                 arrays = tuple(None if each is None else _as_arrays(each) for each in found)
-        return Outcome(arrays, time.perf_counter() - started)
+        device_seconds = time.perf_counter() - started
+        return Outcome(arrays, device_seconds, network_seconds or device_seconds)
 
     def _warm_up_sizes(self, model: ModelInfo) -> tuple[int, ...]:
         if self.device.type == "cuda":

@@ -245,11 +245,20 @@ class Scheduler(Generic[Payload]):
         self._shares.charge(key.task, seconds)
         return Batch(key, tuple(requests), size)
 
-    def finished(self, batch: Batch[Payload], device_seconds: float) -> None:
-        """Note that the device is free again, and learn what the batch cost."""
+    def finished(
+        self, batch: Batch[Payload], device_seconds: float, network_seconds: float
+    ) -> None:
+        """Note that the device is free again, and learn what the batch cost.
+
+        Args:
+            batch: as it was composed.
+            device_seconds: how long it had the device.
+            network_seconds: of those, what another batch of its size takes too; a result in the
+                size of someone's huge photograph is not what the next request will cost.
+        """
         self._busy_until = 0.0
         self._shares.correct(batch.queue.task, device_seconds)
-        self._observed(batch.queue).observe(batch.size, device_seconds)
+        self._observed(batch.queue).observe(batch.size, network_seconds)
 
     def failed(self, batch: Batch[Payload], device_seconds: float) -> None:
         """Note that the device is free again after a batch that taught nothing."""

@@ -59,7 +59,9 @@ def _weight(parameters: list[str]) -> float:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":
             try:
-                return min(max(float(value), 0.0), 1.0)
+                weight = float(value)
             except ValueError:
                 return 0.0
+            # Not a number is no weight either.
+            return min(weight, 1.0) if weight > 0 else 0.0
     return 1.0

@@ -16,7 +16,7 @@ class _Query(BaseModel):
 
     timeout: float | None = Field(
         default=None,
-        gt=0,
+        ge=0.001,
         le=MAX_TIMEOUT_SECONDS,
         description="Seconds, from the request's arrival, after which nobody waits any more.",
     )

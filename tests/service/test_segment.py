@@ -107,7 +107,7 @@ async def test_the_callers_preference_decides(
     assert (await segment(client, accept=accept)).headers["content-type"] == media_type
 
 
-@pytest.mark.parametrize("accept", ["image/jpeg", "image/png;q=0", "text/html"])
+@pytest.mark.parametrize("accept", ["image/jpeg", "image/png;q=0", "text/html", "*/*;q=nan"])
 async def test_a_caller_who_accepts_neither_is_told_so(
     client: httpx.AsyncClient, engines: FakeEngines, accept: str
 ) -> None:

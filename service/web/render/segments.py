@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,8 @@ def overlay_png(
     label_map: NDArray[np.uint8],
     palette: Sequence[Color],
     labels: Sequence[str],
+    *,
+    go_on: Callable[[], None],
 ) -> bytes:
     """Draw a label map over its image.
 
@@ -67,11 +69,13 @@ def overlay_png(
         label_map: class id of each pixel, of the image's size, (H, W).
         palette: the classes' colours.
         labels: the classes' names.
+        go_on: called between the steps; it raises if nobody wants the picture any more.
 
     Returns:
         The file, an RGB PNG of the image's size.
     """
     height, width = label_map.shape
+    go_on()
     canvas = canvas_of(image)
     paint_regions(canvas, label_map, palette)
     size = text_pixels(height, width)
@@ -83,6 +87,7 @@ def overlay_png(
     sizes = {class_id: tag.size for class_id, tag in tags.items()}
     for placed in place_tags(label_map, sizes):
         draw_tag(canvas, tags[placed.class_id], placed.place.left, placed.place.top)
+    go_on()
     return encode_png(canvas)
 
 

@@ -69,7 +69,10 @@ def _picture(answered: Answered, query: SegmentQuery) -> bytes:
     label_map, model = answered.result.arrays[0], answered.model
     if query.view == "labels":
         return label_map_png(label_map, model.colors)
-    return overlay_png(answered.decode(), label_map, model.colors, model.labels)
+    answered.go_on()
+    return overlay_png(
+        answered.decode(), label_map, model.colors, model.labels, go_on=answered.go_on
+    )
 
 
 def _document(answered: Answered, query: SegmentQuery) -> Response:

@@ -40,7 +40,7 @@ class Device:
             return False
         seconds = SECONDS[batch.queue] * batch.size
         self.now += seconds
-        self.scheduler.finished(batch, seconds)
+        self.scheduler.finished(batch, seconds, seconds)
         self.ran.append(batch.queue.task)
         for request in batch.requests:
             self.done_after[str(request.identity)] = self.now - request.arrived
@@ -162,6 +162,16 @@ def test_a_batch_that_fails_is_charged_what_it_took() -> None:
     device.run()
     device.run()
     assert device.ran == [Task.SEGMENT, Task.DETECT]
+
+
+def test_results_of_a_huge_photograph_do_not_raise_the_cost_of_the_next_request() -> None:
+    device = Device()
+    for index in range(50):
+        device.admit(f"huge {index}", SEGMENT)
+        batch = device.scheduler.next_batch()
+        assert batch is not None
+        device.scheduler.finished(batch, device_seconds=9.0, network_seconds=1.0)
+    device.admit("small", SEGMENT, timeout=1.1)
 
 
 def test_detections_are_batched_without_padding() -> None:

@@ -166,7 +166,7 @@ def test_the_running_batch_counts_as_work_ahead(bench: Bench) -> None:
     assert batch is not None
     bench.clock.now += 0.25
     assert bench.scheduler.pending_work_seconds() == pytest.approx(0.75)
-    bench.scheduler.finished(batch, 1.0)
+    bench.scheduler.finished(batch, 1.0, 1.0)
     assert bench.scheduler.pending_work_seconds() == 0.0
 
 
@@ -242,7 +242,7 @@ def test_every_request_ends_exactly_once_and_in_a_batch_of_its_shape(steps: list
                 assert all(admitted[name][1] > bench.clock.now for name in names(batch))
                 ended += names(batch)
                 bench.clock.now += seconds
-                bench.scheduler.finished(batch, seconds)
+                bench.scheduler.finished(batch, seconds, seconds)
     while (batch := bench.scheduler.next_batch()) is not None:
         ended += names(batch)
     assert sorted(ended) == sorted(admitted)
