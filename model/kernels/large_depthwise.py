@@ -15,7 +15,8 @@ from model.kernels.depthwise_taps import CHANNEL_MULTIPLE
 from model.kernels.large_depthwise_reference import channel_sums, large_depthwise_reference
 from model.kernels.triton_obstacle import TRITON_INSTALLED, triton_obstacle
 
-if TRITON_INSTALLED:
+# Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
+if TRITON_INSTALLED and torch.cuda.is_available():
     from model.kernels.large_depthwise_triton import large_depthwise_triton
 
 Implementation = Literal["auto", "plain", "triton"]

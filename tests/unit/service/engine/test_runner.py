@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +135,13 @@ def test_a_labels_file_of_another_length_is_refused(tmp_path: Path) -> None:
 def test_weights_that_are_missing_are_told_with_their_setting(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="OVERLOCK_SEGMENT_WEIGHTS: There is no weights file"):
         runner(segment_model="upernet_overlock_t", segment_weights=str(tmp_path / "none.pth"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's kernels need the compiler")
+def test_an_engine_on_a_cpu_starts_without_pytorchs_compiler() -> None:
+    # Importing it takes two seconds, most of what a start takes.
+    check = "import sys, service.engine.process; sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
