@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from model.config import Task
+from service.errors import NotReadyError
 from service.link.client import NetworkInput, Result
 from service.link.messages import CostInfo, InputInfo, ModelInfo, Welcome
 
@@ -66,6 +68,7 @@ class FakeEngines:
         self.timeouts: list[float] = []
         self.error: Exception | None = None
         self.hang = False
+        self.down = False
         self.cancelled = asyncio.Event()
 
     @property
@@ -82,6 +85,10 @@ class FakeEngines:
         self.timeouts.append(timeout_seconds)
         if self.error is not None:
             raise self.error
+        if self.down:
+            # As the link does it while an engine is being restarted.
+            await asyncio.sleep(deadline - time.monotonic() + 0.02)
+            raise NotReadyError("The engine is being restarted.", retry_after_seconds=1.0)
         if self.hang:
             try:
                 await asyncio.Event().wait()

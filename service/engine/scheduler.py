@@ -9,7 +9,7 @@ next, so a flood of slow detections delays a classification by one batch and not
 Within a task there is one queue for each input size, since a batch holds one exact shape; the queue
 with the most urgent head goes first.
 
-Source: serving.md, section 1; start-time fair queueing (Goyal, Vin and Cheng, 1996).
+Source: serving.md, section 1.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Generic, TypeVar
 
 from model.config import Task
 from service.engine.cost import AffineCost
+from service.engine.fairness import FairShares
 from service.errors import DeadlineUnreachableError, QueueFullError
 
 AGEING_SECONDS = 2.0
@@ -104,40 +105,6 @@ class _Queue:
     waiting: int = 0
 
 
-class _FairShares:
-    """Device time of the tasks, on a clock that only runs while there is work.
-
-    A task that had nothing to do starts where the others are: it saved nothing up.
-    """
-
-    def __init__(self) -> None:
-        self._used = dict.fromkeys(Task, 0.0)
-        self._now = 0.0
-        self._expected_seconds = 0.0
-
-    def begin(self, task: Task) -> None:
-        """Note that a task has work again."""
-        self._used[task] = max(self._used[task], self._now)
-
-    def turn(self, task: Task) -> float:
-        """Return when it is a task's turn; the lowest goes first."""
-        return self._used[task]
-
-    def ahead(self, task: Task, other: Task) -> float:
-        """Return how much more a task has had than another; less than 0 if it comes first."""
-        return max(self._used[task], self._now) - self._used[other]
-
-    def charge(self, task: Task, expected_seconds: float) -> None:
-        """Note that a batch of a task begins."""
-        self._now = self._used[task]
-        self._expected_seconds = expected_seconds
-        self._used[task] += expected_seconds
-
-    def correct(self, task: Task, seconds: float) -> None:
-        """Note how long that batch took."""
-        self._used[task] += seconds - self._expected_seconds
-
-
 class Scheduler(Generic[Payload]):
     """Admits, orders, batches and expires requests.
 
@@ -158,7 +125,7 @@ class Scheduler(Generic[Payload]):
         self._deadlines: Heap = []
         self._arrivals = itertools.count()
         self._busy_until = 0.0
-        self._shares = _FairShares()
+        self._shares = FairShares()
         self.costs: dict[QueueKey, AffineCost] = {}
 
     @property

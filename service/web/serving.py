@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -159,38 +160,31 @@ class Serving:
         given_up = threading.Event()
 
         async def work() -> Response:
-            try:
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    prepared = await _in_thread(
-                        self._decoding, self._prepare, body, content_type, task
-                    )
-                    stages["decode"] = prepared.decode_seconds
-                    result = await self.engines.submit(
-                        task,
-                        prepared.network_input,
-                        deadline=deadline,
-                        timeout_seconds=timeout_seconds,
-                    )
-                    stages["queue"] = result.queue_seconds
-                    stages["inference"] = result.inference_seconds
-                    answered = Answered(
-                        model,
-                        prepared,
-                        result,
-                        decode=lambda: self._decode(body, content_type, None).image,
-                        given_up=given_up,
-                    )
-                    started = time.perf_counter()
-                    response = (
-                        render(answered)
-                        if renders_at_once
-                        else await _in_thread(self._rendering, render, answered)
-                    )
-                    stages["render"] = time.perf_counter() - started
-                    if model.weights in UNTRUSTED_WEIGHTS:
-                        response.headers["X-Model-Weights"] = model.weights
-            except TimeoutError:
-                raise DeadlineExceededError(timeout_seconds=timeout_seconds) from None
+            async with _until(deadline, timeout_seconds):
+                prepared = await _in_thread(self._decoding, self._prepare, body, content_type, task)
+            stages["decode"] = prepared.decode_seconds
+            # The engines keep the deadline themselves: they know why there is no answer yet.
+            result = await self.engines.submit(
+                task, prepared.network_input, deadline=deadline, timeout_seconds=timeout_seconds
+            )
+            stages["queue"] = result.queue_seconds
+            stages["inference"] = result.inference_seconds
+            answered = Answered(
+                model,
+                prepared,
+                result,
+                decode=lambda: self._decode(body, content_type, None).image,
+                given_up=given_up,
+            )
+            started = time.perf_counter()
+            if renders_at_once:
+                response = render(answered)
+            else:
+                async with _until(deadline, timeout_seconds):
+                    response = await _in_thread(self._rendering, render, answered)
+            stages["render"] = time.perf_counter() - started
+            if model.weights in UNTRUSTED_WEIGHTS:
+                response.headers["X-Model-Weights"] = model.weights
             metrics.observe_stages(task, stages)
             return response
 
@@ -225,6 +219,16 @@ class Serving:
             limits=self._limits,
             short_side_needed=short_side_needed,
         )
+
+
+@asynccontextmanager
+async def _until(deadline: float, timeout_seconds: float) -> AsyncIterator[None]:
+    """Give the work inside up at the deadline, with DeadlineExceededError."""
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            yield
+    except TimeoutError:
+        raise DeadlineExceededError(timeout_seconds=timeout_seconds) from None
 
 
 async def _in_thread(

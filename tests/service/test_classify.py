@@ -226,6 +226,14 @@ async def test_an_engine_that_still_starts_is_told_before_the_body_is_read(
     assert answer.headers["retry-after"] == "1"
 
 
+async def test_the_engines_reason_wins_where_the_deadline_passes_at_an_engine(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    engines.down = True
+    answer = await client.post("/v1/classify?timeout=0.2", content=photo(), headers=JPEG)
+    is_problem(answer, 503, "not-ready")
+
+
 async def test_the_unforeseen_is_a_problem_without_a_traceback(
     client: httpx.AsyncClient, engines: FakeEngines, caplog: pytest.LogCaptureFixture
 ) -> None:
