@@ -4,9 +4,19 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+
 # prometheus-client looks at it once, when it is imported first.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="overlock-test-metrics-")
 
 # Triton looks at it when it is imported. Without a GPU its interpreter runs the kernels.
 if not Path("/dev/nvidiactl").exists():
     os.environ["TRITON_INTERPRET"] = "1"
+
+
+@pytest.fixture(scope="session")
+def photos_dir() -> Path:
+    folder = os.environ.get("GOLDEN_PHOTOS_DIR")
+    if not folder:
+        pytest.skip("GOLDEN_PHOTOS_DIR names no folder with the photographs; none can be kept here")
+    return Path(folder)

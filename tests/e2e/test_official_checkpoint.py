@@ -5,7 +5,6 @@ The weights are the reference's hashed ones, in the authors' format; see ``golde
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,12 +78,9 @@ def test_the_service_gives_the_scores_of_the_unfolded_network(
 
 @pytest.mark.parametrize("photo", PHOTOS)
 def test_a_photograph_gets_the_scores_of_the_authors_network(
-    service: RunningService, photo: str
+    service: RunningService, photos_dir: Path, photo: str
 ) -> None:
-    folder = os.environ.get("GOLDEN_PHOTOS_DIR")
-    if not folder:
-        pytest.skip("GOLDEN_PHOTOS_DIR names no folder with the photographs; none can be kept here")
-    body = (Path(folder) / photo).read_bytes()
+    body = (photos_dir / photo).read_bytes()
     scores = served_scores(service, body, "image/jpeg")
     assert_same_scores(scores, PHOTO_RESULTS[f"xt|{photo}"])
 
