@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from model.heads.detections import Detections
 from model.heads.label_map import label_map
+from model.native_form import native_form, native_form_obstacle
 from model.preprocess import IMAGE_MEAN, IMAGE_STD
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Predictor(nn.Module):
     the network's output was not finite.
 
     Args:
-        network: in evaluation mode; it is moved.
+        network: folded, in evaluation mode; it is moved, and rewritten for a CPU.
         device: where it runs.
         dtype: of weights and images.
     """
@@ -44,6 +45,9 @@ class Predictor(nn.Module):
 
     def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
+        self.kernels_obstacle = native_form_obstacle(dtype) if device.type == "cpu" else None
+        if device.type == "cpu" and self.kernels_obstacle is None:
+            network = native_form(network, dtype)
         self.network = network.to(device, dtype)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device

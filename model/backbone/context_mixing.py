@@ -5,6 +5,7 @@ Source: OverLoCK (arXiv:2502.20087), section 3.3.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -35,20 +36,13 @@ class _ContextMixingBase(nn.Module):
         Returns:
             (B, C, H, W).
         """
-        height, width = values.shape[2:]
-        # A map smaller than the window is enlarged, attended there, and pooled back.
-        enlarged = enlarged_size(height, width, self.kernel_size)
-        if enlarged != (height, width):
-            values = _resized(values, enlarged)
-            guided = _resized(guided, enlarged)
+        return resize_around(self.kernel_size, self._mix_full_size, values, guided)
+
+    def _mix_full_size(self, values: Tensor, guided: Tensor) -> Tensor:
         features, context = guided.split(
             [values.shape[1], guided.shape[1] - values.shape[1]], dim=1
         )
-        context = F.adaptive_avg_pool2d(context, self.context_grid)
-        mixed = self.mix(values, features, context)
-        if enlarged == (height, width):
-            return mixed
-        return F.adaptive_avg_pool2d(mixed, (height, width))
+        return self.mix(values, features, F.adaptive_avg_pool2d(context, self.context_grid))
 
     def mix(self, values: Tensor, features: Tensor, context: Tensor) -> Tensor:
         """Aggregate ``values``; ``context`` is (B, C_context, S, S)."""
@@ -136,6 +130,21 @@ class FoldedContextMixing(_ContextMixingBase):
         return context_mixing(
             values, self.query(features), virtual_keys, self.small_bias, self.large_bias
         )
+
+
+def resize_around(
+    kernel_size: int, mix: Callable[[Tensor, Tensor], Tensor], values: Tensor, guided: Tensor
+) -> Tensor:
+    """Mix ``values`` under ``guided`` at a size that holds the window, and return to their own.
+
+    A map smaller than the window is enlarged, attended there, and pooled back.
+    """
+    height, width = values.shape[2:]
+    enlarged = enlarged_size(height, width, kernel_size)
+    if enlarged == (height, width):
+        return mix(values, guided)
+    mixed = mix(_resized(values, enlarged), _resized(guided, enlarged))
+    return F.adaptive_avg_pool2d(mixed, (height, width))
 
 
 def enlarged_size(height: int, width: int, kernel_size: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone.layers import norm_as_affine
+from model.backbone.layers import like_convolution, norm_as_affine
 from model.heads.resizing import resizing
 
 SHIFTS = 3
@@ -54,18 +54,16 @@ class PyramidConv(nn.Module):
 class FoldedPyramidConv(nn.Module):
     """A ``PyramidConv`` for inference."""
 
-    finest: Tensor
-    bias: Tensor
     coarser: Tensor
 
     def __init__(self, trained: PyramidConv) -> None:
         super().__init__()
-        dtype = trained.conv.weight.dtype
+        dtype, channels = trained.conv.weight.dtype, trained.conv.out_channels
         scale, shift = norm_as_affine(trained.norm)
         weight = trained.conv.weight.detach().double() * scale.view(-1, 1, 1, 1)
-        finest, *coarser = weight.split(trained.conv.out_channels, dim=1)
-        self.register_buffer("finest", finest.to(dtype))
-        self.register_buffer("bias", shift.to(dtype))
+        finest, *coarser = weight.split(channels, dim=1)
+        geometry = nn.Conv2d(channels, channels, 3, padding=1, dtype=dtype)
+        self.finest = like_convolution(geometry, finest, shift)
         # (levels, C_out, C_in, row, column) -> (levels * row * column, C_in, C_out); three axes,
         # so that a change of the memory format leaves the matrices alone.
         matrices = torch.stack(coarser).permute(0, 3, 4, 2, 1).flatten(0, 2)
@@ -75,7 +73,7 @@ class FoldedPyramidConv(nn.Module):
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Take the levels, the finest first, (B, C, H_i, W_i), to (B, C, H, W)."""
         finest, *coarser = levels
-        total = F.conv2d(finest, self.finest, self.bias, padding=1)
+        total = cast("Tensor", self.finest(finest))
         total = total.permute(0, 2, 3, 1).contiguous()  # (B, C, H, W) -> (B, H, W, C)
         for level, taps in zip(coarser, self.coarser.split(SHIFTS**2), strict=True):
             _add_convolved(total, level, taps)

@@ -55,7 +55,7 @@ class BoxHead(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         hidden = features.flatten(1)
         for layer in self.shared:
-            hidden = F.relu(layer(hidden))
+            hidden = F.relu(layer(hidden), inplace=True)
         return self.classify(hidden), self.regress(hidden).unflatten(1, (-1, 4))
 
 
@@ -70,8 +70,8 @@ class MaskHead(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         for conv in self.convs:
-            features = F.relu(conv(features))
-        features = F.relu(self.upsample(features))
+            features = F.relu(conv(features), inplace=True)
+        features = F.relu(self.upsample(features), inplace=True)
         # Of all classes' masks only the label's is wanted: a 1x1 convolution of its own a RoI.
         weight = self.classify.weight[labels].flatten(2)  # (N, C, 1, 1) -> (N, C, 1)
         bias = cast("Tensor", self.classify.bias)[labels].view(-1, 1, 1)

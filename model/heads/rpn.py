@@ -68,7 +68,7 @@ class RegionProposalNetwork(nn.Module):
 
     def _candidates(self, features: Tensor, stride: int) -> tuple[Tensor, Tensor]:
         """Return a level's best scores (B, N) and their boxes (B, N, 4), best first."""
-        hidden = F.relu(self.conv(features))
+        hidden = F.relu(self.conv(features), inplace=True)
         # (B, A, H, W) -> (B, H * W * A), and (B, A * 4, H, W) -> (B, H * W * A, 4)
         logits = self.classify(hidden).permute(0, 2, 3, 1).flatten(1)
         deltas = self.regress(hidden).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4))

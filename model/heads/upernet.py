@@ -43,22 +43,28 @@ class UPerHead(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Classify every pixel of the finest map: four (B, C_i, H_i, W_i) -> (B, classes, H, W)."""
         *finer, deepest = maps
-        levels = [F.relu(conv(level)) for conv, level in zip(self.laterals, finer, strict=True)]
+        levels = [
+            F.relu(conv(level), inplace=True)
+            for conv, level in zip(self.laterals, finer, strict=True)
+        ]
         levels.append(self._pool_pyramid(deepest))
         for above, below in ((3, 2), (2, 1), (1, 0)):
             levels[below] = levels[below] + _resized(levels[above], levels[below])
         # The pooled level is its own result; the others are smoothed after all additions.
         *finer, deepest = levels
-        smoothed = [F.relu(conv(level)) for conv, level in zip(self.smooth, finer, strict=True)]
-        fused = F.relu(self.fuse([*smoothed, deepest]))
+        smoothed = [
+            F.relu(conv(level), inplace=True)
+            for conv, level in zip(self.smooth, finer, strict=True)
+        ]
+        fused = F.relu(self.fuse([*smoothed, deepest]), inplace=True)
         return cast("Tensor", self.classify(fused))
 
     def _pool_pyramid(self, features: Tensor) -> Tensor:
         pooled = [
-            _resized(F.relu(conv(F.adaptive_avg_pool2d(features, size))), features)
+            _resized(F.relu(conv(F.adaptive_avg_pool2d(features, size)), inplace=True), features)
             for conv, size in zip(self.pooled, POOL_SIZES, strict=True)
         ]
-        return F.relu(self.bottleneck(torch.cat([features, *pooled], dim=1)))
+        return F.relu(self.bottleneck(torch.cat([features, *pooled], dim=1)), inplace=True)
 
 
 class UPerNet(nn.Module):

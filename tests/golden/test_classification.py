@@ -24,6 +24,7 @@ from golden.fill import MEAN, STD, image, model_input
 from model.config import CLASSIFIERS
 from model.fuse import fold, merge_branches
 from model.heads.classifier import ImageClassifier
+from model.native_form import native_form
 from model.preprocess import classification_input
 from model.weights import renamed
 from model.zoo import create_model
@@ -55,6 +56,8 @@ def network_of(tmp_path_factory: pytest.TempPathFactory) -> NetworkOf:
         if form == "merged":
             return merge_branches(copy.deepcopy(loaded(variant, "trained")))
         network = copy.deepcopy(loaded(variant, "folded"))
+        if form == "native":
+            return native_form(network, torch.float32)
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     return loaded
@@ -69,7 +72,7 @@ def _checkpoint_file(tmp_path_factory: pytest.TempPathFactory, key_table: str) -
     path.unlink()
 
 
-FORMS = ("trained", "merged", "folded", "channels_last")
+FORMS = ("trained", "merged", "folded", "channels_last", "native")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -77,7 +80,7 @@ FORMS = ("trained", "merged", "folded", "channels_last")
 def test_logits_are_the_authors(network_of: NetworkOf, key: str, form: str) -> None:
     variant, size = key.split("-")
     images = _images(key, size)
-    if form == "channels_last":
+    if form in {"channels_last", "native"}:
         images = images.contiguous(memory_format=torch.channels_last)
     _assert_relative(network_of(variant, form)(images), torch.from_numpy(LOGITS[key]), TOLERANCE)
 

@@ -6,6 +6,7 @@ in float32 on a CPU, with the weights of ``golden.fill``.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,7 @@ from model.heads.mask_rcnn import MaskRCNN
 from model.heads.rpn import Proposals
 from model.inference import Predictor
 from model.masks import paste_mask
+from model.native_form import native_form
 from model.preprocess import detection_input, padded_size
 from model.weights import renamed
 
@@ -40,7 +42,7 @@ REFERENCE = dict(np.load(FOLDER / "det.npz"))
 PHOTO_RESULTS = dict(np.load(FOLDER / "e2e_det.npz"))
 PHOTO_KEYS = [key.removesuffix("|dets") for key in PHOTO_RESULTS if key.endswith("|dets")]
 KINDS = ("mask_rcnn", "cascade_mask_rcnn")
-FORMS = ("trained", "folded")
+FORMS = ("trained", "folded", "native")
 HEIGHT, WIDTH = SIZE = (160, 224)
 TOLERANCE = 1e-4  # of the largest magnitude: float32, summed in another order than the authors'
 
@@ -77,7 +79,9 @@ def detector_of() -> DetectorOf:
         pixels = image(f"det-{kind}-xt-160x224", HEIGHT, WIDTH)
         images = torch.from_numpy(model_input([pixels]))
         trained = _outputs(network, images)
-        return Detector(network, {"trained": trained, "folded": _outputs(fold(network), images)})
+        outputs = {"trained": trained, "folded": _outputs(fold(network), images)}
+        native = native_form(copy.deepcopy(network), torch.float32)
+        return Detector(network, outputs | {"native": _outputs(native, images)})
 
     return made
 

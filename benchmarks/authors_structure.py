@@ -1,0 +1,79 @@
+"""The baseline: OverLoCK with the structure of the authors' public code, equal in numbers to ours.
+
+What makes their code slow is kept, since it is what a speed-up is over: NCHW, float32, eager; large
+kernels merged, but batch norms and layer scales on their own; a copy to NHWC and back round every
+layer norm; layer scales as grouped convolutions; in ContMix every weight of every pixel in memory,
+its position bias looked up anew in every call, aggregation by unfold.
+
+Left out is what cannot be installed beside a current PyTorch: NATTEN's own kernels (0.17), for
+which the unfold stands. Source: github.com/LMMMEng/OverLoCK; the parts are ours.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.backbone.layers import LayerNorm2d, LayerScale
+from model.fuse import merge_branches
+from model.zoo import Network, create_model
+
+
+class FlippingLayerNorm2d(nn.Module):
+    """A layer norm between two copies of the map."""
+
+    def __init__(self, norm: LayerNorm2d) -> None:
+        super().__init__()
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise every pixel of (B, C, H, W) over its channels."""
+        pixels = features.permute(0, 2, 3, 1).contiguous()  # (B, C, H, W) -> (B, H, W, C)
+        pixels = F.layer_norm(pixels, self.weight.shape, self.weight, self.bias, eps=1e-6)
+        return pixels.permute(0, 3, 1, 2).contiguous()
+
+
+class ConvolvedLayerScale(nn.Module):
+    """A layer scale as a 1x1 convolution with one group a channel."""
+
+    def __init__(self, scale: LayerScale) -> None:
+        super().__init__()
+        self.weight, self.bias = scale.weight, scale.bias
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Multiply and add per channel of (B, C, H, W)."""
+        return F.conv2d(features, self.weight, self.bias, groups=features.shape[1])
+
+
+def authors_structure(name: str, *, weights: str = "random") -> Network:
+    """Create a network by name in the baseline's form, float32, in evaluation mode."""
+    network = merge_branches(create_model(name, weights=weights, fused=False))
+    _replace_parts(network)
+    return network
+
+
+def _replace_parts(network: nn.Module) -> None:
+    for name, part in network.named_children():
+        match part:
+            case LayerNorm2d():
+                setattr(network, name, FlippingLayerNorm2d(part))
+            case LayerScale():
+                setattr(network, name, ConvolvedLayerScale(part))
+            case _:
+                _replace_parts(part)
+
+
+def main() -> None:
+    """Show that the baseline computes what the served network computes."""
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        want = cast("Tensor", create_model("overlock_xt", weights="random")(images))
+        got = cast("Tensor", authors_structure("overlock_xt")(images))
+    print(f"largest difference: {(got - want).abs().max() / want.abs().max():.1e} of the largest")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+/* Depthwise convolution of maps in channels_last, with what stands around it in OverLoCK.
+ *
+ * A unit of work is 16 channels of a strip of rows of one image. Its input is widened once into a
+ * scratch tile with zeros beside it; then two output rows at a time are held in registers, so that
+ * a value that is loaded serves both. In bfloat16 the tile holds each pixel beside its right
+ * neighbour, and one instruction multiplies two taps of a row.
+ */
+#include "lanes.h"
+
+enum { NO_STATISTIC = 0, SUMS = 1, SQUARES = 2 };
+
+#define SCRATCH_BYTES (384 * 1024) /* of a tile: what a second-level cache keeps besides */
+#define UNITS_PER_THREAD 4
+
+typedef struct {
+    const void *features, *taps;
+    const float *bias;
+    void *result;
+    float *partial; /* (B, strips, channels filled up) */
+    int64_t height, width, channels, kernel, strips, strip_rows;
+    int residual, activated, statistic;
+} problem_t;
+
+INLINE int64_t tile_columns(const problem_t *p, const int pixels) {
+    return blocks_of(p->width, pixels) * pixels + p->kernel;
+}
+
+/* Tile: rows of `columns` vectors; column `kernel / 2` is the map's first. */
+INLINE void fill_row(
+    const problem_t *p, int64_t pixel, int64_t channel, words_t *row, const int paired, const int bfloat16
+) {
+    int64_t count = p->channels - channel;
+    words_t *own = row + p->kernel / 2;
+    if (!paired) {
+        for (int64_t x = 0; x < p->width; x++) {
+            own[x] = (words_t)load(p->features, (pixel + x) * p->channels + channel, count, bfloat16);
+        }
+        return;
+    }
+    words_t left = {0};
+    for (int64_t x = 0; x < p->width; x++) {
+        words_t value = widened(load_halves(p->features, (pixel + x) * p->channels + channel, count));
+        own[x - 1] = left | value << 16;
+        left = value;
+    }
+    own[p->width - 1] = left;
+}
+
+INLINE lanes_t multiply_add(lanes_t sum, words_t value, words_t tap, const int paired) {
+#if PAIRED
+    if (paired) {
+        return add_pairs(sum, value, tap);
+    }
+#endif
+    return sum + (lanes_t)value * (lanes_t)tap;
+}
+
+/* One row of the tile, under one row of taps for each of the two output rows. */
+INLINE void add_row(
+    lanes_t *upper, lanes_t *lower, const words_t *values, const words_t *upper_taps,
+    const words_t *lower_taps, const int64_t taps, const int pixels, const int paired
+) {
+    const int step = paired ? 2 : 1;
+    for (int64_t tap = 0; tap < taps; tap++) {
+        const words_t *under = values + tap * step;
+        if (upper_taps && lower_taps) {
+            words_t up = upper_taps[tap], low = lower_taps[tap];
+            for (int x = 0; x < pixels; x++) {
+                words_t value = under[x];
+                upper[x] = multiply_add(upper[x], value, up, paired);
+                lower[x] = multiply_add(lower[x], value, low, paired);
+            }
+        } else if (upper_taps) {
+            words_t up = upper_taps[tap];
+            for (int x = 0; x < pixels; x++) {
+                upper[x] = multiply_add(upper[x], under[x], up, paired);
+            }
+        } else {
+            words_t low = lower_taps[tap];
+            for (int x = 0; x < pixels; x++) {
+                lower[x] = multiply_add(lower[x], under[x], low, paired);
+            }
+        }
+    }
+}
+
+INLINE lanes_t finish_row(
+    const problem_t *p, const lanes_t *sums, const words_t *centre, int64_t at, int64_t count,
+    int64_t pixels, lanes_t statistic, const int paired, const int bfloat16
+) {
+    for (int64_t x = 0; x < pixels; x++) {
+        lanes_t value = sums[x];
+        if (p->residual) {
+            value += paired ? (lanes_t)(centre[x] << 16) : (lanes_t)centre[x];
+        }
+        if (p->activated) {
+            value = gelu(value);
+        }
+        if (p->statistic == SUMS) {
+            statistic += value;
+        } else if (p->statistic == SQUARES) {
+            statistic += value * value;
+        }
+        store(p->result, at + x * p->channels, count, value, bfloat16);
+    }
+    return statistic;
+}
+
+INLINE lanes_t convolve_rows(
+    const problem_t *p, int64_t image, int64_t channel, int64_t row, int64_t first_row,
+    const words_t *tile, int64_t columns, const words_t *taps, const int64_t kernel,
+    lanes_t statistic, const int pixels, const int paired, const int bfloat16
+) {
+    const int64_t half = kernel / 2;
+    const int64_t row_taps = paired ? (kernel + 1) / 2 : kernel;
+    const int has_lower = row + 1 < p->height && row + 1 < first_row + p->strip_rows;
+    const int64_t end = least(p->height, row + half + 1 + has_lower);
+    const int64_t tile_start = largest(0, first_row - half);
+    const lanes_t bias = load_floats(p->bias + channel);
+    const int64_t count = p->channels - channel;
+    for (int64_t column = 0; column < p->width; column += pixels) {
+        lanes_t upper[8], lower[8];
+        for (int x = 0; x < pixels; x++) {
+            upper[x] = lower[x] = bias;
+        }
+        for (int64_t y = largest(0, row - half); y < end; y++) {
+            const int64_t upper_tap = y - row + half, lower_tap = upper_tap - 1;
+            const words_t *values = tile + (y - tile_start) * columns + column;
+            const words_t *upper_taps = upper_tap < kernel ? taps + upper_tap * row_taps : NULL;
+            const words_t *lower_taps =
+                has_lower && lower_tap >= 0 ? taps + lower_tap * row_taps : NULL;
+            add_row(upper, lower, values, upper_taps, lower_taps, row_taps, pixels, paired);
+        }
+        const int64_t inside = least(pixels, p->width - column);
+        const words_t *centre = tile + (row - tile_start) * columns + column + half;
+        const int64_t at = ((image * p->height + row) * p->width + column) * p->channels + channel;
+        statistic = finish_row(p, upper, centre, at, count, inside, statistic, paired, bfloat16);
+        if (has_lower) {
+            statistic = finish_row(
+                p, lower, centre + columns, at + p->width * p->channels, count, inside, statistic,
+                paired, bfloat16
+            );
+        }
+    }
+    return statistic;
+}
+
+/* Everything but the pixels of a row stays zero in the tile: the map's outside. */
+INLINE void convolve_unit(
+    const problem_t *p, int64_t image, int64_t strip, int64_t block, words_t *tile,
+    const int pixels, const int paired, const int bfloat16
+) {
+    const int64_t channel = block * LANES, half = p->kernel / 2;
+    const int64_t columns = tile_columns(p, pixels);
+    const int64_t first_row = strip * p->strip_rows;
+    const int64_t end_row = least(p->height, first_row + p->strip_rows);
+    const int64_t tile_start = largest(0, first_row - half);
+    for (int64_t y = tile_start; y < least(p->height, end_row + half); y++) {
+        const int64_t pixel = (image * p->height + y) * p->width;
+        fill_row(p, pixel, channel, tile + (y - tile_start) * columns, paired, bfloat16);
+    }
+    const int64_t row_taps = paired ? (p->kernel + 1) / 2 : p->kernel;
+    const words_t *taps = (const words_t *)p->taps + block * p->kernel * row_taps;
+    lanes_t statistic = {0};
+    for (int64_t row = first_row; row < end_row; row += 2) {
+        if (p->kernel == 3) { /* short loops are worth unrolling */
+            statistic = convolve_rows(
+                p, image, channel, row, first_row, tile, columns, taps, 3, statistic, pixels,
+                paired, bfloat16
+            );
+        } else {
+            statistic = convolve_rows(
+                p, image, channel, row, first_row, tile, columns, taps, p->kernel, statistic,
+                pixels, paired, bfloat16
+            );
+        }
+    }
+    if (p->partial) {
+        const int64_t filled_up = blocks_of(p->channels, LANES) * LANES;
+        store_floats(p->partial + (image * p->strips + strip) * filled_up + channel, statistic);
+    }
+}
+
+/* One function for each set of constants: a parallel region would forget them. */
+typedef void (*unit_t)(const problem_t *, int64_t, int64_t, int64_t, words_t *);
+#define DEFINE_UNIT(name, pixels, paired, bfloat16)                                               \
+    static void name(                                                                             \
+        const problem_t *p, int64_t image, int64_t strip, int64_t block, words_t *tile            \
+    ) {                                                                                           \
+        convolve_unit(p, image, strip, block, tile, pixels, paired, bfloat16);                    \
+    }
+DEFINE_UNIT(float32_by_7, 7, 0, 0)
+DEFINE_UNIT(float32_by_8, 8, 0, 0)
+DEFINE_UNIT(bfloat16_by_7, 7, PAIRED, 1)
+DEFINE_UNIT(bfloat16_by_8, 8, PAIRED, 1)
+
+static void convolve(const problem_t *p, int64_t batch, unit_t unit, int pixels) {
+    const int64_t blocks = blocks_of(p->channels, LANES);
+    const int64_t tile_bytes =
+        (p->strip_rows + p->kernel) * tile_columns(p, pixels) * sizeof(words_t);
+#pragma omp parallel
+    {
+        words_t *tile = scratch(tile_bytes);
+        memset(tile, 0, tile_bytes);
+#pragma omp for collapse(3) schedule(static)
+        for (int64_t image = 0; image < batch; image++) {
+            for (int64_t strip = 0; strip < p->strips; strip++) {
+                for (int64_t block = 0; block < blocks; block++) {
+                    unit(p, image, strip, block, tile);
+                }
+            }
+        }
+        free(tile);
+    }
+}
+
+static int64_t rows_of_a_strip(const problem_t *p, int64_t batch) {
+    const int64_t row_bytes = (p->width + p->kernel + 8) * sizeof(words_t);
+    const int64_t cached = largest(SCRATCH_BYTES / row_bytes - p->kernel, p->kernel);
+    const int64_t units = batch * blocks_of(p->channels, LANES);
+    const int64_t strips = blocks_of(UNITS_PER_THREAD * omp_get_max_threads(), units);
+    const int64_t rows = least(least(cached, p->height), largest(blocks_of(p->height, strips), p->kernel));
+    return rows + rows % 2;
+}
+
+static void add_up(const float *partial, int64_t strips, int64_t channels, float *statistics) {
+    const int64_t filled_up = blocks_of(channels, LANES) * LANES;
+    memcpy(statistics, partial, channels * sizeof(float));
+    for (int64_t strip = 1; strip < strips; strip++) {
+        for (int64_t channel = 0; channel < channels; channel++) {
+            statistics[channel] += partial[strip * filled_up + channel];
+        }
+    }
+}
+
+/* Convolve (B, H, W, C); see model/kernels/depthwise.py. */
+void overlock_depthwise(
+    const void *features, const void *taps, const float *bias, void *result, float *statistics,
+    int64_t batch, int64_t height, int64_t width, int64_t channels, int64_t kernel, int bfloat16,
+    int residual, int activated, int statistic
+) {
+    problem_t problem = {
+        features, taps, bias, result, NULL, height, width, channels, kernel, 1, height,
+        residual, activated, statistic,
+    };
+    problem.strip_rows = rows_of_a_strip(&problem, batch);
+    problem.strips = blocks_of(height, problem.strip_rows);
+    const int64_t filled_up = blocks_of(channels, LANES) * LANES;
+    if (statistic != NO_STATISTIC) {
+        problem.partial = scratch(batch * problem.strips * filled_up * sizeof(float));
+    }
+    if (width % 7 == 0) { /* as at 224x224: no pixel of a row is computed in vain */
+        convolve(&problem, batch, bfloat16 ? bfloat16_by_7 : float32_by_7, 7);
+    } else {
+        convolve(&problem, batch, bfloat16 ? bfloat16_by_8 : float32_by_8, 8);
+    }
+    if (statistic != NO_STATISTIC) {
+        for (int64_t image = 0; image < batch; image++) {
+            const float *partial = problem.partial + image * problem.strips * filled_up;
+            add_up(partial, problem.strips, channels, statistics + image * channels);
+        }
+        free(problem.partial);
+    }
+}
+
+/* Whether taps of bfloat16 maps come in pairs. */
+int overlock_paired(void) { return PAIRED; }

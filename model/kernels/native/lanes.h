@@ -1,0 +1,220 @@
+/* Vectors of 16 float32 lanes, and maps of float32 or bfloat16 read and written through them.
+ *
+ * GCC's vector extensions: the compiler makes AVX-512, AVX2 or NEON of them. Where the processor
+ * multiplies bfloat16 pairs (AVX512_BF16), `PAIRED` is 1 and the kernels use it.
+ */
+#ifndef OVERLOCK_LANES_H
+#define OVERLOCK_LANES_H
+
+#include <omp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+#ifdef __AVX512BF16__
+#define PAIRED 1
+#else
+#define PAIRED 0
+#endif
+
+#define LANES 16
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float lanes_t __attribute__((vector_size(64)));
+typedef int32_t ints_t __attribute__((vector_size(64)));
+typedef uint32_t words_t __attribute__((vector_size(64)));
+typedef uint16_t halves_t __attribute__((vector_size(32)));
+
+enum { FLOAT32 = 0, BFLOAT16 = 1 };
+
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t largest(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t blocks_of(int64_t size, int64_t block) { return (size + block - 1) / block; }
+INLINE int64_t bytes_of(int bfloat16) { return bfloat16 ? 2 : 4; }
+
+INLINE lanes_t filled(float value) { return value - (lanes_t){0}; }
+INLINE words_t filled_words(uint32_t value) { return value - (words_t){0}; }
+
+/* float32 lanes: whole vectors, or the first `count` of one and zeros behind them. */
+INLINE lanes_t load_floats(const float *source) {
+    lanes_t result;
+    memcpy(&result, source, sizeof result);
+    return result;
+}
+
+INLINE lanes_t load_some_floats(const float *source, int64_t count) {
+    lanes_t result = {0};
+    memcpy(&result, source, count * sizeof(float));
+    return result;
+}
+
+INLINE void store_floats(float *target, lanes_t value) { memcpy(target, &value, sizeof value); }
+
+/* bfloat16 is the upper half of a float32. */
+INLINE words_t widened(halves_t halves) { return __builtin_convertvector(halves, words_t); }
+INLINE lanes_t from_halves(halves_t halves) { return (lanes_t)(widened(halves) << 16); }
+
+INLINE halves_t to_halves(lanes_t value) {
+#if PAIRED
+    return (halves_t)_mm512_cvtneps_pbh((__m512)value);
+#else
+    words_t bits = (words_t)value;
+    words_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16; /* to the nearest, ties to even */
+    words_t is_nan = (words_t)((bits & 0x7fffffff) > 0x7f800000);
+    return __builtin_convertvector((is_nan & (bits >> 16 | 0x40)) | (~is_nan & rounded), halves_t);
+#endif
+}
+
+/* Numbers of a map, which is float32 or bfloat16; `at` counts numbers. */
+INLINE halves_t load_halves(const void *map, int64_t at, int64_t count) {
+    halves_t result = {0};
+    if (count >= LANES) {
+        memcpy(&result, (const uint16_t *)map + at, sizeof result);
+    } else {
+        memcpy(&result, (const uint16_t *)map + at, count * sizeof(uint16_t));
+    }
+    return result;
+}
+
+INLINE lanes_t load(const void *map, int64_t at, int64_t count, const int bfloat16) {
+    if (bfloat16) {
+        return from_halves(load_halves(map, at, count));
+    }
+    const float *source = (const float *)map + at;
+    return count >= LANES ? load_floats(source) : load_some_floats(source, count);
+}
+
+INLINE void store(void *map, int64_t at, int64_t count, lanes_t value, const int bfloat16) {
+    int64_t numbers = count >= LANES ? LANES : count;
+    if (bfloat16) {
+        halves_t halves = to_halves(value);
+        if (count >= LANES) {
+            memcpy((uint16_t *)map + at, &halves, sizeof halves);
+        } else {
+            memcpy((uint16_t *)map + at, &halves, numbers * sizeof(uint16_t));
+        }
+    } else if (count >= LANES) {
+        memcpy((float *)map + at, &value, sizeof value);
+    } else {
+        memcpy((float *)map + at, &value, numbers * sizeof(float));
+    }
+}
+
+/* 1 in the first `count` lanes, 0 behind them. */
+INLINE lanes_t ones(int64_t count) {
+    lanes_t result;
+    for (int lane = 0; lane < LANES; lane++) {
+        result[lane] = lane < count ? 1.0f : 0.0f;
+    }
+    return result;
+}
+
+INLINE float sum_of(lanes_t value) {
+#ifdef __AVX512F__
+    return _mm512_reduce_add_ps((__m512)value);
+#else
+    float total = 0;
+    for (int lane = 0; lane < LANES; lane++) {
+        total += value[lane];
+    }
+    return total;
+#endif
+}
+
+/* b where either is NaN. */
+INLINE lanes_t larger(lanes_t a, lanes_t b) {
+#ifdef __AVX512F__
+    return (lanes_t)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    ints_t first = a > b;
+    return (lanes_t)(((ints_t)a & first) | ((ints_t)b & ~first));
+#endif
+}
+
+INLINE float largest_of(lanes_t value) {
+#ifdef __AVX512F__
+    return _mm512_reduce_max_ps((__m512)value);
+#else
+    float result = value[0];
+    for (int lane = 1; lane < LANES; lane++) {
+        result = value[lane] > result ? value[lane] : result;
+    }
+    return result;
+#endif
+}
+
+/* b where either is NaN. */
+INLINE lanes_t smaller(lanes_t a, lanes_t b) {
+#ifdef __AVX512F__
+    return (lanes_t)_mm512_min_ps((__m512)a, (__m512)b);
+#else
+    ints_t first = a < b;
+    return (lanes_t)(((ints_t)a & first) | ((ints_t)b & ~first));
+#endif
+}
+
+/* exp, relative error 2e-7; 0 below -87, where float32 has subnormals, and 2e38 from 88 on. */
+INLINE lanes_t exponential(lanes_t x) {
+    x = smaller(x, filled(88.0f));
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    lanes_t power = x * 1.44269504f + magic;
+    ints_t exponent = (ints_t)power - (int32_t)0x4b400000;
+    power -= magic;
+    lanes_t r = x - power * 0.693359375f;
+    r = r + power * 2.12194440e-4f;
+    lanes_t value = 1.9875691500e-4f + (lanes_t){0};
+    value = value * r + 1.3981999507e-3f;
+    value = value * r + 8.3334519073e-3f;
+    value = value * r + 4.1665795894e-2f;
+    value = value * r + 1.6666665459e-1f;
+    value = value * r + 5.0000001201e-1f;
+    value = value * r * r + r + 1.0f;
+    ints_t result = (ints_t)value + (exponent << 23);
+    return (lanes_t)(result & (ints_t)(x > -87.0f));
+}
+
+/* 2^x, relative error 3e-6 (half a unit of bfloat16 is 2e-3); NaN stays. */
+INLINE lanes_t power_of_two(lanes_t x) {
+    x = larger(filled(-126.0f), x);
+    const float magic = 12582912.0f;
+    lanes_t power = x + magic;
+    ints_t exponent = (ints_t)power - (int32_t)0x4b400000;
+    lanes_t r = x - (power - magic);
+    lanes_t value = 1.3333558e-3f * r + 9.6181291e-3f;
+    value = value * r + 5.5504109e-2f;
+    value = value * r + 2.4022651e-1f;
+    value = value * r + 6.9314718e-1f;
+    value = value * r + 1.0f;
+    return (lanes_t)((ints_t)value + (exponent << 23));
+}
+
+/* GELU with erf by Abramowitz and Stegun's 7.1.26, absolute error 2e-7. */
+INLINE lanes_t gelu(lanes_t x) {
+    lanes_t magnitude = (lanes_t)((ints_t)x & 0x7fffffff) * 0.70710678f;
+    lanes_t t = 1.0f / (1.0f + 0.3275911f * magnitude);
+    lanes_t tail = 1.061405429f * t - 1.453152027f;
+    tail = tail * t + 1.421413741f;
+    tail = tail * t - 0.284496736f;
+    tail = tail * t + 0.254829592f;
+    tail = tail * t * exponential(-magnitude * magnitude); /* 1 - erf(magnitude) */
+    /* 0.5 x (1 + erf): for negative x that is 0.5 x tail, for positive x - 0.5 x tail. */
+    ints_t negative = (ints_t)x >> 31;
+    lanes_t half = 0.5f * x * tail;
+    return (lanes_t)(((ints_t)half & negative) | ((ints_t)(x - half) & ~negative));
+}
+
+#if PAIRED
+/* sum + a.low * b.low + a.high * b.high in every lane, a and b pairs of bfloat16. */
+INLINE lanes_t add_pairs(lanes_t sum, words_t a, words_t b) {
+    return (lanes_t)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+}
+#endif
+
+/* Scratch memory of a thread; NULL cannot be: a map is far larger than its scratch. */
+INLINE void *scratch(int64_t bytes) { return aligned_alloc(64, blocks_of(bytes, 64) * 64); }
+
+#endif

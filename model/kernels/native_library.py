@@ -1,0 +1,145 @@
+"""Builds and loads our kernels for the CPU: the C files in ``native/``.
+
+PyTorch has no fused operator for what stands between OverLoCK's convolutions, and its own
+depthwise convolutions make no use of bfloat16 instructions. The C files are compiled once, for this
+very processor, in a second or two, and kept in a folder of the user's; the file's name is a digest
+of the sources, the compiler and the instructions that it may use. There is no build step before,
+and where there is no compiler the network runs on PyTorch's operators alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "native"
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fopenmp", "-fPIC", "-Wno-psabi")
+COMPILE_SECONDS = 120.0
+
+_POINTER, _SIZE, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+_SIGNATURES: dict[str, list[type]] = {
+    "overlock_depthwise": [_POINTER] * 5 + [_SIZE] * 5 + [_FLAG] * 4,
+    "overlock_layer_norm": [_POINTER] * 6 + [_SIZE] * 2 + [_FLAG],
+    "overlock_sums": [_POINTER] * 2 + [_SIZE] * 3 + [_FLAG] * 2,
+    "overlock_response_norm": [_POINTER] * 4 + [_SIZE] * 3 + [_FLAG],
+    "overlock_excite": [_POINTER] * 7 + [_SIZE] * 4 + [_FLAG],
+    "overlock_context_mixing": [_POINTER] * 6 + [_SIZE] * 8 + [_FLAG],
+    "overlock_paired": [],
+}
+"""Every function of the C files and its arguments."""
+
+
+class NativeKernelsError(Exception):
+    """The kernels cannot be built here; the message says why."""
+
+
+@lru_cache(maxsize=1)
+def native_library(folder: Path | None = None) -> ctypes.CDLL:
+    """Return the compiled kernels, compiling them where that was not done before.
+
+    Args:
+        folder: where compiled kernels are kept; by default one below the user's home.
+
+    Raises:
+        NativeKernelsError: if there is no compiler, or it fails.
+    """
+    compiler = _compiler()
+    name = f"overlock-{_digest(compiler)}.so"
+    kept = _usable_folder(folder or Path.home() / ".cache" / "overlock-service" / "kernels")
+    if kept is None:
+        # Nothing of anyone else's may be loaded: a folder of this process alone, gone with it.
+        with tempfile.TemporaryDirectory(prefix="overlock-kernels-") as own:
+            return _load(_compile(compiler, Path(own) / name))
+    library = kept / name
+    return _load(library if library.exists() else _compile(compiler, library))
+
+
+def native_obstacle() -> str | None:
+    """Say what keeps the kernels from running on this machine; None if they run.
+
+    The first call compiles them.
+    """
+    try:
+        native_library()
+    except NativeKernelsError as error:
+        return str(error)
+    return None
+
+
+def _compiler() -> str:
+    for name in COMPILERS:
+        path = shutil.which(name)
+        if path is not None:
+            return path
+    raise NativeKernelsError(f"there is no C compiler (looked for {', '.join(COMPILERS)})")
+
+
+def _digest(compiler: str) -> str:
+    """Return what a compiled file depends on: sources, flags, compiler, instructions."""
+    # All that the compiler knows of the processor is in what it predefines for it.
+    facts = _run([compiler, *FLAGS, "-dM", "-E", "-x", "c", os.devnull])
+    digest = hashlib.sha256(facts.encode() + " ".join([compiler, *FLAGS]).encode())
+    for source in _sources("*.[ch]"):
+        digest.update(source.read_bytes())
+    return f"{platform.machine()}-{digest.hexdigest()[:16]}"
+
+
+def _sources(pattern: str) -> list[Path]:
+    return sorted(SOURCES.glob(pattern))
+
+
+def _usable_folder(folder: Path) -> Path | None:
+    """Return the folder if it can be written to and nobody else can write to it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    status = folder.stat()
+    is_ours = status.st_uid == os.getuid() and not status.st_mode & 0o022
+    return folder if is_ours and os.access(folder, os.W_OK) else None
+
+
+def _compile(compiler: str, target: Path) -> Path:
+    # Several processes may compile at once: each writes its own file, the last one stays.
+    handle, unfinished = tempfile.mkstemp(suffix=".so", dir=target.parent)
+    os.close(handle)
+    try:
+        sources = [str(source) for source in _sources("*.c")]
+        _run([compiler, *FLAGS, "-shared", "-o", unfinished, *sources, "-lm"])
+        Path(unfinished).replace(target)
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
+    return target
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - a compiler from the path and our own files
+            command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=True
+        )
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip().splitlines() or ["no reason given"])[0]
+        raise NativeKernelsError(f"{command[0]} failed: {reason}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NativeKernelsError(f"{command[0]} failed: {error}") from error
+    return done.stdout
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NativeKernelsError(f"the compiled kernels cannot be loaded: {error}") from error
+    for name, arguments in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes = arguments
+        function.restype = _FLAG if name in {"overlock_context_mixing", "overlock_paired"} else None
+    return library

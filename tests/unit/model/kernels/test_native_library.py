@@ -1,0 +1,71 @@
+"""The kernels are compiled once, kept safely, and their absence has a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from model.kernels import native_library as native
+from model.kernels.native_library import NativeKernelsError, native_obstacle
+
+pytestmark = pytest.mark.skipif(native_obstacle() is not None, reason=str(native_obstacle()))
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> Iterator[None]:
+    native.native_library.cache_clear()
+    yield
+    native.native_library.cache_clear()
+
+
+def test_kernels_are_compiled_once_and_kept(tmp_path: Path) -> None:
+    native.native_library(tmp_path)
+    (kept,) = tmp_path.iterdir()
+    compiled_at = kept.stat().st_mtime_ns
+    native.native_library.cache_clear()
+    native.native_library(tmp_path)
+    assert [kept] == list(tmp_path.iterdir())
+    assert kept.stat().st_mtime_ns == compiled_at
+
+
+def test_other_sources_are_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources, kept = tmp_path / "sources", tmp_path / "kept"
+    sources.mkdir()
+    for source in native.SOURCES.iterdir():
+        (sources / source.name).write_text(source.read_text())
+    native.native_library(kept)
+    (sources / "lanes.h").write_text((sources / "lanes.h").read_text() + "/* changed */\n")
+    monkeypatch.setattr(native, "SOURCES", sources)
+    native.native_library.cache_clear()
+    native.native_library(kept)
+    assert len(list(kept.iterdir())) == 2
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_folder_that_others_write_to_is_not_trusted(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    assert native.native_library(tmp_path) is not None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert native.native_library(tmp_path / "file" / "folder") is not None
+
+
+def test_no_compiler_is_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert native_obstacle() == "there is no C compiler (looked for cc, gcc, clang)"
+
+
+def test_a_compiler_that_fails_is_an_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\necho cc: out of order >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(NativeKernelsError, match="cc failed: cc: out of order"):
+        native.native_library(tmp_path / "kept")
