@@ -11,6 +11,7 @@ READY  := $(VENV)/.ready
 # make serve MODEL=overlock_t WEIGHTS=file.pth
 MODEL   ?=
 WEIGHTS ?=
+PHOTOS  ?=
 
 .PHONY: all install serve test check format bench lock train-demo clean
 
@@ -45,10 +46,13 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# PHOTOS: a folder of JPEG files, for the part of the bfloat16 table that needs some.
+bench: export PYTHONPATH := .:tests
 bench: $(READY)
-	$(BIN)/python benchmarks/network.py --repeats 5 --threads 2
-	$(BIN)/python benchmarks/network.py --models upernet_overlock_t mask_rcnn_overlock_t --batches 1 \
-	    --dtypes float32 --repeats 3 --threads 2 --output network-dense-cpu
+	$(BIN)/python benchmarks/network.py --repeats 9 --forms folded served --threads 2
+	$(BIN)/python benchmarks/network.py --models backbone_t_512x704 backbone_t_800x1088 \
+	    upernet_overlock_t mask_rcnn_overlock_t --batches 1 --repeats 3 --threads 2 --output network-dense-cpu
+	$(BIN)/python benchmarks/bfloat16.py $(if $(PHOTOS),--photos $(PHOTOS))
 
 train-demo: $(READY)
 	$(BIN)/python -m model.demo.train classify

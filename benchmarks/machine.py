@@ -12,7 +12,7 @@ BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
 """Without these, PyTorch computes bfloat16 in plain loops, many times slower than float32."""
 
 
-def describe_machine(load_at_start: tuple[float, float, float]) -> dict[str, str]:
+def describe_machine(load_at_start: tuple[float, float, float], threads: int) -> dict[str, str]:
     """Say what was measured on; the load averages show whether the machine was quiet."""
     facts = processor_facts()
     flags = facts.get("flags", "").split()
@@ -22,7 +22,7 @@ def describe_machine(load_at_start: tuple[float, float, float]) -> dict[str, str
         "processor": f"{name}, {os.cpu_count()} logical cores",
         "vector instructions": ", ".join(vectors) or "unknown",
         "bfloat16 instructions": "yes" if set(flags) & set(BFLOAT16_FLAGS) else "none known",
-        "threads": str(torch.get_num_threads()),
+        "threads": str(threads),
         "versions": f"Python {platform.python_version()}, PyTorch {torch.__version__}",
         "load average at the start": format_load(load_at_start),
         "load average at the end": format_load(os.getloadavg()),

@@ -10,8 +10,9 @@ from importlib.metadata import version
 
 from model.evaluation.arguments import fill_parser
 from service.logs import configure_logging
+from service.process_environment import engine_environment
 from service.settings import PREFIX, Settings, SettingsError, load_settings
-from service.supervisor import SPIN_COUNT, Supervisor
+from service.supervisor import Supervisor
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _evaluate(_: argparse.Namespace) -> int:
     # The process becomes another one, since this one is kept free of torch. -P: the user's folder
     # may well hold a "model" that is not ours.
-    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    os.environ.update(engine_environment())
     command = [sys.executable, "-P", "-m", "model.evaluate", *sys.argv[2:]]
     os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
 

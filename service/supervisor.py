@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
 import signal
 import socket
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service.children import Child, ConfigurationRefusedError
+from service.process_environment import engine_environment
 from service.settings import MAX_TIMEOUT_SECONDS, Settings
 
 INTERRUPT_GRACE_SECONDS = 1.0
@@ -23,10 +23,6 @@ INTERRUPT_GRACE_SECONDS = 1.0
 
 ENGINE_GRACE_SECONDS = 1.0
 LISTEN_BACKLOG = 2048
-
-SPIN_COUNT = "2000"
-"""For torch's threads: one that waits for another soon yields its core. Spinning on, as is the
-default, makes a forward pass many times slower as soon as anything else wants a core."""
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +68,7 @@ class Supervisor:
         for index, (device, path) in enumerate(zip(devices, sockets, strict=True)):
             command = ("service.engine.process", "--socket", str(path), "--device", device)
             engine = self._child(f"engine-{index}", command)
+            engine.environment |= engine_environment()
             engine.restart_options = ("--restarted",)
             self._engines.append(engine)
         links = tuple(word for path in sockets for word in ("--engine", str(path)))
@@ -88,7 +85,6 @@ class Supervisor:
             name=name,
             command=("-m", *command, "--name", name),
             environment={
-                "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", SPIN_COUNT),
                 **self._settings.as_environment(),
                 "PROMETHEUS_MULTIPROC_DIR": str(self._metrics),
             },

@@ -42,6 +42,9 @@ from model.kernels.native_ops import (
 )
 from model.kernels.packed_conv import PackedConv
 
+HIDDEN_BYTES = 4 * 2**20
+"""Of a feed-forward part's hidden maps at a time: four passes find them in the caches."""
+
 
 class NativeStem(nn.Module):
     """The stem, with GELU fused into its convolutions."""
@@ -88,6 +91,7 @@ class NativeFeedForward(nn.Module):
 
     def __init__(self, trained: FeedForward, identity: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
+        self.hidden_channels = trained.expand.out_channels
         self.expand = PackedConv(trained.expand, dtype, "gelu")
         self.position = residual_taps(cast("nn.Conv2d", trained.position), dtype)
         self.gamma = trained.response_norm.gamma.detach().float().flatten()
@@ -99,10 +103,16 @@ class NativeFeedForward(nn.Module):
 
     def add_to(self, identity: Tensor, pixels: Tensor) -> Tensor:
         """Add what this makes of ``pixels`` to ``identity`` in place; both (B, H, W, C)."""
+        images = max(1, HIDDEN_BYTES // (self.hidden_channels * pixels[0, ..., 0].nbytes))
+        for part, own in zip(identity.split(images), pixels.split(images), strict=True):
+            self._add_part(part, own)
+        return identity
+
+    def _add_part(self, identity: Tensor, pixels: Tensor) -> None:
         hidden = as_pixels(self.expand(_as_features(pixels)))
         hidden, squares = depthwise(hidden, self.position, statistic=Statistic.SQUARES)
         response_norm_(hidden, squares, self.gamma)
-        return as_pixels(self.project.add_to(_as_features(identity), _as_features(hidden)))
+        self.project.add_to(_as_features(identity), _as_features(hidden))
 
 
 class NativeBasicBlock(nn.Module):

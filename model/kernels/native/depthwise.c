@@ -11,6 +11,9 @@ enum { NO_STATISTIC = 0, SUMS = 1, SQUARES = 2 };
 
 #define SCRATCH_BYTES (384 * 1024) /* of a tile: what a second-level cache keeps besides */
 #define UNITS_PER_THREAD 4
+#ifndef AHEAD
+#define AHEAD 8
+#endif
 
 typedef struct {
     const void *features, *taps;
@@ -39,6 +42,7 @@ INLINE void fill_row(
     }
     words_t left = {0};
     for (int64_t x = 0; x < p->width; x++) {
+        __builtin_prefetch((const uint16_t *)p->features + (pixel + x + AHEAD) * p->channels + channel);
         words_t value = widened(load_halves(p->features, (pixel + x) * p->channels + channel, count));
         own[x - 1] = left | value << 16;
         left = value;

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service import cli
-from service.supervisor import SPIN_COUNT
+from service.process_environment import KEPT_MEMORY, SPIN_COUNT
 
 ARGUMENTS = ["classify", "--model", "demo", "--weights", "demo", "--data", "demo", "--limit", "3"]
 
@@ -40,13 +40,15 @@ def test_evaluate_becomes_a_process_of_the_models_with_the_same_arguments(
     assert replaced_by == [sys.executable, "-P", "-m", "model.evaluate", *ARGUMENTS]
 
 
-@pytest.mark.parametrize(("given", "want"), [(None, SPIN_COUNT), ("7", "7")])
+@pytest.mark.parametrize(("given", "want"), [(None, SPIN_COUNT["GOMP_SPINCOUNT"]), ("7", "7")])
 def test_the_threads_of_an_evaluation_yield_unless_the_caller_says_otherwise(
     replaced_by: list[str],
     monkeypatch: pytest.MonkeyPatch,
     given: str | None,
     want: str,
 ) -> None:
+    for name in KEPT_MEMORY:
+        monkeypatch.setenv(name, "as it was")
     # Set before it is deleted, so that the fixture also takes back what the command sets.
     monkeypatch.setenv("GOMP_SPINCOUNT", given or "")
     if given is None:

@@ -1,0 +1,202 @@
+"""Forms of a network that a benchmark times, each in a process of its own.
+
+A process has what its form has in use: the served form the engine's environment, the others the
+machine's. It builds, makes one pass to warm up, and then makes a pass whenever it is told to, so
+that contestants can take turns. One that waits costs the others nothing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.authors_structure import authors_structure
+from model.heads.mask_rcnn import MaskRCNN
+from model.native_form import native_form
+from model.zoo import create_model
+from service.process_environment import engine_environment
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+GEMM_SIDE = 2048
+
+SURE = 100.0
+"""Factor on a random detector's class logits: with it, it finds 100 things."""
+
+Pass = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What is timed.
+
+    Attributes:
+        form: "authors" (``benchmarks.authors_structure``), "folded" (PyTorch's operators alone,
+            channels_last), "served" (what a CPU's engine runs) or "gemm" (a matrix product).
+        dtype: of weights and images.
+    """
+
+    form: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is to do.
+
+    Attributes:
+        model: a name of ``model.zoo``.
+        part: "whole" or "backbone", which stops at the dense maps.
+        batch: images.
+        height: of the input, pixels.
+        width: of the input, pixels.
+    """
+
+    model: str
+    part: str
+    batch: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """What a contestant said of itself.
+
+    Attributes:
+        output: what it computed, float32, cut to the first million numbers; empty for a product.
+        seconds: that its first pass took.
+        peak_bytes: most resident memory until then.
+        gmacs: multiply-adds of a pass, 10^9; 0 where they were not asked for.
+    """
+
+    output: NDArray[np.float32]
+    seconds: float
+    peak_bytes: int
+    gmacs: float
+
+
+class Racer:
+    """A contestant's process; use it as a context.
+
+    Args:
+        contestant: which form.
+        task: what it does.
+        threads: of its operators.
+        count: whether the multiply-adds of a pass are wanted, which takes another pass.
+    """
+
+    def __init__(self, contestant: Contestant, task: Task, threads: int, *, count: bool) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_race, args=(theirs, contestant, task, threads, count), daemon=True
+        )
+        before = dict(os.environ)
+        if contestant.form == "served":
+            os.environ.update(engine_environment())
+        self._process.start()
+        os.environ.clear()
+        os.environ.update(before)
+        theirs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+        self._process.join()
+
+    def first_pass(self) -> FirstPass:
+        """Wait for the pass that warms up."""
+        first: FirstPass = self._connection.recv()
+        return first
+
+    def run(self) -> float:
+        """Make a pass; return its seconds."""
+        self._connection.send(None)
+        seconds: float = self._connection.recv()
+        return seconds
+
+
+def _race(
+    connection: Connection, contestant: Contestant, task: Task, threads: int, count: bool
+) -> None:
+    torch.set_num_threads(threads)
+    with torch.inference_mode():
+        run = _gemm(contestant) if contestant.form == "gemm" else _network(contestant, task)
+        start = time.perf_counter()
+        output = run()
+        seconds = time.perf_counter() - start
+        peak_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        kept = output.new_empty(0) if contestant.form == "gemm" else output.flatten()[:1_000_000]
+        gmacs = _counted_gmacs(run) if count else 0.0
+        connection.send(FirstPass(kept.float().numpy(), seconds, peak_bytes, gmacs))
+        try:
+            while True:
+                connection.recv()
+                start = time.perf_counter()
+                run()
+                connection.send(time.perf_counter() - start)
+        except EOFError:
+            return
+
+
+def _gemm(contestant: Contestant) -> Pass:
+    matrix = torch.randn(GEMM_SIDE, GEMM_SIDE).to(DTYPES[contestant.dtype])
+    return lambda: matrix @ matrix
+
+
+def _network(contestant: Contestant, task: Task) -> Pass:
+    dtype = DTYPES[contestant.dtype]
+    shape = (task.batch, 3, task.height, task.width)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    authors = contestant.form == "authors"
+    network: nn.Module = (
+        authors_structure(task.model) if authors else create_model(task.model, weights="random")
+    )
+    if isinstance(network, MaskRCNN):
+        for head in network.roi_heads.box_heads:
+            head.get_parameter("classify.weight").mul_(SURE)
+    if contestant.form == "served":
+        network = native_form(network, dtype)
+    if not authors:
+        network = network.to(dtype)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = images.to(dtype, memory_format=torch.channels_last)
+
+    def run() -> Tensor:
+        if task.part == "backbone":
+            maps: tuple[Tensor, ...] = network.backbone.dense_features(images)  # type: ignore[operator, union-attr]
+            return maps[-1]
+        if isinstance(network, MaskRCNN):
+            found = network(images, [shape[2:]] * task.batch)
+            return torch.cat([detections.scores for detections in found])
+        output: Tensor = network(images)
+        return output
+
+    return run
+
+
+def _counted_gmacs(run: Pass) -> float:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return float(counter.get_total_flops()) / 2e9
