@@ -51,13 +51,15 @@ class LogitError:
     Attributes:
         model: the variant.
         photos: how many it saw.
-        median: over the photographs.
+        together: of all photographs' logits as one vector.
+        median: over the photographs, each for itself.
         largest: of them.
         same_top1: share of photographs whose best class stays.
     """
 
     model: str
     photos: int
+    together: float
     median: float
     largest: float
     same_top1: float
@@ -117,14 +119,23 @@ def logit_error(name: str, photos: list[Path]) -> LogitError:
     network.load_state_dict(renamed(official_state(name)), strict=False)
     both = predictors(fold(network.eval()))
     errors, same = [], 0
+    moved = length = 0.0
     for first in tqdm(range(0, len(photos), BATCH_SIZE), desc=name):
         images = [read(path, name) for path in photos[first : first + BATCH_SIZE]]
         want, got = (classify(both[dtype], images) for dtype in DTYPES)
-        errors += [
-            float(np.linalg.norm(b - a) / np.linalg.norm(a)) for a, b in zip(want, got, strict=True)
-        ]
+        for a, b in zip(want, got, strict=True):
+            errors.append(float(np.linalg.norm(b - a) / np.linalg.norm(a)))
+            moved += float(np.square(b - a).sum())
+            length += float(np.square(a).sum())
         same += sum(int(a.argmax() == b.argmax()) for a, b in zip(want, got, strict=True))
-    return LogitError(name, len(photos), float(np.median(errors)), max(errors), same / len(photos))
+    return LogitError(
+        name,
+        len(photos),
+        (moved / length) ** 0.5,
+        float(np.median(errors)),
+        max(errors),
+        same / len(photos),
+    )
 
 
 def read(path: Path, name: str) -> Pixels:
@@ -197,10 +208,10 @@ def as_markdown(
             "",
             "Logits, relative error by norms, weights that are functions of their names:",
             "",
-            "| model | photographs | median | largest | same best class |",
-            "| --- | --: | --: | --: | --: |",
+            "| model | photographs | together | median | largest | same best class |",
+            "| --- | --: | --: | --: | --: | --: |",
             *(
-                f"| {each.model} | {each.photos} | {each.median:.2%} | {each.largest:.2%} "
+                f"| {each.model} | {each.photos} | {each.together:.2%} | {each.median:.2%} | {each.largest:.2%} "
                 f"| {each.same_top1:.1%} |"
                 for each in errors
             ),
