@@ -211,8 +211,8 @@ def as_markdown(
             "| model | photographs | together | median | largest | same best class |",
             "| --- | --: | --: | --: | --: | --: |",
             *(
-                f"| {each.model} | {each.photos} | {each.together:.2%} | {each.median:.2%} | {each.largest:.2%} "
-                f"| {each.same_top1:.1%} |"
+                f"| {each.model} | {each.photos} | {each.together:.2%} "
+                f"| {each.median:.2%} | {each.largest:.2%} | {each.same_top1:.1%} |"
                 for each in errors
             ),
         ]

@@ -16,7 +16,6 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from functools import lru_cache
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "native"
@@ -41,19 +40,29 @@ class NativeKernelsError(Exception):
     """The kernels cannot be built here; the message says why."""
 
 
-@lru_cache(maxsize=1)
+_loaded: list[ctypes.CDLL] = []
+"""The kernels of this process, once they are loaded."""
+
+
 def native_library(folder: Path | None = None) -> ctypes.CDLL:
     """Return the compiled kernels, compiling them where that was not done before.
 
     Args:
-        folder: where compiled kernels are kept; by default one below the user's home.
+        folder: where compiled kernels are kept; by default one below the user's home. Only a
+            process's first call looks at it.
 
     Raises:
         NativeKernelsError: if there is no compiler, or it fails.
     """
+    if not _loaded:
+        _loaded.append(_built(folder or Path.home() / ".cache" / "overlock-service" / "kernels"))
+    return _loaded[0]
+
+
+def _built(folder: Path) -> ctypes.CDLL:
     compiler = _compiler()
     name = f"overlock-{_digest(compiler)}.so"
-    kept = _usable_folder(folder or Path.home() / ".cache" / "overlock-service" / "kernels")
+    kept = _usable_folder(folder)
     if kept is None:
         # Nothing of anyone else's may be loaded: a folder of this process alone, gone with it.
         with tempfile.TemporaryDirectory(prefix="overlock-kernels-") as own:
@@ -62,13 +71,13 @@ def native_library(folder: Path | None = None) -> ctypes.CDLL:
     return _load(library if library.exists() else _compile(compiler, library))
 
 
-def native_obstacle() -> str | None:
+def native_obstacle(folder: Path | None = None) -> str | None:
     """Say what keeps the kernels from running on this machine; None if they run.
 
-    The first call compiles them.
+    The first call compiles them; ``folder`` as for ``native_library``.
     """
     try:
-        native_library()
+        native_library(folder)
     except NativeKernelsError as error:
         return str(error)
     return None

@@ -14,7 +14,7 @@ from model.fuse import fold
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
-from model.kernels.native_library import native_library
+from model.kernels import native_library
 from model.native_form import native_form, native_form_obstacle
 from model.zoo import create_model
 from unit.model.filled import filled, random_map
@@ -131,8 +131,8 @@ def test_what_has_no_kernels_is_refused() -> None:
 
 
 def test_a_machine_without_a_compiler_has_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
-    native_library.cache_clear()
+    native_library._loaded.clear()
     monkeypatch.setenv("PATH", "/nowhere")
     assert "no C compiler" in str(native_form_obstacle(torch.float32))
     monkeypatch.undo()
-    native_library.cache_clear()
+    native_library._loaded.clear()

@@ -15,16 +15,16 @@ pytestmark = pytest.mark.skipif(native_obstacle() is not None, reason=str(native
 
 @pytest.fixture(autouse=True)
 def nothing_loaded() -> Iterator[None]:
-    native.native_library.cache_clear()
+    native._loaded.clear()
     yield
-    native.native_library.cache_clear()
+    native._loaded.clear()
 
 
 def test_kernels_are_compiled_once_and_kept(tmp_path: Path) -> None:
     native.native_library(tmp_path)
     (kept,) = tmp_path.iterdir()
     compiled_at = kept.stat().st_mtime_ns
-    native.native_library.cache_clear()
+    native._loaded.clear()
     native.native_library(tmp_path)
     assert [kept] == list(tmp_path.iterdir())
     assert kept.stat().st_mtime_ns == compiled_at
@@ -38,7 +38,7 @@ def test_other_sources_are_compiled_anew(tmp_path: Path, monkeypatch: pytest.Mon
     native.native_library(kept)
     (sources / "lanes.h").write_text((sources / "lanes.h").read_text() + "/* changed */\n")
     monkeypatch.setattr(native, "SOURCES", sources)
-    native.native_library.cache_clear()
+    native._loaded.clear()
     native.native_library(kept)
     assert len(list(kept.iterdir())) == 2
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Iterator
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from model.backbone.layers import GlobalResponseNorm, LayerNorm2d, SqueezeExcite
+from model.kernels import native_library
 from model.kernels.native_library import native_obstacle
 from model.kernels.native_ops import (
     LOG2_E,
@@ -27,6 +31,34 @@ from unit.model.filled import filled, random_map
 from unit.model.kernels.mixing_problem import mixing_problem
 
 pytestmark = pytest.mark.skipif(native_obstacle() is not None, reason=str(native_obstacle()))
+
+INSTRUCTIONS = {
+    "this processor": "native",
+    "AVX-512": "x86-64-v4",
+    "AVX2": "x86-64-v3",
+}
+"""Of x86; the last two multiply no bfloat16 pairs, and the last has half as long vectors."""
+
+
+@pytest.fixture(params=INSTRUCTIONS, autouse=True, scope="module")
+def instructions(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Compile the kernels for one set of instructions."""
+    if request.param != "this processor" and platform.machine() != "x86_64":
+        pytest.skip(f"This is no x86: {platform.machine()}")
+    if request.param == "AVX-512" and torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("This processor does not have the instructions")
+    flags = tuple(
+        flag.replace("native", INSTRUCTIONS[request.param]) for flag in native_library.FLAGS
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native_library, "FLAGS", flags)
+        native_library._loaded.clear()
+        native_library.native_library(tmp_path_factory.mktemp("kernels"))
+        yield
+    native_library._loaded.clear()
+
 
 DTYPES = [torch.float32, torch.bfloat16]
 TOLERANCES = {
