@@ -91,15 +91,6 @@ typedef struct {
     float total[2];
 } pair_t;
 
-INLINE lanes_t multiply_add(lanes_t sum, words_t a, words_t b, const int paired) {
-#if PAIRED
-    if (paired) {
-        return add_pairs(sum, a, b);
-    }
-#endif
-    return sum + (lanes_t)a * (lanes_t)b;
-}
-
 /* 2^(logit - largest) of every tap into `weights`, float32 or bfloat16, and their sum. */
 INLINE void weigh(
     const part_t *p, pair_t *pair, int64_t group, const words_t *keys, const int vectors,

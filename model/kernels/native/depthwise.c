@@ -11,9 +11,7 @@ enum { NO_STATISTIC = 0, SUMS = 1, SQUARES = 2 };
 
 #define SCRATCH_BYTES (384 * 1024) /* of a tile: what a second-level cache keeps besides */
 #define UNITS_PER_THREAD 4
-#ifndef AHEAD
-#define AHEAD 8
-#endif
+#define PREFETCHED_PIXELS 8 /* processors do not foresee strides of many channels */
 
 typedef struct {
     const void *features, *taps;
@@ -42,21 +40,13 @@ INLINE void fill_row(
     }
     words_t left = {0};
     for (int64_t x = 0; x < p->width; x++) {
-        __builtin_prefetch((const uint16_t *)p->features + (pixel + x + AHEAD) * p->channels + channel);
+        const int64_t ahead = (pixel + x + PREFETCHED_PIXELS) * p->channels + channel;
+        __builtin_prefetch((const uint16_t *)p->features + ahead);
         words_t value = widened(load_halves(p->features, (pixel + x) * p->channels + channel, count));
         own[x - 1] = left | value << 16;
         left = value;
     }
     own[p->width - 1] = left;
-}
-
-INLINE lanes_t multiply_add(lanes_t sum, words_t value, words_t tap, const int paired) {
-#if PAIRED
-    if (paired) {
-        return add_pairs(sum, value, tap);
-    }
-#endif
-    return sum + (lanes_t)value * (lanes_t)tap;
 }
 
 /* One row of the tile, under one row of taps for each of the two output rows. */

@@ -21,6 +21,12 @@
 #define PAIRED 0
 #endif
 
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+#define MASKED_HALVES 1
+#else
+#define MASKED_HALVES 0
+#endif
+
 #define LANES 16
 #define INLINE static inline __attribute__((always_inline))
 
@@ -47,9 +53,13 @@ INLINE lanes_t load_floats(const float *source) {
 }
 
 INLINE lanes_t load_some_floats(const float *source, int64_t count) {
+#ifdef __AVX512F__
+    return (lanes_t)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), source);
+#else
     lanes_t result = {0};
     memcpy(&result, source, count * sizeof(float));
     return result;
+#endif
 }
 
 INLINE void store_floats(float *target, lanes_t value) { memcpy(target, &value, sizeof value); }
@@ -69,15 +79,33 @@ INLINE halves_t to_halves(lanes_t value) {
 #endif
 }
 
-/* Numbers of a map, which is float32 or bfloat16; `at` counts numbers. */
+/* Numbers of a map, which is float32 or bfloat16; `at` counts numbers, `count` is what is left. */
 INLINE halves_t load_halves(const void *map, int64_t at, int64_t count) {
+    const uint16_t *source = (const uint16_t *)map + at;
     halves_t result = {0};
     if (count >= LANES) {
-        memcpy(&result, (const uint16_t *)map + at, sizeof result);
-    } else {
-        memcpy(&result, (const uint16_t *)map + at, count * sizeof(uint16_t));
+        memcpy(&result, source, sizeof result);
+        return result;
     }
+#if MASKED_HALVES
+    return (halves_t)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1), source);
+#else
+    memcpy(&result, source, count * sizeof(uint16_t));
     return result;
+#endif
+}
+
+INLINE void store_halves(void *map, int64_t at, int64_t count, halves_t halves) {
+    uint16_t *target = (uint16_t *)map + at;
+    if (count >= LANES) {
+        memcpy(target, &halves, sizeof halves);
+        return;
+    }
+#if MASKED_HALVES
+    _mm256_mask_storeu_epi16(target, (__mmask16)((1u << count) - 1), (__m256i)halves);
+#else
+    memcpy(target, &halves, count * sizeof(uint16_t));
+#endif
 }
 
 INLINE lanes_t load(const void *map, int64_t at, int64_t count, const int bfloat16) {
@@ -89,28 +117,26 @@ INLINE lanes_t load(const void *map, int64_t at, int64_t count, const int bfloat
 }
 
 INLINE void store(void *map, int64_t at, int64_t count, lanes_t value, const int bfloat16) {
-    int64_t numbers = count >= LANES ? LANES : count;
     if (bfloat16) {
-        halves_t halves = to_halves(value);
-        if (count >= LANES) {
-            memcpy((uint16_t *)map + at, &halves, sizeof halves);
-        } else {
-            memcpy((uint16_t *)map + at, &halves, numbers * sizeof(uint16_t));
-        }
-    } else if (count >= LANES) {
-        memcpy((float *)map + at, &value, sizeof value);
-    } else {
-        memcpy((float *)map + at, &value, numbers * sizeof(float));
+        store_halves(map, at, count, to_halves(value));
+        return;
     }
+    float *target = (float *)map + at;
+    if (count >= LANES) {
+        memcpy(target, &value, sizeof value);
+        return;
+    }
+#ifdef __AVX512F__
+    _mm512_mask_storeu_ps(target, (__mmask16)((1u << count) - 1), (__m512)value);
+#else
+    memcpy(target, &value, count * sizeof(float));
+#endif
 }
 
 /* 1 in the first `count` lanes, 0 behind them. */
 INLINE lanes_t ones(int64_t count) {
-    lanes_t result;
-    for (int lane = 0; lane < LANES; lane++) {
-        result[lane] = lane < count ? 1.0f : 0.0f;
-    }
-    return result;
+    const ints_t lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return (lanes_t)((ints_t)filled(1.0f) & (lane < (int32_t)count));
 }
 
 INLINE float sum_of(lanes_t value) {
@@ -207,12 +233,16 @@ INLINE lanes_t gelu(lanes_t x) {
     return (lanes_t)(((ints_t)half & negative) | ((ints_t)(x - half) & ~negative));
 }
 
+/* sum + a * b in every lane: of float32, or of both halves of bfloat16 pairs. */
+INLINE lanes_t multiply_add(lanes_t sum, words_t a, words_t b, const int paired) {
 #if PAIRED
-/* sum + a.low * b.low + a.high * b.high in every lane, a and b pairs of bfloat16. */
-INLINE lanes_t add_pairs(lanes_t sum, words_t a, words_t b) {
-    return (lanes_t)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
-}
+    if (paired) {
+        return (lanes_t)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+    }
 #endif
+    (void)paired;
+    return sum + (lanes_t)a * (lanes_t)b;
+}
 
 /* Scratch memory of a thread; NULL cannot be: a map is far larger than its scratch. */
 INLINE void *scratch(int64_t bytes) { return aligned_alloc(64, blocks_of(bytes, 64) * 64); }
