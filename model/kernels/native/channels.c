@@ -1,4 +1,5 @@
-/* What OverLoCK does to every pixel or every channel of a map in channels_last, in one pass each. */
+/* What OverLoCK does to every pixel or every channel of a map in channels_last, in one pass each.
+ */
 #include "lanes.h"
 
 #include <math.h>
@@ -14,7 +15,8 @@ typedef struct {
 
 static strips_t cut(int64_t pixels, int64_t channels, int bfloat16) {
     const int64_t strip = largest(1, STRIP_BYTES / (channels * bytes_of(bfloat16)));
-    strips_t result = {NULL, NULL, NULL, NULL, NULL, pixels, channels, strip, blocks_of(pixels, strip)};
+    strips_t result = {
+        NULL, NULL, NULL, NULL, NULL, pixels, channels, strip, blocks_of(pixels, strip)};
     return result;
 }
 
@@ -67,7 +69,8 @@ void overlock_layer_norm(
 }
 
 INLINE void add_strip_up(
-    const strips_t *s, int64_t image, int64_t strip, float *sums, const int squared, const int bfloat16
+    const strips_t *s, int64_t image, int64_t strip, float *sums, const int squared,
+    const int bfloat16
 ) {
     const int64_t end = least(s->pixels, (strip + 1) * s->strip_pixels);
     for (int64_t c = 0; c < s->channels; c += LANES) {
@@ -116,7 +119,8 @@ void overlock_sums(
     free(partial);
 }
 
-INLINE void scale_strip(const strips_t *s, int64_t image, int64_t strip, const int gated, const int bfloat16) {
+INLINE void
+scale_strip(const strips_t *s, int64_t image, int64_t strip, const int gated, const int bfloat16) {
     const int64_t end = least(s->pixels, (strip + 1) * s->strip_pixels);
     const float *scales = s->scales + image * s->channels;
     for (int64_t pixel = strip * s->strip_pixels; pixel < end; pixel++) {
@@ -167,7 +171,8 @@ void overlock_response_norm(
         }
         const float inverse = (float)(1.0 / (total / channels + 1e-6));
         for (int64_t c = 0; c < channels; c++) {
-            scales[image * channels + c] = gamma[c] * (scales[image * channels + c] * inverse) + 1.0f;
+            scales[image * channels + c] =
+                gamma[c] * (scales[image * channels + c] * inverse) + 1.0f;
         }
     }
     strips_t s = cut(pixels, channels, bfloat16);
@@ -179,11 +184,14 @@ void overlock_response_norm(
 }
 
 typedef struct {
-    const float *reduce, *reduce_bias, *expand, *expand_bias; /* (hidden, C), (hidden), (hidden, C), (C) */
+    const float *reduce, *reduce_bias, *expand,
+        *expand_bias; /* (hidden, C), (hidden), (hidden, C), (C) */
     int64_t hidden;
 } excitation_t;
 
-static void gates_of_image(const float *sums, const excitation_t *e, int64_t pixels, int64_t channels, float *gates) {
+static void gates_of_image(
+    const float *sums, const excitation_t *e, int64_t pixels, int64_t channels, float *gates
+) {
     memcpy(gates, e->expand_bias, channels * sizeof(float));
     for (int64_t unit = 0; unit < e->hidden; unit++) {
         const float *into = e->reduce + unit * channels, *out = e->expand + unit * channels;
@@ -195,7 +203,9 @@ static void gates_of_image(const float *sums, const excitation_t *e, int64_t pix
         const float active = 0.5f * hidden * (1.0f + erff(hidden * 0.70710678f));
         for (int64_t c = 0; c < channels; c += LANES) {
             const lanes_t gate = load(gates, c, channels - c, FLOAT32);
-            store(gates, c, channels - c, gate + active * load(out, c, channels - c, FLOAT32), FLOAT32);
+            store(
+                gates, c, channels - c, gate + active * load(out, c, channels - c, FLOAT32), FLOAT32
+            );
         }
     }
     for (int64_t c = 0; c < channels; c += LANES) {

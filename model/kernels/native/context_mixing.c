@@ -27,7 +27,8 @@ INLINE int64_t window_start(int64_t position, int64_t size, int64_t kernel) {
 }
 
 /* A number as float32, or the pair of bfloat16 that begins at it; `left` numbers are there. */
-INLINE uint32_t word_at(const void *map, int64_t at, int64_t left, const int paired, const int bfloat16) {
+INLINE uint32_t
+word_at(const void *map, int64_t at, int64_t left, const int paired, const int bfloat16) {
     uint32_t word;
     if (paired && left > 1) {
         memcpy(&word, (const uint16_t *)map + at, sizeof word);
@@ -42,7 +43,8 @@ INLINE uint32_t word_at(const void *map, int64_t at, int64_t left, const int pai
 
 /* Keys (taps, D) -> (D or pairs of D, taps filled up). */
 INLINE void lay_keys_out(
-    const part_t *p, int64_t image, int64_t group, words_t *laid, int64_t vectors, const int paired, const int bfloat16
+    const part_t *p, int64_t image, int64_t group, words_t *laid, int64_t vectors, const int paired,
+    const int bfloat16
 ) {
     const int64_t depth = p->query_channels / p->groups, taps = p->kernel * p->kernel;
     const int64_t first = ((image * p->groups + group) * p->all_taps + p->first_tap) * depth;
@@ -68,7 +70,8 @@ INLINE void lay_values_out(
         words_t *own = laid + row * p->width;
         if (!paired) {
             for (int64_t x = 0; x < p->width; x++) {
-                own[x] = (words_t)load(p->values, (pixel + x) * p->channels + channel, count, bfloat16);
+                own[x] =
+                    (words_t)load(p->values, (pixel + x) * p->channels + channel, count, bfloat16);
             }
             continue;
         }
@@ -137,7 +140,8 @@ INLINE void weigh(
 }
 
 /* The bits of one weight, or of two neighbouring ones of bfloat16, in all lanes. */
-INLINE words_t weight_word(const pair_t *pair, int each, int64_t tap, int single, const int paired) {
+INLINE words_t
+weight_word(const pair_t *pair, int each, int64_t tap, int single, const int paired) {
     if (!paired) {
         return (words_t)filled(pair->weights[each][tap]);
     }
@@ -163,8 +167,9 @@ INLINE void aggregate(
             const int64_t tap = row * kernel + column;
             const int single = column + 1 == kernel, odd = column / step % 2;
             const words_t under = a[column];
-            sums[0][odd] =
-                multiply_add(sums[0][odd], under, weight_word(pair, 0, tap, single, paired), paired);
+            sums[0][odd] = multiply_add(
+                sums[0][odd], under, weight_word(pair, 0, tap, single, paired), paired
+            );
             sums[1][odd] = multiply_add(
                 sums[1][odd], same_window ? under : b[column],
                 weight_word(pair, 1, tap, single, paired), paired
@@ -229,11 +234,11 @@ INLINE void mix_unit(
 
 /* One function for each set of constants: a parallel region would forget them. */
 typedef void (*unit_t)(const part_t *, int64_t, int64_t, int64_t, words_t *);
-#define DEFINE_UNIT(name, kernel, vectors, paired, bfloat16)                                      \
-    static void name(                                                                             \
-        const part_t *p, int64_t image, int64_t group, int64_t strip, words_t *room               \
-    ) {                                                                                           \
-        mix_unit(p, image, group, strip, room, kernel, vectors, paired, bfloat16);                \
+#define DEFINE_UNIT(name, kernel, vectors, paired, bfloat16)                                       \
+    static void name(                                                                              \
+        const part_t *p, int64_t image, int64_t group, int64_t strip, words_t *room                \
+    ) {                                                                                            \
+        mix_unit(p, image, group, strip, room, kernel, vectors, paired, bfloat16);                 \
     }
 DEFINE_UNIT(float32_5, 5, 2, 0, 0)
 DEFINE_UNIT(float32_7, 7, 4, 0, 0)
@@ -244,10 +249,14 @@ DEFINE_UNIT(bfloat16_13, 13, 11, PAIRED, 1)
 
 static unit_t unit_for(int64_t kernel, int bfloat16) {
     switch (kernel) {
-    case 5: return bfloat16 ? bfloat16_5 : float32_5;
-    case 7: return bfloat16 ? bfloat16_7 : float32_7;
-    case 13: return bfloat16 ? bfloat16_13 : float32_13;
-    default: return NULL;
+    case 5:
+        return bfloat16 ? bfloat16_5 : float32_5;
+    case 7:
+        return bfloat16 ? bfloat16_7 : float32_7;
+    case 13:
+        return bfloat16 ? bfloat16_13 : float32_13;
+    default:
+        return NULL;
     }
 }
 
@@ -271,7 +280,8 @@ int overlock_context_mixing(
         {values, queries, keys, small_bias, result, height, width, channels, query_channels, groups,
          small_kernel, 0, all_taps, 0, strip_rows},
     };
-    const unit_t functions[2] = {unit_for(large_kernel, bfloat16), unit_for(small_kernel, bfloat16)};
+    const unit_t functions[2] = {
+        unit_for(large_kernel, bfloat16), unit_for(small_kernel, bfloat16)};
     if (!functions[0] || !functions[1]) {
         return 1;
     }

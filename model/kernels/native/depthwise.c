@@ -28,13 +28,15 @@ INLINE int64_t tile_columns(const problem_t *p, const int pixels) {
 
 /* Tile: rows of `columns` vectors; column `kernel / 2` is the map's first. */
 INLINE void fill_row(
-    const problem_t *p, int64_t pixel, int64_t channel, words_t *row, const int paired, const int bfloat16
+    const problem_t *p, int64_t pixel, int64_t channel, words_t *row, const int paired,
+    const int bfloat16
 ) {
     int64_t count = p->channels - channel;
     words_t *own = row + p->kernel / 2;
     if (!paired) {
         for (int64_t x = 0; x < p->width; x++) {
-            own[x] = (words_t)load(p->features, (pixel + x) * p->channels + channel, count, bfloat16);
+            own[x] =
+                (words_t)load(p->features, (pixel + x) * p->channels + channel, count, bfloat16);
         }
         return;
     }
@@ -42,7 +44,8 @@ INLINE void fill_row(
     for (int64_t x = 0; x < p->width; x++) {
         const int64_t ahead = (pixel + x + PREFETCHED_PIXELS) * p->channels + channel;
         __builtin_prefetch((const uint16_t *)p->features + ahead);
-        words_t value = widened(load_halves(p->features, (pixel + x) * p->channels + channel, count));
+        words_t value =
+            widened(load_halves(p->features, (pixel + x) * p->channels + channel, count));
         own[x - 1] = left | value << 16;
         left = value;
     }
@@ -177,11 +180,11 @@ INLINE void convolve_unit(
 
 /* One function for each set of constants: a parallel region would forget them. */
 typedef void (*unit_t)(const problem_t *, int64_t, int64_t, int64_t, words_t *);
-#define DEFINE_UNIT(name, pixels, paired, bfloat16)                                               \
-    static void name(                                                                             \
-        const problem_t *p, int64_t image, int64_t strip, int64_t block, words_t *tile            \
-    ) {                                                                                           \
-        convolve_unit(p, image, strip, block, tile, pixels, paired, bfloat16);                    \
+#define DEFINE_UNIT(name, pixels, paired, bfloat16)                                                \
+    static void name(                                                                              \
+        const problem_t *p, int64_t image, int64_t strip, int64_t block, words_t *tile             \
+    ) {                                                                                            \
+        convolve_unit(p, image, strip, block, tile, pixels, paired, bfloat16);                     \
     }
 DEFINE_UNIT(float32_by_7, 7, 0, 0)
 DEFINE_UNIT(float32_by_8, 8, 0, 0)
@@ -213,7 +216,8 @@ static int64_t rows_of_a_strip(const problem_t *p, int64_t batch) {
     const int64_t cached = largest(SCRATCH_BYTES / row_bytes - p->kernel, p->kernel);
     const int64_t units = batch * blocks_of(p->channels, LANES);
     const int64_t strips = blocks_of(UNITS_PER_THREAD * omp_get_max_threads(), units);
-    const int64_t rows = least(least(cached, p->height), largest(blocks_of(p->height, strips), p->kernel));
+    const int64_t rows =
+        least(least(cached, p->height), largest(blocks_of(p->height, strips), p->kernel));
     return rows + rows % 2;
 }
 
@@ -234,8 +238,8 @@ void overlock_depthwise(
     int residual, int activated, int statistic
 ) {
     problem_t problem = {
-        features, taps, bias, result, NULL, height, width, channels, kernel, 1, height,
-        residual, activated, statistic,
+        features, taps,   bias, result, NULL,     height,    width,
+        channels, kernel, 1,    height, residual, activated, statistic,
     };
     problem.strip_rows = rows_of_a_strip(&problem, batch);
     problem.strips = blocks_of(height, problem.strip_rows);
