@@ -12,6 +12,7 @@
 
 #define MAX_VECTORS 16 /* of 16 taps: kernels up to 15x15 */
 #define UNITS_PER_THREAD 4
+#define CHAINS 4
 
 typedef struct {
     const void *values, *queries, *keys;
@@ -158,26 +159,27 @@ INLINE void aggregate(
     const int same_window, lanes_t mixed[2]
 ) {
     const int64_t step = paired ? 2 : 1;
-    lanes_t sums[2][2] = {{{0}, {0}}, {{0}, {0}}};
+    lanes_t sums[2][CHAINS] = {{{0}}}; /* each addition waits for the one before it */
     for (int64_t row = 0; row < kernel; row++) {
         const words_t *a = pair->window[0] + offset + row * p->width;
         const words_t *b = pair->window[1] + offset + row * p->width;
 #pragma GCC unroll 16
         for (int64_t column = 0; column < kernel; column += step) {
             const int64_t tap = row * kernel + column;
-            const int single = column + 1 == kernel, odd = column / step % 2;
+            const int single = column + 1 == kernel, chain = column / step % CHAINS;
             const words_t under = a[column];
-            sums[0][odd] = multiply_add(
-                sums[0][odd], under, weight_word(pair, 0, tap, single, paired), paired
+            sums[0][chain] = multiply_add(
+                sums[0][chain], under, weight_word(pair, 0, tap, single, paired), paired
             );
-            sums[1][odd] = multiply_add(
-                sums[1][odd], same_window ? under : b[column],
+            sums[1][chain] = multiply_add(
+                sums[1][chain], same_window ? under : b[column],
                 weight_word(pair, 1, tap, single, paired), paired
             );
         }
     }
     for (int each = 0; each < 2; each++) {
-        mixed[each] = (sums[each][0] + sums[each][1]) / pair->total[each];
+        const lanes_t *parts = sums[each];
+        mixed[each] = ((parts[0] + parts[1]) + (parts[2] + parts[3])) / pair->total[each];
     }
 }
 
