@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def large_depthwise_reference(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolve each channel of (B, C, H, W) with its own kernel (C, 1, K, K), and add ``bias`` (C,).
+    """Convolve each channel of (B, C, H, W) with its kernel (C, 1, K, K), and add ``bias`` (C,).
 
     The map keeps its size: outside of it there are zeros.
     """
