@@ -1,7 +1,8 @@
-"""Times what runs on a device, by itself: without the gaps between launches.
+"""Times what runs on a device.
 
 A kernel of this network takes microseconds, launching it from Python tens of them. So on a CUDA
-device the runs are recorded as one CUDA graph, and its replays are timed between events.
+device the runs are recorded as one CUDA graph, and its replays are timed between events: that is
+the device's time by itself, without the gaps between launches.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
@@ -19,7 +21,12 @@ WARM_UP_RUNS = 3
 
 
 def seconds_of(
-    runs: Sequence[Run], device: torch.device, *, repeats: int = 10, repetitions: int = 4
+    runs: Sequence[Run],
+    device: torch.device,
+    *,
+    repeats: int = 10,
+    repetitions: int = 4,
+    as_graph: bool = True,
 ) -> float:
     """Return the median time of one run, seconds.
 
@@ -29,11 +36,14 @@ def seconds_of(
         device: where they run.
         repeats: timings that the median is of.
         repetitions: how often each run occurs in one timing, on a CUDA device.
+        as_graph: whether a CUDA device replays a graph; otherwise the host launches each kernel,
+            and where it is slower than the device, it is the host that is timed.
     """
     if device.type != "cuda":
         return _on_the_host(runs, repeats)
-    graph = _recorded(list(runs) * repetitions, device)
-    graph.replay()
+    turns = list(runs) * repetitions
+    timed = recorded(turns, device).replay if as_graph else partial(_in_order, turns)
+    timed()
     events = [
         (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
         for _ in range(repeats)
@@ -41,11 +51,16 @@ def seconds_of(
     with torch.cuda.device(device):
         for start, end in events:
             start.record()
-            graph.replay()
+            timed()
             end.record()
         torch.cuda.synchronize()
     milliseconds: float = statistics.median(start.elapsed_time(end) for start, end in events)
     return milliseconds / 1e3 / (len(runs) * repetitions)
+
+
+def _in_order(runs: Sequence[Run]) -> None:
+    for run in runs:
+        run()
 
 
 def _on_the_host(runs: Sequence[Run], repeats: int) -> float:
@@ -60,7 +75,7 @@ def _on_the_host(runs: Sequence[Run], repeats: int) -> float:
     return statistics.median(seconds)
 
 
-def _recorded(runs: Sequence[Run], device: torch.device) -> torch.cuda.CUDAGraph:
+def recorded(runs: Sequence[Run], device: torch.device) -> torch.cuda.CUDAGraph:
     """Record the runs, in order, as one graph."""
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
