@@ -36,6 +36,7 @@ class LargeDepthwiseLayer(nn.Module):
         self.train(conv.training)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Convolve, by whoever is fastest."""
         return large_depthwise(features, self.weight, self.bias, self.taps, self.choices)
 
 
