@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.on_gpu.bench import Bench, Row
-from benchmarks.on_gpu.classifiers import FORMS
+from benchmarks.on_gpu.classifiers import FORMS, dtype_of
 from benchmarks.on_gpu.networks import (
     Form,
     images_of,
@@ -31,7 +31,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     for name, size, batches in QUICK_CASES if bench.quick else CASES:
         reference = trained(name)
         for form in FORMS[:1] if bench.quick else FORMS:
-            network = in_form(reference, form, bench.fast_dtype, bench.device)
+            network = in_form(reference, form, dtype_of(bench, form), bench.device)
             for batch in batches if form == "fused" else batches[:1]:
                 yield _row(bench, name, network, form, batch, size)
 
@@ -39,7 +39,8 @@ def rows(bench: Bench) -> Iterator[Row]:
 def _row(
     bench: Bench, name: str, network: nn.Module, form: Form, batch: int, size: tuple[int, int]
 ) -> Row:
-    images = images_of(bench, form, batch, size, bench.fast_dtype)
+    dtype = dtype_of(bench, form)
+    images = images_of(bench, form, batch, size, dtype)
     if form == "fused":
         network, _ = with_measured_kernels(bench, network, images)
     bench.forget_memory()
@@ -55,7 +56,7 @@ def _row(
         "model": name,
         "input": f"{batch}x{size[0]}x{size[1]}",
         "form": form,
-        "dtype": str(bench.fast_dtype),
+        "dtype": str(dtype),
         "ms": seconds * 1e3,
         "graph ms": graphed and graphed * 1e3,
         "images/s": batch / min(seconds, graphed or seconds),

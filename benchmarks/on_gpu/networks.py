@@ -25,8 +25,8 @@ from model.kernels.choices import Decision, KernelChoices
 from model.kernels.depthwise_candidates import measure_depthwise
 from model.kernels.large_depthwise_layer import LargeDepthwiseLayer, choose_depthwise
 
-Form = Literal["authors", "plain", "fused"]
-"""The authors' structure; folded, in plain PyTorch; folded, with our kernels."""
+Form = Literal["fused", "plain", "authors", "authors in float32"]
+"""Folded, with our kernels; folded, in plain PyTorch; the authors' structure."""
 
 GAINS = {"box_heads.0.classify": 6.0, "box_heads.0.regress": 0.5, "mask_heads.0.classify": 4.0}
 """With these a detector of random weights is sure enough to find things."""
@@ -81,11 +81,16 @@ def _fill(network: nn.Module) -> None:
 def in_form(network: nn.Module, form: Form, dtype: torch.dtype, device: torch.device) -> nn.Module:
     """Bring a copy of a trained network into a form on a device."""
     network = copy.deepcopy(network)
-    if form == "authors":
+    if is_authors(form):
         return merge_branches(network).to(device, dtype)
     network = fold(network).to(device, dtype)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
+
+
+def is_authors(form: Form) -> bool:
+    """Whether a form has the authors' structure: NCHW, norms and branches' sums on their own."""
+    return form.startswith("authors")
 
 
 def images_of(
@@ -94,7 +99,7 @@ def images_of(
     """Make normalised images of noise in a form's memory format."""
     generator = torch.Generator().manual_seed(batch)
     images = torch.randn(batch, 3, *size, generator=generator).to(bench.device, dtype)
-    if form == "authors":
+    if is_authors(form):
         return images
     return images.contiguous(memory_format=torch.channels_last)
 
@@ -119,7 +124,13 @@ def with_measured_kernels(
 
 @contextmanager
 def without_our_kernels() -> Iterator[None]:
-    """Let ContMix run on PyTorch's own operations, on a GPU too."""
+    """Let ContMix run on PyTorch's own operations, on a GPU too, and float32 in TF32 if it likes.
+
+    PyTorch's convolutions may take TF32 unless told otherwise: the authors' users have it so.
+    """
     reason = "the benchmark wants PyTorch's own operations"
-    with mock.patch("model.kernels.context_mixing.triton_obstacle", return_value=reason):
+    with (
+        mock.patch("model.kernels.context_mixing.triton_obstacle", return_value=reason),
+        torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True),
+    ):
         yield
