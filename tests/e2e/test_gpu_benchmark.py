@@ -63,3 +63,17 @@ def test_without_a_gpu_the_benchmark_says_how_to_try_it() -> None:
     run = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 2
     assert "there is no CUDA device; --device cpu --quick tries the program" in run.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.timeout(600)
+def test_gpu_completes_every_section_and_every_check_is_right(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    options = ["--quick", "--output", str(tmp_path / "gpu")]
+    program = [sys.executable, "benchmarks/gpu.py", *options]
+    run = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    for name, section in json.loads((tmp_path / "gpu.json").read_text())["sections"].items():
+        assert section["end"] in {"complete", "stopped: its time was up"}, (name, section)
+        assert all(row.get("verdict", "ok") == "ok" for row in section["rows"]), section

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -86,6 +89,47 @@ def test_operator_keeps_its_schema(kernel: Any, kernel_device: str) -> None:
     checks = ("test_schema", "test_faketensor") if kernel_device == "cuda" else ("test_schema",)
     arguments = (problem.features, problem.taps, problem.bias, True, "small")
     torch.library.opcheck(kernel.large_depthwise_triton, arguments, test_utils=checks)
+
+
+TRACED = """
+import torch
+there_is_a_gpu = torch.cuda.is_available
+torch.cuda.is_available = lambda: True  # the kernel is imported where there is one
+from torch._functorch.aot_autograd import aot_module_simplified
+from torch._subclasses.fake_tensor import FakeTensorMode
+from model.kernels.choices import KernelChoices
+from model.kernels.large_depthwise import depthwise_problem, large_depthwise_with_sums
+torch.cuda.is_available = there_is_a_gpu
+
+def backend(module, inputs):
+    def record(graph, inputs):
+        raise SystemExit(0 if "triton_kernel_wrapper_functional" in graph.code else 1)
+    return aot_module_simplified(module, inputs, fw_compiler=record)
+
+with FakeTensorMode():
+    shapes = (2, 56, 14, 14), (56, 1, 13, 13), (56,)
+    features, weight, bias = (
+        torch.empty(shape, device="cuda", dtype=torch.bfloat16) for shape in shapes
+    )
+    features = features.to(memory_format=torch.channels_last)
+    taps = torch.empty(15, 13, 64, device="cuda")
+    choices = KernelChoices()
+    problem = depthwise_problem(features, 13, with_sums=True)
+    choices.measure(problem, {"plain": object, "wide": list}, lambda run: 1 if run is list else 2)
+    convolved, sums = large_depthwise_with_sums(features, weight, bias, taps, choices)
+    assert (convolved.shape, convolved.stride()) == (features.shape, features.stride())
+    assert (sums.shape, sums.dtype) == ((2, 56), torch.float32)
+    compiled = torch.compile(large_depthwise_with_sums, fullgraph=True, backend=backend)
+    compiled(features, weight, bias, taps, choices)
+"""
+
+
+def test_compiler_sees_the_measured_kernel_in_one_graph(kernel_device: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    traced = subprocess.run(
+        [sys.executable, "-c", TRACED], env=environment, capture_output=True, text=True, check=False
+    )
+    assert traced.returncode == 0, traced.stderr
 
 
 @pytest.mark.gpu
