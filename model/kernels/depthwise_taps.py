@@ -1,4 +1,4 @@
-"""How the large depthwise convolution keeps its weight: tap by tap, ready for vector loads."""
+"""How the Triton depthwise kernel wants its weight: tap by tap, ready for vector loads."""
 
 from __future__ import annotations
 
@@ -22,8 +22,3 @@ def tap_major(weight: Tensor) -> Tensor:
     taps = weight[:, 0].permute(1, 2, 0).float()  # (C, K, K) -> (K, K, C)
     missing = -taps.shape[2] % CHANNEL_MULTIPLE
     return F.pad(taps, (0, missing, 0, 0, 1, 1)).contiguous()
-
-
-def convolution_weight(taps: Tensor, channels: int) -> Tensor:
-    """Return the (C, 1, K, K) float32 weight that ``tap_major`` was given."""
-    return taps[1:-1, :, :channels].permute(2, 0, 1).unsqueeze(1)  # (K, K, C) -> (C, 1, K, K)

@@ -6,21 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.kernels.depthwise_taps import convolution_weight
 
+def large_depthwise_reference(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve each channel of (B, C, H, W) with its kernel (C, 1, K, K), and add ``bias`` (C,).
 
-def large_depthwise_reference(features: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
-    """Convolve every channel of (B, C, H, W) with its own kernel and add ``bias`` (C,).
-
-    The map keeps its size: outside of it there are zeros. ``taps`` comes from ``tap_major``.
+    The map keeps its size: outside of it there are zeros.
     """
-    return F.conv2d(
-        features,
-        convolution_weight(taps, features.shape[1]).to(features.dtype),
-        bias.to(features.dtype),
-        padding=taps.shape[1] // 2,
-        groups=features.shape[1],
-    )
+    return F.conv2d(features, weight, bias, padding=weight.shape[-1] // 2, groups=features.shape[1])
 
 
 def channel_sums(convolved: Tensor) -> Tensor:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from model.kernels.depthwise_taps import tap_major
 
 
-def depthwise_problem(
+class DepthwiseArguments(NamedTuple):
+    """As ``large_depthwise`` takes them."""
+
+    features: Tensor
+    weight: Tensor
+    bias: Tensor
+    taps: Tensor
+
+
+def depthwise_arguments(
     batch: int,
     channels: int,
     height: int,
@@ -17,12 +28,12 @@ def depthwise_problem(
     *,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Make features in channels_last, taps and bias of normal values; sums come near 1."""
+) -> DepthwiseArguments:
+    """Make features in channels_last, weight and bias of normal values; sums come near 1."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(batch, channels, height, width, generator=generator)
     weight = torch.randn(channels, 1, kernel_size, kernel_size, generator=generator) / kernel_size
     bias = torch.randn(channels, generator=generator)
     features = features.to(device, dtype).contiguous(memory_format=torch.channels_last)
-    # The weight is what a network of this dtype holds.
-    return features, tap_major(weight.to(dtype)).to(device), bias.to(dtype).to(device)
+    weight = weight.to(device, dtype)
+    return DepthwiseArguments(features, weight, bias.to(device, dtype), tap_major(weight))

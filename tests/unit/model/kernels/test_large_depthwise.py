@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.testing import assert_close
 
-from model.kernels.depthwise_taps import convolution_weight, tap_major
-from model.kernels.large_depthwise import large_depthwise, large_depthwise_with_sums
-from unit.model.kernels.depthwise_problem import depthwise_problem
+from model.kernels import large_depthwise as dispatch
+from model.kernels.choices import KernelChoices
+from model.kernels.depthwise_taps import tap_major
+from model.kernels.large_depthwise import (
+    TRITON_TILES,
+    Implementation,
+    large_depthwise,
+    large_depthwise_with_sums,
+)
+from unit.model.kernels.depthwise_problem import depthwise_arguments
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
@@ -20,15 +30,9 @@ def test_cpu_convolves_as_pytorch_does(kernel_size: int, layout: torch.memory_fo
     weight = torch.randn(5, 1, kernel_size, kernel_size, generator=generator) / kernel_size
     bias = torch.randn(5, generator=generator)
     want = F.conv2d(features, weight, bias, padding=kernel_size // 2, groups=5)
-    got = large_depthwise(features, tap_major(weight), bias)
+    got = large_depthwise(features, weight, bias, tap_major(weight), KernelChoices())
     assert_close(got, want, rtol=0, atol=0)
     assert got.stride() == want.stride()
-
-
-@pytest.mark.parametrize("channels", [5, 32, 56])
-def test_weight_survives_its_layout(channels: int) -> None:
-    weight = torch.randn(channels, 1, 7, 7, generator=torch.Generator().manual_seed(0))
-    assert_close(convolution_weight(tap_major(weight), channels), weight, rtol=0, atol=0)
 
 
 def test_taps_lie_between_rows_of_zeros_and_end_at_a_whole_block() -> None:
@@ -42,32 +46,82 @@ def test_taps_lie_between_rows_of_zeros_and_end_at_a_whole_block() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_sums_are_those_of_the_result_in_float32(dtype: torch.dtype) -> None:
-    problem = depthwise_problem(2, 3, 9, 12, 7, dtype=dtype)
-    convolved, sums = large_depthwise_with_sums(*problem)
-    assert_close(convolved, large_depthwise(*problem), rtol=0, atol=0)
+    problem = depthwise_arguments(2, 3, 9, 12, 7, dtype=dtype)
+    convolved, sums = large_depthwise_with_sums(*problem, "plain")
+    assert_close(convolved, large_depthwise(*problem, "plain"), rtol=0, atol=0)
     assert sums.dtype == torch.float32
     # 108 numbers near 1
     assert_close(sums.double(), convolved.double().sum(dim=(2, 3)), rtol=0, atol=1e-4)
 
 
 def test_taps_of_another_width_are_refused() -> None:
-    features, taps, bias = depthwise_problem(1, 3, 9, 9, 7)
-    with pytest.raises(ValueError, match=r"Taps of 3 channels .* are \(K \+ 2, K, 32\), not"):
-        large_depthwise(features, taps[:, :, :3], bias)
+    problem = depthwise_arguments(1, 3, 9, 9, 7)
+    with pytest.raises(ValueError, match=r"Taps of that weight are \(9, 7, 32\), not"):
+        large_depthwise(*problem._replace(taps=problem.taps[:, :, :3]), "plain")
 
 
 def test_an_even_kernel_is_refused() -> None:
-    features, _, bias = depthwise_problem(1, 3, 9, 9, 7)
+    problem = depthwise_arguments(1, 3, 9, 9, 7)
     with pytest.raises(ValueError, match="an odd K"):
-        large_depthwise(features, tap_major(torch.ones(3, 1, 6, 6)), bias)
+        large_depthwise(*problem._replace(weight=torch.ones(3, 1, 6, 6)), "plain")
 
 
 def test_bias_of_another_width_is_refused() -> None:
-    features, taps, bias = depthwise_problem(1, 3, 9, 9, 7)
+    problem = depthwise_arguments(1, 3, 9, 9, 7)
     with pytest.raises(ValueError, match="The bias of 3 channels is not"):
-        large_depthwise_with_sums(features, taps, bias[:2])
+        large_depthwise_with_sums(*problem._replace(bias=problem.bias[:2]), "plain")
 
 
-def test_triton_is_refused_on_a_cpu() -> None:
+@pytest.mark.parametrize("tile", TRITON_TILES)
+def test_triton_is_refused_on_a_cpu(tile: Implementation) -> None:
     with pytest.raises(ValueError, match="The Triton depthwise kernel was asked for, but "):
-        large_depthwise(*depthwise_problem(1, 3, 9, 9, 7), implementation="triton")
+        large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), tile)
+
+
+def test_table_is_not_asked_where_only_pytorch_runs() -> None:
+    choices = KernelChoices()
+    with choices.noting() as problems:
+        large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), choices)
+    assert problems == []
+
+
+@pytest.fixture
+def as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the Triton kernel take CPU tensors, and return the tiles that it was asked for."""
+    asked: list[str] = []
+
+    def convolved(
+        features: Tensor, taps: Tensor, bias: Tensor, with_sums: bool, tile: str
+    ) -> tuple[Tensor, Tensor]:
+        asked.append(tile)
+        return features, features.new_zeros(len(features), 1, features.shape[1])
+
+    monkeypatch.setattr(dispatch, "triton_obstacle", lambda *_: None)
+    monkeypatch.setattr(dispatch, "large_depthwise_triton", convolved, raising=False)
+    return asked
+
+
+def test_unmeasured_shape_is_pytorchs(as_if_on_a_gpu: list[str]) -> None:
+    large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), KernelChoices())
+    assert as_if_on_a_gpu == []
+
+
+@pytest.mark.parametrize("operation", [large_depthwise, large_depthwise_with_sums])
+def test_measured_shape_is_the_fastests(as_if_on_a_gpu: list[str], operation: Any) -> None:
+    choices = KernelChoices()
+    problem = depthwise_arguments(2, 3, 9, 9, 7)
+    with choices.noting() as noted:
+        operation(*problem, choices)
+    choices.measure(
+        noted[0], {"plain": object, "wide": list}, lambda run: 1.0 if run is list else 2.0
+    )
+    operation(*problem, choices)
+    assert as_if_on_a_gpu == ["wide"]
+
+
+def test_other_layouts_are_pytorchs(as_if_on_a_gpu: list[str]) -> None:
+    problem = depthwise_arguments(2, 3, 9, 9, 7)
+    choices = KernelChoices()
+    with choices.noting() as noted:
+        large_depthwise(*problem._replace(features=problem.features.contiguous()), choices)
+    assert (noted, as_if_on_a_gpu) == ([], [])

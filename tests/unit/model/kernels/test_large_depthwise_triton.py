@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -10,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from model.kernels.large_depthwise import large_depthwise_with_sums
+from model.kernels.large_depthwise import TRITON_TILES, Implementation, large_depthwise_with_sums
 from model.kernels.large_depthwise_reference import large_depthwise_reference
-from unit.model.kernels.depthwise_problem import depthwise_problem
+from unit.model.kernels.depthwise_problem import DepthwiseArguments, depthwise_arguments
 
 # On a GPU a short dtype is rounded to the nearest; Triton's interpreter cuts bfloat16.
 ROUNDING_EPS = {"cpu": 1.0, "cuda": 0.5}
+INTERPRETED_TILES = ("small", "large")  # another number of warps is nothing to the interpreter
 FLOAT32 = 1e-5  # sums of up to 289 products of numbers near 1/17, in float32
 
 
@@ -24,88 +28,108 @@ def kernel(kernel_device: str) -> Any:
     return importlib.import_module("model.kernels.large_depthwise_triton")
 
 
-@pytest.fixture(params=["small tiles", "large tiles"])
-def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kernel: Any) -> str:
-    if request.param == "large tiles":
-        monkeypatch.setattr(kernel, "ENOUGH_LARGE_TILES", 1)
-    return str(request.param)
-
-
 @pytest.mark.parametrize(
     ("batch", "channels", "height", "width", "kernel_size"),
     [(1, 5, 9, 7, 17), (1, 16, 9, 8, 15), (1, 17, 9, 2, 13), (3, 8, 9, 10, 7)],
 )
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("tile", INTERPRETED_TILES)
 def test_kernel_equals_the_reference(
     kernel: Any,
     kernel_device: str,
+    tile: str,
     batch: int,
     channels: int,
     height: int,
     width: int,
     kernel_size: int,
 ) -> None:
-    problem = depthwise_problem(batch, channels, height, width, kernel_size, device=kernel_device)
-    convolved, _ = kernel.large_depthwise_triton(*problem, with_sums=False)
-    assert_close(convolved.double(), _exact(*problem), rtol=0, atol=FLOAT32)
+    problem = depthwise_arguments(batch, channels, height, width, kernel_size, device=kernel_device)
+    convolved, _ = _convolved(kernel, problem, tile)
+    assert_close(convolved.double(), _exact(problem), rtol=0, atol=FLOAT32)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_short_dtypes_are_summed_in_float32(
     kernel: Any, kernel_device: str, dtype: torch.dtype
 ) -> None:
-    problem = depthwise_problem(2, 20, 7, 5, 7, dtype=dtype, device=kernel_device)
-    convolved, _ = kernel.large_depthwise_triton(*problem, with_sums=False)
+    problem = depthwise_arguments(2, 20, 7, 5, 7, dtype=dtype, device=kernel_device)
+    convolved, _ = _convolved(kernel, problem)
     assert convolved.dtype == dtype
     rounding = ROUNDING_EPS[kernel_device] * torch.finfo(dtype).eps  # of the result alone
-    assert_close(convolved.double(), _exact(*problem), rtol=rounding, atol=FLOAT32)
+    assert_close(convolved.double(), _exact(problem), rtol=rounding, atol=FLOAT32)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("tile", INTERPRETED_TILES)
 def test_sums_are_those_of_the_stored_result(
-    kernel: Any, kernel_device: str, dtype: torch.dtype
+    kernel: Any, kernel_device: str, tile: str, dtype: torch.dtype
 ) -> None:
-    problem = depthwise_problem(2, 20, 11, 10, 3, dtype=dtype, device=kernel_device)
-    convolved, partial_sums = kernel.large_depthwise_triton(*problem, with_sums=True)
+    problem = depthwise_arguments(2, 20, 11, 10, 3, dtype=dtype, device=kernel_device)
+    convolved, partial_sums = _convolved(kernel, problem, tile, with_sums=True)
     assert partial_sums.dtype == torch.float32
     exact = convolved.double().sum(dim=(2, 3))
     assert_close(partial_sums.sum(dim=1).double(), exact, rtol=0, atol=1e-4)  # 110 sums near 1
 
 
 def test_sums_that_nobody_wants_take_no_memory(kernel: Any, kernel_device: str) -> None:
-    problem = depthwise_problem(1, 3, 4, 4, 3, device=kernel_device)
-    _, partial_sums = kernel.large_depthwise_triton(*problem, with_sums=False)
+    problem = depthwise_arguments(1, 3, 4, 4, 3, device=kernel_device)
+    _, partial_sums = _convolved(kernel, problem)
     assert partial_sums.numel() == 0
 
 
 def test_result_is_channels_last(kernel: Any, kernel_device: str) -> None:
-    problem = depthwise_problem(2, 3, 4, 5, 3, device=kernel_device)
-    convolved, _ = kernel.large_depthwise_triton(*problem, with_sums=False)
-    assert convolved.stride() == problem[0].stride()
-
-
-@pytest.mark.parametrize(
-    ("batch", "channels", "height", "width", "large"),
-    [
-        (1, 64, 56, 56, False),
-        (64, 64, 56, 56, True),
-        (1, 64, 200, 272, True),
-        (64, 512, 7, 7, False),
-    ],
-)
-def test_tiles_are_large_where_they_fill_a_gpu(
-    kernel: Any, batch: int, channels: int, height: int, width: int, large: bool
-) -> None:
-    tile = kernel._tile_for(batch, channels, height, width)
-    assert tile == (kernel.LARGE_TILE if large else kernel.SMALL_TILE)
+    problem = depthwise_arguments(2, 3, 4, 5, 3, device=kernel_device)
+    convolved, _ = _convolved(kernel, problem)
+    assert convolved.stride() == problem.features.stride()
 
 
 def test_operator_keeps_its_schema(kernel: Any, kernel_device: str) -> None:
-    problem = depthwise_problem(1, 3, 4, 4, 3, device=kernel_device)
+    problem = depthwise_arguments(1, 3, 4, 4, 3, device=kernel_device)
     # Interpreted, a kernel needs real numbers.
     checks = ("test_schema", "test_faketensor") if kernel_device == "cuda" else ("test_schema",)
-    torch.library.opcheck(kernel.large_depthwise_triton, (*problem, True), test_utils=checks)
+    arguments = (problem.features, problem.taps, problem.bias, True, "small")
+    torch.library.opcheck(kernel.large_depthwise_triton, arguments, test_utils=checks)
+
+
+TRACED = """
+import torch
+there_is_a_gpu = torch.cuda.is_available
+torch.cuda.is_available = lambda: True  # the kernel is imported where there is one
+from torch._functorch.aot_autograd import aot_module_simplified
+from torch._subclasses.fake_tensor import FakeTensorMode
+from model.kernels.choices import KernelChoices
+from model.kernels.large_depthwise import depthwise_problem, large_depthwise_with_sums
+torch.cuda.is_available = there_is_a_gpu
+
+def backend(module, inputs):
+    def record(graph, inputs):
+        raise SystemExit(0 if "triton_kernel_wrapper_functional" in graph.code else 1)
+    return aot_module_simplified(module, inputs, fw_compiler=record)
+
+with FakeTensorMode():
+    shapes = (2, 56, 14, 14), (56, 1, 13, 13), (56,)
+    features, weight, bias = (
+        torch.empty(shape, device="cuda", dtype=torch.bfloat16) for shape in shapes
+    )
+    features = features.to(memory_format=torch.channels_last)
+    taps = torch.empty(15, 13, 64, device="cuda")
+    choices = KernelChoices()
+    problem = depthwise_problem(features, 13, with_sums=True)
+    choices.measure(problem, {"plain": object, "wide": list}, lambda run: 1 if run is list else 2)
+    convolved, sums = large_depthwise_with_sums(features, weight, bias, taps, choices)
+    assert (convolved.shape, convolved.stride()) == (features.shape, features.stride())
+    assert (sums.shape, sums.dtype) == ((2, 56), torch.float32)
+    compiled = torch.compile(large_depthwise_with_sums, fullgraph=True, backend=backend)
+    compiled(features, weight, bias, taps, choices)
+"""
+
+
+def test_compiler_sees_the_measured_kernel_in_one_graph(kernel_device: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    traced = subprocess.run(
+        [sys.executable, "-c", TRACED], env=environment, capture_output=True, text=True, check=False
+    )
+    assert traced.returncode == 0, traced.stderr
 
 
 @pytest.mark.gpu
@@ -114,12 +138,19 @@ def test_operator_keeps_its_schema(kernel: Any, kernel_device: str) -> None:
     ("channels", "height", "width", "kernel_size"),
     [(64, 56, 56, 17), (128, 28, 28, 15), (256, 14, 14, 13), (512, 7, 7, 7), (64, 200, 272, 17)],
 )
+@pytest.mark.parametrize("tile", TRITON_TILES)
 def test_gpu_runs_the_networks_shapes(
-    kernel_device: str, channels: int, height: int, width: int, kernel_size: int, dtype: torch.dtype
+    kernel_device: str,
+    channels: int,
+    height: int,
+    width: int,
+    kernel_size: int,
+    dtype: torch.dtype,
+    tile: Implementation,
 ) -> None:
     if kernel_device != "cuda":
         pytest.skip("needs a CUDA device: the interpreter would take minutes")
-    problem = depthwise_problem(
+    problem = depthwise_arguments(
         4, channels, height, width, kernel_size, dtype=dtype, device=kernel_device
     )
     rounding = ROUNDING_EPS[kernel_device] * torch.finfo(dtype).eps
@@ -127,11 +158,22 @@ def test_gpu_runs_the_networks_shapes(
         large_depthwise_with_sums,
         torch.compile(large_depthwise_with_sums, fullgraph=True),
     ):
-        convolved, sums = operation(*problem, implementation="triton")
-        assert_close(convolved.double(), _exact(*problem), rtol=rounding, atol=FLOAT32)
-        again, sums_again = operation(*problem, implementation="triton")
+        convolved, sums = operation(*problem, tile)
+        assert_close(convolved.double(), _exact(problem), rtol=rounding, atol=FLOAT32)
+        again, sums_again = operation(*problem, tile)
         assert_close((again, sums_again), (convolved, sums), rtol=0, atol=0)
 
 
-def _exact(features: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
-    return large_depthwise_reference(features.double(), taps.double(), bias.double())
+def _convolved(
+    kernel: Any, problem: DepthwiseArguments, tile: str = "small", *, with_sums: bool = False
+) -> tuple[Tensor, Tensor]:
+    features, _, bias, taps = problem
+    result: tuple[Tensor, Tensor] = kernel.large_depthwise_triton(
+        features, taps, bias, with_sums, tile
+    )
+    return result
+
+
+def _exact(problem: DepthwiseArguments) -> Tensor:
+    features, weight, bias, _ = (part.double() for part in problem)
+    return large_depthwise_reference(features, weight, bias)

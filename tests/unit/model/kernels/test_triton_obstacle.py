@@ -18,18 +18,23 @@ WITHOUT_TRITON = """
 import sys
 sys.modules["triton"] = None  # as if it were not installed
 import torch
+from model.kernels.choices import KernelChoices
 from model.kernels.context_mixing import context_mixing
-from model.kernels.large_depthwise import large_depthwise
 from model.kernels.depthwise_taps import tap_major
+from model.kernels.large_depthwise import large_depthwise
 
 parts = [(1, 4, 5, 5), (1, 2, 5, 5), (1, 1, 50, 2), (1, 5, 5, 25), (1, 5, 5, 25)]
-mixing = context_mixing, [torch.zeros(shape) for shape in parts]
-weight = tap_major(torch.zeros(3, 1, 7, 7))
-depthwise = large_depthwise, [torch.zeros(1, 3, 9, 9), weight, torch.zeros(3)]
-for operation, arguments in (mixing, depthwise):
-    operation(*arguments)
+mixing = [torch.zeros(shape) for shape in parts]
+weight = torch.zeros(3, 1, 7, 7)
+depthwise = [torch.zeros(1, 3, 9, 9), weight, torch.zeros(3), tap_major(weight)]
+context_mixing(*mixing)
+large_depthwise(*depthwise, KernelChoices())
+for wish in (
+    lambda: context_mixing(*mixing, implementation="triton"),
+    lambda: large_depthwise(*depthwise, "small"),
+):
     try:
-        operation(*arguments, implementation="triton")
+        wish()
     except ValueError as error:
         assert "but Triton is not installed" in str(error), error
     else:

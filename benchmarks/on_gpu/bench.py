@@ -1,0 +1,120 @@
+"""What every section of the GPU benchmark is given, and the sections' common measure of time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.kernels.timing import Run, seconds_of
+
+Row = dict[str, object]
+"""One line of a section's table; all lines of a section have the same columns, in order."""
+
+L2_BYTES = 64 * 2**20
+"""More than an H200's second-level cache: what takes turns with so much is read from memory."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where and how thoroughly to measure.
+
+    Attributes:
+        device: what is measured.
+        quick: tiny problems and few repeats: tries the program, measures nothing.
+        compiler: the backend of torch.compile; quick runs only trace.
+    """
+
+    device: torch.device
+    quick: bool
+
+    @property
+    def compiler(self) -> str:
+        """Backend of torch.compile; a quick run only traces."""
+        return "eager" if self.quick else "inductor"
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether there are kernels of ours, graphs and a memory of its own."""
+        return self.device.type == "cuda"
+
+    @property
+    def fast_dtype(self) -> torch.dtype:
+        """What a GPU serves in; a CPU may compute it in plain loops."""
+        return torch.bfloat16 if self.is_cuda else torch.float32
+
+    def set_up(self) -> None:
+        """Set what holds for the whole process."""
+        torch.backends.cudnn.benchmark = True  # convolutions are chosen by measuring, as in service
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        if self.is_cuda:
+            torch.cuda.set_device(self.device)
+        if self.quick:
+            torch.set_num_threads(1)  # beside other work, threads that wait for each other crawl
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.is_cuda:
+            torch.cuda.synchronize(self.device)
+
+    def seconds(self, runs: Sequence[Run], *, as_graph: bool = True) -> float:
+        """Return the median time of one run; see ``model.kernels.timing``."""
+        repeats, repetitions = (1, 1) if self.quick else (10, 2)
+        return seconds_of(
+            runs, self.device, repeats=repeats, repetitions=repetitions, as_graph=as_graph
+        )
+
+    def cold_seconds(self, make: Callable[[], Run], bytes_each: float) -> float:
+        """Time a run whose data comes from memory: enough of them, with data of their own."""
+        sets = 1 if self.quick else max(1, min(256, int(3 * L2_BYTES / bytes_each) + 1))
+        return self.seconds([make() for _ in range(sets)])
+
+    def forget_memory(self) -> None:
+        """Give cached memory back and start counting the peak anew."""
+        if self.is_cuda:
+            self.synchronize()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak_gigabytes(self) -> float | None:
+        """Most memory that tensors held since ``forget_memory``; None on a CPU."""
+        return torch.cuda.max_memory_allocated(self.device) / 1e9 if self.is_cuda else None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report.
+
+    Attributes:
+        name: how ``--only`` calls it.
+        title: heading of its table.
+        seconds: it gets no new row after so long; a row that has begun is finished.
+        rows: measures them one by one.
+    """
+
+    name: str
+    title: str
+    seconds: float
+    rows: Callable[[Bench], Iterator[Row]]
+
+
+def relative_error(got: Tensor, want: Tensor) -> float:
+    """Return the norm of the difference over the norm of what is wanted; NaN is never small."""
+    got, want = got.detach().double().cpu(), want.detach().double().cpu()
+    error: float = ((got - want).norm() / want.norm()).item()
+    return error
+
+
+def verdict(error: float, bound: float) -> str:
+    """Say whether an error is within its bound."""
+    return "ok" if error <= bound else "WRONG"
+
+
+def stopwatch() -> Callable[[], float]:
+    """Start to count; the result says how many seconds ago that was."""
+    start = time.perf_counter()
+    return lambda: time.perf_counter() - start

@@ -1,0 +1,107 @@
+"""Whether the kernels compute what the reference does: odd sizes, every dtype, both layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.on_gpu.bench import Bench, Row, relative_error, verdict
+from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem, of_network
+from model.kernels.context_mixing import Implementation as MixingImplementation
+from model.kernels.context_mixing import context_mixing
+from model.kernels.large_depthwise import TRITON_TILES, Implementation, large_depthwise_with_sums
+from model.kernels.large_depthwise_reference import channel_sums, large_depthwise_reference
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+FLOAT32_BOUND = 2e-5
+"""Some hundred terms, and on a matrix unit three TF32 products for one of float32."""
+
+ROUNDINGS = {"tiles": 4}
+"""A short dtype rounds weights and result, together half its eps by norms; the tiles round every
+logit too, which makes their weights that much worse."""
+
+SUMS_BOUND = 1e-5
+"""Sums are float32 whatever the result is, and are those of the stored result."""
+
+ODD_MIXING = [
+    # each variant's head widths; a window as large as the map, one larger, wide and high maps
+    MixingProblem(1, 56, 2, 7, 7, 7),
+    MixingProblem(3, 28, 1, 8, 7, 7),
+    MixingProblem(1, 32, 1, 14, 15, 13),
+    MixingProblem(2, 40, 2, 13, 29, 13),
+    MixingProblem(1, 32, 2, 37, 13, 13),
+    MixingProblem(1, 96, 1, 6, 33, 5),
+]
+ODD_DEPTHWISE = [
+    DepthwiseProblem(1, 5, 9, 7, 17),
+    DepthwiseProblem(3, 56, 11, 13, 15),
+    DepthwiseProblem(1, 17, 33, 2, 13),
+    DepthwiseProblem(2, 112, 1, 40, 7),
+]
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    mixing, depthwise = ODD_MIXING[:2], ODD_DEPTHWISE[:2]
+    if not bench.quick:
+        mixing, depthwise = list(ODD_MIXING), list(ODD_DEPTHWISE)
+        for name, size in (("overlock_t", (224, 224)), ("overlock_s", (224, 320))):
+            more_mixing, more_depthwise = of_network(name, 2, size)
+            mixing, depthwise = mixing + more_mixing, depthwise + more_depthwise
+    for dtype in DTYPES:
+        for problem in mixing:
+            for layout in (torch.channels_last, torch.contiguous_format):
+                yield _mixing_row(bench, problem, dtype, layout)
+        for convolution in depthwise:
+            yield from _depthwise_rows(bench, convolution, dtype)
+
+
+def _mixing_row(
+    bench: Bench, problem: MixingProblem, dtype: torch.dtype, layout: torch.memory_format
+) -> Row:
+    arguments = problem.arguments(dtype, bench.device, layout)
+    want = context_mixing(*(part.double() for part in arguments), implementation="tiles")
+    implementation: MixingImplementation = "triton" if bench.is_cuda else "tiles"
+    got = context_mixing(*arguments, implementation=implementation)
+    error = relative_error(got, want)
+    return {
+        "kernel": "ContMix",
+        "problem": str(problem),
+        "dtype": str(dtype),
+        "layout": str(layout),
+        "implementation": implementation,
+        "error": error,
+        "verdict": verdict(error, _bound(dtype, implementation)),
+    }
+
+
+def _depthwise_rows(bench: Bench, problem: DepthwiseProblem, dtype: torch.dtype) -> Iterator[Row]:
+    features, weight, bias, taps = problem.arguments(dtype, bench.device)
+    # On the CPU: no library of the device has a say in what is right.
+    want = large_depthwise_reference(*(part.double().cpu() for part in (features, weight, bias)))
+    implementations: tuple[Implementation, ...] = ("plain",)
+    for implementation in (*implementations, *TRITON_TILES) if bench.is_cuda else implementations:
+        got, sums = large_depthwise_with_sums(features, weight, bias, taps, implementation)
+        again, sums_again = large_depthwise_with_sums(features, weight, bias, taps, implementation)
+        error = relative_error(got, want)
+        sums_error = relative_error(sums, channel_sums(got.double()))
+        same = torch.equal(got, again) and torch.equal(sums, sums_again)
+        right = (
+            verdict(error, _bound(dtype, implementation)) == verdict(sums_error, SUMS_BOUND) == "ok"
+        )
+        yield {
+            "kernel": "depthwise",
+            "problem": str(problem),
+            "dtype": str(dtype),
+            "layout": "torch.channels_last",
+            "implementation": implementation,
+            "error": max(error, sums_error),
+            "verdict": "ok" if right and same else "WRONG",
+        }
+
+
+def _bound(dtype: torch.dtype, implementation: str) -> float:
+    if dtype == torch.float32:
+        return FLOAT32_BOUND
+    return ROUNDINGS.get(implementation, 1) * torch.finfo(dtype).eps / 2

@@ -1,0 +1,95 @@
+"""The kernels' times beside what the memory allows: each byte moved once at a copy's speed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from unittest import mock
+
+import torch
+
+from benchmarks.on_gpu.bench import Bench, Row
+from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem, of_network
+from model.kernels.context_mixing import Implementation as MixingImplementation
+from model.kernels.context_mixing import context_mixing
+from model.kernels.large_depthwise import TRITON_TILES, large_depthwise
+from model.kernels.timing import Run
+
+COPIED_BYTES = 2**32
+MIXING_SETTINGS = ((1, 2), (1, 1), (1, 3), (2, 2))
+"""Warps of a ContMix program and stages of its loop; the first pair is what is served."""
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    copied_bytes = 2**20 if bench.quick else COPIED_BYTES
+    seconds = _copy_seconds(bench, copied_bytes)
+    bandwidth = copied_bytes / seconds
+    yield _row("copy", "", "torch.float32", "torch", seconds, copied_bytes, bandwidth)
+    dtype = bench.fast_dtype
+    cases = [(64, (224, 224)), (1, (224, 224)), (1, (800, 1344))]
+    name = "overlock_t"
+    if bench.quick:
+        cases, name = [(1, (64, 64))], "nano"
+    for batch, size in cases:
+        mixing, depthwise = of_network(name, batch, size)
+        for problem in mixing:
+            for label, make in _mixing_runs(bench, problem, dtype):
+                needed = problem.bytes_once(dtype)
+                seconds = bench.cold_seconds(make, needed)
+                yield _row("ContMix", str(problem), str(dtype), label, seconds, needed, bandwidth)
+        for convolution in depthwise:
+            for label in ("plain", *TRITON_TILES) if bench.is_cuda else ("plain",):
+                needed = convolution.bytes_once(dtype)
+                make = partial(_depthwise_run, convolution, dtype, bench.device, label)
+                seconds = bench.cold_seconds(make, needed)
+                yield _row(
+                    "depthwise", str(convolution), str(dtype), label, seconds, needed, bandwidth
+                )
+
+
+def _row(
+    kernel: str, problem: str, dtype: str, label: str, seconds: float, needed: int, bandwidth: float
+) -> Row:
+    return {
+        "kernel": kernel,
+        "problem": problem,
+        "dtype": dtype,
+        "implementation": label,
+        "us": seconds * 1e6,
+        "MB": needed / 1e6,
+        "TB/s": needed / seconds / 1e12,
+        "of the copy's": f"{needed / seconds / bandwidth:.0%}",
+    }
+
+
+def _copy_seconds(bench: Bench, copied_bytes: int) -> float:
+    """Time a copy that reads half of so many bytes and writes the other half."""
+    source = torch.rand(copied_bytes // 8, device=bench.device)
+    target = torch.empty_like(source)
+    return bench.seconds([lambda: target.copy_(source)])
+
+
+def _mixing_runs(
+    bench: Bench, problem: MixingProblem, dtype: torch.dtype
+) -> Iterator[tuple[str, Callable[[], Run]]]:
+    def make(implementation: MixingImplementation) -> Run:
+        arguments = problem.arguments(dtype, bench.device, torch.channels_last)
+        return partial(
+            torch.inference_mode()(context_mixing), *arguments, implementation=implementation
+        )
+
+    yield "tiles", partial(make, "tiles")
+    if not bench.is_cuda:
+        return
+    kernel = import_module("model.kernels.context_mixing_triton")
+    for warps, stages in MIXING_SETTINGS:
+        with mock.patch.multiple(kernel, WARPS=warps, STAGES=stages):
+            yield f"triton, {warps} warps, {stages} stages", partial(make, "triton")
+
+
+def _depthwise_run(
+    problem: DepthwiseProblem, dtype: torch.dtype, device: torch.device, label: str
+) -> Run:
+    arguments = problem.arguments(dtype, device)
+    return partial(torch.inference_mode()(large_depthwise), *arguments, label)  # type: ignore[arg-type]

@@ -1,0 +1,136 @@
+"""The networks that are measured, in each form, with weights that need no file.
+
+Nothing is loaded by ``model.zoo``, so packages that only checkpoints need may be missing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, cast
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.on_gpu.bench import Bench
+from model.backbone.overlock import OverLoCK
+from model.config import BACKBONES, DETECTORS, SEGMENTERS
+from model.fuse import fold, merge_branches
+from model.heads.classifier import ImageClassifier
+from model.heads.mask_rcnn import MaskRCNN
+from model.heads.upernet import UPerNet
+from model.kernels.choices import Decision, KernelChoices
+from model.kernels.depthwise_candidates import measure_depthwise
+from model.kernels.large_depthwise_layer import LargeDepthwiseLayer, choose_depthwise
+
+Form = Literal["fused", "plain", "authors", "authors in float32"]
+"""Folded, with our kernels; folded, in plain PyTorch; the authors' structure."""
+
+GAINS = {"box_heads.0.classify": 6.0, "box_heads.0.regress": 0.5, "mask_heads.0.classify": 4.0}
+"""With these a detector of random weights is sure enough to find things."""
+
+
+def trained(name: str) -> nn.Module:
+    """Build a network as it is trained, in evaluation mode, random but well-behaved weights."""
+    network: nn.Module
+    if name in SEGMENTERS:
+        segmenter = SEGMENTERS[name]
+        network = UPerNet(segmenter.backbone, segmenter.head_channels, 150)
+    elif name in DETECTORS:
+        network = MaskRCNN(DETECTORS[name].backbone, 80, cascade=DETECTORS[name].cascade)
+    elif name.startswith("upernet_"):
+        network = UPerNet(BACKBONES[name.removeprefix("upernet_")], 48, 11)
+    elif name.startswith("mask_rcnn_"):
+        network = MaskRCNN(BACKBONES[name.removeprefix("mask_rcnn_")], 10, cascade=False)
+    else:
+        network = ImageClassifier(BACKBONES[name], 1000)
+    _fill(network)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def _fill(network: nn.Module) -> None:
+    """Keep every layer's output near one; no norm, bias or scale stays at its identity."""
+    generator = torch.Generator().manual_seed(0)
+
+    def uniform(entry: Tensor) -> Tensor:
+        return torch.rand(entry.shape, generator=generator) * 2 - 1
+
+    with torch.no_grad():
+        for name, entry in network.state_dict().items():
+            owner, _, leaf = name.rpartition(".")
+            if leaf == "num_batches_tracked":
+                continue
+            if leaf == "running_var" or (leaf == "weight" and entry.ndim == 1):
+                value = 1 + 0.3 * uniform(entry)
+            elif leaf in {"gamma", "beta"}:
+                value = 0.3 * uniform(entry)
+            elif entry.ndim == 1:
+                value = 0.1 * uniform(entry)
+            elif entry.ndim == 4 and entry.shape[1:] == (1, 1, 1):  # a layer scale
+                value = 0.6 + 0.3 * uniform(entry)
+            elif leaf.endswith("position_bias"):
+                value = uniform(entry)
+            else:
+                gain = next((gain for part, gain in GAINS.items() if owner.endswith(part)), 1.0)
+                value = gain * uniform(entry) * (3 / entry[0].numel()) ** 0.5
+            entry.copy_(value)
+
+
+def in_form(network: nn.Module, form: Form, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """Bring a copy of a trained network into a form on a device."""
+    network = copy.deepcopy(network)
+    if is_authors(form):
+        return merge_branches(network).to(device, dtype)
+    network = fold(network).to(device, dtype)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def is_authors(form: Form) -> bool:
+    """Whether a form has the authors' structure: NCHW, norms and branches' sums on their own."""
+    return form.startswith("authors")
+
+
+def images_of(
+    bench: Bench, form: Form, batch: int, size: tuple[int, int], dtype: torch.dtype
+) -> Tensor:
+    """Make normalised images of noise in a form's memory format."""
+    generator = torch.Generator().manual_seed(batch)
+    images = torch.randn(batch, 3, *size, generator=generator).to(bench.device, dtype)
+    if is_authors(form):
+        return images
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def with_measured_kernels(
+    bench: Bench, network: nn.Module, images: Tensor
+) -> tuple[nn.Module, list[Decision]]:
+    """Give a folded network the fastest depthwise convolution for each shape of this batch."""
+    if not choose_depthwise(network, choices := KernelChoices()):
+        choices = next(
+            part.choices for part in network.modules() if isinstance(part, LargeDepthwiseLayer)
+        )
+    backbone = cast("OverLoCK", network.backbone)
+    with torch.inference_mode(), choices.noting() as problems:
+        backbone.dense_features(images) if backbone.dense else backbone(images)
+    decisions = [
+        measure_depthwise(choices, problem, lambda run: bench.seconds([run]))
+        for problem in problems
+    ]
+    return network, decisions
+
+
+@contextmanager
+def without_our_kernels() -> Iterator[None]:
+    """Let ContMix run on PyTorch's own operations, on a GPU too, and float32 in TF32 if it likes.
+
+    PyTorch's convolutions may take TF32 unless told otherwise: the authors' users have it so.
+    """
+    reason = "the benchmark wants PyTorch's own operations"
+    with (
+        mock.patch("model.kernels.context_mixing.triton_obstacle", return_value=reason),
+        torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True),
+    ):
+        yield

@@ -1,0 +1,102 @@
+"""The command: which sections run, in which order, on what."""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from benchmarks.on_gpu import (
+    check_kernels,
+    check_networks,
+    classifiers,
+    compiled,
+    dense,
+    detection,
+    kernels,
+    peers,
+    profile,
+    starts,
+)
+from benchmarks.on_gpu.bench import Bench, Section
+from benchmarks.on_gpu.report import run_sections
+
+SECTIONS = [
+    Section("kernel-checks", "Kernels against the reference", 25, check_kernels.rows),
+    Section("network-checks", "Networks against the CPU", 45, check_networks.rows),
+    Section("kernels", "Kernels against the memory's roofline", 35, kernels.rows),
+    Section("classifiers", "Classifiers at 224x224, images a second", 80, classifiers.rows),
+    Section("latency", "Latency of one image", 15, classifiers.latency_rows),
+    Section("dense", "Segmenter and detector", 40, dense.rows),
+    Section("detection", "RoIAlign and NMS beside torchvision's", 8, detection.rows),
+    Section("profile", "Where the time goes, T, a batch as served", 12, profile.rows),
+    Section("compiled", "With torch.compile", 90, compiled.rows),
+    Section("peers", "Other networks, from timm, the same way", 50, peers.rows),
+    Section("starts", "From the start of a process to the first answers", 60, starts.rows),
+]
+"""By value: what comes last is what may not fit into the time."""
+
+LAST_SECONDS = 540.0
+"""A row that hangs ends the program then; the report has what was measured before it."""
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+PACKAGES = ("torch", "triton", "numpy", "timm", "torchvision")
+
+
+def main() -> None:
+    arguments = _arguments()
+    bench = Bench(torch.device(arguments.device), arguments.quick)
+    bench.set_up()
+    faulthandler.dump_traceback_later(LAST_SECONDS, exit=True)
+    wanted = [section for section in SECTIONS if section.name in arguments.only]
+    run_sections(wanted, bench, _facts(bench), arguments.output)
+    print(arguments.output.with_suffix(".md").read_text())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Check and measure on a GPU.")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu")
+    parser.add_argument("--quick", action="store_true", help="tiny problems: tries the program")
+    names = [section.name for section in SECTIONS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="SECTION")
+    parser.add_argument("--output", type=Path, default=RESULTS / "gpu", help="without a suffix")
+    arguments = parser.parse_args()
+    if arguments.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error("there is no CUDA device; --device cpu --quick tries the program without one")
+    return arguments
+
+
+def _facts(bench: Bench) -> dict[str, str]:
+    versions = [f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            versions.append(f"no {package}")
+    facts = {
+        "command": shlex.join(["python", "benchmarks/gpu.py", *sys.argv[1:]]),
+        "versions": ", ".join(versions),
+        "device": str(bench.device),
+    }
+    if not bench.is_cuda:
+        return facts | {"not a measurement": "no GPU; the program was only tried"}
+    properties = torch.cuda.get_device_properties(bench.device)
+    facts["device"] = (
+        f"{properties.name}, {properties.multi_processor_count} multiprocessors, "
+        f"{properties.total_memory / 1e9:.0f} GB"
+    )
+    facts["CUDA"] = f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+    query = ["nvidia-smi", "--query-gpu=driver_version,clocks.sm,clocks.mem", "--format=csv"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30)
+        facts["driver and clocks at the start"] = " | ".join(answer.stdout.split("\n")).strip(" |")
+    except (OSError, subprocess.SubprocessError) as error:
+        facts["driver and clocks at the start"] = f"unknown: {error}"
+    return facts

@@ -1,0 +1,98 @@
+"""How long a new process takes until it answers, with empty caches of compiled code and with full.
+
+Run as a program it is that process: it builds the network, measures, compiles and records it for
+each batch size, and says when it could have answered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+STARTED = time.perf_counter()  # before the packages are imported: that is part of a start
+
+import torch  # noqa: E402
+
+from benchmarks.on_gpu.bench import Bench, Row  # noqa: E402
+from benchmarks.on_gpu.classifiers import forward  # noqa: E402
+from benchmarks.on_gpu.compiled import compile_network  # noqa: E402
+from benchmarks.on_gpu.networks import (  # noqa: E402
+    images_of,
+    in_form,
+    trained,
+    with_measured_kernels,
+)
+from model.kernels.timing import recorded  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_SECONDS = 120.0
+BATCHES = (1, 8, 64)
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as cache:
+        for caches in ("empty", "full"):
+            yield {"caches": caches} | _start(bench, cache)
+
+
+def _start(bench: Bench, cache: str) -> Row:
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",
+        "TRITON_CACHE_DIR": f"{cache}/triton",
+    }
+    program = [sys.executable, "-m", "benchmarks.on_gpu.starts", str(bench.device)]
+    start = time.perf_counter()
+    run = subprocess.run(
+        [*program, "quick"] if bench.quick else program,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=MOST_SECONDS,
+        check=False,
+    )
+    if run.returncode:
+        raise RuntimeError(f"The process failed: {run.stderr[-1000:]}")
+    facts: Row = json.loads(run.stdout.splitlines()[-1])
+    return facts | {"process s": time.perf_counter() - start}
+
+
+def _get_ready(bench: Bench) -> Row:
+    name, size = ("nano", (64, 64)) if bench.quick else ("overlock_t", (224, 224))
+    imported = time.perf_counter() - STARTED
+    network = in_form(trained(name), "fused", bench.fast_dtype, bench.device)
+    batches = [
+        images_of(bench, "fused", batch, size, bench.fast_dtype)
+        for batch in ((1,) if bench.quick else BATCHES)
+    ]
+    for images in batches:
+        network, _ = with_measured_kernels(bench, network, images)
+    bench.synchronize()
+    measured = time.perf_counter() - STARTED
+    compile_network(network, "blocks", bench.compiler)
+    for images in batches:
+        run = forward(network, images, "fused")
+        run()
+        if bench.is_cuda:
+            recorded([run], bench.device).replay()
+    bench.synchronize()
+    return {
+        "model": name,
+        "batches": ", ".join(str(len(images)) for images in batches),
+        "imported after s": imported,
+        "kernels measured after s": measured,
+        "ready after s": time.perf_counter() - STARTED,
+    }
+
+
+if __name__ == "__main__":
+    tried = Bench(torch.device(sys.argv[1]), quick="quick" in sys.argv[2:])
+    tried.set_up()
+    sys.stdout.write(json.dumps(_get_ready(tried)) + "\n")

@@ -1,0 +1,69 @@
+"""What can solve a noted problem of the large depthwise convolution, ready to be timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+
+from model.kernels.choices import Decision, KernelChoices, Problem, SecondsOf
+from model.kernels.depthwise_taps import tap_major
+from model.kernels.large_depthwise import (
+    TRITON_TILES,
+    Implementation,
+    large_depthwise,
+    large_depthwise_with_sums,
+)
+from model.kernels.triton_obstacle import triton_obstacle
+
+_OPERATIONS = {
+    "large_depthwise": large_depthwise,
+    "large_depthwise_with_sums": large_depthwise_with_sums,
+}
+
+
+class _Parts(NamedTuple):
+    """The fields of a problem, as ``depthwise_problem`` names it."""
+
+    operation: str
+    batch: int
+    channels: int
+    height: int
+    width: int
+    kernel_size: int
+    dtype: torch.dtype
+    device: str
+
+
+def measure_depthwise(choices: KernelChoices, problem: Problem, seconds_of: SecondsOf) -> Decision:
+    """Time every candidate of a problem that ``depthwise_problem`` named, and take the fastest."""
+    return choices.measure(problem, depthwise_candidates(problem), seconds_of)
+
+
+def depthwise_candidates(problem: Problem) -> dict[str, Callable[[], object]]:
+    """Return every implementation that runs on the problem's device, by name.
+
+    Args:
+        problem: as ``depthwise_problem`` names it.
+    """
+    parts = _Parts(*problem)  # type: ignore[arg-type]
+    with torch.inference_mode():
+        features = torch.randn(
+            parts.batch, parts.channels, parts.height, parts.width, device=parts.device
+        ).to(parts.dtype, memory_format=torch.channels_last)
+        side = parts.kernel_size
+        weight = torch.randn(parts.channels, 1, side, side, device=parts.device) / side
+        taps = tap_major(weight)
+        arguments = (
+            features,
+            weight.to(parts.dtype),
+            torch.randn(parts.channels, device=parts.device).to(parts.dtype),
+            taps,
+        )
+    names: list[Implementation] = ["plain"]
+    if triton_obstacle(*arguments) is None:
+        names += TRITON_TILES
+    operation = _OPERATIONS[parts.operation]
+    return {name: partial(torch.inference_mode()(operation), *arguments, name) for name in names}
