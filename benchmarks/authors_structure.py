@@ -11,15 +11,15 @@ which the unfold stands. Source: github.com/LMMMEng/OverLoCK; the parts are ours
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.backbone.layers import LayerNorm2d, LayerScale
 from model.fuse import merge_branches
-from model.zoo import Network, create_model
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class FlippingLayerNorm2d(nn.Module):
@@ -48,10 +48,9 @@ class ConvolvedLayerScale(nn.Module):
         return F.conv2d(features, self.weight, self.bias, groups=features.shape[1])
 
 
-def authors_structure(name: str, *, weights: str = "random") -> Network:
-    """Create a network by name in the baseline's form, float32, in evaluation mode."""
-    network = merge_branches(create_model(name, weights=weights, fused=False))
-    _replace_parts(network)
+def with_authors_structure(network: Network) -> Network:
+    """Bring a trained network (``fused=False``) in evaluation mode into this form, in place."""
+    _replace_parts(merge_branches(network))
     return network
 
 
@@ -64,16 +63,3 @@ def _replace_parts(network: nn.Module) -> None:
                 setattr(network, name, ConvolvedLayerScale(part))
             case _:
                 _replace_parts(part)
-
-
-def main() -> None:
-    """Show that the baseline computes what the served network computes."""
-    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        want = cast("Tensor", create_model("overlock_xt", weights="random")(images))
-        got = cast("Tensor", authors_structure("overlock_xt")(images))
-    print(f"largest difference: {(got - want).abs().max() / want.abs().max():.1e} of the largest")
-
-
-if __name__ == "__main__":
-    main()

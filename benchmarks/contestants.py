@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.authors_structure import authors_structure
+from benchmarks.authors_structure import with_authors_structure
 from model.heads.mask_rcnn import MaskRCNN
 from model.native_form import native_form
 from model.zoo import create_model
@@ -170,9 +170,9 @@ def _network(contestant: Contestant, task: Task) -> Pass:
     shape = (task.batch, 3, task.height, task.width)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     authors = contestant.form == "authors"
-    network: nn.Module = (
-        authors_structure(task.model) if authors else create_model(task.model, weights="random")
-    )
+    network: nn.Module = create_model(task.model, weights="random", fused=not authors)
+    if authors:
+        network = with_authors_structure(network)
     if isinstance(network, MaskRCNN):
         for head in network.roi_heads.box_heads:
             head.get_parameter("classify.weight").mul_(SURE)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from benchmarks.authors_structure import (
     ConvolvedLayerScale,
     FlippingLayerNorm2d,
-    authors_structure,
+    with_authors_structure,
 )
 from benchmarks.contestants import DTYPES
 from benchmarks.machine import describe_machine
@@ -162,11 +162,11 @@ def kind_of(part: nn.Module) -> str:
 def profile(model: str, batch: int, form: str, dtype: str, repeats: int) -> dict[str, float]:
     """Return the seconds of one pass by kind."""
     watch = Stopwatch()
-    network: nn.Module = (
-        authors_structure(model) if form == "authors" else create_model(model, weights="random")
-    )
+    network: nn.Module = create_model(model, weights="random", fused=form != "authors")
     images = torch.randn(batch, 3, 224, 224)
-    if form != "authors":
+    if form == "authors":
+        network = with_authors_structure(network)
+    else:
         images = images.to(DTYPES[dtype], memory_format=torch.channels_last)
     if form == "served":
         network = native_form(network, DTYPES[dtype])

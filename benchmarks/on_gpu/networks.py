@@ -14,10 +14,11 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
+from benchmarks.authors_structure import with_authors_structure
 from benchmarks.on_gpu.bench import Bench
 from model.backbone.overlock import OverLoCK
 from model.config import BACKBONES, DETECTORS, SEGMENTERS
-from model.fuse import fold, merge_branches
+from model.fuse import fold
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
@@ -82,7 +83,7 @@ def in_form(network: nn.Module, form: Form, dtype: torch.dtype, device: torch.de
     """Bring a copy of a trained network into a form on a device."""
     network = copy.deepcopy(network)
     if is_authors(form):
-        return merge_branches(network).to(device, dtype)
+        return with_authors_structure(network).to(device, dtype)
     network = fold(network).to(device, dtype)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
