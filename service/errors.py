@@ -143,6 +143,17 @@ class NotReadyError(ServiceError):
     status, slug, title = 503, "not-ready", "The service is not ready"
 
 
+class DeviceMemoryError(ServiceError):
+    """The device has no memory for even this request alone."""
+
+    status, slug, title = 503, "out-of-memory", "The device is out of memory"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The device has too little free memory for this image.", retry_after_seconds=1.0
+        )
+
+
 class DeadlineExceededError(ServiceError):
     """The caller's deadline passed before there was an answer."""
 

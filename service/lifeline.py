@@ -1,7 +1,8 @@
 """What ties a child process to its supervisor.
 
-A child announces itself with a JSON line on its standard output. It ends when it gets SIGTERM, or
-when its standard input closes because the supervisor died: no process outlives the service.
+A child announces itself with a JSON line on its standard output, and an empty line every second
+says that its event loop turns: one that falls silent is killed and replaced. Its standard input
+closes when the supervisor lets go of it, or dies: no process outlives the service.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
 
 _announcements = 1
 
 CONFIGURATION_EXIT_CODE = 78
 """Exit code (EX_CONFIG) of a child that no restart will help."""
+
+BEAT = b"\n"
+BEAT_SECONDS = 1.0
 
 
 def announce(facts: dict[str, object]) -> None:
@@ -30,11 +33,17 @@ def keep_output_for_announcements() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
-def stop_event() -> asyncio.Event:
-    """Return an event that is set when this process has to stop."""
+async def beat() -> None:
+    """Tell the supervisor, until cancelled, that this process's event loop turns."""
+    while True:
+        os.write(_announcements, BEAT)
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+def orphaned() -> asyncio.Event:
+    """Return an event that is set when the supervisor lets go of this process."""
     loop = asyncio.get_running_loop()
     event = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, event.set)
 
     def on_input() -> None:
         if not os.read(sys.stdin.fileno(), 1024):

@@ -53,6 +53,16 @@ BATCH_PADDING = Counter(
 DEVICE_SECONDS = Counter(
     "overlock_device_busy_seconds_total", "Time that the device spent on batches.", ["device"]
 )
+BATCH_FAULTS = Counter(
+    "overlock_batch_faults_total",
+    "Batches that failed: request, out-of-memory (they are split and tried again), device-lost.",
+    ["task", "fault"],
+)
+NOT_FINITE = Counter(
+    "overlock_outputs_not_finite_total",
+    "Requests for which the network's output held NaN or infinity.",
+    ["task"],
+)
 ENGINE_RESTARTS = Counter(
     "overlock_engine_restarts_total", "Engines started in the place of one that died."
 )

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Self
 
@@ -74,6 +75,17 @@ class RunningService:
                 pass
             time.sleep(0.05)
         raise TimeoutError(f"the service was not ready in time:\n{self.log}")
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+        """Wait until something is so."""
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, f"waited in vain:\n{self.log}"
+            time.sleep(0.01)
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask with GET."""
+        return httpx.get(self.url + path)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30.0) -> int:
         """Send a signal and return the exit code."""

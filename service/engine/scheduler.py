@@ -7,7 +7,8 @@ does.
 Tasks share the device's time fairly: the one that has had the least of it while it had work goes
 next, so a flood of slow detections delays a classification by one batch and not by all of them.
 Within a task there is one queue for each input size, since a batch holds one exact shape; the queue
-with the most urgent head goes first.
+with the most urgent head goes first. What may be to blame for a failure waits in closed queues,
+which nobody else's requests join.
 
 Source: serving.md, section 1.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from model.config import Task
@@ -39,10 +40,22 @@ Payload = TypeVar("Payload")
 
 @dataclass(frozen=True)
 class QueueKey:
-    """What the requests of one batch have in common."""
+    """What the requests of one batch have in common.
+
+    Attributes:
+        task: what is wanted of them.
+        input_size: height and width of the network's input.
+        closed: 0 for the queue that everyone joins; otherwise a closed queue's number.
+    """
 
     task: Task
     input_size: tuple[int, int]
+    closed: int = 0
+
+    @property
+    def shape(self) -> QueueKey:
+        """What a batch's cost depends on: whoever is in it."""
+        return replace(self, closed=0) if self.closed else self
 
     @property
     def pixels(self) -> int:
@@ -60,6 +73,7 @@ class Request(Generic[Payload]):
         arrived: moment of its admission.
         deadline: moment after which nobody waits for the answer.
         payload: what the engine needs to work on it and to answer; opaque here.
+        alone: whether it shares a batch with nobody.
     """
 
     identity: Hashable
@@ -67,6 +81,7 @@ class Request(Generic[Payload]):
     arrived: float
     deadline: float
     payload: Payload
+    alone: bool = False
 
     @property
     def urgency(self) -> float:
@@ -124,6 +139,9 @@ class Scheduler(Generic[Payload]):
         self._queues: dict[QueueKey, _Queue] = {}
         self._deadlines: Heap = []
         self._arrivals = itertools.count()
+        self._closed_queues = itertools.count(1)
+        self._on_device: set[Hashable] = set()
+        self._caps: dict[QueueKey, int] = {}
         self._busy_until = 0.0
         self._shares = FairShares()
         self.costs: dict[QueueKey, AffineCost] = {}
@@ -160,15 +178,14 @@ class Scheduler(Generic[Payload]):
             raise DeadlineUnreachableError(needed_seconds=needed_seconds, left_seconds=left_seconds)
         if not waiting:
             self._shares.begin(task)
-        self._requests[request.identity] = request
-        queue = self._queues.setdefault(request.queue, _Queue())
-        queue.waiting += 1
-        order = next(self._arrivals)
-        heapq.heappush(queue.heap, (request.urgency, order, request.identity))
-        heapq.heappush(self._deadlines, (request.deadline, order, request.identity))
+        if request.alone:
+            self._enter_closed([request])
+        else:
+            self._enter(request)
 
     def cancel(self, identity: Hashable) -> bool:
         """Forget a waiting request; return whether it did wait."""
+        self._on_device.discard(identity)
         request = self._requests.get(identity)
         if request is None:
             return False
@@ -207,10 +224,15 @@ class Scheduler(Generic[Payload]):
             if request is not None:
                 self._forget(request)
                 requests.append(request)
+        self._on_device = {request.identity for request in requests}
         seconds = self._cost(key).seconds(size)
         self._busy_until = self._clock() + seconds
         self._shares.charge(key.task, seconds)
         return Batch(key, tuple(requests), size)
+
+    def expected_seconds(self, batch: Batch[Payload]) -> float:
+        """Return the device time that a batch should need, as far as known."""
+        return self._cost(batch.queue).seconds(batch.size)
 
     def finished(
         self, batch: Batch[Payload], device_seconds: float, network_seconds: float
@@ -232,17 +254,33 @@ class Scheduler(Generic[Payload]):
         self._busy_until = 0.0
         self._shares.correct(batch.queue.task, device_seconds)
 
+    def split(self, batch: Batch[Payload]) -> None:
+        """Let the halves of a batch that failed wait again, apart from each other and all others.
+
+        Halving on finds whoever is to blame. A request whose client left meanwhile is dropped.
+        """
+        remaining = [each for each in batch.requests if each.identity in self._on_device]
+        middle = (len(remaining) + 1) // 2
+        for half in (remaining[:middle], remaining[middle:]):
+            self._enter_closed(half)
+
+    def cap(self, batch: Batch[Payload]) -> int:
+        """Never again make a batch of this shape as large; return the size that is left."""
+        smaller = [size for size in self._batch_sizes if size < batch.size]
+        self._caps[batch.queue.shape] = max(smaller, default=self._batch_sizes[0])
+        return self._caps[batch.queue.shape]
+
     def learn(self, key: QueueKey, size: int, device_seconds: float) -> None:
         """Learn from a warm-up batch."""
         self._observed(key).observe(size, device_seconds, lasting=True)
 
     def _observed(self, key: QueueKey) -> AffineCost:
-        return self.costs.setdefault(key, AffineCost())
+        return self.costs.setdefault(key.shape, AffineCost())
 
     def _cost(self, key: QueueKey) -> AffineCost:
         """Return what was learnt of an input size, or guess from the nearest one of its task."""
-        if key in self.costs:
-            return self.costs[key]
+        if key.shape in self.costs:
+            return self.costs[key.shape]
         known = [other for other in self.costs if other.task is key.task]
         if not known:
             return AffineCost()
@@ -287,6 +325,20 @@ class Scheduler(Generic[Payload]):
         while heap and heap[0][2] not in self._requests:
             heapq.heappop(heap)
 
+    def _enter_closed(self, requests: Sequence[Request[Payload]]) -> None:
+        """Let requests wait in a queue that nobody else joins."""
+        number = next(self._closed_queues)
+        for request in requests:
+            self._enter(replace(request, queue=replace(request.queue, closed=number)))
+
+    def _enter(self, request: Request[Payload]) -> None:
+        self._requests[request.identity] = request
+        queue = self._queues.setdefault(request.queue, _Queue())
+        queue.waiting += 1
+        order = next(self._arrivals)
+        heapq.heappush(queue.heap, (request.urgency, order, request.identity))
+        heapq.heappush(self._deadlines, (request.deadline, order, request.identity))
+
     def _forget(self, request: Request[Payload]) -> None:
         del self._requests[request.identity]
         self._queues[request.queue].waiting -= 1
@@ -317,10 +369,14 @@ class Scheduler(Generic[Payload]):
         return above if cost.seconds(above) <= split_seconds else below
 
     def _sizes(self, key: QueueKey) -> Sequence[int]:
-        """Return the batch sizes that are short enough, at least the smallest."""
-        cost = self._cost(key)
-        short = [size for size in self._batch_sizes if cost.seconds(size) <= BATCH_SECONDS]
-        return short or self._batch_sizes[:1]
+        """Return the batch sizes that are short enough and fit in memory, at least the smallest."""
+        cost, cap = self._cost(key), self._caps.get(key.shape, self._batch_sizes[-1])
+        fitting = [
+            size
+            for size in self._batch_sizes
+            if size <= cap and cost.seconds(size) <= BATCH_SECONDS
+        ]
+        return fitting or self._batch_sizes[:1]
 
     def _drain_seconds(self, key: QueueKey, waiting: int) -> float:
         """Return the device time for ``waiting`` requests of one queue, in full batches."""

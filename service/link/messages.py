@@ -103,6 +103,7 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
         original_size: height and width of the caller's image, in which results are given.
         deadline: moment after which nobody waits for the answer.
         timeout_seconds: the length of time that the caller asked for.
+        alone: whether it shares a batch with nobody: an engine died with it on its device.
     """
 
     request_id: int
@@ -112,6 +113,7 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
     original_size: tuple[int, int]
     deadline: float
     timeout_seconds: float
+    alone: bool = False
 
 
 class Cancel(msgspec.Struct, tag=True, frozen=True):
@@ -123,6 +125,18 @@ class Cancel(msgspec.Struct, tag=True, frozen=True):
 # From an engine to an HTTP worker.
 
 
+class Crash(msgspec.Struct, frozen=True):
+    """An engine died with a batch on its device.
+
+    Attributes:
+        incarnation: the engine that died.
+        request_ids: those in the batch that came from the HTTP worker that is told of it.
+    """
+
+    incarnation: str
+    request_ids: tuple[int, ...]
+
+
 class Welcome(msgspec.Struct, tag=True, frozen=True):
     """Say what this engine serves.
 
@@ -132,6 +146,7 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
         models: empty until it is ready.
         costs: learnt so far.
         pending_work_seconds: device time that its requests need.
+        crash: how its predecessor ended, if that was in the middle of a batch.
     """
 
     incarnation: str
@@ -139,6 +154,7 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
     models: tuple[ModelInfo, ...]
     costs: tuple[CostInfo, ...]
     pending_work_seconds: float
+    crash: Crash | None = None
 
 
 class Answer(msgspec.Struct, tag=True, frozen=True):

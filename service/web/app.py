@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from service.link.client import EnginePool
+from service.link.pool import EnginePool
 from service.settings import Settings
 from service.web.middleware import RequestMiddleware
 from service.web.problems import install_problem_handlers

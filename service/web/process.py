@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from service.lifeline import announce, keep_output_for_announcements, stop_event
-from service.link.client import EngineClient, EnginePool
+from service.lifeline import announce, beat, keep_output_for_announcements, orphaned
+from service.link.client import EngineClient
+from service.link.pool import EnginePool
 from service.logs import configure_logging
 from service.settings import MAX_TIMEOUT_SECONDS, Settings, load_settings
 from service.web.app import create_app
@@ -32,7 +34,8 @@ class Server(uvicorn.Server):
 
 async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     """Serve until told to stop, then answer what was accepted."""
-    stop = stop_event()
+    stop = orphaned()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     worker_name = f"{arguments.name}-{os.getpid()}"
     engines = EnginePool([EngineClient(path, worker_name) for path in arguments.engine])
     app = create_app(settings, engines)
@@ -51,6 +54,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     )
     listener = socket.socket(fileno=arguments.listen_fd)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    beating = asyncio.create_task(beat())
     announce({"worker": arguments.name})
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -58,6 +62,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     state.draining = True
     server.should_exit = True
     await serving
+    beating.cancel()
 
 
 def main() -> None:

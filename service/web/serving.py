@@ -19,8 +19,9 @@ from starlette.responses import Response
 from model.config import Task
 from service import metrics
 from service.errors import DeadlineExceededError, NotReadyError, TaskOffError
-from service.link.client import EnginePool, NetworkInput, Result
+from service.link.client import NetworkInput, Result
 from service.link.messages import ModelInfo
+from service.link.pool import EnginePool
 from service.settings import MODELS, PREFIX, Settings
 from service.web.bodies import find_image, read_body
 from service.web.geometry import network_input, short_side_needed

@@ -1,0 +1,53 @@
+"""All engines of this machine, as an HTTP worker sees them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from model.config import Task
+from service.errors import NotReadyError
+from service.link.client import EngineClient, NetworkInput, Result
+from service.link.messages import Welcome
+
+
+class EnginePool:
+    """All engines of this machine; a request goes to the one with the least pending work."""
+
+    def __init__(self, clients: list[EngineClient]) -> None:
+        self._clients = clients
+
+    @property
+    def ready(self) -> bool:
+        """Whether any engine is."""
+        return any(client.ready for client in self._clients)
+
+    @property
+    def offers(self) -> list[Welcome]:
+        """What the engines serve that have been warm."""
+        return [client.offer for client in self._clients if client.offer is not None]
+
+    async def run(self) -> None:
+        """Keep in touch with all of them, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for client in self._clients:
+                    tasks.create_task(client.run())
+        finally:
+            for client in self._clients:
+                client.close()
+
+    async def submit(
+        self, task: Task, image: NetworkInput, *, deadline: float, timeout_seconds: float
+    ) -> Result:
+        """Have the least loaded engine work on an image; see ``EngineClient.submit``.
+
+        Raises:
+            NotReadyError: if no engine has been ready yet.
+        """
+        candidates = [client for client in self._clients if client.ready] or [
+            client for client in self._clients if client.offer is not None
+        ]
+        if not candidates:
+            raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
+        client = min(candidates, key=lambda client: client.load)
+        return await client.submit(task, image, deadline=deadline, timeout_seconds=timeout_seconds)

@@ -1,0 +1,101 @@
+"""Clients that ask a service under test, one by one or all the time."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+from PIL import Image
+from running_service import RunningService
+
+# What an image of this colour does to the device; see injection/sitecustomize.py.
+POISON, NEVER_FITS, FITS_IN_TWOS = (255, 0, 0), (255, 128, 0), (255, 255, 0)
+LOSES_DEVICE, CRASHES, HANGS, SLOW = (0, 0, 255), (255, 0, 255), (0, 255, 255), (0, 255, 0)
+HARMLESS = (90, 120, 200)
+
+Colour = tuple[int, int, int]
+
+
+def picture(colour: Colour) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def classify(service: RunningService, colour: Colour = HARMLESS, query: str = "") -> httpx.Response:
+    """Classify an image, over a connection of its own."""
+    return httpx.post(
+        f"{service.url}/v1/classify{query}",
+        content=picture(colour),
+        headers={"Content-Type": "image/png"},
+        timeout=90,
+    )
+
+
+def classify_together(service: RunningService, colours: Sequence[Colour]) -> list[httpx.Response]:
+    """Classify images that wait together behind a slow one, so that they share a batch."""
+    with ThreadPoolExecutor(len(colours) + 1) as threads:
+        slow = threads.submit(classify, service, SLOW)
+        service.wait_for(lambda: _only_the_device_is_busy(service))
+        answers = [threads.submit(classify, service, colour) for colour in colours]
+        assert slow.result().status_code == 200
+        return [answer.result() for answer in answers]
+
+
+def _only_the_device_is_busy(service: RunningService) -> bool:
+    pending_seconds = service.metric("overlock_pending_work_seconds")
+    return pending_seconds > 0 and service.metric("overlock_queue_requests") == 0
+
+
+class Load:
+    """Clients that ask one request after the other; ``failures`` are all that were not 200."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+
+    @property
+    def answered(self) -> int:
+        return self.outcomes["200"]
+
+    @property
+    def failures(self) -> dict[str, int]:
+        return {what: count for what, count in self.outcomes.items() if what != "200"}
+
+    def ask(self, services: Sequence[RunningService]) -> None:
+        while not self._stop.is_set():
+            for service in services:
+                try:
+                    outcome = str(classify(service).status_code)
+                except httpx.ConnectError:
+                    continue  # nobody listens there: nothing was sent, and the next one is asked
+                except httpx.TransportError as error:
+                    outcome = type(error).__name__
+                break
+            else:
+                outcome = "nobody listens"
+            with self._lock:
+                self.outcomes[outcome] += 1
+
+    def stop(self) -> None:
+        self._stop.set()
+
+
+@contextmanager
+def load(*services: RunningService, clients: int = 6) -> Iterator[Load]:
+    """Keep clients asking, each the first of the services that listens, while the block runs."""
+    running = Load()
+    with ThreadPoolExecutor(clients) as threads:
+        asking: list[Future[None]] = [threads.submit(running.ask, services) for _ in range(clients)]
+        try:
+            yield running
+        finally:
+            running.stop()
+    for each in asking:
+        each.result()
