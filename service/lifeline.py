@@ -11,6 +11,8 @@ import asyncio
 import json
 import os
 import sys
+import time
+from collections.abc import Callable
 
 _announcements = 1
 
@@ -33,11 +35,17 @@ def keep_output_for_announcements() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
-async def beat() -> None:
-    """Tell the supervisor, until cancelled, that this process's event loop turns."""
+async def beat(observe_lag: Callable[[float], None]) -> None:
+    """Tell the supervisor, until cancelled, that this process's event loop turns.
+
+    Args:
+        observe_lag: gets how late it woke up, seconds.
+    """
     while True:
         os.write(_announcements, BEAT)
+        due = time.monotonic() + BEAT_SECONDS
         await asyncio.sleep(BEAT_SECONDS)
+        observe_lag(time.monotonic() - due)
 
 
 def orphaned() -> asyncio.Event:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 
 import httpx
 from PIL import Image
-from running_service import RunningService
+from running_service import START_SECONDS, RunningService
 
 # What an image of this colour does to the device; see injection/sitecustomize.py.
 POISON, NEVER_FITS, FITS_IN_TWOS = (255, 0, 0), (255, 128, 0), (255, 255, 0)
@@ -67,6 +68,13 @@ class Load:
     @property
     def failures(self) -> dict[str, int]:
         return {what: count for what, count in self.outcomes.items() if what != "200"}
+
+    def wait_for_answers(self, count: int) -> None:
+        """Wait until so many more requests were answered."""
+        wanted, until = self.answered + count, time.monotonic() + START_SECONDS
+        while self.answered < wanted:
+            assert time.monotonic() < until, f"waited in vain: {self.outcomes}"
+            time.sleep(0.01)
 
     def ask(self, services: Sequence[RunningService]) -> None:
         while not self._stop.is_set():

@@ -19,8 +19,9 @@ from service import metrics
 from service.engine.device import Device
 from service.engine.faults import BatchFailedError, Fault
 from service.engine.flight_record import FlightRecord, Identity
+from service.engine.requests import Batch, QueueKey, Request
 from service.engine.runner import Input, Outcome, Runner
-from service.engine.scheduler import Batch, QueueKey, Request, Scheduler, batch_sizes_up_to
+from service.engine.scheduler import Scheduler, batch_sizes_up_to
 from service.errors import (
     DeadlineExceededError,
     DeviceMemoryError,
@@ -221,7 +222,10 @@ class Engine:
         if fault is Fault.OUT_OF_MEMORY and batch.size > 1:
             largest = self._scheduler.cap(batch)
             logger.warning("From now on %s batches hold at most %d.", batch.queue.task, largest)
-        if len(batch.requests) > 1:
+        is_last = len(batch.requests) == 1
+        if fault is Fault.OUT_OF_MEMORY:
+            metrics.OUT_OF_MEMORY.labels("refused" if is_last else "split").inc()
+        if not is_last:
             self._scheduler.split(batch)
             return
         error: ServiceError = (
@@ -240,6 +244,7 @@ class Engine:
         device_seconds: float,
     ) -> None:
         pending_work_seconds = self._scheduler.pending_work_seconds()
+        wait_seconds = self._scheduler.wait_seconds()
         for request, result in zip(batch.requests, arrays, strict=True):
             work = request.payload
             if result is None:
@@ -254,6 +259,7 @@ class Engine:
                 inference_seconds=device_seconds,
                 batch_size=len(batch.requests),
                 pending_work_seconds=pending_work_seconds,
+                wait_seconds=wait_seconds,
             )
             await self._server.send(work.worker, answer, result)
 
@@ -272,15 +278,28 @@ class Engine:
         if (flight := self._crashed_flight) is not None:
             request_ids = tuple(number for name, number in flight.requests if name == worker)
             crash = Crash(flight.incarnation, request_ids)
-        return Welcome(self._incarnation, self._ready, self._models, costs, pending, crash)
+        waits = self._scheduler.wait_seconds()
+        return Welcome(self._incarnation, self._ready, self._models, costs, pending, waits, crash)
+
+    def _trigger(self, batch: Batch[Work]) -> str:
+        if batch.queue.closed:
+            return "closed"
+        return "full" if len(batch.requests) == self._batch_sizes[-1] else "free"
 
     def _show_queue(self) -> None:
         metrics.QUEUE_REQUESTS.set(self._scheduler.waiting)
         metrics.PENDING_WORK_SECONDS.set(self._scheduler.pending_work_seconds())
 
     def _count(self, batch: Batch[Work], outcome: Outcome, runner: Runner) -> None:
-        metrics.BATCH_SIZE.labels(batch.queue.task).observe(len(batch.requests))
-        metrics.BATCH_PADDING.labels(batch.queue.task).inc(batch.size - len(batch.requests))
+        task = batch.queue.task
+        metrics.observe_stages(
+            task,
+            device=outcome.network_seconds,
+            postprocess=outcome.device_seconds - outcome.network_seconds,
+        )
+        metrics.BATCHES.labels(task, self._trigger(batch)).inc()
+        metrics.BATCH_SIZE.labels(task).observe(len(batch.requests))
+        metrics.BATCH_PADDING.labels(task).inc(batch.size - len(batch.requests))
         metrics.DEVICE_SECONDS.labels(str(runner.device)).inc(outcome.device_seconds)
         self._show_queue()
 

@@ -40,7 +40,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
     server = LinkServer(arguments.socket)
     record = arguments.socket.with_suffix(".flight")
     engine = asyncio.create_task(Engine(settings, arguments.device, server, record).run())
-    beating = asyncio.create_task(beat())
+    beating = asyncio.create_task(beat(metrics.EVENT_LOOP_LAG_SECONDS.labels("engine").observe))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({engine, stopped}, return_when=asyncio.FIRST_COMPLETED)
     beating.cancel()

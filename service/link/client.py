@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,10 @@ from zmq.utils.monitor import recv_monitor_message
 
 from model.config import Task
 from service.errors import DeadlineExceededError, InferenceError, NotReadyError, ServiceError
+from service.link.load import EngineLoad
 from service.link.messages import (
     Answer,
     Cancel,
-    CostInfo,
     Hello,
     Refusal,
     Returned,
@@ -120,8 +119,7 @@ class EngineClient:
         self._welcome: Welcome | None = None
         self._offer: Welcome | None = None
         self._welcomed_at = 0.0
-        self._reported_work_seconds = 0.0
-        self._sent_work_seconds = 0.0
+        self._load = EngineLoad()
 
     @property
     def offer(self) -> Welcome | None:
@@ -139,11 +137,12 @@ class EngineClient:
 
     @property
     def load(self) -> tuple[float, int]:
-        """How much work the engine has, for comparing engines.
+        """How much work the engine has, for comparing engines."""
+        return self._load.pending_work_seconds, len(self._pending)
 
-        The seconds are what it said last, and what was sent to it since.
-        """
-        return self._reported_work_seconds + self._sent_work_seconds, len(self._pending)
+    def wait_seconds(self, task: Task) -> float:
+        """Return how long one more request of a task would wait for the device, as far as known."""
+        return self._load.wait_seconds(task)
 
     async def run(self) -> None:
         """Receive answers and keep in touch with the engine, until cancelled."""
@@ -178,7 +177,7 @@ class EngineClient:
         )
         pending = _Pending(submit, image.pixels, asyncio.get_running_loop().create_future())
         self._pending[submit.request_id] = pending
-        self._count(submit)
+        self._load.sent(submit)
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 await asyncio.sleep(0)  # a deadline that has passed already ends it here
@@ -227,7 +226,7 @@ class EngineClient:
             case Welcome():
                 await self._take_welcome(message)
             case Answer():
-                self._take_load(message.pending_work_seconds)
+                self._load.report(message)
                 self._settle(message.request_id, _result(message, frames))
             case Returned(request_id):
                 # No engine had it when one died.
@@ -243,16 +242,13 @@ class EngineClient:
         self._welcome, self._welcomed_at = welcome, time.monotonic()
         if welcome.ready:
             self._offer = welcome
-        self._take_load(welcome.pending_work_seconds)
+        self._load.report(welcome)
         for pending in list(self._pending.values()):
             if pending.sent_to not in {None, welcome.incarnation}:
                 self._take_back(pending, welcome)
             if welcome.ready and pending.sent_to is None and not pending.answer.done():
-                self._count(pending.submit)
+                self._load.sent(pending.submit)
                 await self._send(pending, welcome.incarnation)
-
-    def _take_load(self, pending_work_seconds: float) -> None:
-        self._reported_work_seconds, self._sent_work_seconds = pending_work_seconds, 0.0
 
     def _take_back(self, pending: _Pending, welcome: Welcome) -> None:
         """Note that the engine which had a request is gone."""
@@ -264,10 +260,6 @@ class EngineClient:
         if pending.crashes >= MAX_CRASHES:
             error = InferenceError("The engine died twice while it worked on this request.")
             self._settle(request_id, error)
-
-    def _count(self, submit: Submit) -> None:
-        if self._offer is not None:
-            self._sent_work_seconds += marginal_seconds(self._offer.costs, submit)
 
     async def _send(self, pending: _Pending, incarnation: str) -> None:
         pending.sent_to = incarnation
@@ -281,17 +273,6 @@ class EngineClient:
             pending.answer.set_result(outcome)
         else:
             pending.answer.set_exception(outcome)
-
-
-def marginal_seconds(costs: tuple[CostInfo, ...], submit: Submit) -> float:
-    """Return what one more request is likely to add to a batch; 0.0 where nothing was learnt."""
-    height, width = submit.input_size
-    known = [cost for cost in costs if cost.task is submit.task]
-    if not known:
-        return 0.0
-    pixels = height * width
-    nearest = min(known, key=lambda cost: abs(math.prod(cost.input_size) - pixels))
-    return nearest.per_image_seconds * pixels / math.prod(nearest.input_size)
 
 
 def _result(answer: Answer, frames: list[bytes]) -> Result:

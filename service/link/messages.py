@@ -146,6 +146,7 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
         models: empty until it is ready.
         costs: learnt so far.
         pending_work_seconds: device time that its requests need.
+        wait_seconds: how long one more request of each task would wait for the device.
         crash: how its predecessor ended, if that was in the middle of a batch.
     """
 
@@ -154,6 +155,7 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
     models: tuple[ModelInfo, ...]
     costs: tuple[CostInfo, ...]
     pending_work_seconds: float
+    wait_seconds: dict[Task, float]
     crash: Crash | None = None
 
 
@@ -170,6 +172,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
         inference_seconds: the batch's time on the device.
         batch_size: requests in the batch.
         pending_work_seconds: device time that the engine's other requests need.
+        wait_seconds: how long one more request of each task would wait for the device.
     """
 
     request_id: int
@@ -178,6 +181,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
     inference_seconds: float
     batch_size: int
     pending_work_seconds: float
+    wait_seconds: dict[Task, float]
 
 
 class Refusal(msgspec.Struct, tag=True, frozen=True):

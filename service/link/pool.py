@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from model.config import Task
-from service.errors import NotReadyError
+from service.errors import DeadlineUnreachableError, NotReadyError
 from service.link.client import EngineClient, NetworkInput, Result
 from service.link.messages import Welcome
 
@@ -25,6 +25,22 @@ class EnginePool:
     def offers(self) -> list[Welcome]:
         """What the engines serve that have been warm."""
         return [client.offer for client in self._clients if client.offer is not None]
+
+    @property
+    def pending_work_seconds(self) -> float:
+        """How long the device with the least work is busy."""
+        return min(client.load[0] for client in self._clients)
+
+    def refuse_what_comes_too_late(self, task: Task, timeout_seconds: float) -> None:
+        """Refuse a request that no engine would begin in time, before there is any work with it.
+
+        Raises:
+            DeadlineUnreachableError: by the engines' last reports; what passes here is judged again
+                by the engine that it goes to. While none is ready, nothing is known.
+        """
+        waits = [client.wait_seconds(task) for client in self._clients if client.ready]
+        if waits and min(waits) > timeout_seconds:
+            raise DeadlineUnreachableError(needed_seconds=min(waits), left_seconds=timeout_seconds)
 
     async def run(self) -> None:
         """Keep in touch with all of them, until cancelled."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 
 from running_service import RunningService
 
@@ -29,6 +30,10 @@ def engine_of(service: RunningService) -> int:
 
 def restarts(service: RunningService) -> float:
     return service.metric("overlock_engine_restarts_total")
+
+
+def restarted_since(service: RunningService, restarts_before: float) -> bool:
+    return restarts(service) > restarts_before
 
 
 def test_a_poison_image_fails_alone(faulty: RunningService) -> None:
@@ -92,15 +97,13 @@ def test_a_batch_that_never_ends_is_found_and_only_the_cause_fails(faulty: Runni
 
 
 def test_no_request_fails_when_the_engine_is_killed_under_load(faulty: RunningService) -> None:
-    before = restarts(faulty)
     with load(faulty) as clients:
-        for killed in range(1, 3):
-            answered = clients.answered
-            faulty.wait_for(lambda answered=answered: clients.answered > answered + 20)
+        for _ in range(2):
+            before = restarts(faulty)
+            clients.wait_for_answers(20)
             os.kill(engine_of(faulty), signal.SIGKILL)
-            faulty.wait_for(lambda killed=killed: restarts(faulty) == before + killed)
-        answered = clients.answered
-        faulty.wait_for(lambda: clients.answered > answered + 20)
+            faulty.wait_for(partial(restarted_since, faulty, before))
+        clients.wait_for_answers(20)
     assert clients.failures == {}
 
 

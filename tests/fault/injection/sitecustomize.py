@@ -51,4 +51,4 @@ if "service.engine.process" in sys.orig_argv:
         fail(inputs)
         return run(self, task, inputs, *rest)
 
-    Runner.run = run_or_fail  # type: ignore[method-assign]
+    Runner.run = run_or_fail  # type: ignore[assignment, method-assign]

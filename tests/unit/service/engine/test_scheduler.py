@@ -7,14 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import Task
-from service.engine.scheduler import (
-    AGEING_SECONDS,
-    Batch,
-    QueueKey,
-    Request,
-    Scheduler,
-    batch_sizes_up_to,
-)
+from service.engine.requests import AGEING_SECONDS, Batch, QueueKey, Request
+from service.engine.scheduler import Scheduler, batch_sizes_up_to
 from service.errors import DeadlineUnreachableError, QueueFullError
 
 SQUARE = QueueKey(Task.CLASSIFY, (224, 224))

@@ -41,18 +41,23 @@ class FakeEngine:
         self.incarnation = incarnation
         self.ready = ready
         self.crash: Crash | None = None
+        self.waits: dict[Task, float] = {}
         self.costs: tuple[CostInfo, ...] = ()
         self.submits: list[Submit] = []
         self.cancelled: list[int] = []
         self.greeted = False
+
+    def welcome(self) -> Welcome:
+        return Welcome(
+            self.incarnation, self.ready, (), self.costs, 0.0, self.waits, crash=self.crash
+        )
 
     async def run(self) -> None:
         async for received in self.server.received():
             match received.message:
                 case Hello():
                     self.greeted = True
-                    welcome = Welcome(self.incarnation, self.ready, (), self.costs, 0.0, self.crash)
-                    await self.server.send(received.worker, welcome)
+                    await self.server.send(received.worker, self.welcome())
                 case Submit() as submit:
                     self.submits.append(submit)
                     await self.react(self, received, submit)
@@ -62,7 +67,7 @@ class FakeEngine:
 
 async def answer_with_double(engine: FakeEngine, received: Received, submit: Submit) -> None:
     doubled = array_from(submit.image, received.frames[0]).astype(np.float32) * 2
-    answer = Answer(submit.request_id, (header_of(doubled),), 0.25, 0.5, 3, 1.5)
+    answer = Answer(submit.request_id, (header_of(doubled),), 0.25, 0.5, 3, 1.5, {})
     await engine.server.send(received.worker, answer, [doubled])
 
 
