@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
@@ -56,9 +56,11 @@ def _only_the_device_is_busy(service: RunningService) -> bool:
 class Load:
     """Clients that ask one request after the other; ``failures`` are all that were not 200."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: RunningService) -> None:
+        self._service = service
+        self._asked: dict[int, RunningService] = {}
         self.outcomes: Counter[str] = Counter()
-        self._stop = threading.Event()
+        self.stopped = False
         self._lock = threading.Lock()
 
     @property
@@ -76,34 +78,31 @@ class Load:
             assert time.monotonic() < until, f"waited in vain: {self.outcomes}"
             time.sleep(0.01)
 
-    def ask(self, services: Sequence[RunningService]) -> None:
-        while not self._stop.is_set():
-            for service in services:
-                try:
-                    outcome = str(classify(service).status_code)
-                except httpx.ConnectError:
-                    continue  # nobody listens there: nothing was sent, and the next one is asked
-                except httpx.TransportError as error:
-                    outcome = type(error).__name__
-                break
-            else:
-                outcome = "nobody listens"
+    def move_to(self, service: RunningService) -> None:
+        """Have all clients ask another service, and return when none asks the old one any more."""
+        self._service = service
+        service.wait_for(lambda: set(self._asked.values()) == {service})
+
+    def ask(self) -> None:
+        while not self.stopped:
+            service = self._asked[threading.get_ident()] = self._service
+            try:
+                outcome = str(classify(service).status_code)
+            except httpx.TransportError as error:
+                outcome = type(error).__name__
             with self._lock:
                 self.outcomes[outcome] += 1
 
-    def stop(self) -> None:
-        self._stop.set()
-
 
 @contextmanager
-def load(*services: RunningService, clients: int = 6) -> Iterator[Load]:
-    """Keep clients asking, each the first of the services that listens, while the block runs."""
-    running = Load()
+def load(service: RunningService, clients: int = 6) -> Iterator[Load]:
+    """Keep clients asking while the block runs."""
+    running = Load(service)
     with ThreadPoolExecutor(clients) as threads:
-        asking: list[Future[None]] = [threads.submit(running.ask, services) for _ in range(clients)]
+        asking = [threads.submit(running.ask) for _ in range(clients)]
         try:
             yield running
         finally:
-            running.stop()
+            running.stopped = True
     for each in asking:
         each.result()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Self
 
@@ -21,9 +21,14 @@ START_SECONDS = 90.0
 
 
 class RunningService:
-    """``overlock serve`` with the given settings; ready when entered, stopped when left."""
+    """``overlock serve`` with the given settings; ready when entered, stopped when left.
 
-    def __init__(self, **settings: str | int) -> None:
+    Args:
+        prefix: command that starts the service's command in its own place.
+        settings: by field name.
+    """
+
+    def __init__(self, prefix: Sequence[str] = (), /, **settings: str | int) -> None:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._last_log = ""
@@ -32,7 +37,7 @@ class RunningService:
         environment |= {f"OVERLOCK_{name.upper()}": str(value) for name, value in settings.items()}
         environment["OVERLOCK_PORT"] = str(self.port)
         self.process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("overlock")), "serve"],
+            [*prefix, str(Path(sys.executable).with_name("overlock")), "serve"],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
