@@ -187,15 +187,19 @@ class Scheduler(Generic[Payload]):
         self._busy_until = 0.0
         self._shares.correct(batch.queue.task, device_seconds)
 
-    def split(self, batch: Batch[Payload]) -> None:
+    def split(self, batch: Batch[Payload]) -> list[Request[Payload]]:
         """Let the halves of a batch that failed wait again, apart from each other and all others.
 
         Halving on finds whoever is to blame. A request whose client left meanwhile is dropped.
+
+        Returns:
+            The requests that wait again.
         """
         remaining = [each for each in batch.requests if each.identity in self._on_device]
         middle = (len(remaining) + 1) // 2
         for half in (remaining[:middle], remaining[middle:]):
             self._enter_closed(half)
+        return remaining
 
     def cap(self, batch: Batch[Payload]) -> int:
         """Never again make a batch of this shape as large; return the size that is left."""
