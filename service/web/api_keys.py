@@ -95,9 +95,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 bearer = HTTPBearer(
-    auto_error=False,
-    scheme_name="API key",
-    description="Needed where the operator has set OVERLOCK_API_KEYS_FILE.",
+    auto_error=False, scheme_name="API key", description="One that the operator has handed out."
 )
 
 
@@ -105,14 +103,12 @@ async def require_key(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> None:
-    """Let a request pass that has a key, if keys are asked for; note the key's name.
+    """Let a request pass that has a key; note the key's name.
 
     Raises:
         UnauthorizedError: if there is no key, or an unknown one.
     """
-    keys: ApiKeys | None = request.app.state.api_keys
-    if keys is None:
-        return
+    keys: ApiKeys = request.app.state.api_keys
     if credentials is None:
         raise UnauthorizedError("Send Authorization: Bearer and a key.")
     name = keys.name_of(credentials.credentials)

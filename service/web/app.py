@@ -51,9 +51,12 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.serving = serving
-    app.state.api_keys = settings.api_keys_file and ApiKeys(settings.api_keys_file)
+    guards = []
+    if settings.api_keys_file is not None:
+        app.state.api_keys = ApiKeys(settings.api_keys_file)
+        guards.append(Depends(require_key))
     for routes in (classify, segment, detect, models):
-        app.include_router(routes.router, dependencies=[Depends(require_key)])
+        app.include_router(routes.router, dependencies=guards)
     app.include_router(health.router)
     install_problem_handlers(app)
     app.add_middleware(RequestMiddleware)
