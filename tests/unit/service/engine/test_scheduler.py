@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import Task
@@ -263,6 +263,7 @@ events = st.lists(
 )
 
 
+@settings(deadline=None)  # a busy machine is slow
 @given(events)
 def test_every_request_ends_exactly_once_and_in_a_batch_of_its_shape(steps: list[Event]) -> None:
     bench = Bench(max_waiting=16)
