@@ -13,7 +13,7 @@ MODEL   ?=
 WEIGHTS ?=
 PHOTOS  ?=
 
-.PHONY: all install serve test check format bench lock train-demo clean
+.PHONY: all install serve test check format bench fuzz lock train-demo clean
 
 all: check test
 
@@ -54,6 +54,10 @@ bench: $(READY)
 	    upernet_overlock_t mask_rcnn_overlock_t --batches 1 --repeats 3 --threads 2 --output network-dense-cpu
 	$(BIN)/python benchmarks/where_time_goes.py --threads 2
 	$(BIN)/python benchmarks/bfloat16.py $(if $(PHOTOS),--photos $(PHOTOS))
+
+# Ten thousand damaged images against a running service: no 5xx, no hang, no memory that grows.
+fuzz: $(READY)
+	$(BIN)/python tests/hostile_images.py --count 10000
 
 train-demo: $(READY)
 	$(BIN)/python -m model.demo.train classify

@@ -17,11 +17,15 @@ from typing import Any
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from service.lifeline import CONFIGURATION_EXIT_CODE
+from service.lifeline import BEAT, CONFIGURATION_EXIT_CODE
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 5.0
 STABLE_SECONDS = 30.0
 """After a child that lived this long, the backoff starts over."""
+
+SILENCE_SECONDS = 5.0
+"""A child that announced itself and then says nothing for twice as long is stuck. Twice, since the
+first silence may have been this process's own: it was stopped, and has not read yet."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +85,7 @@ class Child:
         process = self._process
         if process is None:
             return
-        _signal(process, signal.SIGTERM)
+        _let_go(process)
         ended = asyncio.create_task(process.wait())
         hurried = asyncio.create_task(hurry.wait())
         await asyncio.wait(
@@ -100,7 +104,7 @@ class Child:
             return f"it could not be started: {error}"
         self._process = process
         if self._stopping.is_set():  # stopped while it was being started
-            _signal(process, signal.SIGTERM)
+            _let_go(process)
         await self._listen(process)
         exit_code = await process.wait()
         self._process, self.facts = None, None
@@ -113,7 +117,7 @@ class Child:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             *command,
-            stdin=PIPE,  # closes when this process dies, which ends the child
+            stdin=PIPE,  # closes when this process lets go or dies, which ends the child
             stdout=PIPE,
             pass_fds=self.inherited_fds,
             process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
@@ -121,10 +125,25 @@ class Child:
         )
 
     async def _listen(self, process: Process) -> None:
+        """Take what the process says, until it ends; kill it if it falls silent."""
         assert process.stdout is not None
-        async for line in process.stdout:
-            self.facts = json.loads(line)
-            self.on_announcement()
+        silences = 0
+        while True:
+            try:
+                async with asyncio.timeout(None if self.facts is None else SILENCE_SECONDS):
+                    line = await process.stdout.readline()
+            except TimeoutError:
+                silences += 1
+                if silences == 2:
+                    logger.error("%s is stuck; killing it.", self.name)
+                    _signal(process, signal.SIGKILL)
+                continue
+            silences = 0
+            if not line:
+                return
+            if line != BEAT:
+                self.facts = json.loads(line)
+                self.on_announcement()
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -137,6 +156,12 @@ def _cause(exit_code: int) -> str:
     if exit_code < 0:
         return f"killed by {signal.Signals(-exit_code).name}"
     return f"exit code {exit_code}"
+
+
+def _let_go(process: Process) -> None:
+    """Ask the process to end; see ``service.lifeline``."""
+    assert process.stdin is not None
+    process.stdin.close()
 
 
 def _signal(process: Process, number: signal.Signals) -> None:

@@ -6,6 +6,7 @@ engine by slug and detail (see ``ServiceError.rebuilt``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -17,6 +18,7 @@ class ServiceError(Exception):
         retry_after_seconds: when to try again, where that helps.
     """
 
+    headers: ClassVar[Mapping[str, str]] = {}
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Something unforeseen went wrong"
@@ -45,6 +47,13 @@ class MalformedRequestError(ServiceError):
     status, slug, title = 400, "malformed-request", "The request cannot be parsed"
 
 
+class UnauthorizedError(ServiceError):
+    """The caller has no key, or an unknown one."""
+
+    headers = {"WWW-Authenticate": 'Bearer realm="overlock-service"'}  # noqa: RUF012 - never changed
+    status, slug, title = 401, "unauthorized", "A valid API key is needed"
+
+
 class TaskOffError(ServiceError):
     """The service does not answer this task as it is set."""
 
@@ -64,7 +73,7 @@ class UploadTimeoutError(ServiceError):
 
     def __init__(self, *, limit_seconds: float, received_bytes: int) -> None:
         super().__init__(
-            f"The body was not complete after {limit_seconds:g} seconds; "
+            f"The body was not complete after {limit_seconds:.3g} seconds; "
             f"{received_bytes} bytes had arrived."
         )
 
@@ -118,6 +127,18 @@ class QueueFullError(ServiceError):
         )
 
 
+class MemoryFullError(ServiceError):
+    """There is a place for one more request, but not for its bytes."""
+
+    status, slug, title = 429, "memory-full", "Too many bytes are waiting"
+
+    def __init__(self, *, held_bytes: int, limit_bytes: int, retry_after_seconds: float) -> None:
+        super().__init__(
+            f"Waiting requests hold {held_bytes} bytes; the limit is {limit_bytes} bytes.",
+            retry_after_seconds=retry_after_seconds,
+        )
+
+
 class DeadlineUnreachableError(ServiceError):
     """The work ahead takes longer than the caller would wait, so nothing was begun."""
 
@@ -141,6 +162,17 @@ class NotReadyError(ServiceError):
     """The service starts, drains, or its engine is being restarted."""
 
     status, slug, title = 503, "not-ready", "The service is not ready"
+
+
+class DeviceMemoryError(ServiceError):
+    """The device has no memory for even this request alone."""
+
+    status, slug, title = 503, "out-of-memory", "The device is out of memory"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The device has too little free memory for this image.", retry_after_seconds=1.0
+        )
 
 
 class DeadlineExceededError(ServiceError):

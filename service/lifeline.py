@@ -1,7 +1,8 @@
 """What ties a child process to its supervisor.
 
-A child announces itself with a JSON line on its standard output. It ends when it gets SIGTERM, or
-when its standard input closes because the supervisor died: no process outlives the service.
+A child announces itself with a JSON line on its standard output, and an empty line every second
+says that its event loop turns: one that falls silent is killed and replaced. Its standard input
+closes when the supervisor lets go of it, or dies: no process outlives the service.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
+import time
+from collections.abc import Callable
 
 _announcements = 1
 
 CONFIGURATION_EXIT_CODE = 78
 """Exit code (EX_CONFIG) of a child that no restart will help."""
+
+BEAT = b"\n"
+BEAT_SECONDS = 1.0
 
 
 def announce(facts: dict[str, object]) -> None:
@@ -30,11 +35,23 @@ def keep_output_for_announcements() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
-def stop_event() -> asyncio.Event:
-    """Return an event that is set when this process has to stop."""
+async def beat(observe_lag: Callable[[float], None]) -> None:
+    """Tell the supervisor, until cancelled, that this process's event loop turns.
+
+    Args:
+        observe_lag: gets how late it woke up, seconds.
+    """
+    while True:
+        os.write(_announcements, BEAT)
+        due = time.monotonic() + BEAT_SECONDS
+        await asyncio.sleep(BEAT_SECONDS)
+        observe_lag(time.monotonic() - due)
+
+
+def orphaned() -> asyncio.Event:
+    """Return an event that is set when the supervisor lets go of this process."""
     loop = asyncio.get_running_loop()
     event = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, event.set)
 
     def on_input() -> None:
         if not os.read(sys.stdin.fileno(), 1024):

@@ -23,7 +23,7 @@ REQUEST_SECONDS = Histogram(
 )
 STAGE_SECONDS = Histogram(
     "overlock_stage_duration_seconds",
-    "Where a request's time goes: decode, queue, inference, render.",
+    "Where time goes: read, decode, queue, render by request; device, postprocess by batch.",
     ["task", "stage"],
     buckets=_SECONDS,
 )
@@ -31,7 +31,9 @@ IN_FLIGHT = Gauge(
     "overlock_requests_in_flight", "Requests being worked on.", multiprocess_mode="livesum"
 )
 CANCELLED = Counter(
-    "overlock_requests_cancelled_total", "Requests whose client left before the answer."
+    "overlock_requests_cancelled_total",
+    "Requests whose client left during: read, decode, engine, render.",
+    ["place"],
 )
 REJECTED = Counter(
     "overlock_requests_rejected_total", "Requests refused, by the problem's slug.", ["reason"]
@@ -44,6 +46,16 @@ PENDING_WORK_SECONDS = Gauge(
     "Device time that the waiting and running requests need.",
     multiprocess_mode="livesum",
 )
+HELD_BYTES = Gauge(
+    "overlock_held_bytes",
+    "Bytes of bodies and network inputs that HTTP workers hold.",
+    multiprocess_mode="livesum",
+)
+BATCHES = Counter(
+    "overlock_batches_total",
+    "Batches by what made them: free (the device was), full (the largest size), closed (a retry).",
+    ["task", "trigger"],
+)
 BATCH_SIZE = Histogram(
     "overlock_batch_size", "Requests in a batch, padding left out.", ["task"], buckets=_BATCH_SIZES
 )
@@ -53,8 +65,29 @@ BATCH_PADDING = Counter(
 DEVICE_SECONDS = Counter(
     "overlock_device_busy_seconds_total", "Time that the device spent on batches.", ["device"]
 )
+BATCH_FAULTS = Counter(
+    "overlock_batch_faults_total",
+    "Batches that failed: request, out-of-memory (they are split and tried again), device-lost.",
+    ["task", "fault"],
+)
+OUT_OF_MEMORY = Counter(
+    "overlock_out_of_memory_total",
+    "Batches that did not fit on the device: split, or refused when nothing was left to split.",
+    ["action"],
+)
+NOT_FINITE = Counter(
+    "overlock_outputs_not_finite_total",
+    "Requests for which the network's output held NaN or infinity.",
+    ["task"],
+)
 ENGINE_RESTARTS = Counter(
     "overlock_engine_restarts_total", "Engines started in the place of one that died."
+)
+EVENT_LOOP_LAG_SECONDS = Histogram(
+    "overlock_event_loop_lag_seconds",
+    "How late a process's event loop woke up, looked at once a second.",
+    ["process"],
+    buckets=_SECONDS,
 )
 MODEL_INFO = Gauge(
     "overlock_model_info",
@@ -64,10 +97,10 @@ MODEL_INFO = Gauge(
 )
 
 
-def observe_stages(task: str, stages: dict[str, float]) -> None:
-    """Observe how long each stage of one request took, seconds."""
-    for stage, seconds in stages.items():
-        STAGE_SECONDS.labels(task, stage).observe(seconds)
+def observe_stages(task: str, **seconds: float) -> None:
+    """Observe how long stages took."""
+    for stage, duration in seconds.items():
+        STAGE_SECONDS.labels(task, stage).observe(duration)
 
 
 def exposition() -> bytes:

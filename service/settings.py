@@ -109,7 +109,14 @@ class Settings(BaseSettings):
         default=256,
         ge=1,
         le=100_000,
-        description="Most requests of one task that wait for one engine.",
+        description="Most requests of one task that an HTTP worker has for each engine, and that "
+        "wait at one engine.",
+    )
+    max_queue_bytes: int = Field(
+        default=2**29,
+        ge=2**20,
+        le=2**40,
+        description="Most bytes of bodies and network inputs that an HTTP worker holds.",
     )
     default_timeout_seconds: float = Field(
         default=30.0,
@@ -122,6 +129,11 @@ class Settings(BaseSettings):
     )
     max_image_pixels: int = Field(
         default=50_000_000, ge=1024, le=10**9, description="Most pixels an image may decode to."
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="Callers of /v1 need a key: a text file with a line NAME SHA256 for each one, "
+        "read again when it changes.",
     )
     log_format: Literal["text", "json"] = Field(
         default="text", description="Log lines for people or for programs."
@@ -136,6 +148,15 @@ class Settings(BaseSettings):
                     f"{PREFIX}{task.upper()}_WEIGHTS is needed for {model}: "
                     "a checkpoint's path, or random"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _has_room_for_a_body(self) -> Self:
+        if self.max_queue_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"{PREFIX}MAX_QUEUE_BYTES is {self.max_queue_bytes}, less than one body of "
+                f"{PREFIX}MAX_BODY_BYTES, {self.max_body_bytes}"
+            )
         return self
 
     @model_validator(mode="after")

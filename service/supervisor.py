@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ INTERRUPT_GRACE_SECONDS = 1.0
 """How long Ctrl-C waits for what is under way; SIGTERM waits for all of it."""
 
 ENGINE_GRACE_SECONDS = 1.0
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made there is private
 LISTEN_BACKLOG = 2048
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ class Supervisor:
         self._worker_grace_seconds = MAX_TIMEOUT_SECONDS
         self._said_ready = False
         self._url = ""
-        self._runtime = Path(tempfile.mkdtemp(prefix="overlock-"))  # mode 0700
+        self._runtime = Path(tempfile.mkdtemp(prefix="overlock-", dir=_memory()))  # mode 0700
         self._metrics = self._runtime / "metrics"
         self._metrics.mkdir()
         self._engines: list[Child] = []
@@ -147,6 +149,15 @@ class Supervisor:
         if not self._stopping.is_set():
             self._worker_grace_seconds = INTERRUPT_GRACE_SECONDS
         self._stop()
+
+
+def _memory() -> str | None:
+    """Return where files lie in memory, unless TMPDIR says where they have to lie.
+
+    Metrics are mapped files: where a disk is full, the next write to one would end the process.
+    """
+    usable = "TMPDIR" not in os.environ and os.access(SHARED_MEMORY, os.W_OK | os.X_OK)
+    return SHARED_MEMORY if usable else None
 
 
 def _listener(settings: Settings) -> socket.socket:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Self
 
@@ -20,9 +21,14 @@ START_SECONDS = 90.0
 
 
 class RunningService:
-    """``overlock serve`` with the given settings; ready when entered, stopped when left."""
+    """``overlock serve`` with the given settings; ready when entered, stopped when left.
 
-    def __init__(self, **settings: str | int) -> None:
+    Args:
+        prefix: command that starts the service's command in its own place.
+        settings: by field name.
+    """
+
+    def __init__(self, prefix: Sequence[str] = (), /, **settings: str | int) -> None:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._last_log = ""
@@ -31,7 +37,7 @@ class RunningService:
         environment |= {f"OVERLOCK_{name.upper()}": str(value) for name, value in settings.items()}
         environment["OVERLOCK_PORT"] = str(self.port)
         self.process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("overlock")), "serve"],
+            [*prefix, str(Path(sys.executable).with_name("overlock")), "serve"],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -74,6 +80,17 @@ class RunningService:
                 pass
             time.sleep(0.05)
         raise TimeoutError(f"the service was not ready in time:\n{self.log}")
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+        """Wait until something is so."""
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, f"waited in vain:\n{self.log}"
+            time.sleep(0.01)
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask with GET."""
+        return httpx.get(self.url + path)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30.0) -> int:
         """Send a signal and return the exit code."""

@@ -49,6 +49,7 @@ WELCOME = Welcome(
     (CLASSIFIER, SEGMENTER, DETECTOR),
     (CostInfo(Task.CLASSIFY, (224, 224), 0.01, 0.02),),
     0,
+    {},
 )
 
 BOXES = np.array([[4, 2, 20, 10], [30, 20, 50, 44], [0, 0, 64, 48]], np.float32)
@@ -69,7 +70,16 @@ class FakeEngines:
         self.error: Exception | None = None
         self.hang = False
         self.down = False
+        self.late: Exception | None = None
         self.cancelled = asyncio.Event()
+
+    @property
+    def pending_work_seconds(self) -> float:
+        return 2.5
+
+    def refuse_what_comes_too_late(self, task: Task, timeout_seconds: float) -> None:
+        if self.late is not None:
+            raise self.late
 
     @property
     def offers(self) -> list[Welcome]:

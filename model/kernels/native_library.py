@@ -52,7 +52,7 @@ def native_library(folder: Path | None = None) -> ctypes.CDLL:
             process's first call looks at it.
 
     Raises:
-        NativeKernelsError: if there is no compiler, or it fails.
+        NativeKernelsError: if there is no compiler, it fails, or there is no room for the result.
     """
     if not _loaded:
         _loaded.append(_built(folder or Path.home() / ".cache" / "overlock-service" / "kernels"))
@@ -62,13 +62,17 @@ def native_library(folder: Path | None = None) -> ctypes.CDLL:
 def _built(folder: Path) -> ctypes.CDLL:
     compiler = _compiler()
     name = f"overlock-{_digest(compiler)}.so"
-    kept = _usable_folder(folder)
-    if kept is None:
+    kept = _trusted_folder(folder)
+    if kept is not None and (kept / name).exists():
+        return _load(kept / name)
+    try:
+        if kept is not None and os.access(kept, os.W_OK):
+            return _load(_compile(compiler, kept / name))
         # Nothing of anyone else's may be loaded: a folder of this process alone, gone with it.
         with tempfile.TemporaryDirectory(prefix="overlock-kernels-") as own:
             return _load(_compile(compiler, Path(own) / name))
-    library = kept / name
-    return _load(library if library.exists() else _compile(compiler, library))
+    except OSError as error:
+        raise NativeKernelsError(f"there is no room for the compiled kernels: {error}") from error
 
 
 def native_obstacle(folder: Path | None = None) -> str | None:
@@ -105,15 +109,15 @@ def _sources(pattern: str) -> list[Path]:
     return sorted(SOURCES.glob(pattern))
 
 
-def _usable_folder(folder: Path) -> Path | None:
-    """Return the folder if it can be written to and nobody else can write to it."""
+def _trusted_folder(folder: Path) -> Path | None:
+    """Return the folder, made if need be, if it is ours and nobody else can write to it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return None
     status = folder.stat()
     is_ours = status.st_uid == os.getuid() and not status.st_mode & 0o022
-    return folder if is_ours and os.access(folder, os.W_OK) else None
+    return folder if is_ours else None
 
 
 def _compile(compiler: str, target: Path) -> Path:

@@ -1,7 +1,7 @@
 """The engine: admits, batches, runs and answers.
 
-One thread owns the device. The event loop beside it admits, expires and cancels while a batch
-runs, so that a deadline is a deadline also for a request that waits behind a slow batch.
+The event loop admits, expires and cancels while a batch runs on the device's thread, so that a
+deadline is a deadline also for a request that waits behind a slow batch.
 """
 
 from __future__ import annotations
@@ -11,19 +11,29 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service import metrics
+from service.engine.device import Device
+from service.engine.faults import BatchFailedError, Fault
+from service.engine.flight_record import FlightRecord, Identity
+from service.engine.requests import Batch, QueueKey, Request
 from service.engine.runner import Input, Outcome, Runner
-from service.engine.scheduler import Batch, QueueKey, Request, Scheduler, batch_sizes_up_to
-from service.errors import DeadlineExceededError, InferenceError, ServiceError
+from service.engine.scheduler import Scheduler, batch_sizes_up_to
+from service.errors import (
+    DeadlineExceededError,
+    DeviceMemoryError,
+    InferenceError,
+    ServiceError,
+)
 from service.lifeline import announce
 from service.link.messages import (
     Answer,
     Cancel,
     CostInfo,
+    Crash,
     Hello,
     ModelInfo,
     Refusal,
@@ -55,6 +65,11 @@ class Work:
     submit: Submit
     image: NDArray[np.uint8]
 
+    @property
+    def identity(self) -> Identity:
+        """Whose request it is."""
+        return self.worker, self.submit.request_id
+
 
 class Engine:
     """Owns a device and the queue in front of it.
@@ -63,11 +78,12 @@ class Engine:
         settings: the service's.
         device: a torch device, or "auto".
         server: the link to the HTTP workers.
+        record: path of the file in which it finds what its predecessor died with.
     """
 
-    def __init__(self, settings: Settings, device: str, server: LinkServer) -> None:
+    def __init__(self, settings: Settings, device: str, server: LinkServer, record: Path) -> None:
         self._settings = settings
-        self._device = device
+        self._device_name = device
         self._server = server
         self._batch_sizes = batch_sizes_up_to(settings.max_batch_size)
         self._scheduler: Scheduler[Work] = Scheduler(
@@ -75,8 +91,10 @@ class Engine:
             max_waiting=settings.max_queue_requests,
             batch_sizes=self._batch_sizes,
         )
-        self._device_thread = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._incarnation = secrets.token_hex(8)
+        flights = FlightRecord(record, self._incarnation)
+        self._crashed_flight = flights.last
+        self._device = Device(flights)
         self._models: tuple[ModelInfo, ...] = ()
         self._ready = False
         self._workers: set[bytes] = set()
@@ -88,20 +106,21 @@ class Engine:
 
         Raises:
             ConfigurationError: if the models cannot be loaded as the settings say.
+            DeviceFailedError: if the device hangs or is lost.
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._receive())
             tasks.create_task(self._expire())
-            runner = await self._on_device(self._load)
+            runner = await self._device.do(self._load)
             self._models, self._ready = runner.models, True
             for worker in self._workers:
-                await self._server.send(worker, self._welcome())
+                await self._server.send(worker, self._welcome(worker))
             announce({"models": [_summary(model) for model in self._models]})
             tasks.create_task(self._work(runner))
 
     def _load(self) -> Runner:
         try:
-            runner = Runner(self._settings, self._device, self._batch_sizes)
+            runner = Runner(self._settings, self._device_name, self._batch_sizes)
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
         for step in runner.warm_up():
@@ -113,16 +132,12 @@ class Engine:
             ).set(1)
         return runner
 
-    async def _on_device(self, function: Any, *arguments: object) -> Any:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._device_thread, function, *arguments)
-
     async def _receive(self) -> None:
         async for received in self._server.received():
             match received.message:
                 case Hello():
                     self._workers.add(received.worker)
-                    await self._server.send(received.worker, self._welcome())
+                    await self._server.send(received.worker, self._welcome(received.worker))
                 case Submit():
                     await self._admit(received, received.message)
                 case Cancel(request_id):
@@ -135,13 +150,15 @@ class Engine:
             return
         try:
             image = array_from(submit.image, received.frames[0])
+            work = Work(received.worker, submit, image)
             self._scheduler.admit(
                 Request(
-                    identity=(received.worker, submit.request_id),
+                    identity=work.identity,
                     queue=QueueKey(submit.task, submit.input_size),
                     arrived=time.monotonic(),
                     deadline=submit.deadline,
-                    payload=Work(received.worker, submit, image),
+                    payload=work,
+                    alone=submit.alone,
                 )
             )
         except ServiceError as error:
@@ -183,22 +200,41 @@ class Engine:
     async def _run_batch(self, runner: Runner, batch: Batch[Work]) -> None:
         started = time.monotonic()
         work = [request.payload for request in batch.requests]
-        inputs = [Input(each.image, each.submit.original_size) for each in work]
         try:
-            outcome = await self._on_device(
-                runner.run, batch.queue.task, inputs, batch.queue.input_size, batch.size
+            outcome = await self._device.run(
+                runner,
+                batch.queue,
+                [Input(each.image, each.submit.original_size) for each in work],
+                batch.size,
+                identities=[each.identity for each in work],
+                expected_seconds=self._scheduler.expected_seconds(batch),
             )
-        except Exception:
-            # One of the two places where anything may be caught: the batch fails, the engine
-            # lives on.
-            logger.exception("A batch failed.")
-            failed_seconds = time.monotonic() - started
-            self._scheduler.failed(batch, failed_seconds)
-            await self._answer(batch, [None] * len(inputs), started, failed_seconds)
+        except BatchFailedError as error:
+            self._scheduler.failed(batch, time.monotonic() - started)
+            await self._after_failure(batch, error.fault)
             return
         self._scheduler.finished(batch, outcome.device_seconds, outcome.network_seconds)
         self._count(batch, outcome, runner)
         await self._answer(batch, outcome.arrays, started, outcome.device_seconds)
+
+    async def _after_failure(self, batch: Batch[Work], fault: Fault) -> None:
+        """Try again with fewer requests, or refuse the one that is left."""
+        if fault is Fault.OUT_OF_MEMORY and batch.size > 1:
+            largest = self._scheduler.cap(batch)
+            logger.warning("From now on %s batches hold at most %d.", batch.queue.task, largest)
+        is_last = len(batch.requests) == 1
+        if fault is Fault.OUT_OF_MEMORY:
+            metrics.OUT_OF_MEMORY.labels("refused" if is_last else "split").inc()
+        if not is_last:
+            self._scheduler.split(batch)
+            return
+        error: ServiceError = (
+            DeviceMemoryError()
+            if fault is Fault.OUT_OF_MEMORY
+            else InferenceError("The network failed on this image.")
+        )
+        (request,) = batch.requests
+        await self._refuse(request.payload.worker, request.payload.submit, error)
 
     async def _answer(
         self,
@@ -208,9 +244,11 @@ class Engine:
         device_seconds: float,
     ) -> None:
         pending_work_seconds = self._scheduler.pending_work_seconds()
+        wait_seconds = self._scheduler.wait_seconds()
         for request, result in zip(batch.requests, arrays, strict=True):
             work = request.payload
             if result is None:
+                metrics.NOT_FINITE.labels(batch.queue.task).inc()
                 error = InferenceError("The network's output for this image is not usable.")
                 await self._refuse(work.worker, work.submit, error)
                 continue
@@ -221,6 +259,7 @@ class Engine:
                 inference_seconds=device_seconds,
                 batch_size=len(batch.requests),
                 pending_work_seconds=pending_work_seconds,
+                wait_seconds=wait_seconds,
             )
             await self._server.send(work.worker, answer, result)
 
@@ -228,22 +267,39 @@ class Engine:
         refusal = Refusal(submit.request_id, error.slug, error.detail, error.retry_after_seconds)
         await self._server.send(worker, refusal)
 
-    def _welcome(self) -> Welcome:
+    def _welcome(self, worker: bytes) -> Welcome:
         costs = tuple(
             CostInfo(key.task, key.input_size, cost.fixed_seconds, cost.per_image_seconds)
             for key, cost in self._scheduler.costs.items()
             if cost.known
         )
         pending = self._scheduler.pending_work_seconds()
-        return Welcome(self._incarnation, self._ready, self._models, costs, pending)
+        crash = None
+        if (flight := self._crashed_flight) is not None:
+            request_ids = tuple(number for name, number in flight.requests if name == worker)
+            crash = Crash(flight.incarnation, request_ids)
+        waits = self._scheduler.wait_seconds()
+        return Welcome(self._incarnation, self._ready, self._models, costs, pending, waits, crash)
+
+    def _trigger(self, batch: Batch[Work]) -> str:
+        if batch.queue.closed:
+            return "closed"
+        return "full" if len(batch.requests) == self._batch_sizes[-1] else "free"
 
     def _show_queue(self) -> None:
         metrics.QUEUE_REQUESTS.set(self._scheduler.waiting)
         metrics.PENDING_WORK_SECONDS.set(self._scheduler.pending_work_seconds())
 
     def _count(self, batch: Batch[Work], outcome: Outcome, runner: Runner) -> None:
-        metrics.BATCH_SIZE.labels(batch.queue.task).observe(len(batch.requests))
-        metrics.BATCH_PADDING.labels(batch.queue.task).inc(batch.size - len(batch.requests))
+        task = batch.queue.task
+        metrics.observe_stages(
+            task,
+            device=outcome.network_seconds,
+            postprocess=outcome.device_seconds - outcome.network_seconds,
+        )
+        metrics.BATCHES.labels(task, self._trigger(batch)).inc()
+        metrics.BATCH_SIZE.labels(task).observe(len(batch.requests))
+        metrics.BATCH_PADDING.labels(task).inc(batch.size - len(batch.requests))
         metrics.DEVICE_SECONDS.labels(str(runner.device)).inc(outcome.device_seconds)
         self._show_queue()
 

@@ -6,11 +6,18 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 from pathlib import Path
 
 from service import metrics
 from service.engine.engine import ConfigurationError, Engine
-from service.lifeline import CONFIGURATION_EXIT_CODE, keep_output_for_announcements, stop_event
+from service.engine.faults import DeviceFailedError
+from service.lifeline import (
+    CONFIGURATION_EXIT_CODE,
+    beat,
+    keep_output_for_announcements,
+    orphaned,
+)
 from service.link.server import LinkServer
 from service.logs import configure_logging
 from service.settings import Settings, load_settings
@@ -18,13 +25,25 @@ from service.settings import Settings, load_settings
 logger = logging.getLogger(__name__)
 
 
+DEVICE_EXIT_CODE = 70
+"""Exit code (EX_SOFTWARE) of an engine whose device hangs or is lost."""
+
+
 async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run an engine until it is told to stop; return the exit code."""
-    stop = stop_event()
+    """Run an engine until its supervisor lets go of it; return the exit code.
+
+    SIGTERM alone does not end it: a service manager may send that to all processes at once, and
+    what the HTTP workers accepted still needs the engine.
+    """
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
+    stop = orphaned()
     server = LinkServer(arguments.socket)
-    engine = asyncio.create_task(Engine(settings, arguments.device, server).run())
+    record = arguments.socket.with_suffix(".flight")
+    engine = asyncio.create_task(Engine(settings, arguments.device, server, record).run())
+    beating = asyncio.create_task(beat(metrics.EVENT_LOOP_LAG_SECONDS.labels("engine").observe))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({engine, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    beating.cancel()
     if not engine.done():
         return 0
     stopped.cancel()
@@ -35,6 +54,10 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
         for error in group.exceptions:
             logger.error("%s", error)
         exit_code = CONFIGURATION_EXIT_CODE
+    except* DeviceFailedError as failures:
+        for failure in failures.exceptions:
+            logger.error("%s", failure)
+        exit_code = DEVICE_EXIT_CODE
     return exit_code
 
 

@@ -18,6 +18,7 @@ from model.inference import DTYPES, Predictor, find_device
 from model.labels.palettes import palette_of
 from model.preprocess import padded_size
 from model.zoo import LoadedModel, load_model
+from service.engine.faults import Fault
 from service.link.messages import InputInfo, ModelInfo
 from service.settings import PREFIX, Settings
 
@@ -30,6 +31,9 @@ PATIENCE_SECONDS = 1.0
 
 USUAL_ASPECT_RATIO = 4 / 3
 """Of the image that a dense task is warmed up with."""
+
+_NO_CPU_MEMORY = "DefaultCPUAllocator"
+"""In the text of PyTorch's plain RuntimeError when the machine's memory is at its end."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,16 @@ class Runner:
         device_seconds = time.perf_counter() - started
         return Outcome(arrays, device_seconds, network_seconds or device_seconds)
 
+    def fault_of(self, error: Exception) -> Fault:
+        """Say what an error that ``run`` raised means; memory that was kept for reuse is freed."""
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_CPU_MEMORY in str(error):
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return Fault.OUT_OF_MEMORY
+        if isinstance(error, torch.AcceleratorError) or not _answers(self.device):
+            return Fault.DEVICE_LOST
+        return Fault.REQUEST
+
     def _warm_up_sizes(self, model: ModelInfo) -> tuple[int, ...]:
         if self.device.type == "cuda":
             return self._batch_sizes
@@ -191,6 +205,17 @@ class Runner:
             long_side=geometry.long_side,
             multiple=geometry.multiple,
         )
+
+
+def _answers(device: torch.device) -> bool:
+    """Return whether the device still works: after some errors every later call fails too."""
+    if device.type != "cuda":
+        return True
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _usual_input_size(info: InputInfo) -> tuple[int, int]:

@@ -7,7 +7,8 @@ does.
 Tasks share the device's time fairly: the one that has had the least of it while it had work goes
 next, so a flood of slow detections delays a classification by one batch and not by all of them.
 Within a task there is one queue for each input size, since a batch holds one exact shape; the queue
-with the most urgent head goes first.
+with the most urgent head goes first. What may be to blame for a failure waits in closed queues,
+which nobody else's requests join.
 
 Source: serving.md, section 1.
 """
@@ -17,77 +18,20 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Generic
 
 from model.config import Task
 from service.engine.cost import AffineCost
 from service.engine.fairness import FairShares
+from service.engine.requests import Batch, Payload, QueueKey, Request
 from service.errors import DeadlineUnreachableError, QueueFullError
-
-AGEING_SECONDS = 2.0
-"""A request that has waited this long counts as due, however far its deadline is."""
 
 BATCH_SECONDS = 2.0
 """A batch that is expected to take longer is made smaller: another task waits for its end."""
 
 UNPADDED = frozenset({Task.DETECT})
 """Tasks whose batches have no padding: behind the backbone, a detector works image by image."""
-
-Payload = TypeVar("Payload")
-
-
-@dataclass(frozen=True)
-class QueueKey:
-    """What the requests of one batch have in common."""
-
-    task: Task
-    input_size: tuple[int, int]
-
-    @property
-    def pixels(self) -> int:
-        """Area of the network's input."""
-        return self.input_size[0] * self.input_size[1]
-
-
-@dataclass(frozen=True, eq=False)
-class Request(Generic[Payload]):
-    """One caller's wish, waiting for the device.
-
-    Attributes:
-        identity: unique among the requests that wait.
-        queue: which requests it can share a batch with.
-        arrived: moment of its admission.
-        deadline: moment after which nobody waits for the answer.
-        payload: what the engine needs to work on it and to answer; opaque here.
-    """
-
-    identity: Hashable
-    queue: QueueKey
-    arrived: float
-    deadline: float
-    payload: Payload
-
-    @property
-    def urgency(self) -> float:
-        """Moment by which it should be on the device; lower is more urgent."""
-        return min(self.deadline, self.arrived + AGEING_SECONDS)
-
-
-@dataclass(frozen=True)
-class Batch(Generic[Payload]):
-    """Requests that share a forward pass.
-
-    Attributes:
-        queue: what they have in common.
-        requests: at least one, most urgent first.
-        size: places on the device: the requests and the padding behind them.
-    """
-
-    queue: QueueKey
-    requests: tuple[Request[Payload], ...]
-    size: int
-
 
 Heap = list[tuple[float, int, Hashable]]
 """A moment, the order of arrival, a request's identity.
@@ -124,6 +68,9 @@ class Scheduler(Generic[Payload]):
         self._queues: dict[QueueKey, _Queue] = {}
         self._deadlines: Heap = []
         self._arrivals = itertools.count()
+        self._closed_queues = itertools.count(1)
+        self._on_device: set[Hashable] = set()
+        self._caps: dict[QueueKey, int] = {}
         self._busy_until = 0.0
         self._shares = FairShares()
         self.costs: dict[QueueKey, AffineCost] = {}
@@ -136,6 +83,10 @@ class Scheduler(Generic[Payload]):
     def pending_work_seconds(self) -> float:
         """Return the device time that waiting and running requests need, as far as known."""
         return self._running_seconds() + sum(self._work_seconds(task) for task in Task)
+
+    def wait_seconds(self) -> dict[Task, float]:
+        """Return how long one more request of each known task would wait for the device."""
+        return {task: self._wait_seconds(task, 0.0) for task in {key.task for key in self.costs}}
 
     def admit(self, request: Request[Payload]) -> None:
         """Let a request wait; one that waits already under the same identity is not doubled.
@@ -160,15 +111,14 @@ class Scheduler(Generic[Payload]):
             raise DeadlineUnreachableError(needed_seconds=needed_seconds, left_seconds=left_seconds)
         if not waiting:
             self._shares.begin(task)
-        self._requests[request.identity] = request
-        queue = self._queues.setdefault(request.queue, _Queue())
-        queue.waiting += 1
-        order = next(self._arrivals)
-        heapq.heappush(queue.heap, (request.urgency, order, request.identity))
-        heapq.heappush(self._deadlines, (request.deadline, order, request.identity))
+        if request.alone:
+            self._enter_closed([request])
+        else:
+            self._enter(request)
 
     def cancel(self, identity: Hashable) -> bool:
         """Forget a waiting request; return whether it did wait."""
+        self._on_device.discard(identity)
         request = self._requests.get(identity)
         if request is None:
             return False
@@ -207,10 +157,15 @@ class Scheduler(Generic[Payload]):
             if request is not None:
                 self._forget(request)
                 requests.append(request)
+        self._on_device = {request.identity for request in requests}
         seconds = self._cost(key).seconds(size)
         self._busy_until = self._clock() + seconds
         self._shares.charge(key.task, seconds)
         return Batch(key, tuple(requests), size)
+
+    def expected_seconds(self, batch: Batch[Payload]) -> float:
+        """Return the device time that a batch should need, as far as known."""
+        return self._cost(batch.queue).seconds(batch.size)
 
     def finished(
         self, batch: Batch[Payload], device_seconds: float, network_seconds: float
@@ -232,17 +187,37 @@ class Scheduler(Generic[Payload]):
         self._busy_until = 0.0
         self._shares.correct(batch.queue.task, device_seconds)
 
+    def split(self, batch: Batch[Payload]) -> list[Request[Payload]]:
+        """Let the halves of a batch that failed wait again, apart from each other and all others.
+
+        Halving on finds whoever is to blame. A request whose client left meanwhile is dropped.
+
+        Returns:
+            The requests that wait again.
+        """
+        remaining = [each for each in batch.requests if each.identity in self._on_device]
+        middle = (len(remaining) + 1) // 2
+        for half in (remaining[:middle], remaining[middle:]):
+            self._enter_closed(half)
+        return remaining
+
+    def cap(self, batch: Batch[Payload]) -> int:
+        """Never again make a batch of this shape as large; return the size that is left."""
+        smaller = [size for size in self._batch_sizes if size < batch.size]
+        self._caps[batch.queue.shape] = max(smaller, default=self._batch_sizes[0])
+        return self._caps[batch.queue.shape]
+
     def learn(self, key: QueueKey, size: int, device_seconds: float) -> None:
         """Learn from a warm-up batch."""
         self._observed(key).observe(size, device_seconds, lasting=True)
 
     def _observed(self, key: QueueKey) -> AffineCost:
-        return self.costs.setdefault(key, AffineCost())
+        return self.costs.setdefault(key.shape, AffineCost())
 
     def _cost(self, key: QueueKey) -> AffineCost:
         """Return what was learnt of an input size, or guess from the nearest one of its task."""
-        if key in self.costs:
-            return self.costs[key]
+        if key.shape in self.costs:
+            return self.costs[key.shape]
         known = [other for other in self.costs if other.task is key.task]
         if not known:
             return AffineCost()
@@ -287,6 +262,20 @@ class Scheduler(Generic[Payload]):
         while heap and heap[0][2] not in self._requests:
             heapq.heappop(heap)
 
+    def _enter_closed(self, requests: Sequence[Request[Payload]]) -> None:
+        """Let requests wait in a queue that nobody else joins."""
+        number = next(self._closed_queues)
+        for request in requests:
+            self._enter(replace(request, queue=replace(request.queue, closed=number)))
+
+    def _enter(self, request: Request[Payload]) -> None:
+        self._requests[request.identity] = request
+        queue = self._queues.setdefault(request.queue, _Queue())
+        queue.waiting += 1
+        order = next(self._arrivals)
+        heapq.heappush(queue.heap, (request.urgency, order, request.identity))
+        heapq.heappush(self._deadlines, (request.deadline, order, request.identity))
+
     def _forget(self, request: Request[Payload]) -> None:
         del self._requests[request.identity]
         self._queues[request.queue].waiting -= 1
@@ -317,10 +306,14 @@ class Scheduler(Generic[Payload]):
         return above if cost.seconds(above) <= split_seconds else below
 
     def _sizes(self, key: QueueKey) -> Sequence[int]:
-        """Return the batch sizes that are short enough, at least the smallest."""
-        cost = self._cost(key)
-        short = [size for size in self._batch_sizes if cost.seconds(size) <= BATCH_SECONDS]
-        return short or self._batch_sizes[:1]
+        """Return the batch sizes that are short enough and fit in memory, at least the smallest."""
+        cost, cap = self._cost(key), self._caps.get(key.shape, self._batch_sizes[-1])
+        fitting = [
+            size
+            for size in self._batch_sizes
+            if size <= cap and cost.seconds(size) <= BATCH_SECONDS
+        ]
+        return fitting or self._batch_sizes[:1]
 
     def _drain_seconds(self, key: QueueKey, waiting: int) -> float:
         """Return the device time for ``waiting`` requests of one queue, in full batches."""

@@ -1,7 +1,8 @@
-"""The HTTP worker's end of the link: send a request to an engine, await its answer.
+"""The HTTP worker's end of the link to one engine: send a request, await its answer.
 
 A worker keeps a request's pixels until it is answered. If the engine dies, the next incarnation
-gets the requests again, once.
+gets the requests again; one that was on the device when an engine died goes there alone, and is not
+sent a third time.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 import zmq.asyncio
+from msgspec.structs import replace
+from zmq.utils.monitor import recv_monitor_message
 
 from model.config import Task
 from service.errors import DeadlineExceededError, InferenceError, NotReadyError, ServiceError
+from service.link.load import EngineLoad
 from service.link.messages import (
     Answer,
     Cancel,
@@ -41,8 +45,8 @@ HELLO_INTERVAL_SECONDS = 0.5
 SILENCE_SECONDS = 2.5
 """An engine that has not answered a greeting for this long is not ready."""
 
-MAX_DEATHS = 2
-"""A request that was at two engines when they died may be why; it is not sent again."""
+MAX_CRASHES = 2
+"""A request that was on the device when two engines died is likely to be why."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class _Pending:
     pixels: NDArray[np.uint8]
     answer: asyncio.Future[Result]
     sent_to: str | None = None
-    deaths: int = 0
+    crashes: int = 0
 
 
 class EngineClient:
@@ -106,12 +110,16 @@ class EngineClient:
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self._socket.setsockopt(zmq.ROUTING_ID, worker_name.encode())
         self._socket.connect(f"ipc://{address}")
+        # Tells at once that the engine is gone, or another one there.
+        self._link_events = self._socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        )
         self._pending: dict[int, _Pending] = {}
         self._request_ids = itertools.count(1)
         self._welcome: Welcome | None = None
         self._offer: Welcome | None = None
         self._welcomed_at = 0.0
-        self._pending_work_seconds = 0.0
+        self._load = EngineLoad()
 
     @property
     def offer(self) -> Welcome | None:
@@ -130,12 +138,17 @@ class EngineClient:
     @property
     def load(self) -> tuple[float, int]:
         """How much work the engine has, for comparing engines."""
-        return self._pending_work_seconds, len(self._pending)
+        return self._load.pending_work_seconds, len(self._pending)
+
+    def wait_seconds(self, task: Task) -> float:
+        """Return how long one more request of a task would wait for the device, as far as known."""
+        return self._load.wait_seconds(task)
 
     async def run(self) -> None:
         """Receive answers and keep in touch with the engine, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._greet())
+            tasks.create_task(self._watch_link())
             tasks.create_task(self._receive())
 
     async def submit(
@@ -164,6 +177,7 @@ class EngineClient:
         )
         pending = _Pending(submit, image.pixels, asyncio.get_running_loop().create_future())
         self._pending[submit.request_id] = pending
+        self._load.sent(submit)
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 await asyncio.sleep(0)  # a deadline that has passed already ends it here
@@ -185,12 +199,22 @@ class EngineClient:
 
     def close(self) -> None:
         """Leave the engine."""
+        self._socket.disable_monitor()
+        self._link_events.close()
         self._socket.close()
 
     async def _greet(self) -> None:
         while True:
             await self._socket.send(encode(Hello()))
             await asyncio.sleep(HELLO_INTERVAL_SECONDS)
+
+    async def _watch_link(self) -> None:
+        while True:
+            event = await recv_monitor_message(self._link_events)
+            if event["event"] == zmq.EVENT_DISCONNECTED:
+                self._welcome = None
+            else:
+                await self._socket.send(encode(Hello()))
 
     async def _receive(self) -> None:
         while True:
@@ -202,7 +226,7 @@ class EngineClient:
             case Welcome():
                 await self._take_welcome(message)
             case Answer():
-                self._pending_work_seconds = message.pending_work_seconds
+                self._load.report(message)
                 self._settle(message.request_id, _result(message, frames))
             case Returned(request_id):
                 # No engine had it when one died.
@@ -218,16 +242,24 @@ class EngineClient:
         self._welcome, self._welcomed_at = welcome, time.monotonic()
         if welcome.ready:
             self._offer = welcome
-        self._pending_work_seconds = welcome.pending_work_seconds
+        self._load.report(welcome)
         for pending in list(self._pending.values()):
             if pending.sent_to not in {None, welcome.incarnation}:
-                pending.sent_to = None
-                pending.deaths += 1
-                if pending.deaths >= MAX_DEATHS:
-                    error = InferenceError("The engine died twice while it had this request.")
-                    self._settle(pending.submit.request_id, error)
+                self._take_back(pending, welcome)
             if welcome.ready and pending.sent_to is None and not pending.answer.done():
+                self._load.sent(pending.submit)
                 await self._send(pending, welcome.incarnation)
+
+    def _take_back(self, pending: _Pending, welcome: Welcome) -> None:
+        """Note that the engine which had a request is gone."""
+        crash, request_id = welcome.crash, pending.submit.request_id
+        if crash and pending.sent_to == crash.incarnation and request_id in crash.request_ids:
+            pending.crashes += 1
+            pending.submit = replace(pending.submit, alone=True)
+        pending.sent_to = None
+        if pending.crashes >= MAX_CRASHES:
+            error = InferenceError("The engine died twice while it worked on this request.")
+            self._settle(request_id, error)
 
     async def _send(self, pending: _Pending, incarnation: str) -> None:
         pending.sent_to = incarnation
@@ -241,49 +273,6 @@ class EngineClient:
             pending.answer.set_result(outcome)
         else:
             pending.answer.set_exception(outcome)
-
-
-class EnginePool:
-    """All engines of this machine; a request goes to the one with the least pending work."""
-
-    def __init__(self, clients: list[EngineClient]) -> None:
-        self._clients = clients
-
-    @property
-    def ready(self) -> bool:
-        """Whether any engine is."""
-        return any(client.ready for client in self._clients)
-
-    @property
-    def offers(self) -> list[Welcome]:
-        """What the engines serve that have been warm."""
-        return [client.offer for client in self._clients if client.offer is not None]
-
-    async def run(self) -> None:
-        """Keep in touch with all of them, until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for client in self._clients:
-                    tasks.create_task(client.run())
-        finally:
-            for client in self._clients:
-                client.close()
-
-    async def submit(
-        self, task: Task, image: NetworkInput, *, deadline: float, timeout_seconds: float
-    ) -> Result:
-        """Have the least loaded engine work on an image; see ``EngineClient.submit``.
-
-        Raises:
-            NotReadyError: if no engine has been ready yet.
-        """
-        candidates = [client for client in self._clients if client.ready] or [
-            client for client in self._clients if client.offer is not None
-        ]
-        if not candidates:
-            raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
-        client = min(candidates, key=lambda client: client.load)
-        return await client.submit(task, image, deadline=deadline, timeout_seconds=timeout_seconds)
 
 
 def _result(answer: Answer, frames: list[bytes]) -> Result:

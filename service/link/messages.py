@@ -103,6 +103,7 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
         original_size: height and width of the caller's image, in which results are given.
         deadline: moment after which nobody waits for the answer.
         timeout_seconds: the length of time that the caller asked for.
+        alone: whether it shares a batch with nobody: an engine died with it on its device.
     """
 
     request_id: int
@@ -112,6 +113,7 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
     original_size: tuple[int, int]
     deadline: float
     timeout_seconds: float
+    alone: bool = False
 
 
 class Cancel(msgspec.Struct, tag=True, frozen=True):
@@ -123,6 +125,18 @@ class Cancel(msgspec.Struct, tag=True, frozen=True):
 # From an engine to an HTTP worker.
 
 
+class Crash(msgspec.Struct, frozen=True):
+    """An engine died with a batch on its device.
+
+    Attributes:
+        incarnation: the engine that died.
+        request_ids: those in the batch that came from the HTTP worker that is told of it.
+    """
+
+    incarnation: str
+    request_ids: tuple[int, ...]
+
+
 class Welcome(msgspec.Struct, tag=True, frozen=True):
     """Say what this engine serves.
 
@@ -132,6 +146,8 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
         models: empty until it is ready.
         costs: learnt so far.
         pending_work_seconds: device time that its requests need.
+        wait_seconds: how long one more request of each task would wait for the device.
+        crash: how its predecessor ended, if that was in the middle of a batch.
     """
 
     incarnation: str
@@ -139,6 +155,8 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
     models: tuple[ModelInfo, ...]
     costs: tuple[CostInfo, ...]
     pending_work_seconds: float
+    wait_seconds: dict[Task, float]
+    crash: Crash | None = None
 
 
 class Answer(msgspec.Struct, tag=True, frozen=True):
@@ -154,6 +172,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
         inference_seconds: the batch's time on the device.
         batch_size: requests in the batch.
         pending_work_seconds: device time that the engine's other requests need.
+        wait_seconds: how long one more request of each task would wait for the device.
     """
 
     request_id: int
@@ -162,6 +181,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
     inference_seconds: float
     batch_size: int
     pending_work_seconds: float
+    wait_seconds: dict[Task, float]
 
 
 class Refusal(msgspec.Struct, tag=True, frozen=True):

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from service.link.client import EnginePool
+from service.link.pool import EnginePool
 from service.settings import Settings
+from service.web.api_keys import ApiKeys, require_key
 from service.web.middleware import RequestMiddleware
 from service.web.problems import install_problem_handlers
 from service.web.routes import classify, detect, health, models, segment
@@ -25,6 +26,9 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
     Args:
         settings: the service's.
         engines: kept in touch with while the application runs.
+
+    Raises:
+        SettingsError: if the file with the API keys cannot be read.
     """
     serving = Serving(settings, engines)
 
@@ -47,8 +51,13 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.serving = serving
-    for routes in (classify, segment, detect, models, health):
-        app.include_router(routes.router)
+    guards = []
+    if settings.api_keys_file is not None:
+        app.state.api_keys = ApiKeys(settings.api_keys_file)
+        guards.append(Depends(require_key))
+    for routes in (classify, segment, detect, models):
+        app.include_router(routes.router, dependencies=guards)
+    app.include_router(health.router)
     install_problem_handlers(app)
     app.add_middleware(RequestMiddleware)
     return app

@@ -18,6 +18,7 @@ from service.errors import (
     UnsupportedMediaError,
     UploadTimeoutError,
 )
+from service.web.permits import Permit
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -26,6 +27,9 @@ MAX_PARTS = 8
 """Most parts of a multipart body; only ``image`` is looked at."""
 
 IMAGE_FIELD = "image"
+
+STALL_SECONDS = 10.0
+"""A body of which nothing came for this long is not coming."""
 
 
 @dataclass(frozen=True)
@@ -41,33 +45,44 @@ class Upload:
     content_type: str | None
 
 
-async def read_body(request: Request, *, limit_bytes: int, deadline: float) -> bytes:
+async def read_body(
+    request: Request, *, limit_bytes: int, deadline: float, permit: Permit
+) -> bytes:
     """Receive the body, counting.
 
     Args:
         request: whose body was not touched yet.
         limit_bytes: largest body.
         deadline: monotonic moment by which it has to be complete.
+        permit: holds its bytes.
 
     Raises:
         BodyTooLargeError: by the declared length, or as soon as the count passes the limit.
-        UploadTimeoutError: if it is not complete in time.
+        MemoryFullError: the same, where the body is small enough but there are many.
+        UploadTimeoutError: if it is not complete in time, or stalls.
         ClientDisconnect: if the client left.
     """
     declared = request.headers.get("content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit_bytes:
-        raise BodyTooLargeError(limit_bytes=limit_bytes, declared_bytes=int(declared))
+    if declared is not None and declared.isdigit():
+        if int(declared) > limit_bytes:
+            raise BodyTooLargeError(limit_bytes=limit_bytes, declared_bytes=int(declared))
+        permit.hold(int(declared))
     started, received, chunks = time.monotonic(), 0, []
     try:
-        async with asyncio.timeout(deadline - started):
+        async with asyncio.timeout(None) as patience:
+            loop = asyncio.get_running_loop()
+            last_moment = loop.time() + deadline - started
+            patience.reschedule(min(last_moment, loop.time() + STALL_SECONDS))
             async for chunk in request.stream():
                 received += len(chunk)
                 if received > limit_bytes:
                     raise BodyTooLargeError(limit_bytes=limit_bytes)
+                permit.hold(received)
                 chunks.append(chunk)
+                patience.reschedule(min(last_moment, loop.time() + STALL_SECONDS))
     except TimeoutError:
         raise UploadTimeoutError(
-            limit_seconds=deadline - started, received_bytes=received
+            limit_seconds=time.monotonic() - started, received_bytes=received
         ) from None
     return b"".join(chunks)
 

@@ -25,6 +25,9 @@ SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 CLIENT_CLOSED_REQUEST = 499
 """Status, in metrics and logs only, of a request whose client left."""
 
+_NEXT_PLACES = {"queue": "render", "decode": "engine", "read": "decode"}
+"""Where a request is that has finished a stage, the last stage first."""
+
 logger = logging.getLogger("service.access")
 
 
@@ -75,7 +78,7 @@ class RequestMiddleware:
             await self._app(scope, receive_and_note, send_with_id)
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
-            metrics.CANCELLED.inc()
+            metrics.CANCELLED.labels(_place(stages)).inc()
         except Exception:
             # One of the two places where anything may be caught: the caller gets a problem.
             logger.exception("A request failed unforeseen.", extra={"request_id": request_id})
@@ -85,7 +88,7 @@ class RequestMiddleware:
                 await response(scope, receive, send_with_id)
         finally:
             metrics.IN_FLIGHT.dec()
-            _record(scope, status, time.perf_counter() - started, request_id)
+            _record(scope, status, time.perf_counter() - started)
 
 
 def _request_id(scope: Scope) -> str:
@@ -103,22 +106,38 @@ def _server_timing(stages: dict[str, float]) -> str:
     return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items())
 
 
+def _place(stages: dict[str, float]) -> str:
+    """Return the stage after the last one that was finished."""
+    return next(
+        (place for done, place in _NEXT_PLACES.items() if done in stages),
+        "read",
+    )
+
+
 def _has_body(scope: Scope) -> bool:
     headers = dict(scope["headers"])
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
-def _record(scope: Scope, status: int, seconds: float, request_id: str) -> None:
+def _record(scope: Scope, status: int, seconds: float) -> None:
     # The template, not the path: paths are the caller's, and each would be a series of its own.
     template = getattr(scope.get("route"), "path", "unmatched")
     metrics.REQUESTS.labels(template, status).inc()
     metrics.REQUEST_SECONDS.labels(template).observe(seconds)
     # Probes and scrapes come every few seconds and would bury the rest.
     if template.startswith("/v1/") or template == "unmatched":
+        state = scope["state"]
+        key = {"key": state["key_name"]} if "key_name" in state else {}
         logger.info(
             "%s %s",
             scope["method"],
             # As it came: decoded, it could hold line breaks and a terminal's control codes.
             scope["raw_path"].decode("ascii", "replace"),
-            extra={"status": status, "seconds": round(seconds, 4), "request_id": request_id},
+            extra={
+                "status": status,
+                "seconds": round(seconds, 4),
+                **{f"{stage}_seconds": round(took, 4) for stage, took in state["stages"].items()},
+                "request_id": state["request_id"],
+                **key,
+            },
         )

@@ -32,7 +32,7 @@ def problem_response(error: ServiceError, *, path: str, request_id: str) -> Resp
         instance=path,
         request_id=request_id,
     )
-    headers = {"Cache-Control": "no-store"}
+    headers = {"Cache-Control": "no-store", **error.headers}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(max(math.ceil(error.retry_after_seconds), 1))
     return Response(document.model_dump_json(), error.status, headers, MEDIA_TYPE)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +16,22 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from service.lifeline import announce, keep_output_for_announcements, stop_event
-from service.link.client import EngineClient, EnginePool
+from service import metrics
+from service.lifeline import (
+    CONFIGURATION_EXIT_CODE,
+    announce,
+    beat,
+    keep_output_for_announcements,
+    orphaned,
+)
+from service.link.client import EngineClient
+from service.link.pool import EnginePool
 from service.logs import configure_logging
-from service.settings import MAX_TIMEOUT_SECONDS, Settings, load_settings
+from service.settings import MAX_TIMEOUT_SECONDS, Settings, SettingsError, load_settings
 from service.web.app import create_app
 from service.web.serving import Serving
+
+logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -32,7 +45,8 @@ class Server(uvicorn.Server):
 
 async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     """Serve until told to stop, then answer what was accepted."""
-    stop = stop_event()
+    stop = orphaned()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     worker_name = f"{arguments.name}-{os.getpid()}"
     engines = EnginePool([EngineClient(path, worker_name) for path in arguments.engine])
     app = create_app(settings, engines)
@@ -51,6 +65,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     )
     listener = socket.socket(fileno=arguments.listen_fd)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    beating = asyncio.create_task(beat(metrics.EVENT_LOOP_LAG_SECONDS.labels("http").observe))
     announce({"worker": arguments.name})
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -58,6 +73,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     state.draining = True
     server.should_exit = True
     await serving
+    beating.cancel()
 
 
 def main() -> None:
@@ -70,7 +86,11 @@ def main() -> None:
     keep_output_for_announcements()
     settings = load_settings()
     configure_logging(settings.log_format, arguments.name)
-    uvloop.run(serve(arguments, settings))
+    try:
+        uvloop.run(serve(arguments, settings))
+    except SettingsError as error:
+        logger.error("%s", error)
+        sys.exit(CONFIGURATION_EXIT_CODE)
 
 
 if __name__ == "__main__":

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends
-from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from model.config import Task
 from service import metrics
-from service.errors import DeadlineExceededError, NotReadyError, TaskOffError
-from service.link.client import EnginePool, NetworkInput, Result
+from service.errors import NotReadyError, TaskOffError
 from service.link.messages import ModelInfo
+from service.link.pool import EnginePool
 from service.settings import MODELS, PREFIX, Settings
 from service.web.bodies import find_image, read_body
 from service.web.geometry import network_input, short_side_needed
 from service.web.images import DecodedImage, ImageLimits, decode_image
-from service.web.schemas import ImageFacts, Timing
+from service.web.journey import Answered, Prepared, Wish
+from service.web.permits import Permits
+from service.web.schemas import ImageFacts
 
 THREADS = 2
 """That decode, and as many that render."""
@@ -36,61 +34,10 @@ MAX_IMAGE_SIDE = 32_768
 UNTRUSTED_WEIGHTS = frozenset({"demo", "random"})
 """An answer made with these says so, in the header X-Model-Weights."""
 
+OWN_STAGES = ("read", "decode", "queue", "render")
+"""Stages that are observed for each request; an engine observes the device's for each batch."""
+
 Outcome = TypeVar("Outcome")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An image, decoded and brought to the network's geometry.
-
-    Attributes:
-        network_input: what the engine gets.
-        facts: what the caller is told of the image.
-        decode_seconds: how long all of that took.
-    """
-
-    network_input: NetworkInput
-    facts: ImageFacts
-    decode_seconds: float
-
-
-@dataclass(frozen=True)
-class Answered:
-    """An engine's answer, and what is needed to render it.
-
-    Attributes:
-        model: whose answer it is.
-        prepared: what it is about.
-        result: the answer.
-        decode: decodes the image once more. Nothing keeps its pixels while the request waits: they
-            may be a hundred times the file.
-        given_up: set when nobody waits for the response any more.
-    """
-
-    model: ModelInfo
-    prepared: Prepared
-    result: Result
-    decode: Callable[[], Image.Image]
-    given_up: threading.Event
-
-    def go_on(self) -> None:
-        """Raise if nobody waits any more; long work calls this now and then."""
-        if self.given_up.is_set():
-            raise GivenUpError
-
-    def timing(self, render_seconds: float) -> Timing:
-        """Say where the time went."""
-        return Timing(
-            decode_seconds=self.prepared.decode_seconds,
-            queue_seconds=self.result.queue_seconds,
-            inference_seconds=self.result.inference_seconds,
-            render_seconds=render_seconds,
-            batch_size=self.result.batch_size,
-        )
-
-
-class GivenUpError(Exception):
-    """Ends a thread's work on a response that nobody waits for; never reaches a caller."""
 
 
 class Serving:
@@ -104,6 +51,11 @@ class Serving:
         self._decoding = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
         self._rendering = ThreadPoolExecutor(THREADS, thread_name_prefix="render")
         self._limits = ImageLimits(settings.max_image_pixels, MAX_IMAGE_SIDE)
+        self.permits = Permits(
+            max_requests=settings.max_queue_requests * len(settings.devices.split(",")),
+            max_bytes=settings.max_queue_bytes,
+            retry_after_seconds=lambda: engines.pending_work_seconds,
+        )
 
     @property
     def ready(self) -> bool:
@@ -153,45 +105,62 @@ class Serving:
         """
         model = self.model_for(task)
         timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
+        self.engines.refuse_what_comes_too_late(task, timeout_seconds)
         deadline = time.monotonic() + timeout_seconds
-        body = await read_body(request, limit_bytes=self.settings.max_body_bytes, deadline=deadline)
-        content_type = request.headers.get("content-type")
         stages: dict[str, float] = request.state.stages
-        given_up = threading.Event()
-
-        async def work() -> Response:
-            async with _until(deadline, timeout_seconds):
-                prepared = await _in_thread(self._decoding, self._prepare, body, content_type, task)
-            stages["decode"] = prepared.decode_seconds
-            # The engines keep the deadline themselves: they know why there is no answer yet.
-            result = await self.engines.submit(
-                task, prepared.network_input, deadline=deadline, timeout_seconds=timeout_seconds
-            )
-            stages["queue"] = result.queue_seconds
-            stages["inference"] = result.inference_seconds
-            answered = Answered(
-                model,
-                prepared,
-                result,
-                decode=lambda: self._decode(body, content_type, None).image,
-                given_up=given_up,
-            )
+        with self.permits.take(task) as permit:
             started = time.perf_counter()
-            if renders_at_once:
-                response = render(answered)
-            else:
-                async with _until(deadline, timeout_seconds):
-                    response = await _in_thread(self._rendering, render, answered)
-            stages["render"] = time.perf_counter() - started
-            if model.weights in UNTRUSTED_WEIGHTS:
-                response.headers["X-Model-Weights"] = model.weights
-            metrics.observe_stages(task, stages)
-            return response
+            body = await read_body(
+                request, limit_bytes=self.settings.max_body_bytes, deadline=deadline, permit=permit
+            )
+            stages["read"] = time.perf_counter() - started
+            content_type = request.headers.get("content-type")
+            wish = Wish(model, body, content_type, deadline, timeout_seconds, permit, stages)
+            try:
+                return await _unless_client_leaves(
+                    request, self._fulfil(wish, render, renders_at_once=renders_at_once)
+                )
+            finally:
+                wish.given_up.set()
 
-        try:
-            return await _unless_client_leaves(request, work())
-        finally:
-            given_up.set()
+    async def _fulfil(
+        self, wish: Wish, render: Callable[[Answered], Response], *, renders_at_once: bool
+    ) -> Response:
+        """Take a request from its body to its response."""
+        stages, task = wish.stages, wish.model.task
+        async with wish.in_time():
+            prepared = await _in_thread(
+                self._decoding, self._prepare, wish.body, wish.content_type, task
+            )
+        stages["decode"] = prepared.decode_seconds
+        wish.permit.hold(len(wish.body) + prepared.network_input.pixels.nbytes)
+        # The engines keep the deadline themselves: they know why there is no answer yet.
+        result = await self.engines.submit(
+            task,
+            prepared.network_input,
+            deadline=wish.deadline,
+            timeout_seconds=wish.timeout_seconds,
+        )
+        stages |= {"queue": result.queue_seconds, "inference": result.inference_seconds}
+        answered = Answered(
+            wish.model,
+            prepared,
+            result,
+            decode=lambda: self._decode(wish.body, wish.content_type, None).image,
+            given_up=wish.given_up,
+        )
+        started = time.perf_counter()
+        if renders_at_once:
+            response = render(answered)
+        else:
+            async with wish.in_time():
+                response = await _in_thread(self._rendering, render, answered)
+        stages["render"] = time.perf_counter() - started
+        if wish.model.weights in UNTRUSTED_WEIGHTS:
+            response.headers["X-Model-Weights"] = wish.model.weights
+        own = {stage: stages[stage] for stage in OWN_STAGES}
+        metrics.observe_stages(task, **own)
+        return response
 
     def close(self) -> None:
         """Let the threads end."""
@@ -219,16 +188,6 @@ class Serving:
             limits=self._limits,
             short_side_needed=short_side_needed,
         )
-
-
-@asynccontextmanager
-async def _until(deadline: float, timeout_seconds: float) -> AsyncIterator[None]:
-    """Give the work inside up at the deadline, with DeadlineExceededError."""
-    try:
-        async with asyncio.timeout(deadline - time.monotonic()):
-            yield
-    except TimeoutError:
-        raise DeadlineExceededError(timeout_seconds=timeout_seconds) from None
 
 
 async def _in_thread(

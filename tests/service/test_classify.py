@@ -299,7 +299,7 @@ async def test_server_timing_names_every_stage_in_order(client: httpx.AsyncClien
     answer = await client.post("/v1/classify", content=photo(), headers=JPEG)
     stages = answer.headers["server-timing"].split(", ")
     names = [stage.partition(";")[0] for stage in stages]
-    assert names == ["decode", "queue", "inference", "render", "total"]
+    assert names == ["read", "decode", "queue", "inference", "render", "total"]
     assert "inference;dur=20.000" in stages
 
 
@@ -307,7 +307,10 @@ async def test_a_refusals_server_timing_names_the_stages_that_it_reached(
     client: httpx.AsyncClient, engines: FakeEngines
 ) -> None:
     engines.error = QueueFullError(waiting=9, limit=9, retry_after_seconds=2.2)
-    for content, reached in ((photo(), ["decode", "total"]), (b"no image", ["total"])):
+    for content, reached in (
+        (photo(), ["read", "decode", "total"]),
+        (b"no image", ["read", "total"]),
+    ):
         answer = await client.post("/v1/classify", content=content, headers=JPEG)
         stages = answer.headers["server-timing"].split(", ")
         assert [stage.partition(";")[0] for stage in stages] == reached

@@ -11,9 +11,10 @@ from starlette.responses import Response
 
 from model.config import Task
 from service.errors import InvalidParameterError
+from service.web.journey import Answered
 from service.web.openapi import IMAGE_BODY, problems
 from service.web.schemas import ClassifyQuery, ClassifyResponse, Prediction
-from service.web.serving import Answered, ServingDep
+from service.web.serving import ServingDep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +26,7 @@ router = APIRouter(tags=["inference"])
     "/v1/classify",
     summary="Name what an image shows",
     response_model=ClassifyResponse,
-    responses=problems(400, 404, 408, 413, 415, 422, 429, 500, 503, 504),
+    responses=problems(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504),
     openapi_extra=IMAGE_BODY,
 )
 async def classify(

@@ -12,11 +12,12 @@ from starlette.responses import Response
 
 from model.config import Task
 from model.masks import PastedMask, paste_mask, rle_of_region
+from service.web.journey import Answered
 from service.web.negotiation import accepts_png, document_response, picture_response
 from service.web.openapi import IMAGE_BODY, png_or_json, problems
 from service.web.render.detections import DrawnDetection, detections_png
 from service.web.schemas import Detection, DetectQuery, DetectResponse, RunLengths
-from service.web.serving import Answered, ServingDep
+from service.web.serving import ServingDep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Found:
     summary="Find the things on an image",
     response_model=DetectResponse,
     responses=png_or_json("The image with the detections drawn on it.")
-    | problems(400, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504),
+    | problems(400, 401, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504),
     openapi_extra=IMAGE_BODY,
 )
 async def detect(

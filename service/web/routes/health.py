@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from service import metrics
 from service.errors import NotReadyError
@@ -34,7 +34,12 @@ async def ready(serving: ServingDep) -> dict[str, str]:
     raise NotReadyError(reason, retry_after_seconds=1.0)
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", tags=["operations"])
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    tags=["operations"],
+    response_class=PlainTextResponse,
+)
 async def prometheus() -> Response:
     """Return the metrics of all processes."""
     return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

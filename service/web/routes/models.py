@@ -18,7 +18,7 @@ NOTES = {
 }
 
 
-@router.get("/v1/models", summary="Say what is served, and on what", responses=problems(503))
+@router.get("/v1/models", summary="Say what is served, and on what", responses=problems(401, 503))
 async def models(serving: ServingDep) -> ModelsResponse:
     """List the served models of every engine that has been ready."""
     if not serving.engines.offers:

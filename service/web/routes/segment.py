@@ -15,6 +15,7 @@ from model.config import Task
 from model.masks import rle_of_classes
 from service.errors import InvalidParameterError
 from service.link.messages import ModelInfo
+from service.web.journey import Answered
 from service.web.negotiation import accepts_png, document_response, picture_response
 from service.web.openapi import IMAGE_BODY, png_or_json, problems
 from service.web.render.label_maps import label_map_png
@@ -27,7 +28,7 @@ from service.web.schemas import (
     SegmentQuery,
     SegmentResponse,
 )
-from service.web.serving import Answered, ServingDep
+from service.web.serving import ServingDep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +41,7 @@ router = APIRouter(tags=["inference"])
     summary="Say what every pixel shows",
     response_model=SegmentResponse,
     responses=png_or_json("The label map, or the overlay.")
-    | problems(400, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504),
+    | problems(400, 401, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504),
     openapi_extra=IMAGE_BODY,
 )
 async def segment(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service import children
 from service.children import Child, ConfigurationRefusedError
 from service.lifeline import CONFIGURATION_EXIT_CODE
 
@@ -46,9 +47,8 @@ async def test_a_stopped_child_is_not_replaced(tmp_path: Path) -> None:
     assert watched.announced == 1
 
 
-async def test_a_child_that_ignores_sigterm_is_killed_after_the_grace_time(tmp_path: Path) -> None:
-    ignoring = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + ANNOUNCE_AND_WAIT
-    watched = Watched(tmp_path, ignoring)
+async def test_a_child_that_does_not_end_is_killed_after_the_grace_time(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, "import time; print('{}', flush=True); time.sleep(60)")
     await watched.wait_for(1)
     await watched.stop(grace_seconds=0.1)
 
@@ -63,6 +63,28 @@ async def test_a_child_that_refuses_its_settings_is_not_restarted(tmp_path: Path
     watched = Watched(tmp_path, f"raise SystemExit({CONFIGURATION_EXIT_CODE})")
     with pytest.raises(ConfigurationRefusedError):
         await asyncio.wait_for(watched.keeping, 20)
+
+
+async def test_a_child_that_falls_silent_is_killed_and_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "SILENCE_SECONDS", 0.05)
+    watched = Watched(tmp_path, ANNOUNCE_AND_WAIT)
+    await watched.wait_for(2)
+    await watched.stop()
+
+
+async def test_a_child_that_beats_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "SILENCE_SECONDS", 2.0)  # beats come every 0.1 s
+    beating = "import time\nprint('{}', flush=True)\nwhile True: print(flush=True); time.sleep(0.1)"
+    watched = Watched(tmp_path, beating)
+    await watched.wait_for(1)
+    done, _ = await asyncio.wait({watched.keeping}, timeout=5.0)
+    assert not done
+    assert watched.announced == 1
+    await watched.stop(grace_seconds=0.1)
 
 
 async def test_a_child_that_cannot_be_started_is_tried_again(

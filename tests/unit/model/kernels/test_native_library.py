@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +55,28 @@ def test_a_folder_that_others_write_to_is_not_trusted(tmp_path: Path, mode: int)
 def test_a_folder_that_cannot_be_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert native.native_library(tmp_path / "file" / "folder") is not None
+
+
+def test_kernels_kept_where_nothing_can_be_written_any_more_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    native.native_library(kept)
+    native._loaded.clear()
+    access = os.access  # mode bits would not do: root may write to any folder
+    monkeypatch.setattr(os, "access", lambda path, mode: path != kept and access(path, mode))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert native_obstacle(kept) is None
+
+
+def test_nowhere_to_compile_to_is_an_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    obstacle = native_obstacle(tmp_path / "file" / "folder")
+    assert obstacle is not None
+    assert obstacle.startswith("there is no room for the compiled kernels")
 
 
 def test_no_compiler_is_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:

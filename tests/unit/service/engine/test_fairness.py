@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import Task
-from service.engine.scheduler import BATCH_SECONDS, QueueKey, Request, Scheduler
+from service.engine.requests import QueueKey, Request
+from service.engine.scheduler import BATCH_SECONDS, Scheduler
 from service.errors import DeadlineUnreachableError, QueueFullError
 
 CLASSIFY = QueueKey(Task.CLASSIFY, (224, 224))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from model.config import Task
 from model.heads.detections import Detections
 from model.preprocess import padded_size
+from service.engine.faults import Fault
 from service.engine.runner import Input, Runner
 from service.link.messages import InputInfo
 from service.settings import load_settings
@@ -148,3 +149,24 @@ def test_an_engine_on_a_cpu_starts_without_pytorchs_compiler() -> None:
 def test_a_device_that_is_missing_is_refused() -> None:
     with pytest.raises(ValueError, match="cuda:0 was asked for"):
         Runner(load_settings({"classify_weights": "random"}), "cuda:0", SIZES)
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (ValueError("odd pixels"), Fault.REQUEST),
+        (torch.OutOfMemoryError("CUDA out of memory."), Fault.OUT_OF_MEMORY),
+        (MemoryError(), Fault.OUT_OF_MEMORY),
+        (torch.AcceleratorError("device-side assert triggered"), Fault.DEVICE_LOST),
+    ],
+)
+def test_an_error_says_whether_request_batch_or_device_is_to_blame(
+    error: Exception, fault: Fault
+) -> None:
+    assert runner().fault_of(error) is fault
+
+
+def test_a_machine_without_memory_is_recognised() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**52)
+    assert runner().fault_of(raised.value) is Fault.OUT_OF_MEMORY

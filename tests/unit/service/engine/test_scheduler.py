@@ -3,18 +3,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import Task
-from service.engine.scheduler import (
-    AGEING_SECONDS,
-    Batch,
-    QueueKey,
-    Request,
-    Scheduler,
-    batch_sizes_up_to,
-)
+from service.engine.requests import AGEING_SECONDS, Batch, QueueKey, Request
+from service.engine.scheduler import Scheduler, batch_sizes_up_to
 from service.errors import DeadlineUnreachableError, QueueFullError
 
 SQUARE = QueueKey(Task.CLASSIFY, (224, 224))
@@ -195,6 +189,62 @@ def test_a_request_sent_twice_waits_once(bench: Bench) -> None:
     assert bench.next_names() == ["a"]
 
 
+def failing_batch(bench: Bench, count: int) -> Batch[str]:
+    for index in range(count):
+        bench.admit(str(index))
+    batch = bench.scheduler.next_batch()
+    assert batch is not None
+    bench.scheduler.failed(batch, 0.1)
+    return batch
+
+
+def test_the_halves_of_a_failed_batch_run_apart_and_nobody_joins_them(bench: Bench) -> None:
+    bench.scheduler.split(failing_batch(bench, 5))
+    bench.admit("innocent", timeout=1.0)
+    ran = [bench.next_names() for _ in range(3)]
+    assert sorted(ran) == [["0", "1", "2"], ["3", "4"], ["innocent"]]
+
+
+def test_halves_wait_as_any_request_does(bench: Bench) -> None:
+    batch = failing_batch(bench, 4)
+    bench.scheduler.cancel("1")  # while it is on the device
+    bench.scheduler.split(batch)
+    assert bench.scheduler.waiting == 3
+    assert bench.scheduler.cancel("2")
+    bench.clock.now += 31
+    assert {request.payload for request in bench.scheduler.expire()} == {"0", "3"}
+    assert bench.scheduler.next_batch() is None
+
+
+def test_a_request_that_has_to_be_alone_is_alone(bench: Bench) -> None:
+    now = bench.clock.now
+    for name, alone in (("a", False), ("suspect", True), ("b", False)):
+        bench.scheduler.admit(Request(name, SQUARE, now, now + 30, name, alone=alone))
+    assert sorted([bench.next_names(), bench.next_names()]) == [["a", "b"], ["suspect"]]
+
+
+def test_a_batch_that_did_not_fit_in_memory_lowers_the_cap_of_its_shape(bench: Bench) -> None:
+    batch = failing_batch(bench, 5)
+    assert bench.scheduler.cap(batch) == 4
+    bench.scheduler.split(batch)
+    for index in range(8):
+        bench.admit(f"more {index}")
+        bench.admit(f"wide {index}", queue=WIDE)
+    sizes: dict[QueueKey, list[int]] = {SQUARE: [], WIDE: []}
+    while (batch := bench.scheduler.next_batch()) is not None:  # type: ignore[assignment]
+        sizes[batch.queue.shape].append(batch.size)
+    assert max(sizes[SQUARE]) == 4
+    assert max(sizes[WIDE]) == 8
+
+
+def test_what_closed_queues_cost_is_learnt_for_everyone(bench: Bench) -> None:
+    bench.scheduler.split(failing_batch(bench, 2))
+    batch = bench.scheduler.next_batch()
+    assert batch is not None
+    bench.scheduler.finished(batch, 0.5, 0.5)
+    assert list(bench.scheduler.costs) == [SQUARE]
+
+
 def test_batch_sizes_are_powers_of_two_up_to_the_largest() -> None:
     assert batch_sizes_up_to(16) == (1, 2, 4, 8, 16)
     assert batch_sizes_up_to(12) == (1, 2, 4, 8, 12)
@@ -213,6 +263,7 @@ events = st.lists(
 )
 
 
+@settings(deadline=None)  # a busy machine is slow
 @given(events)
 def test_every_request_ends_exactly_once_and_in_a_batch_of_its_shape(steps: list[Event]) -> None:
     bench = Bench(max_waiting=16)

@@ -11,10 +11,12 @@ import pytest
 
 from model.config import Task
 from service.errors import DeadlineExceededError, InferenceError, NotReadyError, QueueFullError
-from service.link.client import EngineClient, EnginePool, NetworkInput, Result
+from service.link.client import SILENCE_SECONDS, EngineClient, NetworkInput, Result
 from service.link.messages import (
     Answer,
     Cancel,
+    CostInfo,
+    Crash,
     Hello,
     Refusal,
     Returned,
@@ -23,6 +25,7 @@ from service.link.messages import (
     array_from,
     header_of,
 )
+from service.link.pool import EnginePool
 from service.link.server import LinkServer, Received
 
 IMAGE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
@@ -37,17 +40,24 @@ class FakeEngine:
         self.react = react
         self.incarnation = incarnation
         self.ready = ready
+        self.crash: Crash | None = None
+        self.waits: dict[Task, float] = {}
+        self.costs: tuple[CostInfo, ...] = ()
         self.submits: list[Submit] = []
         self.cancelled: list[int] = []
         self.greeted = False
+
+    def welcome(self) -> Welcome:
+        return Welcome(
+            self.incarnation, self.ready, (), self.costs, 0.0, self.waits, crash=self.crash
+        )
 
     async def run(self) -> None:
         async for received in self.server.received():
             match received.message:
                 case Hello():
                     self.greeted = True
-                    welcome = Welcome(self.incarnation, self.ready, (), (), 0.0)
-                    await self.server.send(received.worker, welcome)
+                    await self.server.send(received.worker, self.welcome())
                 case Submit() as submit:
                     self.submits.append(submit)
                     await self.react(self, received, submit)
@@ -57,7 +67,7 @@ class FakeEngine:
 
 async def answer_with_double(engine: FakeEngine, received: Received, submit: Submit) -> None:
     doubled = array_from(submit.image, received.frames[0]).astype(np.float32) * 2
-    answer = Answer(submit.request_id, (header_of(doubled),), 0.25, 0.5, 3, 1.5)
+    answer = Answer(submit.request_id, (header_of(doubled),), 0.25, 0.5, 3, 1.5, {})
     await engine.server.send(received.worker, answer, [doubled])
 
 
@@ -72,9 +82,15 @@ async def refuse(engine: FakeEngine, received: Received, submit: Submit) -> None
 
 @asynccontextmanager
 async def running(
-    address: Path, react: Handler, incarnation: str = "first", *, ready: bool = True
+    address: Path,
+    react: Handler,
+    incarnation: str = "first",
+    *,
+    ready: bool = True,
+    crash: Crash | None = None,
 ) -> AsyncIterator[FakeEngine]:
     engine = FakeEngine(address, react, incarnation, ready=ready)
+    engine.crash = crash
     task = asyncio.create_task(engine.run())
     try:
         yield engine
@@ -212,12 +228,67 @@ async def test_a_request_that_two_engines_died_with_is_not_sent_again(
         await until(lambda: pool.ready)
         waiting = submit(pool)
         await until(lambda: len(first.submits) == 1)
-    async with running(address, stay_silent, "second") as second:
+    number = first.submits[0].request_id
+    async with running(address, stay_silent, "second", crash=Crash("first", (number,))) as second:
         await until(lambda: len(second.submits) == 1)
-    async with running(address, answer_with_double, "third") as third:
+        assert second.submits[0].alone
+    async with running(
+        address, answer_with_double, "third", crash=Crash("second", (number,))
+    ) as third:
         with pytest.raises(InferenceError, match="died twice"):
             await waiting
         assert third.submits == []
+
+
+async def test_a_request_that_only_waited_when_engines_died_is_not_blamed(
+    pool: EnginePool, tmp_path: Path
+) -> None:
+    address = tmp_path / "engine.sock"
+    async with running(address, stay_silent) as first:
+        await until(lambda: pool.ready)
+        waiting = submit(pool)
+        await until(lambda: len(first.submits) == 1)
+    for before, incarnation in (("first", "second"), ("second", "third")):
+        crash = Crash(before, (999,))
+        async with running(address, stay_silent, incarnation, crash=crash) as engine:
+            await until(lambda engine=engine: len(engine.submits) == 1)  # type: ignore[misc]
+            assert not engine.submits[0].alone
+    async with running(address, answer_with_double, "fourth"):
+        assert (await waiting).batch_size == 3
+
+
+async def test_a_dead_engine_is_noticed_at_once_and_then_the_answer_is_not_ready(
+    pool: EnginePool, tmp_path: Path
+) -> None:
+    async with running(tmp_path / "engine.sock", stay_silent):
+        await until(lambda: pool.ready)
+    async with asyncio.timeout(SILENCE_SECONDS / 2):  # long before silence would tell
+        while pool.ready:
+            await asyncio.sleep(0.005)
+    with pytest.raises(NotReadyError, match="restarted"):
+        await submit(pool, timeout_seconds=0.1)
+
+
+async def test_a_request_goes_to_the_engine_with_the_least_work_counting_what_was_just_sent(
+    tmp_path: Path,
+) -> None:
+    pool = EnginePool([EngineClient(tmp_path / name, "http-0") for name in ("a", "b")])
+    task = asyncio.create_task(pool.run())
+    costs = (CostInfo(Task.CLASSIFY, (3, 4), 0.0, 1.0),)
+    async with (
+        running(tmp_path / "a", stay_silent) as first,
+        running(tmp_path / "b", stay_silent, "other") as second,
+    ):
+        first.costs = second.costs = costs
+        await until(lambda: len(pool.offers) == 2 and all(offer.costs for offer in pool.offers))
+        waiting = [submit(pool) for _ in range(6)]
+        await until(lambda: len(first.submits) + len(second.submits) == 6)
+        assert (len(first.submits), len(second.submits)) == (3, 3)
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def test_a_frame_that_does_not_fit_its_header_is_refused() -> None:

@@ -1,0 +1,87 @@
+"""The thread that owns the device, and what is done when a batch fails on it or never ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from service import metrics
+from service.engine.faults import BatchFailedError, DeviceFailedError, Fault
+from service.engine.flight_record import FlightRecord, Identity
+from service.engine.requests import QueueKey
+from service.engine.runner import Input, Outcome, Runner
+
+HANG_FACTOR = 20.0
+HANG_FLOOR_SECONDS = 30.0
+"""A batch hangs when it has taken both this long and this many times its expected cost. The floor
+is for what a cost does not foresee: a busy machine, a shape compiled when it first comes."""
+
+logger = logging.getLogger(__name__)
+
+
+class Device:
+    """Runs one thing at a time on a thread of its own.
+
+    Args:
+        record: told what is on the device.
+    """
+
+    def __init__(self, record: FlightRecord) -> None:
+        self._record = record
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
+
+    async def do(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """Call a function on the device's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    async def run(
+        self,
+        runner: Runner,
+        queue: QueueKey,
+        inputs: Sequence[Input],
+        size: int,
+        *,
+        identities: Sequence[Identity],
+        expected_seconds: float,
+    ) -> Outcome:
+        """Run one batch.
+
+        Args:
+            runner: as the device's thread made it.
+            queue: what the inputs have in common.
+            inputs: at least one.
+            size: places in the batch.
+            identities: whose the inputs are.
+            expected_seconds: what the batch should take.
+
+        Raises:
+            BatchFailedError: if it came to nothing and the device is well.
+            DeviceFailedError: if it hangs, or the device is lost.
+        """
+        patience_seconds = max(HANG_FLOOR_SECONDS, HANG_FACTOR * expected_seconds)
+        self._record.begin(identities)
+        try:
+            async with asyncio.timeout(patience_seconds):
+                outcome: Outcome = await self.do(
+                    runner.run, queue.task, inputs, queue.input_size, size
+                )
+        except TimeoutError:
+            raise DeviceFailedError(
+                f"A {queue.task} batch of {size} hangs: it has not ended after "
+                f"{patience_seconds:.3g} s; {expected_seconds:.3g} s were expected."
+            ) from None
+        except Exception as error:
+            # One of the two places where anything may be caught: the batch fails, the engine
+            # lives on unless its device does not.
+            fault = await self.do(runner.fault_of, error)
+            metrics.BATCH_FAULTS.labels(queue.task, fault).inc()
+            if fault is Fault.DEVICE_LOST:
+                raise DeviceFailedError(f"The device is lost: {error}") from error
+            logger.exception("A %s batch of %d failed (%s).", queue.task, size, fault)
+            self._record.end()
+            raise BatchFailedError(fault) from error
+        self._record.end()
+        return outcome

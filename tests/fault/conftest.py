@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from running_service import RunningService
+
+INJECTION = Path(__file__).with_name("injection")
+
+
+Start = Callable[..., RunningService]
+
+
+@pytest.fixture(scope="session")
+def start_faulty() -> Start:
+    """Starts a service whose device fails as an image's colour says."""
+
+    def start(**settings: str | int) -> RunningService:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(INJECTION))
+            return RunningService(segment_model="off", default_timeout_seconds=60, **settings)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def faulty(start_faulty: Start) -> Iterator[RunningService]:
+    """One such service; each test leaves it well again."""
+    with start_faulty() as service:
+        yield service

@@ -1,0 +1,54 @@
+"""Lets an image's colour decide what goes wrong on the device of a service under test.
+
+Python imports a module of this name when it starts. A test puts this folder on the service's
+``PYTHONPATH``; the service itself knows nothing of it and is started as a user starts it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if "service.engine.process" in sys.orig_argv:
+    import os
+    import signal
+    import threading
+    import time
+    from collections.abc import Sequence
+    from typing import Any
+
+    import torch
+
+    from service.engine import device
+    from service.engine.runner import Input, Runner
+
+    # The true one would make each test of a hang last half a minute.
+    device.HANG_FLOOR_SECONDS = 2.0
+
+    run = Runner.run
+
+    def fail(inputs: Sequence[Input]) -> None:
+        colours = [
+            tuple(each.image[0, 0].tolist())
+            for each in inputs
+            if (each.image == each.image[0, 0]).all()
+        ]
+        if (255, 0, 0) in colours:
+            raise ValueError("poison")
+        if (255, 128, 0) in colours:
+            raise torch.OutOfMemoryError("no memory, whatever the batch")
+        if (255, 255, 0) in colours and len(inputs) > 2:
+            raise torch.OutOfMemoryError("no memory for more than two")
+        if (0, 0, 255) in colours:
+            raise torch.AcceleratorError("device-side assert triggered")
+        if (255, 0, 255) in colours:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if (0, 255, 255) in colours:
+            threading.Event().wait()
+        if (0, 255, 0) in colours:
+            time.sleep(1.0)
+
+    def run_or_fail(self: Runner, task: Any, inputs: Sequence[Input], *rest: Any) -> Any:
+        fail(inputs)
+        return run(self, task, inputs, *rest)
+
+    Runner.run = run_or_fail  # type: ignore[assignment, method-assign]

@@ -1,0 +1,113 @@
+"""Processes that are killed, and services that are stopped and replaced under load."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from running_service import RunningService
+
+from fault_clients import HARMLESS, SLOW, classify, load
+
+Start = Callable[..., RunningService]
+
+
+def owner(service: RunningService, connection: HTTPConnection) -> int | None:
+    """Return the HTTP worker that has accepted a connection."""
+    _, client_port = connection.sock.getsockname()
+    ends = f":{service.port:04X} 0100007F:{client_port:04X} "
+    (line,) = [line for line in Path("/proc/net/tcp").read_text().splitlines() if ends in line]
+    socket = f"socket:[{line.split()[9]}]"
+    for pid in service.children("service.web.process"):
+        descriptors = Path(f"/proc/{pid}/fd").iterdir()
+        if any(str(descriptor.readlink()) == socket for descriptor in descriptors):
+            return pid
+    return None
+
+
+def alive(connection: HTTPConnection) -> bool:
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().read() == b'{"status":"alive"}'
+    except OSError:
+        return False
+
+
+def in_flight(service: RunningService) -> float:
+    """Return how many requests are being worked on, beside the one that asks."""
+    return service.metric("overlock_requests_in_flight") - 1
+
+
+def test_a_killed_http_worker_takes_only_its_own_connections_along() -> None:
+    with RunningService(http_workers=2, segment_model="off") as service:
+        connections: dict[HTTPConnection, int | None] = {}
+        while len(connections) < 40 or len(set(connections.values())) < 2:
+            connection = HTTPConnection("127.0.0.1", service.port, timeout=60)
+            assert alive(connection)
+            connections[connection] = owner(service, connection)
+            assert len(connections) < 1000
+        killed = next(iter(connections.values()))
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        service.wait_for(lambda: len(service.children("service.web.process")) == 2)
+        for connection, pid in connections.items():
+            assert alive(connection) == (pid != killed)
+            connection.close()
+        assert [classify(service).status_code for _ in range(10)] == [200] * 10
+
+
+def test_sigterm_under_load_answers_all_that_was_accepted_and_leaves_nothing_behind(
+    start_faulty: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with start_faulty() as service, ThreadPoolExecutor(24) as clients:
+        children = service.children("service.engine.process") + service.children(
+            "service.web.process"
+        )
+        assert len(list(tmp_path.glob("overlock-*"))) == 1
+        colours = [SLOW] + [HARMLESS] * 23
+        waiting = [clients.submit(classify, service, colour) for colour in colours]
+        service.wait_for(lambda: in_flight(service) == len(waiting))
+        assert service.stop() == 0
+        assert [future.result().status_code for future in waiting] == [200] * len(waiting)
+        assert "Traceback" not in service.log
+    assert list(tmp_path.glob("overlock-*")) == []
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_an_http_worker_that_gets_sigterm_answers_what_it_has_and_is_replaced(
+    faulty: RunningService,
+) -> None:
+    (worker,) = faulty.children("service.web.process")
+    with ThreadPoolExecutor(1) as client:
+        waiting = client.submit(classify, faulty, SLOW)
+        faulty.wait_for(lambda: in_flight(faulty) == 1)
+        os.kill(worker, signal.SIGTERM)
+        assert waiting.result().status_code == 200
+    faulty.wait_for(lambda: worker not in faulty.children("service.web.process"))
+    faulty.wait_ready()
+
+
+def test_no_request_fails_when_one_service_takes_the_place_of_another_under_load(
+    start_faulty: Start,
+) -> None:
+    with (
+        start_faulty() as old,
+        start_faulty() as new,
+        load(old, clients=4) as clients,
+        ThreadPoolExecutor(1) as last,
+    ):
+        clients.wait_for_answers(8)
+        # As an orchestrator does it: first the traffic, and when that is gone, the service.
+        clients.move_to(new)
+        under_way = last.submit(classify, old, SLOW)
+        old.wait_for(lambda: in_flight(old) == 1)
+        assert old.stop() == 0
+        assert under_way.result().status_code == 200
+        clients.wait_for_answers(8)
+    assert clients.failures == {}
