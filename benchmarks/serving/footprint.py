@@ -40,15 +40,15 @@ class Memory:
     engine_bytes: int
 
 
-def measure_idleness(contestant: Contestant, payload: Payload, core: str) -> Idleness:
+def measure_idleness(contestant: Contestant, payload: Payload, core: int) -> Idleness:
     """Start a server, leave it alone, and see what it does."""
-    with RunningServer(contestant, payload, core) as server:
+    with RunningServer(contestant, payload, str(core)) as server:
         return Idleness(contestant.name, _idle_fraction(server))
 
 
-def measure_ours(contestant: Contestant, payload: Payload, core: str) -> tuple[Idleness, Memory]:
+def measure_ours(contestant: Contestant, payload: Payload, core: int) -> tuple[Idleness, Memory]:
     """Measure the service as users start it."""
-    with RunningServer(contestant, payload, core) as server:
+    with RunningServer(contestant, payload, str(core)) as server:
         for _ in range(REQUESTS_BEFORE):
             server.post()
         family = server.family

@@ -57,10 +57,10 @@ class Overload:
 
 
 def measure_overload(
-    contestant: Contestant, payloads: Sequence[Payload], *, device: str, seconds: float, core: str
+    contestant: Contestant, payloads: Sequence[Payload], *, device: str, seconds: float, core: int
 ) -> Overload:
     """Find a server's capacity, then offer half of it, twice, and half again."""
-    with RunningServer(contestant, payloads[0], core) as server:
+    with RunningServer(contestant, payloads[0], str(core)) as server:
         capacity, samples = uvloop.run(_run(server, payloads, seconds))
     end = CALM_SECONDS + seconds
     calm = [s.latency_seconds for s in samples if s.due_seconds < CALM_SECONDS and s.status == 200]

@@ -40,9 +40,18 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return nanoseconds / 1e9
 
 
-def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process now."""
-    return _status_bytes(pid, "VmRSS")
+def core_busy_seconds(core: int) -> float:
+    """Return for how long a core has worked since the machine started, to its clock's tick.
+
+    Source: proc(5): user, nice, system, idle, iowait, irq, softirq and steal ticks of ``cpuN``.
+    """
+    for line in (PROC / "stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _, _, irq, softirq, steal = map(int, ticks[:8])
+            busy = user + nice + system + irq + softirq + steal
+            return busy / os.sysconf("SC_CLK_TCK")
+    raise LookupError(f"there is no core {core}")
 
 
 def peak_resident_bytes(pid: int) -> int:

@@ -39,6 +39,7 @@ def as_markdown(results: Results, goals: Sequence[Goal], plot_name: str) -> str:
         _real_networks(results),
         _footprint(results),
         _generator(results.generator),
+        _failures(results.failures),
         "## Contestants\n\n" + _table(("server", "set up"), results.notes.items()),
     ]
     return "\n\n".join(sections) + "\n"
@@ -157,6 +158,10 @@ def _footprint(results: Results) -> str:
         + "\n\nPeak resident memory of ours with the demo model: HTTP worker "
         + f"{memory.http_worker_bytes / 1e6:.0f} MB, engine {memory.engine_bytes / 1e6:.0f} MB."
     )
+
+
+def _failures(failures: Sequence[str]) -> str:
+    return "## Failures\n\n" + ("\n".join(f"- {each}" for each in failures) or "None.")
 
 
 def _generator(measurements: Sequence[Measurement]) -> str:

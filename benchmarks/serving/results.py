@@ -34,6 +34,7 @@ class Results:
         memory: of our processes.
         overloads: at twice the capacity.
         real_networks: saturated, against the bare engine.
+        failures: turns that a peer did not start for; it has a repeat less there.
     """
 
     command: str
@@ -48,6 +49,7 @@ class Results:
     memory: Memory
     overloads: list[Overload]
     real_networks: list[RealNetwork]
+    failures: list[str]
 
     def as_json(self) -> str:
         """Return the file; what was never answered has null for its latency."""

@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
@@ -27,9 +29,9 @@ from benchmarks.serving.contestants import (
     ours_real,
     ours_simulated,
 )
-from benchmarks.serving.curves import Measurement, measure_curve
+from benchmarks.serving.curves import Measurement, Turn, measure_turn
 from benchmarks.serving.environments import environment_bin
-from benchmarks.serving.footprint import measure_idleness, measure_ours
+from benchmarks.serving.footprint import Idleness, measure_idleness, measure_ours
 from benchmarks.serving.goals import judge
 from benchmarks.serving.ideal import compute_ideals
 from benchmarks.serving.overload import Overload, measure_overload
@@ -39,6 +41,7 @@ from benchmarks.serving.plan import QUICK, THOROUGH, WORKLOADS, Plan, rates_of
 from benchmarks.serving.real_network import RealNetwork, measure_real_network
 from benchmarks.serving.report import as_markdown
 from benchmarks.serving.results import Results
+from benchmarks.serving.running_server import ServerFailedError
 from benchmarks.serving.simulated_device import DeviceCost
 
 OUTPUT = Path(__file__).parents[1] / "results"
@@ -53,6 +56,8 @@ DECODES = 200
 
 
 def main() -> None:
+    # So that the server under test ends too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     arguments = parse_arguments()
     plan = QUICK if arguments.quick else THOROUGH
     load_at_start = os.getloadavg()
@@ -63,15 +68,14 @@ def main() -> None:
     os.sched_setaffinity(0, {CLIENT_CORE})
     payloads = {each.name: draw_payloads(each.width, each.height) for each in WORKLOADS}
     heavy = payloads[WORKLOADS[0].name]
-    core = str(SERVER_CORE)
+    failures: list[str] = []
     decode_seconds = {name: measure_decoding(images) for name, images in payloads.items()}
-    generator = check_generator(heavy, plan, core)
-    curves = measure_curves(contestants, payloads, plan, core)
-    demo_idleness, memory = measure_ours(ours_real("demo", "demo"), heavy[0], core)
+    generator = check_generator(heavy, plan)
+    curves = measure_curves(contestants, payloads, plan, failures)
+    demo_idleness, memory = measure_ours(ours_real("demo", "demo"), heavy[0], SERVER_CORE)
     results = Results(
         command=shlex.join(["python", "-m", "benchmarks.serving.run", *sys.argv[1:]]),
-        machine=describe_machine(load_at_start)
-        | {"minutes": f"{(time.monotonic() - started) / 60:.0f}"},
+        machine={},
         notes={each.name: each.note for each in contestants},
         payload_bytes={
             name: round(statistics.mean(len(image.body) for image in images))
@@ -85,15 +89,25 @@ def main() -> None:
             for workload in WORKLOADS
             for ideal in compute_ideals(workload, plan, decode_seconds[workload.name])
         ],
-        idleness=[
-            demo_idleness,
-            *(measure_idleness(contestant, heavy[0], core) for contestant in contestants),
-        ],
+        idleness=[demo_idleness, *measure_all_idleness(contestants, heavy[0], failures)],
         memory=memory,
-        overloads=measure_overloads(heavy, plan, core),
+        overloads=measure_overloads(heavy, plan),
         real_networks=measure_real_networks(heavy, plan),
+        failures=failures,
     )
-    write(results, arguments.output)
+    minutes = (time.monotonic() - started) / 60
+    machine = describe_machine(load_at_start) | describe_foreign_load(curves, minutes)
+    write(replace(results, machine=machine), arguments.output)
+
+
+def describe_foreign_load(curves: Sequence[Measurement], minutes: float) -> dict[str, str]:
+    """Say how much of the server's core others took: that is what the numbers are worth."""
+    fractions = [each.foreign_core_fraction for each in curves]
+    return {
+        "the server's core, taken by others": f"median {statistics.median(fractions):.0%}, "
+        f"worst {max(fractions):.0%} of a measurement's time",
+        "duration": f"{minutes:.0f} minutes",
+    }
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -116,45 +130,66 @@ def measure_decoding(payloads: Sequence[Payload]) -> float:
     return statistics.median(seconds)
 
 
-def check_generator(payloads: Sequence[Payload], plan: Plan, core: str) -> list[Measurement]:
+def check_generator(payloads: Sequence[Payload], plan: Plan) -> list[Measurement]:
     """Measure the load generator against a responder that does nothing."""
     body = [Payload(payloads[0].body, class_id=0)]
-    return measure_curve(
-        RESPONDER,
-        body,
-        workload="any",
-        repeat=0,
-        rates=(300, 1000),
-        seconds=plan.seconds,
-        core=core,
-    )
+    turn = Turn(RESPONDER, body, "any", 0, (300, 1000), plan.seconds, SERVER_CORE)
+    return measure_turn(turn)
 
 
 def measure_curves(
     contestants: Sequence[Contestant],
     payloads: dict[str, list[Payload]],
     plan: Plan,
-    core: str,
+    failures: list[str],
 ) -> list[Measurement]:
-    """Let the contestants take turns."""
-    return [
-        measurement
-        for repeat in range(plan.repeats)
-        for workload in WORKLOADS
-        for contestant in contestants
-        for measurement in measure_curve(
-            contestant,
-            payloads[workload.name],
-            workload=workload.name,
-            repeat=repeat,
-            rates=rates_of(workload, plan),
-            seconds=plan.seconds,
-            core=core,
-        )
-    ]
+    """Let the contestants take turns; a peer that fails is noted, ours may not."""
+    measurements: list[Measurement] = []
+    for repeat in range(plan.repeats):
+        for workload in WORKLOADS:
+            for contestant in contestants:
+                try:
+                    turn = Turn(
+                        contestant,
+                        payloads[workload.name],
+                        workload.name,
+                        repeat,
+                        rates_of(workload, plan),
+                        plan.seconds,
+                        SERVER_CORE,
+                    )
+                    measurements += measure_turn(turn)
+                except ServerFailedError as error:
+                    note_failure(contestant, error, failures)
+    return measurements
 
 
-def measure_overloads(payloads: Sequence[Payload], plan: Plan, core: str) -> list[Overload]:
+def measure_all_idleness(
+    contestants: Sequence[Contestant], payload: Payload, failures: list[str]
+) -> list[Idleness]:
+    """Leave every contestant alone for a while."""
+    idleness = []
+    for contestant in contestants:
+        try:
+            idleness.append(measure_idleness(contestant, payload, SERVER_CORE))
+        except ServerFailedError as error:
+            note_failure(contestant, error, failures)
+    return idleness
+
+
+def note_failure(contestant: Contestant, error: ServerFailedError, failures: list[str]) -> None:
+    """Note a peer's failure.
+
+    Raises:
+        ServerFailedError: if it is ours.
+    """
+    if contestant.requirements is None:
+        raise error
+    failures.append(str(error).partition("\n")[0])
+    print(error, file=sys.stderr)
+
+
+def measure_overloads(payloads: Sequence[Payload], plan: Plan) -> list[Overload]:
     """Overload ours where the core is the limit and where the device is, and the strongest peer."""
     slow_device = ours_simulated(SLOW_DEVICE, OVERLOAD_TIMEOUT_SECONDS)
     cases = (
@@ -167,7 +202,7 @@ def measure_overloads(payloads: Sequence[Payload], plan: Plan, core: str) -> lis
     )
     return [
         measure_overload(
-            contestant, payloads, device=device, seconds=plan.overload_seconds, core=core
+            contestant, payloads, device=device, seconds=plan.overload_seconds, core=SERVER_CORE
         )
         for contestant, device in cases
     ]

@@ -22,6 +22,10 @@ START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 
 
+class ServerFailedError(Exception):
+    """A server ended by itself, or never answered."""
+
+
 class RunningServer:
     """A contestant that answers when entered and is gone when left.
 
@@ -97,7 +101,7 @@ class RunningServer:
         until, last = time.monotonic() + START_SECONDS, "nothing"
         while time.monotonic() < until:
             if self.process.poll() is not None:
-                raise RuntimeError(f"{self._name} ended:\n{self._read_log()}")
+                raise ServerFailedError(f"{self._name} ended:\n{self._read_log()}")
             try:
                 status, body = self.post()
                 if status == 200:
@@ -106,7 +110,7 @@ class RunningServer:
             except (OSError, http.client.HTTPException) as error:
                 last = repr(error)
             time.sleep(0.1)
-        raise TimeoutError(f"{self._name} answered {last}:\n{self._read_log()}")
+        raise ServerFailedError(f"{self._name} answered {last}:\n{self._read_log()}")
 
     def _read_log(self) -> str:
         self._log.seek(0)
