@@ -1,0 +1,30 @@
+"""Virtual environments for the peers and the plot: each of its own, since their pins conflict."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ENVIRONMENTS = HERE / ".venvs"
+"""Ignored by git."""
+
+
+def environment_bin(name: str | None) -> Path:
+    """Return the folder of an environment's commands, making the environment where it is missing.
+
+    Args:
+        name: of ``requirements-NAME.txt``; None for the environment that runs this.
+    """
+    if name is None:
+        return Path(sys.executable).parent
+    folder, requirements = ENVIRONMENTS / name, HERE / f"requirements-{name}.txt"
+    stamp = folder / "installed.txt"
+    if not stamp.exists() or stamp.read_text() != requirements.read_text():
+        print(f"installing {requirements.name}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "--disable-pip-version-check", "-r", str(requirements)], check=True)
+        stamp.write_text(requirements.read_text())
+    return folder / "bin"

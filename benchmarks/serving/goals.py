@@ -1,0 +1,128 @@
+"""What was aimed at, each with what was measured: met or missed."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.serving.curves import JUDGED_RATE
+from benchmarks.serving.footprint import Idleness
+from benchmarks.serving.overload import Overload
+from benchmarks.serving.real_network import RealNetwork
+from benchmarks.serving.results import Results
+
+OURS, RIVAL = "overlock-service", "Mosec"
+IDLE_CORE_FRACTION = 0.02
+HTTP_WORKER_BYTES = 150_000_000
+REAL_NETWORK_FRACTION = 0.97
+RECOVERY_SECONDS = 2.0
+GOODPUT_FRACTION = 0.95
+"""Of the capacity, which is itself measured for six seconds and good to a few percent."""
+
+Comparison = Callable[[float, float], bool]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One sentence that is true or not.
+
+    Attributes:
+        what: is compared.
+        target: the bound, in words.
+        measured: in words.
+        met: whether it holds.
+    """
+
+    what: str
+    target: str
+    measured: str
+    met: bool
+
+
+def judge(results: Results, overload_timeout_seconds: float) -> list[Goal]:
+    """Judge every goal by the medians of a run."""
+    return [
+        *(goal for name in results.decode_seconds for goal in _against_rival(results, name)),
+        *(_real_network(each) for each in results.real_networks),
+        *(_idle(each) for each in results.idleness if each.contestant.startswith(OURS)),
+        _goal(
+            "HTTP worker, MB",
+            ("<", HTTP_WORKER_BYTES / 1e6, "{:.0f}"),
+            results.memory.http_worker_bytes / 1e6,
+        ),
+        *(
+            goal
+            for each in results.overloads
+            if each.contestant == OURS
+            for goal in _overload(each, overload_timeout_seconds)
+        ),
+    ]
+
+
+def _real_network(each: RealNetwork) -> Goal:
+    name = f"{each.model}, {each.placement}: HTTP / bare engine"
+    return _goal(name, (">=", REAL_NETWORK_FRACTION, "{:.1%}"), each.fraction)
+
+
+def _idle(each: Idleness) -> Goal:
+    target = ("<", IDLE_CORE_FRACTION, "{:.2%}")
+    return _goal(f"idle, {each.contestant}", target, each.core_fraction)
+
+
+def _overload(each: Overload, timeout_seconds: float) -> list[Goal]:
+    name = f"overload, {each.device}"
+    goodput = each.goodput_per_second / each.capacity_per_second
+    p99_seconds = each.accepted_p99_seconds
+    return [
+        _goal(f"{name}: goodput / capacity", (">=", GOODPUT_FRACTION, "{:.2f}"), goodput),
+        _goal(f"{name}: p99 of the accepted, s", ("<=", timeout_seconds, "{:.2f}"), p99_seconds),
+        _goal(f"{name}: recovery, s", ("<=", RECOVERY_SECONDS, "{:.2f}"), each.recovery_seconds),
+    ]
+
+
+def _against_rival(results: Results, workload: str) -> list[Goal]:
+    closed = [results.outcome(name, workload, "closed", 32) for name in (OURS, RIVAL)]
+    opened = [results.outcome(name, workload, "open", JUDGED_RATE) for name in (OURS, RIVAL)]
+    goals = []
+    if closed[0] and closed[1]:
+        ratio = closed[0].answered_per_second / closed[1].answered_per_second
+        goals.append(
+            _goal(f"{workload}, closed c=32: throughput / {RIVAL}", (">=", 1.2, "{:.2f}"), ratio)
+        )
+    if opened[0] and opened[1]:
+        rate = f"{workload}, open {JUDGED_RATE:g}/s"
+        goals += [
+            _goal(
+                f"{rate}: p50 / {RIVAL}",
+                ("<=", 0.65, "{:.2f}"),
+                _ratio(opened[0].p50_seconds, opened[1].p50_seconds),
+            ),
+            _goal(
+                f"{rate}: p99 / {RIVAL}",
+                ("<=", 0.6, "{:.2f}"),
+                _ratio(opened[0].p99_seconds, opened[1].p99_seconds),
+            ),
+        ]
+    return goals
+
+
+def _ratio(ours: float, rival: float) -> float:
+    """Return ours / rival; without an answer of ours nothing is met, whatever the rival did."""
+    return math.inf if math.isinf(ours) else ours / rival
+
+
+def _goal(what: str, target: tuple[str, float, str], measured: float) -> Goal:
+    sign, bound, form = target
+    comparisons: dict[str, Comparison] = {
+        "<": operator.lt,
+        "<=": operator.le,
+        ">=": operator.ge,
+    }
+    return Goal(
+        what=what,
+        target=f"{sign} {form.format(bound)}",
+        measured=form.format(measured),
+        met=comparisons[sign](measured, bound),
+    )

@@ -1,0 +1,131 @@
+"""One HTTP/1.1 keep-alive connection that costs the client as little as Python allows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import cast
+
+import httptools
+
+HEAD_TEMPLATE = (
+    "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    "Content-Type: image/jpeg\r\nContent-Length: {length}\r\n\r\n"
+)
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """A complete response.
+
+    Attributes:
+        status: the code.
+        body: its bytes.
+        completed_at: moment of its last byte, ``time.perf_counter``.
+    """
+
+    status: int
+    body: bytes
+    completed_at: float
+
+
+def post_bytes(port: int, path: str, body: bytes) -> bytes:
+    """Return a complete request, so that sending it is one write."""
+    head = HEAD_TEMPLATE.format(path=path, port=port, length=len(body))
+    return head.encode() + body
+
+
+class HttpConnection(asyncio.Protocol):
+    """Exchanges one request at a time; ``reusable`` says whether another may follow."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiting: asyncio.Future[HttpAnswer] | None = None
+        self._chunks: list[bytes] = []
+        self._complete = True
+        self.reusable = True
+
+    @classmethod
+    async def open(cls, port: int) -> HttpConnection:
+        """Connect to a server on this machine.
+
+        Raises:
+            OSError: if nothing listens there.
+        """
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(cls, "127.0.0.1", port)
+        return connection
+
+    async def exchange(self, request: bytes) -> HttpAnswer:
+        """Send a request and return its answer.
+
+        Raises:
+            ConnectionError: if the server hangs up or sends what is no HTTP.
+        """
+        assert self._transport is not None, "open() connects"
+        self._waiting = asyncio.get_running_loop().create_future()
+        if self._transport.is_closing():
+            raise ConnectionResetError("the server hung up")
+        self._complete = False
+        self._transport.write(request)
+        try:
+            return await self._waiting
+        finally:
+            self._waiting = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether the last answer came completely."""
+        return self._complete
+
+    def close(self) -> None:
+        """Hang up."""
+        self.reusable = False
+        if self._transport is not None:
+            self._transport.close()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        # uvloop's transports are none by inheritance.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(ConnectionError(f"no HTTP: {error}"))
+            self.close()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Fail the exchange that is under way."""
+        self.reusable = False
+        self._fail(ConnectionResetError("the server hung up"))
+
+    # What httptools calls.
+
+    def on_message_begin(self) -> None:
+        """Forget the answer before."""
+        self._chunks = []
+
+    def on_body(self, chunk: bytes) -> None:
+        """Collect the body."""
+        self._chunks.append(chunk)
+
+    def on_message_complete(self) -> None:
+        """Hand the answer over."""
+        self._complete = True
+        self.reusable = self.reusable and self._parser.should_keep_alive()
+        if self._waiting is not None and not self._waiting.done():
+            answer = HttpAnswer(
+                self._parser.get_status_code(), b"".join(self._chunks), time.perf_counter()
+            )
+            self._waiting.set_result(answer)
+
+    def _fail(self, error: ConnectionError) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(error)

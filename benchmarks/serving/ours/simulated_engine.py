@@ -1,0 +1,66 @@
+"""The service's engine process with the simulated device in the place of the runner.
+
+Link, scheduler, engine and process are the real ones; only what they call to run a batch differs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+import torch
+
+from benchmarks.serving.ours.cost_variable import COST_VARIABLE
+from benchmarks.serving.simulated_device import DeviceCost, run_batch
+from model.config import CLASSIFIERS, Task
+from model.labels.tables import imagenet_labels
+from service.engine import engine, process
+from service.engine.runner import Input, Outcome, Runner
+from service.link.messages import InputInfo, ModelInfo
+from service.settings import Settings
+
+
+class SimulatedRunner(Runner):
+    """Classifies by ``run_batch``."""
+
+    def __init__(self, settings: Settings, device: str, batch_sizes: tuple[int, ...]) -> None:
+        self.device = torch.device("cpu")
+        self._batch_sizes = batch_sizes
+        self._cost = DeviceCost(*map(float, os.environ[COST_VARIABLE].split(",")))
+        side = CLASSIFIERS[settings.classify_model].geometry.crop_size
+        self.models = (
+            ModelInfo(
+                name=settings.classify_model,
+                task=Task.CLASSIFY,
+                weights="random",
+                weights_sha256=None,
+                labels=imagenet_labels(),
+                colors=(),
+                input=InputInfo(height=side, width=side),
+                device="cpu",
+                device_name="simulated",
+                dtype="uint8",
+                compiled=False,
+                batch_sizes=batch_sizes,
+            ),
+        )
+
+    def run(
+        self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
+    ) -> Outcome:
+        """Run one batch; padding costs what an image costs."""
+        started = time.perf_counter()
+        scores = run_batch([each.image for each in inputs], self._cost, places=size)
+        seconds = time.perf_counter() - started
+        return Outcome(tuple((row,) for row in scores), seconds, seconds)
+
+
+def main() -> None:
+    """Start an engine as the supervisor asks."""
+    engine.Runner = SimulatedRunner  # type: ignore[attr-defined]
+    process.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The real service, except that its engines are ``simulated_engine``.
+
+``overlock serve`` has no switch for that: this starts the supervisor as the command does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from service.children import Child
+from service.logs import configure_logging
+from service.settings import Settings, load_settings
+from service.supervisor import Supervisor
+
+REAL_ENGINE = "service.engine.process"
+SIMULATED_ENGINE = "benchmarks.serving.ours.simulated_engine"
+
+
+class SimulatedSupervisor(Supervisor):
+    """Starts simulated engines in the place of the real ones."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.simulated_engines = 0
+
+    def _child(self, name: str, command: tuple[str, ...]) -> Child:
+        if command[0] == REAL_ENGINE:
+            self.simulated_engines += 1
+            command = (SIMULATED_ENGINE, *command[1:])
+        return super()._child(name, command)
+
+    def _plan(self, listener: object) -> None:
+        super()._plan(listener)  # type: ignore[arg-type]
+        assert self.simulated_engines, f"the supervisor does not start {REAL_ENGINE} any more"
+
+
+def main() -> None:
+    """Serve as the environment says, until SIGTERM."""
+    settings = load_settings()
+    configure_logging(settings.log_format, "service")
+
+    async def run() -> int:
+        return await SimulatedSupervisor(settings).run()
+
+    sys.exit(asyncio.run(run()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What a peer's server does with a request, the same for all of them and the same as ours does.
+
+The decoder with its limits and the geometry are the service's own functions; the answer holds the
+same five classes. A peer's file only says how its framework is told to call these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model.config import CLASSIFIERS
+from model.labels.tables import imagenet_labels
+from model.preprocess import classification_input
+from service.web.images import ImageLimits, decode_image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MODEL = "overlock_t"
+"""Whose geometry and labels are served."""
+
+TOP_K = 5
+BATCH_WINDOW_SECONDS = 0.005
+"""For the frameworks that wait for a batch to fill: one launch of the simulated device."""
+
+LIMITS = ImageLimits(max_pixels=50_000_000, max_side=32_768)
+
+
+def decode(body: bytes) -> NDArray[np.uint8]:
+    """Turn a JPEG into the network's input, (224, 224, 3) uint8."""
+    geometry = CLASSIFIERS[MODEL].geometry
+    decoded = decode_image(
+        body,
+        content_type="image/jpeg",
+        limits=LIMITS,
+        short_side_needed=geometry.resize_short_side,
+    )
+    return classification_input(decoded.image, geometry)
+
+
+def answer(scores: NDArray[np.float32]) -> dict[str, Any]:
+    """Return the document that a caller gets, best class first."""
+    labels = imagenet_labels()
+    best = np.argsort(-scores, kind="stable")[:TOP_K]
+    return {
+        "model": MODEL,
+        "predictions": [
+            {"class_id": int(index), "label": labels[index], "score": float(scores[index])}
+            for index in best
+        ],
+    }

@@ -1,0 +1,89 @@
+"""What Linux tells of the processes of a running server."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def family_of(pid: int) -> list[int]:
+    """Return a process and all its descendants."""
+    children: dict[int, list[int]] = defaultdict(list)
+    for entry in PROC.glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children[parent].append(int(entry.name))
+    family = [pid]
+    for member in family:
+        family += children[member]
+    return family
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return the processor time of all threads that live, seconds; to the nanosecond, unlike ticks.
+
+    Source: proc(5) and sched-stats.rst: the first number of a thread's ``schedstat``.
+    """
+    nanoseconds = 0
+    for pid in pids:
+        for task in (PROC / str(pid) / "task").glob("*/schedstat"):
+            try:
+                nanoseconds += int(task.read_text().split()[0])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return nanoseconds / 1e9
+
+
+def core_busy_seconds(core: int) -> float:
+    """Return for how long a core has worked since the machine started, to its clock's tick.
+
+    Source: proc(5): user, nice, system, idle, iowait, irq, softirq and steal ticks of ``cpuN``.
+    """
+    for line in (PROC / "stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _, _, irq, softirq, steal = map(int, ticks[:8])
+            busy = user + nice + system + irq + softirq + steal
+            return busy / os.sysconf("SC_CLK_TCK")
+    raise LookupError(f"there is no core {core}")
+
+
+def peak_resident_bytes(pid: int) -> int:
+    """Return the most resident memory that a process had so far."""
+    return _status_bytes(pid, "VmHWM")
+
+
+def member_running(pids: Iterable[int], module: str) -> int:
+    """Return the process that was started with a module.
+
+    Raises:
+        LookupError: if there is none, or more than one.
+    """
+    found = [pid for pid in pids if module in _command_line(pid)]
+    if len(found) != 1:
+        raise LookupError(f"{len(found)} processes run {module}, not one")
+    return found[0]
+
+
+def pin(pids: Iterable[int], core: int) -> None:
+    """Let all present threads of processes run on one core alone."""
+    for pid in pids:
+        for task in (PROC / str(pid) / "task").glob("[0-9]*"):
+            os.sched_setaffinity(int(task.name), {core})
+
+
+def _command_line(pid: int) -> list[str]:
+    return (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
+
+
+def _status_bytes(pid: int, field: str) -> int:
+    for line in (PROC / str(pid) / "status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(f"/proc/{pid}/status has no {field}")

@@ -1,0 +1,145 @@
+"""A real network on the CPU, saturated: what HTTP leaves of the bare engine's throughput."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import uvloop
+
+from benchmarks.serving.contestants import ours_real
+from benchmarks.serving.footprint import ENGINE
+from benchmarks.serving.load import LoadGenerator, Sample
+from benchmarks.serving.payload import Payload
+from benchmarks.serving.processes import member_running, pin
+from benchmarks.serving.running_server import REPOSITORY, RunningServer
+from benchmarks.serving.simulated_device import MAX_BATCH_SIZE
+
+CONCURRENCY = 2 * MAX_BATCH_SIZE
+"""One full batch on the device and another that waits."""
+
+WARM_UP_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class RealNetwork:
+    """One network, over HTTP and bare, in turns.
+
+    Attributes:
+        model: its name and weights.
+        placement: which cores do what.
+        batch_size: mean over HTTP; the bare engine ran the nearest whole one.
+        http_per_second: images, median of the turns.
+        bare_per_second: the same.
+        fraction: median of the turns' ratios.
+    """
+
+    model: str
+    placement: str
+    batch_size: float
+    http_per_second: float
+    bare_per_second: float
+    fraction: float
+
+
+def measure_real_network(
+    model: str,
+    weights: str,
+    payloads: Sequence[Payload],
+    *,
+    engine_core: int,
+    http_core: int,
+    seconds: float,
+    turns: int,
+) -> RealNetwork:
+    """Take turns: over HTTP, then bare on the engine's core, with one thread each."""
+    pairs, batch_sizes = [], []
+    for _ in range(turns):
+        served, batch_size = _over_http(model, weights, payloads, engine_core, http_core, seconds)
+        bare = _bare(model, weights, max(round(batch_size), 1), engine_core, seconds)
+        print(
+            f"{model}, engine on core {engine_core}, HTTP on {http_core}: {served:.2f}/s of "
+            f"{bare:.2f}/s in batches of {batch_size:.1f}",
+            file=sys.stderr,
+        )
+        pairs.append((served, bare))
+        batch_sizes.append(batch_size)
+    shared = engine_core == http_core
+    return RealNetwork(
+        model=f"{model}, {weights} weights",
+        placement="all on one core" if shared else "the engine has a core of its own",
+        batch_size=median(batch_sizes),
+        http_per_second=median(served for served, _ in pairs),
+        bare_per_second=median(bare for _, bare in pairs),
+        fraction=median(served / bare for served, bare in pairs),
+    )
+
+
+def steady_per_second(samples: Sequence[Sample], warm_up_seconds: float, seconds: float) -> float:
+    """Return answers a second between two completions: batches are few, and their edges matter.
+
+    Raises:
+        ValueError: if too little was answered.
+    """
+    completions = sorted(s.due_seconds + s.latency_seconds for s in samples if s.status == 200)
+    before = [moment for moment in completions if moment <= warm_up_seconds]
+    after = [moment for moment in completions if warm_up_seconds < moment <= seconds]
+    if not before or not after:
+        raise ValueError(f"{len(before)} answers during the warm-up and {len(after)} after it")
+    return len(after) / (after[-1] - before[-1])
+
+
+def _over_http(
+    model: str,
+    weights: str,
+    payloads: Sequence[Payload],
+    engine_core: int,
+    http_core: int,
+    seconds: float,
+) -> tuple[float, float]:
+    """Return images a second and the mean batch size."""
+    contestant = ours_real(model, weights)
+    cores = f"{engine_core},{http_core}"
+    with RunningServer(contestant, payloads[0], cores, threads=1) as server:
+        pin(server.family, http_core)
+        pin([member_running(server.family, ENGINE)], engine_core)
+        before = _batches(server.port)
+        generator = LoadGenerator(server.port, server.path, payloads, any_class=True)
+        samples = uvloop.run(generator.closed_loop(CONCURRENCY, WARM_UP_SECONDS + seconds))
+        after = _batches(server.port)
+    images, batches = after[0] - before[0], after[1] - before[1]
+    return steady_per_second(samples, WARM_UP_SECONDS, WARM_UP_SECONDS + seconds), images / batches
+
+
+def _batches(port: int) -> tuple[float, float]:
+    """Return how many images and batches the engine has counted."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return _sum_of("overlock_batch_size_sum", text), _sum_of("overlock_batch_size_count", text)
+
+
+def _sum_of(metric: str, exposition: str) -> float:
+    samples = re.findall(rf"^{metric}{{.*}} (\S+)$", exposition, re.MULTILINE)
+    return sum(map(float, samples))
+
+
+def _bare(model: str, weights: str, batch: int, core: int, seconds: float) -> float:
+    command = [
+        *("taskset", "--cpu-list", str(core), sys.executable, "-m"),
+        *("benchmarks.serving.bare_engine", "--model", model, "--weights", weights),
+        *("--batch", str(batch), "--seconds", str(seconds)),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    finished = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, check=True, stdout=subprocess.PIPE
+    )
+    return float(json.loads(finished.stdout))

@@ -1,0 +1,91 @@
+"""Everything that one run of the benchmark found, and its numbers by name."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from benchmarks.serving.curves import Measurement
+from benchmarks.serving.footprint import Idleness, Memory
+from benchmarks.serving.ideal import Ideal
+from benchmarks.serving.outcome import Outcome, medians
+from benchmarks.serving.overload import Overload
+from benchmarks.serving.real_network import RealNetwork
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run.
+
+    Attributes:
+        command: that was run.
+        machine: what it ran on.
+        notes: each contestant's set-up.
+        payload_bytes: mean file size by workload.
+        decode_seconds: of one image, geometry included, by workload; on the server's core.
+        generator: the load generator against a static responder.
+        curves: all contestants under all loads.
+        ideals: the same loads without overhead.
+        idleness: of all contestants.
+        memory: of our processes.
+        overloads: at twice the capacity.
+        real_networks: saturated, against the bare engine.
+        failures: turns that a peer did not start for; it has a repeat less there.
+    """
+
+    command: str
+    machine: dict[str, str]
+    notes: dict[str, str]
+    payload_bytes: dict[str, int]
+    decode_seconds: dict[str, float]
+    generator: list[Measurement]
+    curves: list[Measurement]
+    ideals: list[Ideal]
+    idleness: list[Idleness]
+    memory: Memory
+    overloads: list[Overload]
+    real_networks: list[RealNetwork]
+    failures: list[str]
+
+    def as_json(self) -> str:
+        """Return the file; what was never answered has null for its latency."""
+        return json.dumps(_without_infinities(asdict(self)), indent=1) + "\n"
+
+    def matching(
+        self, contestant: str, workload: str, loop: str, level: float
+    ) -> Sequence[Measurement]:
+        """Return the repeats of one measurement."""
+        return [
+            each
+            for each in self.curves
+            if (each.contestant, each.workload) == (contestant, workload)
+            and (each.loop, each.level) == (loop, level)
+        ]
+
+    def outcome(self, contestant: str, workload: str, loop: str, level: float) -> Outcome | None:
+        """Return the medians over the repeats; None if it was not measured."""
+        found = self.matching(contestant, workload, loop, level)
+        return medians([each.outcome for each in found]) if found else None
+
+    def cpu_seconds(self, contestant: str, workload: str, loop: str, level: float) -> float | None:
+        """Return the median processor time of an answer; None if it was not measured."""
+        found = self.matching(contestant, workload, loop, level)
+        return median(each.cpu_seconds_per_answer for each in found) if found else None
+
+    def levels(self, workload: str, loop: str) -> list[float]:
+        """Return what was measured of a workload, rising."""
+        return sorted(
+            {each.level for each in self.curves if (each.workload, each.loop) == (workload, loop)}
+        )
+
+
+def _without_infinities(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_infinities(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_infinities(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

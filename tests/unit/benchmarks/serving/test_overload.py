@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.serving.load import Sample
+from benchmarks.serving.overload import recovery_seconds
+
+END, NORMAL = 10.0, 0.05
+
+
+def samples(slow_until: float, status: int = 200) -> list[Sample]:
+    """One request every 50 ms; until a moment they take a second or have another status."""
+    moments = [END + 0.05 * place for place in range(100)]
+    return [
+        Sample(moment, moment, 1.0 if status == 200 else 0.01, status)
+        if moment < slow_until
+        else Sample(moment, moment, 0.02, 200)
+        for moment in moments
+    ]
+
+
+def test_who_was_never_slow_has_recovered_at_once() -> None:
+    assert recovery_seconds(samples(END), END, NORMAL) == 0.0
+
+
+def test_recovery_lasts_until_the_last_slow_window_is_over() -> None:
+    assert recovery_seconds(samples(END + 1.0), END, NORMAL) == pytest.approx(1.0)
+
+
+def test_refusals_after_the_end_are_no_recovery() -> None:
+    assert recovery_seconds(samples(END + 0.3, status=429), END, NORMAL) == pytest.approx(0.5)
+
+
+def test_the_overload_itself_does_not_count() -> None:
+    before = [Sample(END - 0.1, END - 0.1, 5.0, 200)]
+    assert recovery_seconds([*before, *samples(END)], END, NORMAL) == 0.0
