@@ -34,6 +34,8 @@ class RunningService:
         self._last_log = ""
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OVERLOCK_")}
+        # Numbers are compared with float32's; auto would follow the machine.
+        environment["OVERLOCK_DTYPE"] = "float32"
         environment |= {f"OVERLOCK_{name.upper()}": str(value) for name, value in settings.items()}
         environment["OVERLOCK_PORT"] = str(self.port)
         self.process = subprocess.Popen(

@@ -28,6 +28,8 @@ CLASSIFIER = ModelInfo(
     device="cpu",
     device_name="CPU, 2 threads",
     dtype="float32",
+    dtype_reason="OVERLOCK_DTYPE=float32",
+    kernels="native",
     compiled=False,
     batch_sizes=(1, 2, 4),
 )

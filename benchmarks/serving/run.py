@@ -96,7 +96,8 @@ def main() -> None:
         failures=failures,
     )
     minutes = (time.monotonic() - started) / 60
-    machine = describe_machine(load_at_start) | describe_foreign_load(curves, minutes)
+    machine = describe_machine(load_at_start, os.cpu_count() or 1)
+    machine |= describe_foreign_load(curves, minutes)
     write(replace(results, machine=machine), arguments.output)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.dtype_choice import DtypeChoice, choose_dtype
 from model.heads.detections import Detections
 from model.heads.label_map import MAX_CLASSES
 from model.inference import DTYPES, Predictor, find_device
@@ -24,6 +27,8 @@ from service.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 WARM_UP_RUNS = 2
 PATIENCE_SECONDS = 1.0
@@ -92,7 +97,6 @@ class Runner:
     def __init__(self, settings: Settings, device: str, batch_sizes: tuple[int, ...]) -> None:
         self._batch_sizes = batch_sizes
         self.device = find_device(device)
-        self._dtype = _find_dtype(settings.dtype, self.device)
         self._square = settings.segment_geometry == "square"
         self._predictors: dict[Task, Predictor] = {}
         models = []
@@ -104,8 +108,19 @@ class Runner:
             except ValueError as error:
                 raise ValueError(f"{PREFIX}{task.upper()}_WEIGHTS: {error}") from error
             labels = _labels(loaded, settings.labels_of(task))
-            self._predictors[task] = Predictor(loaded.network, self.device, self._dtype)
-            models.append(self._describe(loaded, task, labels))
+            choice = _find_dtype(settings.dtype, self.device, loaded.network)
+            predictor = Predictor(loaded.network, self.device, choice.dtype)
+            kernels = _kernels(predictor)
+            logger.info(
+                "%s %s: %s (%s), kernels: %s.",
+                task,
+                name,
+                _name_of(choice.dtype),
+                choice.reason,
+                kernels,
+            )
+            self._predictors[task] = predictor
+            models.append(self._describe(loaded, task, labels, choice, kernels))
         self.models = tuple(models)
 
     def warm_up(self) -> Iterator[WarmUp]:
@@ -172,7 +187,14 @@ class Runner:
             return self._batch_sizes
         return self._batch_sizes[:3:2] if model.task is Task.CLASSIFY else self._batch_sizes[:1]
 
-    def _describe(self, loaded: LoadedModel, task: Task, labels: tuple[str, ...]) -> ModelInfo:
+    def _describe(
+        self,
+        loaded: LoadedModel,
+        task: Task,
+        labels: tuple[str, ...],
+        choice: DtypeChoice,
+        kernels: str,
+    ) -> ModelInfo:
         if task is Task.SEGMENT and len(labels) > MAX_CLASSES:
             raise ValueError(
                 f"{loaded.name} has {len(labels)} classes; a label map holds {MAX_CLASSES}."
@@ -188,7 +210,9 @@ class Runner:
             input=self._input(loaded.name, task),
             device=str(self.device),
             device_name=_device_name(self.device),
-            dtype=str(self._dtype).removeprefix("torch."),
+            dtype=_name_of(choice.dtype),
+            dtype_reason=choice.reason,
+            kernels=kernels,
             compiled=False,
             batch_sizes=self._batch_sizes,
         )
@@ -239,10 +263,25 @@ def _as_arrays(found: Detections) -> tuple[NDArray[Any], ...]:
     )
 
 
-def _find_dtype(wish: str, device: torch.device) -> torch.dtype:
-    if wish == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return DTYPES[wish]
+def _find_dtype(wish: str, device: torch.device, network: nn.Module) -> DtypeChoice:
+    if wish != "auto":
+        return DtypeChoice(DTYPES[wish], f"{PREFIX}DTYPE={wish}")
+    if device.type == "cuda":
+        return DtypeChoice(torch.bfloat16, "auto on a GPU")
+    choice = choose_dtype(network)
+    return DtypeChoice(choice.dtype, f"auto: {choice.reason}")
+
+
+def _kernels(predictor: Predictor) -> str:
+    """Say what stands between the network's dense convolutions."""
+    if predictor.device.type == "cuda":
+        return "Triton"
+    obstacle = predictor.kernels_obstacle
+    return "native" if obstacle is None else f"PyTorch's alone, since {obstacle}"
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _device_name(device: torch.device) -> str:

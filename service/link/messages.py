@@ -57,6 +57,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
         device: such as "cpu" or "cuda:0".
         device_name: the device's own name.
         dtype: such as "float32".
+        dtype_reason: why that one, in words.
+        kernels: "native", "Triton", or why PyTorch's own operators have to do.
         compiled: whether torch.compile made it faster.
         batch_sizes: the sizes that batches are padded to.
     """
@@ -71,6 +73,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     device: str
     device_name: str
     dtype: str
+    dtype_reason: str
+    kernels: str
     compiled: bool
     batch_sizes: tuple[int, ...]
 

@@ -201,6 +201,8 @@ class ServedModel(BaseModel):
     device: str
     device_name: str
     dtype: str
+    dtype_reason: str
+    kernels: str
     compiled: bool
     batch_sizes: list[int]
     costs: list[ShapeCost]

@@ -44,6 +44,8 @@ def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
         device=model.device,
         device_name=model.device_name,
         dtype=model.dtype,
+        dtype_reason=model.dtype_reason,
+        kernels=model.kernels,
         compiled=model.compiled,
         batch_sizes=list(model.batch_sizes),
         costs=[

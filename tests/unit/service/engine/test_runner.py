@@ -99,10 +99,19 @@ def test_warming_up_a_segmenter_takes_the_usual_aspect_ratio() -> None:
     assert (step.task, step.input_size, step.size) == (Task.SEGMENT, padded_size(160, 213, 32), 1)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_explicit_type_is_met(dtype: str) -> None:
+    (model,) = runner(dtype=dtype).models
+    assert (model.dtype, model.dtype_reason) == (dtype, f"OVERLOCK_DTYPE={dtype}")
+
+
 def test_a_model_says_what_it_is() -> None:
     (model,) = runner().models
     assert (model.name, model.weights, model.weights_sha256) == ("demo", "random", None)
-    assert (model.device, model.dtype) == ("cpu", "float32")
+    assert model.device == "cpu"
+    assert model.dtype in {"float32", "bfloat16"}
+    assert model.dtype_reason.startswith("auto: ")
+    assert model.kernels.startswith(("native", "PyTorch's alone, since "))
     assert model.input == InputInfo(height=224, width=224)
     assert len(model.colors) == len(model.labels) == 1000
 
