@@ -52,13 +52,15 @@ def choose_dtype(
     if obstacle is not None:
         # Without our kernels bfloat16 meets convolutions that PyTorch emulates on any processor.
         return DtypeChoice(torch.float32, obstacle)
-    products = [_product(dtype) for dtype in (torch.float32, torch.bfloat16)]
-    if (ratio := _speed_ratio(*products, clock)) < 1.0:
+    ratio = _speed_ratio(_product(torch.float32), _product(torch.bfloat16), clock)
+    if ratio < 1.0:
         return DtypeChoice(torch.float32, f"a bfloat16 product has {ratio:.2f} times the speed")
     backbone = cast("OverLoCK", network.backbone)
     with torch.inference_mode():
-        passes = [_backbone_pass(backbone, dtype) for dtype in (torch.float32, torch.bfloat16)]
-        ratio = _speed_ratio(*passes, clock)
+        usual, other = (
+            _backbone_pass(backbone, dtype) for dtype in (torch.float32, torch.bfloat16)
+        )
+        ratio = _speed_ratio(usual, other, clock)
     dtype = torch.bfloat16 if ratio >= CLEARLY_FASTER else torch.float32
     return DtypeChoice(dtype, f"in bfloat16 it has {ratio:.2f} times the speed of float32")
 

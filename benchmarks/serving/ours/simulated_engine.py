@@ -41,6 +41,8 @@ class SimulatedRunner(Runner):
                 device="cpu",
                 device_name="simulated",
                 dtype="uint8",
+                dtype_reason="simulated",
+                kernels="none",
                 compiled=False,
                 batch_sizes=batch_sizes,
             ),
