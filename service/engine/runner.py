@@ -18,6 +18,7 @@ from model.dtype_choice import DtypeChoice, choose_dtype
 from model.heads.detections import Detections
 from model.heads.label_map import MAX_CLASSES
 from model.inference import DTYPES, Predictor, find_device
+from model.kernels.triton_obstacle import TRITON_INSTALLED
 from model.labels.palettes import palette_of
 from model.preprocess import padded_size
 from model.zoo import LoadedModel, load_model
@@ -275,7 +276,7 @@ def _find_dtype(wish: str, device: torch.device, network: nn.Module) -> DtypeCho
 def _kernels(predictor: Predictor) -> str:
     """Say what stands between the network's dense convolutions."""
     if predictor.device.type == "cuda":
-        return "Triton"
+        return "Triton" if TRITON_INSTALLED else "PyTorch's alone, since Triton is not installed"
     obstacle = predictor.kernels_obstacle
     return "native" if obstacle is None else f"PyTorch's alone, since {obstacle}"
 
