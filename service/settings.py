@@ -137,6 +137,11 @@ class Settings(BaseSettings):
         description="Callers of /v1 need a key: a text file with a line NAME SHA256 for each one, "
         "read again when it changes.",
     )
+    cache_dir: Path | None = Field(
+        default=None,
+        description="A private folder for what shortens the next start, such as compiled kernels; "
+        "by default overlock-service in the user's cache folder.",
+    )
     log_format: Literal["text", "json"] = Field(
         default="text", description="Log lines for people or for programs."
     )
@@ -180,6 +185,18 @@ class Settings(BaseSettings):
         """Return the file with a task's class names, if there is one."""
         path: Path | None = getattr(self, f"{task}_labels")
         return path
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where things are kept for the next start; need not exist.
+
+        Raises:
+            RuntimeError: if no folder is set and the user has no home.
+        """
+        if self.cache_dir is not None:
+            return self.cache_dir.absolute()
+        caches = os.environ.get("XDG_CACHE_HOME")
+        return Path(caches or Path.home() / ".cache") / "overlock-service"
 
     def as_environment(self) -> dict[str, str]:
         """Return the variables from which another process reads equal settings."""

@@ -18,6 +18,7 @@ from model.dtype_choice import DtypeChoice, choose_dtype
 from model.heads.detections import Detections
 from model.heads.label_map import MAX_CLASSES
 from model.inference import DTYPES, Predictor, find_device
+from model.kernels.native_library import native_obstacle
 from model.kernels.triton_obstacle import TRITON_INSTALLED
 from model.labels.palettes import palette_of
 from model.preprocess import padded_size
@@ -98,6 +99,9 @@ class Runner:
     def __init__(self, settings: Settings, device: str, batch_sizes: tuple[int, ...]) -> None:
         self._batch_sizes = batch_sizes
         self.device = find_device(device)
+        if self.device.type == "cpu":
+            # The process's first look at them decides where they are kept.
+            native_obstacle(settings.cache_folder / "kernels")
         self._square = settings.segment_geometry == "square"
         self._predictors: dict[Task, Predictor] = {}
         models = []

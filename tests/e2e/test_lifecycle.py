@@ -54,6 +54,12 @@ def test_interrupting_stops_quickly_and_quietly() -> None:
         assert "Traceback" not in service.log
 
 
+def test_compiled_kernels_are_kept_in_the_cache_folder(tmp_path: Path) -> None:
+    with RunningService(cache_dir=str(tmp_path / "cache"), segment_model="off"):
+        pass
+    assert list((tmp_path / "cache" / "kernels").glob("overlock-*.so"))
+
+
 def test_a_killed_engine_is_replaced_and_waiting_requests_are_answered() -> None:
     # On a busy machine a restart may take longer than the usual timeout.
     settings = {"default_timeout_seconds": 120}

@@ -89,3 +89,14 @@ def test_another_process_reads_equal_settings(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     assert load_settings() == settings
     assert settings.classify_labels == Path("l.txt")
+
+
+def test_the_cache_lies_where_it_is_put_or_in_the_users_cache_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert load_settings({"cache_dir": str(tmp_path)}).cache_folder == tmp_path
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert load_settings().cache_folder == tmp_path / "overlock-service"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_settings().cache_folder == tmp_path / ".cache" / "overlock-service"
