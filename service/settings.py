@@ -104,6 +104,11 @@ class Settings(BaseSettings):
         description="auto takes bfloat16 on CUDA, "
         "and on a CPU what a short measurement finds faster.",
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether torch.compile makes the networks faster: auto on CUDA alone, since "
+        "on a CPU our own kernels are faster, and compiling takes minutes.",
+    )
     max_batch_size: int = Field(
         default=16, ge=1, le=256, description="Most requests that share a forward pass."
     )

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from model.inference import Image
+
 logger = logging.getLogger(__name__)
 
 
@@ -63,7 +65,7 @@ class Work:
 
     worker: bytes
     submit: Submit
-    image: NDArray[np.uint8]
+    image: Image
 
     @property
     def identity(self) -> Identity:
@@ -96,6 +98,7 @@ class Engine:
         self._crashed_flight = flights.last
         self._device = Device(flights)
         self._models: tuple[ModelInfo, ...] = ()
+        self._stage: Callable[[NDArray[np.uint8]], Image] = lambda image: image
         self._ready = False
         self._workers: set[bytes] = set()
         self._arrival = asyncio.Event()
@@ -112,7 +115,7 @@ class Engine:
             tasks.create_task(self._receive())
             tasks.create_task(self._expire())
             runner = await self._device.do(self._load)
-            self._models, self._ready = runner.models, True
+            self._models, self._stage, self._ready = runner.models, runner.stage, True
             for worker in self._workers:
                 await self._server.send(worker, self._welcome(worker))
             announce({"models": [_summary(model) for model in self._models]})
@@ -127,6 +130,7 @@ class Engine:
             key = QueueKey(step.task, step.input_size)
             self._scheduler.learn(key, step.size, step.device_seconds)
         for model in runner.models:
+            self._scheduler.limit(model.task, model.batch_sizes[-1])
             metrics.MODEL_INFO.labels(
                 model.task, model.name, model.weights, model.device, model.dtype
             ).set(1)
@@ -149,7 +153,7 @@ class Engine:
             await self._server.send(received.worker, Returned(submit.request_id))
             return
         try:
-            image = array_from(submit.image, received.frames[0])
+            image = self._stage(array_from(submit.image, received.frames[0]))
             work = Work(received.worker, submit, image)
             self._scheduler.admit(
                 Request(
@@ -312,5 +316,6 @@ def _summary(model: ModelInfo) -> dict[str, object]:
         "classes": len(model.labels),
         "device": f"{model.device} ({model.device_name})",
         "dtype": model.dtype,
+        "compiled": model.compiled,
         "max_batch_size": model.batch_sizes[-1],
     }

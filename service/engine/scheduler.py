@@ -71,6 +71,7 @@ class Scheduler(Generic[Payload]):
         self._closed_queues = itertools.count(1)
         self._on_device: set[Hashable] = set()
         self._caps: dict[QueueKey, int] = {}
+        self._limits: dict[Task, int] = {}
         self._busy_until = 0.0
         self._shares = FairShares()
         self.costs: dict[QueueKey, AffineCost] = {}
@@ -211,6 +212,10 @@ class Scheduler(Generic[Payload]):
         """Learn from a warm-up batch."""
         self._observed(key).observe(size, device_seconds, lasting=True)
 
+    def limit(self, task: Task, largest: int) -> None:
+        """Make no batch of a task larger than what fits into the device's memory."""
+        self._limits[task] = largest
+
     def _observed(self, key: QueueKey) -> AffineCost:
         return self.costs.setdefault(key.shape, AffineCost())
 
@@ -307,7 +312,8 @@ class Scheduler(Generic[Payload]):
 
     def _sizes(self, key: QueueKey) -> Sequence[int]:
         """Return the batch sizes that are short enough and fit in memory, at least the smallest."""
-        cost, cap = self._cost(key), self._caps.get(key.shape, self._batch_sizes[-1])
+        cost, largest = self._cost(key), self._batch_sizes[-1]
+        cap = min(self._caps.get(key.shape, largest), self._limits.get(key.task, largest))
         fitting = [
             size
             for size in self._batch_sizes

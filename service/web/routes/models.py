@@ -47,6 +47,7 @@ def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
         dtype_reason=model.dtype_reason,
         kernels=model.kernels,
         compiled=model.compiled,
+        compiled_reason=model.compiled_reason,
         batch_sizes=list(model.batch_sizes),
         costs=[
             ShapeCost(

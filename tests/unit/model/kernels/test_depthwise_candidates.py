@@ -14,7 +14,7 @@ from model.kernels.timing import seconds_of
 @pytest.mark.parametrize("with_sums", [False, True])
 def test_candidates_solve_the_noted_problem(with_sums: bool) -> None:
     features = torch.empty(2, 5, 9, 8, dtype=torch.bfloat16)
-    candidates = depthwise_candidates(depthwise_problem(features, 7, with_sums=with_sums))
+    candidates = depthwise_candidates(depthwise_problem(features, 7, with_sums=with_sums), 2)
     assert [*candidates] == ["plain"]  # a CPU has no other
     solution = candidates["plain"]()
     convolved = solution[0] if isinstance(solution, tuple) else solution
@@ -30,7 +30,7 @@ def test_measured_problem_is_decided_by_the_timer(monkeypatch: pytest.MonkeyPatc
     problem = depthwise_problem(torch.empty(2, 5, 9, 8), 7, with_sums=False)
     seconds = iter([4e-6, 3e-6, 1e-6, 2e-6])
     choices = KernelChoices()
-    decision = measure_depthwise(choices, problem, lambda _: next(seconds))
+    decision = measure_depthwise(choices, problem, 2, lambda _: next(seconds))
     assert [*decision.seconds] == ["plain", *TRITON_TILES]
     assert choices.fastest(problem, default="plain") == TRITON_TILES[1]
 
@@ -43,7 +43,7 @@ def test_gpu_decides_by_its_own_time() -> None:
     features = torch.empty(4, 64, 56, 56, dtype=torch.bfloat16, device=device)
     problem = depthwise_problem(features, 17, with_sums=True)
     choices = KernelChoices()
-    decision = measure_depthwise(choices, problem, lambda run: seconds_of([run], device))
+    decision = measure_depthwise(choices, problem, 4, lambda run: seconds_of([run], device))
     assert [*decision.seconds] == ["plain", *TRITON_TILES]
     assert decision.seconds[decision.fastest] == min(decision.seconds.values())
     # 4 x 0.8 MB at 10 TB/s, which no device reaches, and a launch that takes a tenth of a second
