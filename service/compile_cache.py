@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,7 +36,7 @@ def compiler_environment(settings: Settings, device: str) -> dict[str, str]:
     """
     if not _may_compile(settings, device):
         return {}
-    folder = _cache_folder(settings) / "compiled" / _key(settings, device)
+    folder = settings.cache_folder / "compiled" / _key(settings, device)
     variables = {
         "TORCHINDUCTOR_CACHE_DIR": folder / "inductor",
         "TRITON_CACHE_DIR": folder / "triton",
@@ -58,12 +57,6 @@ def _may_compile(settings: Settings, device: str) -> bool:
     if settings.compile == "auto":
         return device != "cpu" and _NVIDIA.exists()
     return settings.compile == "on"
-
-
-def _cache_folder(settings: Settings) -> Path:
-    if settings.cache_dir is not None:
-        return settings.cache_dir.absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "overlock"
 
 
 def _key(settings: Settings, device: str) -> str:

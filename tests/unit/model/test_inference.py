@@ -67,6 +67,16 @@ def test_logits_do_not_depend_on_the_batch(name: str) -> None:
         assert np.abs(full[index] - padded[index]).max() <= 1e-5 * largest
 
 
+def test_bfloat16_on_a_cpu_is_refused_without_our_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.inference.native_form_obstacle", lambda _: "there is no compiler")
+    network = create_model("demo", weights="random")
+    assert predictor(network).kernels == "PyTorch's alone, since there is no compiler"
+    with pytest.raises(ValueError, match="bfloat16 on a CPU needs our kernels, but there is no"):
+        Predictor(network, CPU, torch.bfloat16)
+    with pytest.raises(ValueError, match="the compiler cannot look into the native ones"):
+        Predictor(network, CPU, torch.bfloat16, compiled=True)
+
+
 def test_label_maps_do_not_depend_on_the_batch() -> None:
     network = predictor(create_model("demo", task="segment", weights="random"))
     images = pictures(3, 64, 96)

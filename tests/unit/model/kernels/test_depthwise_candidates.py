@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
+from torch import nn
 
 from model.kernels.choices import KernelChoices
-from model.kernels.depthwise_candidates import depthwise_candidates, measure_depthwise
+from model.kernels.depthwise_candidates import (
+    depthwise_candidates,
+    measure_depthwise,
+    measure_what_it_asks,
+)
 from model.kernels.large_depthwise import TRITON_TILES, depthwise_problem
+from model.kernels.large_depthwise_layer import choose_depthwise
 from model.kernels.timing import seconds_of
 
 
@@ -33,6 +41,21 @@ def test_measured_problem_is_decided_by_the_timer(monkeypatch: pytest.MonkeyPatc
     decision = measure_depthwise(choices, problem, 2, lambda _: next(seconds))
     assert [*decision.seconds] == ["plain", *TRITON_TILES]
     assert choices.fastest(problem, default="plain") == TRITON_TILES[1]
+
+
+def test_what_a_network_asks_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.kernels.large_depthwise.triton_obstacle", lambda *_: None)
+    choices = KernelChoices()
+    network = nn.Sequential(*(nn.Conv2d(4, 4, 7, padding=3, groups=4) for _ in range(2)))
+    choose_depthwise(network, choices)
+
+    def decided(batch: int, side: int) -> int:
+        images = torch.zeros(batch, 4, side, side).to(memory_format=torch.channels_last)
+        run = partial(torch.inference_mode()(network), images)
+        return len(measure_what_it_asks(run, choices, batch, lambda _: 1.0))
+
+    # Two layers ask the same; one image is another problem than many; another map is too.
+    assert [decided(8, 9), decided(4, 9), decided(1, 9), decided(1, 8)] == [1, 0, 1, 1]
 
 
 @pytest.mark.gpu
