@@ -40,7 +40,7 @@ def instructions(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
     """Compile the kernels for one set of instructions."""
-    flags = native_library.THIS_PROCESSOR
+    flags: tuple[str, ...] = native_library.THIS_PROCESSOR
     if request.param != "this processor":
         build = BUILDS[request.param]
         if build not in runnable_instruction_sets():
