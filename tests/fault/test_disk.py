@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -30,6 +32,9 @@ def may_mount() -> bool:
 
 
 @pytest.mark.skipif(not may_mount(), reason="mounting needs privileges that this machine denies")
+@pytest.mark.skipif(
+    Path(sys.prefix).is_relative_to("/tmp"), reason="what is installed in /tmp would be hidden"
+)
 def test_a_full_temporary_folder_and_a_read_only_disk_do_not_matter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
