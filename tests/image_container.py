@@ -29,7 +29,8 @@ class Container:
         command: Sequence[str] | None = None,
     ) -> None:
         self._name = folder.name
-        self._runc = ("runc", "--root", str(folder / "state"))
+        self._state = folder / "state"
+        self._runc = ("runc", "--root", str(self._state))
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         cache = folder / "cache"
         cache.mkdir()
@@ -96,7 +97,7 @@ class Container:
     def wait_for_a_process(self, seconds: float = 30.0) -> None:
         """Wait until the container's command was started, and no longer."""
         until = time.monotonic() + seconds
-        while json.loads(self._output("list", "--format=json") or "null") is None:
+        while not (self._state / self._name / "state.json").exists():
             assert time.monotonic() < until, self.log
         while json.loads(self._output("state", self._name))["status"] != "running":
             assert time.monotonic() < until, self.log

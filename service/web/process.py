@@ -17,6 +17,7 @@ import uvicorn
 import uvloop
 
 from service import metrics
+from service.errors import slugs
 from service.lifeline import (
     CONFIGURATION_EXIT_CODE,
     announce,
@@ -29,6 +30,7 @@ from service.link.pool import EnginePool
 from service.logs import configure_logging
 from service.settings import MAX_TIMEOUT_SECONDS, Settings, SettingsError, load_settings
 from service.web.app import create_app
+from service.web.middleware import PLACES
 from service.web.serving import Serving
 
 logger = logging.getLogger(__name__)
@@ -66,6 +68,8 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     listener = socket.socket(fileno=arguments.listen_fd)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     beating = asyncio.create_task(beat(metrics.EVENT_LOOP_LAG_SECONDS.labels("http").observe))
+    metrics.start_at_zero(metrics.REJECTED, slugs())
+    metrics.start_at_zero(metrics.CANCELLED, PLACES)
     announce({"worker": arguments.name})
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
