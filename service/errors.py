@@ -37,9 +37,9 @@ class ServiceError(Exception):
         return error
 
 
-def slugs() -> set[str]:
-    """Return the slugs of every failure that a caller can see."""
-    return {kind.slug for kind in _all_kinds(ServiceError)}
+def all_errors() -> list[type[ServiceError]]:
+    """Return every kind of failure that a caller can see."""
+    return _all_kinds(ServiceError)
 
 
 def _all_kinds(kind: type[ServiceError]) -> list[type[ServiceError]]:
