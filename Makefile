@@ -13,10 +13,9 @@ MODEL   ?=
 WEIGHTS ?=
 PHOTOS  ?=
 
-# make image TORCH_VARIANT=cuda
+# make image TORCH_VARIANT=cpu ENGINE=podman
+TORCH_VARIANT ?= cuda
 ENGINE        ?= docker
-TORCH_VARIANT ?= cpu
-IMAGE         ?= overlock-service
 
 .PHONY: all install serve image test test-image check format bench fuzz lock train-demo clean
 
@@ -42,7 +41,7 @@ test: $(READY)
 	GOMP_SPINCOUNT=2000 $(BIN)/pytest --durations 15
 
 image:
-	$(ENGINE) build --tag $(IMAGE) --build-arg TORCH_VARIANT=$(TORCH_VARIANT) \
+	$(ENGINE) build --tag overlock-service:$(TORCH_VARIANT) --build-arg TORCH_VARIANT=$(TORCH_VARIANT) \
 	    --build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 	    --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(date --utc +%FT%TZ) .
 

@@ -6,6 +6,7 @@ Needs root, and Debian's packages buildah, debootstrap and runc; see ``docker/in
 from __future__ import annotations
 
 import ast
+import gzip
 import json
 import os
 import shutil
@@ -38,11 +39,13 @@ class Layer:
     """A layer of an image.
 
     Attributes:
-        compressed_bytes: what a registry keeps.
+        packed_bytes: what a registry keeps.
+        bytes: what it adds to the image's files.
         created_by: the instruction that made it.
     """
 
-    compressed_bytes: int
+    packed_bytes: int
+    bytes: int
     created_by: str
 
 
@@ -85,17 +88,18 @@ class ImageStore:
     def layers(self) -> list[Layer]:
         """Push the image to a folder and return what each of its layers weighs there."""
         pushed = self._folder / "pushed"
+        blobs = pushed / "blobs"
         self._buildah("push", "--quiet", IMAGE, f"oci:{pushed}:image")
 
         def blob(digest: str) -> Any:
-            return json.loads((pushed / "blobs" / digest.replace(":", "/")).read_text())
+            return json.loads((blobs / _file_name(digest)).read_text())
 
         index = json.loads((pushed / "index.json").read_text())
         manifest = blob(index["manifests"][0]["digest"])
         history = blob(manifest["config"]["digest"])["history"]
         made = [entry["created_by"] for entry in history if not entry.get("empty_layer")]
         return [
-            Layer(layer["size"], created_by)
+            Layer(layer["size"], _unpacked_bytes(blobs / _file_name(layer["digest"])), created_by)
             for layer, created_by in zip(manifest["layers"], made, strict=True)
         ]
 
@@ -162,3 +166,12 @@ class ImageStore:
     def _command(self, words: tuple[str, ...]) -> list[str]:
         store = ("--root", f"{self._folder}/images", "--runroot", f"{self._folder}/run")
         return ["buildah", *store, "--storage-driver", STORAGE_DRIVER, *words]
+
+
+def _file_name(digest: str) -> str:
+    return digest.replace(":", "/")
+
+
+def _unpacked_bytes(packed: Path) -> int:
+    with gzip.open(packed) as file:
+        return sum(map(len, iter(lambda: file.read(2**20), b"")))
