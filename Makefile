@@ -13,7 +13,11 @@ MODEL   ?=
 WEIGHTS ?=
 PHOTOS  ?=
 
-.PHONY: all install serve test check format bench fuzz lock train-demo clean
+# make image TORCH_VARIANT=cpu ENGINE=podman
+TORCH_VARIANT ?= cuda
+ENGINE        ?= docker
+
+.PHONY: all install serve image test test-image check format bench fuzz lock train-demo clean
 
 all: check test
 
@@ -35,6 +39,16 @@ serve: $(READY)
 # Beside other work, threads that spin while they wait make a test ten times slower.
 test: $(READY)
 	GOMP_SPINCOUNT=2000 $(BIN)/pytest --durations 15
+
+image:
+	$(ENGINE) build --tag overlock-service:$(TORCH_VARIANT) --build-arg TORCH_VARIANT=$(TORCH_VARIANT) \
+	    --build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+	    --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(date --utc +%FT%TZ) .
+
+# As root, without a Docker engine: builds the image for CPUs and runs it.
+test-image: $(READY)
+	docker/install-buildah.sh
+	$(BIN)/pytest docker/test_image.py -v -s --durations 5
 
 check: $(READY)
 	$(BIN)/ruff format --check .

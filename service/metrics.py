@@ -6,6 +6,9 @@ before it starts the process; any HTTP worker reads them all and answers ``/metr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import product
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -95,6 +98,19 @@ MODEL_INFO = Gauge(
     ["task", "model", "weights", "device", "dtype"],
     multiprocess_mode="livemax",
 )
+
+
+def start_at_zero(counter: Counter, *label_values: Iterable[str]) -> None:
+    """Show a counter before there is anything to count.
+
+    Prometheus sees no increase where a series begins with 1: an alert would miss the first fault.
+
+    Args:
+        counter: with labels.
+        label_values: all values of each label, in the order of the labels.
+    """
+    for values in product(*label_values):
+        counter.labels(*values)
 
 
 def observe_stages(task: str, **seconds: float) -> None:

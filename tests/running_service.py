@@ -33,7 +33,7 @@ class RunningService:
 
     def __init__(self, prefix: Sequence[str] = (), /, **settings: str | int) -> None:
         self.start_seconds = START_SECONDS
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._last_log = ""
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
@@ -123,7 +123,8 @@ class RunningService:
         return pids
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port

@@ -134,6 +134,10 @@ class Engine:
             metrics.MODEL_INFO.labels(
                 model.task, model.name, model.weights, model.device, model.dtype
             ).set(1)
+        tasks = [model.task for model in runner.models]
+        metrics.start_at_zero(metrics.OUT_OF_MEMORY, ("split", "refused"))
+        metrics.start_at_zero(metrics.BATCH_FAULTS, tasks, Fault)
+        metrics.start_at_zero(metrics.NOT_FINITE, tasks)
         return runner
 
     async def _receive(self) -> None:

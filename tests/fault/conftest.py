@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,8 +19,9 @@ def start_faulty() -> Start:
 
     def start(**settings: str | int) -> RunningService:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PYTHONPATH", str(INJECTION))
-            return RunningService(segment_model="off", default_timeout_seconds=60, **settings)
+            patch.setenv("PYTHONPATH", str(INJECTION), prepend=os.pathsep)
+            defaults: dict[str, str | int] = {"segment_model": "off", "default_timeout_seconds": 60}
+            return RunningService(**defaults | settings)
 
     return start
 
