@@ -84,6 +84,9 @@ class Predictor:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
         self.dtype = dtype
+        if device.type == "cuda" and dtype == torch.float32:
+            # Whoever wants float32 wants its digits; PyTorch's convolutions take TF32 by default.
+            torch.backends.cudnn.allow_tf32 = False
         self._choices: KernelChoices | None = None
         if device.type == "cuda" and obstacle is None:
             self._choices = KernelChoices()
