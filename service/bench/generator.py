@@ -22,7 +22,6 @@ import numpy as np
 from service.bench.connection import HttpConnection, Target
 
 ANSWER_SECONDS = 10.0
-"""How long answers are waited for after the last arrival."""
 
 MAX_CONNECTIONS = 4096
 SPIN_SECONDS = 0.002
@@ -84,10 +83,18 @@ class LoadGenerator:
     Args:
         target: where they go.
         payloads: what to send, and which answers are right.
+        answer_seconds: how long answers are waited for after the last arrival.
     """
 
-    def __init__(self, target: Target, payloads: Sequence[Payload]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        payloads: Sequence[Payload],
+        *,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
         self._target = target
+        self._answer_seconds = answer_seconds
         requests = [(target.request(each.body, each.media_type), each) for each in payloads]
         self._requests = itertools.cycle(requests)
         self._idle: list[HttpConnection] = []
@@ -105,7 +112,7 @@ class LoadGenerator:
             for due_seconds in arrivals:
                 await _until(start + due_seconds)
                 sending.append(asyncio.create_task(self._send(start, due_seconds)))
-            await asyncio.wait(sending, timeout=ANSWER_SECONDS)
+            await asyncio.wait(sending, timeout=self._answer_seconds)
             outcomes = await _end(sending)
         await self._hang_up()
         return [
@@ -131,7 +138,7 @@ class LoadGenerator:
         with _no_garbage_collection():
             start = time.perf_counter()
             loops = [asyncio.create_task(one_after_another(place)) for place in range(concurrency)]
-            await asyncio.wait(loops, timeout=seconds + ANSWER_SECONDS)
+            await asyncio.wait(loops, timeout=seconds + self._answer_seconds)
             unanswered = [Sample(moment, moment, math.inf, NO_ANSWER) for moment in due.values()]
             await _end(loops)
         await self._hang_up()

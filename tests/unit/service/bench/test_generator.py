@@ -139,16 +139,13 @@ async def test_a_refusal_that_closes_its_connection_does_not_break_the_next_requ
     assert [sample.status for sample in samples] == [429, 429, 429]
 
 
-async def test_a_closed_loop_ends_although_a_server_never_answers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("service.bench.generator.ANSWER_SECONDS", 0.05)
-
+async def test_a_closed_loop_ends_although_a_server_never_answers() -> None:
     async def keep_silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
     async with streaming(keep_silent) as port:
-        samples = await LoadGenerator(target(port), PAYLOADS).closed_loop(2, seconds=0.05)
+        generator = LoadGenerator(target(port), PAYLOADS, answer_seconds=0.05)
+        samples = await generator.closed_loop(2, seconds=0.05)
 
     assert [sample.status for sample in samples] == [NO_ANSWER, NO_ANSWER]
 
