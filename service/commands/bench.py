@@ -22,7 +22,7 @@ from service.bench.outcome import WARM_UP_SECONDS
 from service.bench.photograph import draw_photograph
 from service.client import Client
 from service.client.asking import DEFAULT_URL
-from service.console.asking import add_options, api_key_of
+from service.console.asking import add_options, api_key_of, models_for
 from service.console.exits import DONE, FAILED, RefusedError, complain
 from service.console.table import Table
 from service.settings import MAX_TIMEOUT_SECONDS
@@ -174,9 +174,7 @@ def _check_service(
     except ValueError as error:
         raise RefusedError(str(error)) from error
     with client:
-        served = [model for model in client.models() if model.task == arguments.task]
-        if not served:
-            raise RefusedError(f"{client.url} does not {arguments.task}.")
+        served = models_for(arguments.task, client.models(), client.url)
         ask: dict[str, Callable[[bytes], object]] = {
             Task.CLASSIFY: client.classify,
             Task.SEGMENT: client.segment,

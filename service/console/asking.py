@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from service.console.exits import RefusedError
+from service.web.schemas import ServedModel
 
 
 def add_options(group: argparse._ActionsContainer, *, timeout_help: str) -> None:
@@ -33,3 +35,16 @@ def api_key_of(arguments: argparse.Namespace) -> str | None:
     if not key:
         raise RefusedError(f"{path} holds no key: it is empty.")
     return key
+
+
+def models_for(task: str, models: Sequence[ServedModel], url: str) -> list[ServedModel]:
+    """Return the models that answer a task, at least one.
+
+    Raises:
+        RefusedError: if the service has none.
+    """
+    found = [model for model in models if model.task == task]
+    if not found:
+        served = ", ".join(dict.fromkeys(model.task for model in models))
+        raise RefusedError(f"The service at {url} does not {task}; it serves: {served}.")
+    return found

@@ -14,16 +14,13 @@ from service.client import (
     TooLateError,
     UnexpectedAnswerError,
 )
+from service.console.asking import models_for
 from service.prediction.sources import Source, SourceError
 from service.prediction.wishes import Answer, Document, Failure, Outcome, Wish, unreadable
 from service.web.schemas import ClassifyQuery, DetectQuery, SegmentQuery
 
 AHEAD = 4
 """For each request under way, how many may be done and wait for their turn to be shown."""
-
-
-class TaskNotServedError(Exception):
-    """The service has no model for this."""
 
 
 class ByService:
@@ -45,17 +42,11 @@ class ByService:
         """Make sure that the service is there; say what to know before trusting its answers.
 
         Raises:
-            TaskNotServedError: if it does not serve the task.
+            RefusedError: if it does not serve the task.
             ClientError: if it is not there, or refuses.
         """
-        models = await self._client.models()
-        for model in models:
-            if model.task == self._wish.task:
-                return model.note
-        served = ", ".join(dict.fromkeys(model.task for model in models))
-        raise TaskNotServedError(
-            f"{self._client.url} does not {self._wish.task}; it serves: {served}."
-        )
+        (model, *_) = models_for(self._wish.task, await self._client.models(), self._client.url)
+        return model.note
 
     async def outcomes(self, sources: Sequence[Source]) -> AsyncIterator[Outcome]:
         """Predict on every image, in order."""
