@@ -27,12 +27,12 @@ def _predict() -> int:
     arguments = parser.parse_args()
     batch_size = at_once(arguments.batch_size, DEFAULT_BATCH_SIZE, "batch_size")
     wish, settings = wish_of(arguments), settings_of(arguments)
-    # Here rather than at the top: it loads torch, and Ctrl-C meanwhile has to end in peace.
-    from service.prediction.in_process import DeviceLostError, InProcess
-
     sources = find_sources(arguments.files, sys.stdin.buffer)
     folder = arguments.save if wish.pictures else None
     with Report(sources, wish.task, as_json=arguments.json, folder=folder) as report:
+        # Here rather than at the top: it loads torch, and Ctrl-C meanwhile has to end in peace.
+        from service.prediction.in_process import DeviceLostError, InProcess
+
         try:
             here = InProcess(settings, wish, batch_size)
         except (ValueError, ServiceError) as error:
