@@ -66,6 +66,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/network.py --repeats 9 --forms folded served --threads 2
 	$(BIN)/python benchmarks/network.py --models backbone_t_512x704 backbone_t_800x1088 \
 	    upernet_overlock_t mask_rcnn_overlock_t --batches 1 --repeats 3 --threads 2 --output network-dense-cpu
+	$(BIN)/python benchmarks/network.py --models overlock_t --batches 8 --repeats 7 \
+	    --forms folded compiled served --threads 2 --output network-compiled-cpu
 	$(BIN)/python benchmarks/where_time_goes.py --threads 2
 	$(BIN)/python benchmarks/bfloat16.py $(if $(PHOTOS),--photos $(PHOTOS))
 
