@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
@@ -52,8 +53,9 @@ class Predictor:
         device: where it runs.
         dtype: of weights and images.
         staging: brings pixels there; its own by default.
-        compiled: whether shapes that ``prepare`` is called with run compiled; on a CPU that is
-            instead of the form with our kernels, which the compiler cannot look into.
+        compiler: torch.compile's backend for the shapes that ``prepare`` is called with; None to
+            run everything as it is written. On a CPU it is instead of the form with our kernels,
+            which the compiler cannot look into.
 
     Attributes:
         kernels: whose stand between the dense convolutions: "native", "Triton", or why it is
@@ -71,9 +73,9 @@ class Predictor:
         dtype: torch.dtype,
         staging: Staging | None = None,
         *,
-        compiled: bool = False,
+        compiler: str | None = None,
     ) -> None:
-        obstacle = _kernels_obstacle(device, dtype, compiled=compiled)
+        obstacle = _kernels_obstacle(device, dtype, compiles=compiler is not None)
         if device.type == "cpu" and obstacle is None:
             network = native_form(network, dtype)
         elif device.type == "cpu" and dtype == torch.bfloat16:
@@ -93,32 +95,41 @@ class Predictor:
             choose_depthwise(self.network, self._choices)
         self.staging = staging or staging_for(device)
         self.part = TensorPart(self.network, device, dtype)
+        self._set_up(compiler)
+
+    def _set_up(self, compiler: str | None) -> None:
         self._run: Run = self.part
         self._compiled: CompiledPart | None = None
         self._recorded: RecordedPart | None = None
-        if compiled:
-            self._compiled = self._run = CompiledPart(self.part)
-        if compiled and device.type == "cuda":
-            recorder, max_bytes = CudaGraphRecorder(device), recording_bytes(device)
+        if compiler is not None:
+            self._compiled = self._run = CompiledPart(self.part, backend=compiler)
+        if self.device.type == "cuda":
+            recorder, max_bytes = CudaGraphRecorder(self.device), recording_bytes(self.device)
             self._recorded = self._run = RecordedPart(self._run, recorder, max_bytes)
 
     def do_not_compile(self) -> None:
         """Run everything as it is written, after a failure of the compiler."""
-        self._compiled = self._recorded = None
-        self._run = self.part
+        self._set_up(None)
 
     @torch.inference_mode()
     def prepare(self, shape: tuple[int, int, int]) -> None:
-        """Choose kernels for a batch's shape; compile and record for it, if that was asked for.
+        """Choose kernels for a batch's shape, compile for it if that was asked for, and record it.
+
+        Only a GPU has kernels to choose and recordings.
 
         Raises:
             CompileError: if the compiler fails.
             torch.OutOfMemoryError: if the device has no room for the batch.
         """
         batch = self._batch([], shape)
+        # What cuDNN measures here is recorded; shapes that come later shall not wait for it.
+        with _cudnn_measures():
+            self._prepare(*batch)
+
+    def _prepare(self, *batch: Tensor) -> None:
         if self._choices is not None:
             run, seconds = partial(self.part, *batch), partial(_seconds_of, device=self.device)
-            measure_what_it_asks(run, self._choices, shape[0], seconds)
+            measure_what_it_asks(run, self._choices, len(batch[0]), seconds)
         if self._compiled is not None:
             self._compiled.prepare(*batch)
         if self._recorded is not None:
@@ -209,11 +220,21 @@ class Predictor:
         return Detections(boxes, scores, labels, masks)
 
 
-def _kernels_obstacle(device: torch.device, dtype: torch.dtype, *, compiled: bool) -> str | None:
+@contextmanager
+def _cudnn_measures() -> Iterator[None]:
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def _kernels_obstacle(device: torch.device, dtype: torch.dtype, *, compiles: bool) -> str | None:
     """Say what keeps our kernels from a network on a device; None if they run."""
     if device.type == "cuda":
         return None if TRITON_INSTALLED else "Triton is not installed"
-    if compiled:
+    if compiles:
         return "the compiler cannot look into the native ones"
     return native_form_obstacle(dtype)
 

@@ -13,8 +13,8 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from model.config import IMAGE_MEAN, IMAGE_STD
 from model.heads.rpn import Candidates
-from model.preprocess import IMAGE_MEAN, IMAGE_STD
 
 Tensors = tuple[Tensor, ...]
 

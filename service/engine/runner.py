@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+COMPILER = "inductor"
 WARM_UP_RUNS = 2
 PATIENCE_SECONDS = 1.0
 """A first run that took longer on a CPU is not repeated: it was work, not warming up."""
@@ -184,8 +185,9 @@ class Runner:
         labels = labels_of(loaded, task, settings.labels_of(task))
         info = input_of(name, task, square=settings.segment_geometry == "square")
         choice = _find_dtype(settings.dtype, self.device, loaded.network, self._wish)
+        compiler = COMPILER if self._wish.compiles else None
         predictor = Predictor(
-            loaded.network, self.device, choice.dtype, self._staging, compiled=self._wish.compiles
+            loaded.network, self.device, choice.dtype, self._staging, compiler=compiler
         )
         prepared = self._prepare(predictor, loaded.name, info)
         self._predictors[task] = predictor

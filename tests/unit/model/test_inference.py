@@ -8,10 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.config import IMAGE_MEAN, IMAGE_STD
+from model.fitting import fitting_batch_sizes
 from model.heads.detections import Detections
 from model.heads.rpn import Candidates
 from model.inference import Predictor, find_device
-from model.preprocess import IMAGE_MEAN, IMAGE_STD
 from model.zoo import create_model
 
 CPU = torch.device("cpu")
@@ -74,7 +75,21 @@ def test_bfloat16_on_a_cpu_is_refused_without_our_kernels(monkeypatch: pytest.Mo
     with pytest.raises(ValueError, match="bfloat16 on a CPU needs our kernels, but there is no"):
         Predictor(network, CPU, torch.bfloat16)
     with pytest.raises(ValueError, match="the compiler cannot look into the native ones"):
-        Predictor(network, CPU, torch.bfloat16, compiled=True)
+        Predictor(network, CPU, torch.bfloat16, compiler="inductor")
+
+
+def test_listed_shapes_run_compiled_and_again_as_written_when_the_compiler_is_given_up() -> None:
+    network = create_model("demo", weights="random")
+    want = predictor(create_model("demo", weights="random"))
+    compiled = Predictor(network, CPU, torch.float32, compiler="eager")
+    assert fitting_batch_sizes(compiled, (1, 2), [(224, 224)]) == (1, 2)
+    for _ in range(2):
+        for count in (1, 2):
+            images = pictures(count, 224, 224)
+            got = compiled.classify(images, (2, 224, 224))
+            for mine, theirs in zip(got, want.classify(images, (2, 224, 224)), strict=True):
+                assert mine == pytest.approx(theirs, abs=1e-4)
+        compiled.do_not_compile()
 
 
 def test_label_maps_do_not_depend_on_the_batch() -> None:
