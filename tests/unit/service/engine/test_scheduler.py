@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model.config import Task
 from service.engine.requests import AGEING_SECONDS, Batch, QueueKey, Request
-from service.engine.scheduler import Scheduler, batch_sizes_up_to
+from service.engine.scheduler import Scheduler
 from service.errors import DeadlineUnreachableError, QueueFullError
 
 SQUARE = QueueKey(Task.CLASSIFY, (224, 224))
@@ -243,12 +243,6 @@ def test_what_closed_queues_cost_is_learnt_for_everyone(bench: Bench) -> None:
     assert batch is not None
     bench.scheduler.finished(batch, 0.5, 0.5)
     assert list(bench.scheduler.costs) == [SQUARE]
-
-
-def test_batch_sizes_are_powers_of_two_up_to_the_largest() -> None:
-    assert batch_sizes_up_to(16) == (1, 2, 4, 8, 16)
-    assert batch_sizes_up_to(12) == (1, 2, 4, 8, 12)
-    assert batch_sizes_up_to(1) == (1,)
 
 
 Event = tuple[str, int, float]
