@@ -32,7 +32,7 @@ IN_FLIGHT = Gauge(
 )
 CANCELLED = Counter(
     "overlock_requests_cancelled_total",
-    "Requests whose client left during: read, decode, engine, render.",
+    "Requests whose client left, or whose HTTP worker died, during: read, decode, engine, render.",
     ["place"],
 )
 REJECTED = Counter(

@@ -61,7 +61,9 @@ class Engine:
         )
         incarnation = secrets.token_hex(8)
         flights = FlightRecord(record, incarnation)
-        self._workers = Workers(server, self._scheduler, incarnation, flights.last)
+        self._workers = Workers(
+            server, self._scheduler, incarnation, flights.last, on_gone=self._drop_waiting
+        )
         self._device = Device(flights)
         self._arrival = asyncio.Event()
         self._new_deadline = asyncio.Event()
@@ -76,6 +78,7 @@ class Engine:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._receive())
             tasks.create_task(self._expire())
+            tasks.create_task(self._workers.watch())
             runner = await self._device.do(self._load)
             await self._workers.announce(runner.models)
             announce({"models": [_summary(model) for model in runner.models]})
@@ -97,6 +100,7 @@ class Engine:
 
     async def _receive(self) -> None:
         async for received in self._server.received():
+            self._workers.heard(received.worker)
             match received.message:
                 case Hello():
                     await self._workers.greet(received.worker)
@@ -129,6 +133,14 @@ class Engine:
             self._arrival.set()
             self._new_deadline.set()
             self._show_queue()
+
+    def _drop_waiting(self, worker: bytes) -> None:
+        """Spare the device what a worker wanted that is gone."""
+        dropped = self._scheduler.cancel_all(lambda request: request.payload.worker == worker)
+        metrics.CANCELLED.labels("engine").inc(dropped)
+        if dropped:
+            logger.warning("%s is gone; %d requests of it are dropped.", worker.decode(), dropped)
+        self._show_queue()
 
     async def _expire(self) -> None:
         """Answer requests at the moment their deadline passes, whatever the device does."""

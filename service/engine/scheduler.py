@@ -43,7 +43,7 @@ class Scheduler(Generic[Payload]):
         self._max_waiting = max_waiting
         self._sizing = Sizing(batch_sizes)
         self._waiting: Waiting[Payload] = Waiting()
-        self._on_device: set[Hashable] = set()
+        self._on_device: dict[Hashable, Request[Payload]] = {}
         self._busy_until = 0.0
         self._shares = FairShares()
 
@@ -95,8 +95,13 @@ class Scheduler(Generic[Payload]):
 
     def cancel(self, identity: Hashable) -> bool:
         """Forget a waiting request; return whether it did wait."""
-        self._on_device.discard(identity)
+        self._on_device.pop(identity, None)
         return self._waiting.forget(identity) is not None
+
+    def cancel_all(self, belongs: Callable[[Request[Payload]], bool]) -> int:
+        """Forget all requests that fit; return how many of them waited."""
+        requests = [*self._waiting, *self._on_device.values()]
+        return sum(self.cancel(request.identity) for request in requests if belongs(request))
 
     def expire(self) -> list[Request[Payload]]:
         """Forget the requests whose deadline has passed and return them."""
@@ -118,7 +123,7 @@ class Scheduler(Generic[Payload]):
         key = min(heads, key=lambda key: (self._shares.turn(key.task), heads[key]))
         size = self._sizing.choose(key, self._waiting.waiting_in(key))
         requests = self._waiting.take(key, size)
-        self._on_device = {request.identity for request in requests}
+        self._on_device = {request.identity: request for request in requests}
         seconds = self._sizing.seconds(key, size)
         self._busy_until = self._clock() + seconds
         self._shares.charge(key.task, seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic
 
@@ -42,6 +42,9 @@ class Waiting(Generic[Payload]):
 
     def __contains__(self, identity: Hashable) -> bool:
         return identity in self._requests
+
+    def __iter__(self) -> Iterator[Request[Payload]]:
+        return iter(self._requests.values())
 
     def queues(self, task: Task) -> list[tuple[QueueKey, int]]:
         """Return the queues of a task in which requests wait, and how many."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from service.link.messages import (
     Refusal,
     Returned,
     Submit,
+    ToWorker,
     Welcome,
     header_of,
 )
@@ -27,6 +30,10 @@ from service.link.server import LinkServer
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+SUSPICIOUS_SECONDS = 1.0
+"""A worker greets twice as often; of one that is silent for longer the link is asked."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Workers:
         scheduler: knows how much work there is.
         incarnation: the engine's.
         crashed_flight: what the engine's predecessor died with, if it did.
+        on_gone: told of a worker that is there no more.
     """
 
     def __init__(
@@ -59,13 +67,15 @@ class Workers:
         scheduler: Scheduler[Work],
         incarnation: str,
         crashed_flight: Flight | None,
+        on_gone: Callable[[bytes], None],
     ) -> None:
         self._server = server
         self._scheduler = scheduler
         self._incarnation = incarnation
         self._crashed_flight = crashed_flight
         self._models: tuple[ModelInfo, ...] = ()
-        self._names: set[bytes] = set()
+        self._on_gone = on_gone
+        self._heard: dict[bytes, float] = {}
 
     @property
     def ready(self) -> bool:
@@ -75,22 +85,37 @@ class Workers:
     async def announce(self, models: tuple[ModelInfo, ...]) -> None:
         """Tell all of them that the engine is warm."""
         self._models = models
-        for worker in self._names:
-            await self._server.send(worker, self._welcome(worker))
+        for worker in list(self._heard):
+            await self._send(worker, self._welcome(worker))
+
+    def heard(self, worker: bytes) -> None:
+        """Note that a worker sent something."""
+        self._heard[worker] = time.monotonic()
+
+    async def watch(self) -> None:
+        """Find out which workers are gone, for ever.
+
+        A silent one is greeted: what is only slow, or stopped, can still be reached.
+        """
+        while True:
+            await asyncio.sleep(SUSPICIOUS_SECONDS / 2)
+            silent_since = time.monotonic() - SUSPICIOUS_SECONDS
+            for worker, moment in list(self._heard.items()):
+                if moment < silent_since:
+                    await self._send(worker, self._welcome(worker))
 
     async def greet(self, worker: bytes) -> None:
-        """Welcome a worker, and remember it."""
-        self._names.add(worker)
-        await self._server.send(worker, self._welcome(worker))
+        """Tell a worker what the engine is."""
+        await self._send(worker, self._welcome(worker))
 
     async def give_back(self, worker: bytes, submit: Submit) -> None:
         """Have a worker send a request again once the engine is warm."""
-        await self._server.send(worker, Returned(submit.request_id))
+        await self._send(worker, Returned(submit.request_id))
 
     async def refuse(self, worker: bytes, submit: Submit, error: ServiceError) -> None:
         """Tell a worker why a request gets no result."""
         refusal = Refusal(submit.request_id, error.slug, error.detail, error.retry_after_seconds)
-        await self._server.send(worker, refusal)
+        await self._send(worker, refusal)
 
     async def answer(
         self,
@@ -126,7 +151,14 @@ class Workers:
                 pending_work_seconds=pending_work_seconds,
                 wait_seconds=wait_seconds,
             )
-            await self._server.send(worker, answer, result)
+            await self._send(worker, answer, result)
+
+    async def _send(
+        self, worker: bytes, message: ToWorker, arrays: Sequence[NDArray[Any]] = ()
+    ) -> None:
+        reached = await self._server.send(worker, message, arrays)
+        if not reached and self._heard.pop(worker, None) is not None:
+            self._on_gone(worker)
 
     def _welcome(self, worker: bytes) -> Welcome:
         costs = tuple(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def start_faulty() -> Start:
 
     def start(**settings: str | int) -> RunningService:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PYTHONPATH", str(INJECTION))
+            patch.setenv("PYTHONPATH", str(INJECTION), prepend=os.pathsep)
             return RunningService(segment_model="off", default_timeout_seconds=60, **settings)
 
     return start

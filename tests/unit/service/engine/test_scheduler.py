@@ -182,6 +182,16 @@ def test_a_cancelled_request_never_reaches_the_device(bench: Bench) -> None:
     assert bench.scheduler.next_deadline() is None
 
 
+def test_what_belongs_to_someone_who_is_gone_is_dropped_also_if_its_batch_fails(
+    bench: Bench,
+) -> None:
+    batch = failing_batch(bench, 2)  # of "0" and "1"
+    bench.admit("2")
+    assert bench.scheduler.cancel_all(lambda request: request.payload in {"0", "2"}) == 1
+    assert [request.payload for request in bench.scheduler.split(batch)] == ["1"]
+    assert bench.scheduler.waiting == 1
+
+
 def test_a_request_sent_twice_waits_once(bench: Bench) -> None:
     bench.admit("a")
     bench.admit("a")
