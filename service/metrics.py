@@ -30,6 +30,15 @@ STAGE_SECONDS = Histogram(
 IN_FLIGHT = Gauge(
     "overlock_requests_in_flight", "Requests being worked on.", multiprocess_mode="livesum"
 )
+CONNECTIONS = Gauge(
+    "overlock_connections", "Connections that clients hold open.", multiprocess_mode="livesum"
+)
+CONNECTIONS_CUT = Counter(
+    "overlock_connections_cut_total",
+    "Connections ended from here: head-timeout, head-too-large, malformed-request, answer-unread, "
+    "crowded (idle for the longest when there were too many).",
+    ["reason"],
+)
 CANCELLED = Counter(
     "overlock_requests_cancelled_total",
     "Requests whose client left, or whose HTTP worker died, during: read, decode, engine, render.",

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -29,6 +30,7 @@ from service.link.pool import EnginePool
 from service.logs import configure_logging
 from service.settings import MAX_TIMEOUT_SECONDS, Settings, SettingsError, load_settings
 from service.web.app import create_app
+from service.web.connections import Connection, OpenConnections
 from service.web.serving import Serving
 
 logger = logging.getLogger(__name__)
@@ -53,7 +55,9 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     server = Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            # A class, uvicorn says; what it does is call it.
+            http=partial(Connection, others=OpenConnections.for_this_process()),  # type: ignore[arg-type]
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
