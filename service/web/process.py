@@ -28,6 +28,7 @@ from service.lifeline import (
 from service.link.client import EngineClient
 from service.link.pool import EnginePool
 from service.logs import configure_logging
+from service.runtime_folder import RuntimeFolder
 from service.settings import MAX_TIMEOUT_SECONDS, Settings, SettingsError, load_settings
 from service.web.app import create_app
 from service.web.connections import Connection, OpenConnections
@@ -90,11 +91,14 @@ def main() -> None:
     keep_output_for_announcements()
     settings = load_settings()
     configure_logging(settings.log_format, arguments.name)
+    runtime = RuntimeFolder(arguments.engine[0].parent)
     try:
         uvloop.run(serve(arguments, settings))
     except SettingsError as error:
         logger.error("%s", error)
         sys.exit(CONFIGURATION_EXIT_CODE)
+    finally:
+        runtime.leave()
 
 
 if __name__ == "__main__":
