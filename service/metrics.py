@@ -92,6 +92,10 @@ NOT_FINITE = Counter(
 ENGINE_RESTARTS = Counter(
     "overlock_engine_restarts_total", "Engines started in the place of one that died."
 )
+RECOMPILES = Counter(
+    "overlock_recompiles_total",
+    "Compilations by torch.compile after the engine was ready: each makes requests wait.",
+)
 EVENT_LOOP_LAG_SECONDS = Histogram(
     "overlock_event_loop_lag_seconds",
     "How late a process's event loop woke up, looked at once a second.",

@@ -80,6 +80,7 @@ class Engine:
             tasks.create_task(self._expire())
             tasks.create_task(self._workers.watch())
             runner = await self._device.do(self._load)
+            runner.on_compilation(metrics.RECOMPILES.inc)
             await self._workers.announce(runner.models)
             announce({"models": [_summary(model) for model in runner.models]})
             tasks.create_task(self._work(runner))
