@@ -17,7 +17,7 @@ PHOTOS  ?=
 TORCH_VARIANT ?= cuda
 ENGINE        ?= docker
 
-.PHONY: all install serve image test test-image check format bench fuzz lock train-demo clean
+.PHONY: all install serve image test test-image check format bench fuzz soak lock train-demo clean
 
 all: check test
 
@@ -74,6 +74,11 @@ bench: $(READY)
 # Ten thousand damaged images against a running service: no 5xx, no hang, no memory that grows.
 fuzz: $(READY)
 	$(BIN)/python tests/hostile_images.py --count 10000
+
+# Clients that come and leave for a minute, after which nothing may be kept.
+SECONDS ?= 60
+soak: $(READY)
+	$(BIN)/pytest tests/fault/test_clients.py -k leave --log-cli-level INFO --log-disable httpx --timeout 0 --soak-seconds $(SECONDS)
 
 train-demo: $(READY)
 	$(BIN)/python -m model.demo.train classify

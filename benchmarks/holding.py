@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 from model.config import Task
 from service.engine.requests import QueueKey, Request
-from service.engine.scheduler import Scheduler, batch_sizes_up_to
+from service.engine.scheduler import Scheduler
+from service.engine.sizing import batch_sizes_up_to
 
 FIXED_SECONDS, IMAGE_SECONDS = 0.005, 0.0005
 THREADS = 2

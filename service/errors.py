@@ -83,6 +83,24 @@ class UploadTimeoutError(ServiceError):
         )
 
 
+class HeadTimeoutError(ServiceError):
+    """The request's headers did not arrive in time."""
+
+    status, slug, title = 408, "head-timeout", "The request's headers took too long"
+
+    def __init__(self, *, limit_seconds: float) -> None:
+        super().__init__(f"The headers were not complete after {limit_seconds:g} seconds.")
+
+
+class HeadTooLargeError(ServiceError):
+    """The request's line and headers have more bytes than allowed."""
+
+    status, slug, title = 431, "head-too-large", "The request's headers are too large"
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        super().__init__(f"The request has more than {limit_bytes} bytes beside its body.")
+
+
 class BodyTooLargeError(ServiceError):
     """The body has more bytes than allowed."""
 

@@ -33,9 +33,18 @@ STAGE_SECONDS = Histogram(
 IN_FLIGHT = Gauge(
     "overlock_requests_in_flight", "Requests being worked on.", multiprocess_mode="livesum"
 )
+CONNECTIONS = Gauge(
+    "overlock_connections", "Connections that clients hold open.", multiprocess_mode="livesum"
+)
+CONNECTIONS_CUT = Counter(
+    "overlock_connections_cut_total",
+    "Connections ended from here: head-timeout, head-too-large, malformed-request, answer-unread, "
+    "crowded (idle for the longest when there were too many).",
+    ["reason"],
+)
 CANCELLED = Counter(
     "overlock_requests_cancelled_total",
-    "Requests whose client left during: read, decode, engine, render.",
+    "Requests whose client left, or whose HTTP worker died, during: read, decode, engine, render.",
     ["place"],
 )
 REJECTED = Counter(
@@ -85,6 +94,10 @@ NOT_FINITE = Counter(
 )
 ENGINE_RESTARTS = Counter(
     "overlock_engine_restarts_total", "Engines started in the place of one that died."
+)
+RECOMPILES = Counter(
+    "overlock_recompiles_total",
+    "Compilations by torch.compile after the engine was ready: each makes requests wait.",
 )
 EVENT_LOOP_LAG_SECONDS = Histogram(
     "overlock_event_loop_lag_seconds",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import signal
 import socket
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 from service.children import Child, ConfigurationRefusedError
 from service.compile_cache import compiler_environment
 from service.process_environment import engine_environment
+from service.runtime_folder import RuntimeFolder
 from service.settings import MAX_TIMEOUT_SECONDS, Settings
 
 INTERRUPT_GRACE_SECONDS = 1.0
@@ -45,8 +45,8 @@ class Supervisor:
         self._worker_grace_seconds = MAX_TIMEOUT_SECONDS
         self._said_ready = False
         self._url = ""
-        self._runtime = Path(tempfile.mkdtemp(prefix="overlock-", dir=_memory()))  # mode 0700
-        self._metrics = self._runtime / "metrics"
+        self._runtime = RuntimeFolder.create(_memory())
+        self._metrics = self._runtime.path / "metrics"
         self._metrics.mkdir()
         self._engines: list[Child] = []
         self._workers: list[Child] = []
@@ -62,12 +62,12 @@ class Supervisor:
                 self._plan(listener)
                 return await self._serve(listener)
         finally:
-            shutil.rmtree(self._runtime, ignore_errors=True)
+            self._runtime.remove()
 
     def _plan(self, listener: socket.socket) -> None:
         """Decide which processes there are."""
         devices = self._settings.devices.split(",")
-        sockets = [self._runtime / f"engine-{index}.sock" for index in range(len(devices))]
+        sockets = [self._runtime.path / f"engine-{index}.sock" for index in range(len(devices))]
         for index, (device, path) in enumerate(zip(devices, sockets, strict=True)):
             command = ("service.engine.process", "--socket", str(path), "--device", device)
             engine = self._child(f"engine-{index}", command)
@@ -153,13 +153,13 @@ class Supervisor:
         self._stop()
 
 
-def _memory() -> str | None:
+def _memory() -> Path:
     """Return where files lie in memory, unless TMPDIR says where they have to lie.
 
     Metrics are mapped files: where a disk is full, the next write to one would end the process.
     """
     usable = "TMPDIR" not in os.environ and os.access(SHARED_MEMORY, os.W_OK | os.X_OK)
-    return SHARED_MEMORY if usable else None
+    return Path(SHARED_MEMORY if usable else tempfile.gettempdir())
 
 
 def _listener(settings: Settings) -> socket.socket:

@@ -14,6 +14,15 @@ if not Path("/dev/nvidiactl").exists():
     os.environ["TRITON_INTERPRET"] = "1"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--soak-seconds",
+        type=float,
+        default=8.0,
+        help="how long clients come and leave; `make soak` takes a minute",
+    )
+
+
 @pytest.fixture(scope="session")
 def photos_dir() -> Path:
     folder = os.environ.get("GOLDEN_PHOTOS_DIR")

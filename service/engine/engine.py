@@ -10,18 +10,19 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service import metrics
 from service.engine.device import Device
 from service.engine.faults import BatchFailedError, Fault
-from service.engine.flight_record import FlightRecord, Identity
+from service.engine.flight_record import FlightRecord
 from service.engine.requests import Batch, QueueKey, Request
 from service.engine.runner import Input, Outcome, Runner
-from service.engine.scheduler import Scheduler, batch_sizes_up_to
+from service.engine.scheduler import Scheduler
+from service.engine.sizing import batch_sizes_up_to
+from service.engine.workers import Work, Workers
 from service.errors import (
     DeadlineExceededError,
     DeviceMemoryError,
@@ -29,20 +30,7 @@ from service.errors import (
     ServiceError,
 )
 from service.lifeline import announce
-from service.link.messages import (
-    Answer,
-    Cancel,
-    CostInfo,
-    Crash,
-    Hello,
-    ModelInfo,
-    Refusal,
-    Returned,
-    Submit,
-    Welcome,
-    array_from,
-    header_of,
-)
+from service.link.messages import Cancel, Hello, ModelInfo, Submit, array_from
 from service.link.server import LinkServer, Received
 from service.settings import Settings
 
@@ -57,20 +45,6 @@ logger = logging.getLogger(__name__)
 
 class ConfigurationError(Exception):
     """The settings ask for something that cannot be; no restart will help."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What the engine needs of a request beyond what the scheduler looks at."""
-
-    worker: bytes
-    submit: Submit
-    image: Image
-
-    @property
-    def identity(self) -> Identity:
-        """Whose request it is."""
-        return self.worker, self.submit.request_id
 
 
 class Engine:
@@ -93,14 +67,13 @@ class Engine:
             max_waiting=settings.max_queue_requests,
             batch_sizes=self._batch_sizes,
         )
-        self._incarnation = secrets.token_hex(8)
-        flights = FlightRecord(record, self._incarnation)
-        self._crashed_flight = flights.last
+        incarnation = secrets.token_hex(8)
+        flights = FlightRecord(record, incarnation)
+        self._workers = Workers(
+            server, self._scheduler, incarnation, flights.last, on_gone=self._drop_waiting
+        )
         self._device = Device(flights)
-        self._models: tuple[ModelInfo, ...] = ()
         self._stage: Callable[[NDArray[np.uint8]], Image] = lambda image: image
-        self._ready = False
-        self._workers: set[bytes] = set()
         self._arrival = asyncio.Event()
         self._new_deadline = asyncio.Event()
 
@@ -114,11 +87,12 @@ class Engine:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._receive())
             tasks.create_task(self._expire())
+            tasks.create_task(self._workers.watch())
             runner = await self._device.do(self._load)
-            self._models, self._stage, self._ready = runner.models, runner.stage, True
-            for worker in self._workers:
-                await self._server.send(worker, self._welcome(worker))
-            announce({"models": [_summary(model) for model in self._models]})
+            runner.on_compilation(metrics.RECOMPILES.inc)
+            self._stage = runner.stage
+            await self._workers.announce(runner.models)
+            announce({"models": [_summary(model) for model in runner.models]})
             tasks.create_task(self._work(runner))
 
     def _load(self) -> Runner:
@@ -142,10 +116,10 @@ class Engine:
 
     async def _receive(self) -> None:
         async for received in self._server.received():
+            self._workers.heard(received.worker)
             match received.message:
                 case Hello():
-                    self._workers.add(received.worker)
-                    await self._server.send(received.worker, self._welcome(received.worker))
+                    await self._workers.greet(received.worker)
                 case Submit():
                     await self._admit(received, received.message)
                 case Cancel(request_id):
@@ -153,8 +127,8 @@ class Engine:
                     self._show_queue()
 
     async def _admit(self, received: Received, submit: Submit) -> None:
-        if not self._ready:
-            await self._server.send(received.worker, Returned(submit.request_id))
+        if not self._workers.ready:
+            await self._workers.give_back(received.worker, submit)
             return
         try:
             image = self._stage(array_from(submit.image, received.frames[0]))
@@ -170,11 +144,19 @@ class Engine:
                 )
             )
         except ServiceError as error:
-            await self._refuse(received.worker, submit, error)
+            await self._workers.refuse(received.worker, submit, error)
         else:
             self._arrival.set()
             self._new_deadline.set()
             self._show_queue()
+
+    def _drop_waiting(self, worker: bytes) -> None:
+        """Spare the device what a worker wanted that is gone."""
+        dropped = self._scheduler.cancel_all(lambda request: request.payload.worker == worker)
+        metrics.CANCELLED.labels("engine").inc(dropped)
+        if dropped:
+            logger.warning("%s is gone; %d requests of it are dropped.", worker.decode(), dropped)
+        self._show_queue()
 
     async def _expire(self) -> None:
         """Answer requests at the moment their deadline passes, whatever the device does."""
@@ -191,7 +173,7 @@ class Engine:
         for request in self._scheduler.expire():
             submit = request.payload.submit
             error = DeadlineExceededError(timeout_seconds=submit.timeout_seconds)
-            await self._refuse(request.payload.worker, submit, error)
+            await self._workers.refuse(request.payload.worker, submit, error)
             self._show_queue()
 
     async def _work(self, runner: Runner) -> None:
@@ -223,7 +205,9 @@ class Engine:
             return
         self._scheduler.finished(batch, outcome.device_seconds, outcome.network_seconds)
         self._count(batch, outcome, runner)
-        await self._answer(batch, outcome.arrays, started, outcome.device_seconds)
+        await self._workers.answer(
+            batch, outcome.arrays, started=started, device_seconds=outcome.device_seconds
+        )
 
     async def _after_failure(self, batch: Batch[Work], fault: Fault) -> None:
         """Try again with fewer requests, or refuse the one that is left."""
@@ -242,52 +226,7 @@ class Engine:
             else InferenceError("The network failed on this image.")
         )
         (request,) = batch.requests
-        await self._refuse(request.payload.worker, request.payload.submit, error)
-
-    async def _answer(
-        self,
-        batch: Batch[Work],
-        arrays: Sequence[tuple[NDArray[Any], ...] | None],
-        started: float,
-        device_seconds: float,
-    ) -> None:
-        pending_work_seconds = self._scheduler.pending_work_seconds()
-        wait_seconds = self._scheduler.wait_seconds()
-        for request, result in zip(batch.requests, arrays, strict=True):
-            work = request.payload
-            if result is None:
-                metrics.NOT_FINITE.labels(batch.queue.task).inc()
-                error = InferenceError("The network's output for this image is not usable.")
-                await self._refuse(work.worker, work.submit, error)
-                continue
-            answer = Answer(
-                request_id=work.submit.request_id,
-                arrays=tuple(header_of(array) for array in result),
-                queue_seconds=started - request.arrived,
-                inference_seconds=device_seconds,
-                batch_size=len(batch.requests),
-                pending_work_seconds=pending_work_seconds,
-                wait_seconds=wait_seconds,
-            )
-            await self._server.send(work.worker, answer, result)
-
-    async def _refuse(self, worker: bytes, submit: Submit, error: ServiceError) -> None:
-        refusal = Refusal(submit.request_id, error.slug, error.detail, error.retry_after_seconds)
-        await self._server.send(worker, refusal)
-
-    def _welcome(self, worker: bytes) -> Welcome:
-        costs = tuple(
-            CostInfo(key.task, key.input_size, cost.fixed_seconds, cost.per_image_seconds)
-            for key, cost in self._scheduler.costs.items()
-            if cost.known
-        )
-        pending = self._scheduler.pending_work_seconds()
-        crash = None
-        if (flight := self._crashed_flight) is not None:
-            request_ids = tuple(number for name, number in flight.requests if name == worker)
-            crash = Crash(flight.incarnation, request_ids)
-        waits = self._scheduler.wait_seconds()
-        return Welcome(self._incarnation, self._ready, self._models, costs, pending, waits, crash)
+        await self._workers.refuse(request.payload.worker, request.payload.submit, error)
 
     def _trigger(self, batch: Batch[Work]) -> str:
         if batch.queue.closed:

@@ -20,6 +20,7 @@ from service.lifeline import (
 )
 from service.link.server import LinkServer
 from service.logs import configure_logging
+from service.runtime_folder import RuntimeFolder
 from service.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,9 @@ def main() -> None:
     configure_logging(settings.log_format, arguments.name)
     if arguments.restarted:
         metrics.ENGINE_RESTARTS.inc()
+    runtime = RuntimeFolder(arguments.socket.parent)
     exit_code = asyncio.run(serve(arguments, settings))
+    runtime.leave()
     logging.shutdown()
     # The device thread may be inside a kernel; nobody waits for what it computes.
     os._exit(exit_code)

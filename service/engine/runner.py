@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from model.compilations import on_compilation
 from model.config import Task
 from model.dtype_choice import DtypeChoice, choose_dtype
 from model.heads.detections import Detections
@@ -165,6 +166,11 @@ class Runner:
                 arrays = tuple(None if each is None else _as_arrays(each) for each in found)
         device_seconds = time.perf_counter() - started
         return Outcome(arrays, device_seconds, network_seconds or device_seconds)
+
+    def on_compilation(self, call: Callable[[], None]) -> None:
+        """Have a function called whenever a model is compiled from now on."""
+        if any(model.compiled for model in self.models):
+            on_compilation(call)
 
     def fault_of(self, error: Exception) -> Fault:
         """Say what an error that ``run`` raised means; memory that was kept for reuse is freed."""

@@ -15,38 +15,16 @@ Source: serving.md, section 1.
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable
 from typing import Generic
 
 from model.config import Task
 from service.engine.cost import AffineCost
 from service.engine.fairness import FairShares
 from service.engine.requests import Batch, Payload, QueueKey, Request
+from service.engine.sizing import Sizing
+from service.engine.waiting import Waiting
 from service.errors import DeadlineUnreachableError, QueueFullError
-
-BATCH_SECONDS = 2.0
-"""A batch that is expected to take longer is made smaller: another task waits for its end."""
-
-UNPADDED = frozenset({Task.DETECT})
-"""Tasks whose batches have no padding: behind the backbone, a detector works image by image."""
-
-Heap = list[tuple[float, int, Hashable]]
-"""A moment, the order of arrival, a request's identity.
-
-What no longer waits stays in a heap until it surfaces. Only ``Scheduler._requests`` holds requests,
-so their pixels are gone at once.
-"""
-
-
-@dataclass
-class _Queue:
-    """Waiting requests by urgency."""
-
-    heap: Heap = field(default_factory=list)
-    waiting: int = 0
 
 
 class Scheduler(Generic[Payload]):
@@ -63,23 +41,21 @@ class Scheduler(Generic[Payload]):
     ) -> None:
         self._clock = clock
         self._max_waiting = max_waiting
-        self._batch_sizes = batch_sizes
-        self._requests: dict[Hashable, Request[Payload]] = {}
-        self._queues: dict[QueueKey, _Queue] = {}
-        self._deadlines: Heap = []
-        self._arrivals = itertools.count()
-        self._closed_queues = itertools.count(1)
-        self._on_device: set[Hashable] = set()
-        self._caps: dict[QueueKey, int] = {}
-        self._limits: dict[Task, int] = {}
+        self._sizing = Sizing(batch_sizes)
+        self._waiting: Waiting[Payload] = Waiting()
+        self._on_device: dict[Hashable, Request[Payload]] = {}
         self._busy_until = 0.0
         self._shares = FairShares()
-        self.costs: dict[QueueKey, AffineCost] = {}
+
+    @property
+    def costs(self) -> dict[QueueKey, AffineCost]:
+        """What was learnt of the cost of batches, by shape."""
+        return self._sizing.costs
 
     @property
     def waiting(self) -> int:
         """Number of requests that wait."""
-        return len(self._requests)
+        return len(self._waiting)
 
     def pending_work_seconds(self) -> float:
         """Return the device time that waiting and running requests need, as far as known."""
@@ -96,77 +72,66 @@ class Scheduler(Generic[Payload]):
             QueueFullError: if there is no room.
             DeadlineUnreachableError: if the work ahead takes longer than its deadline allows.
         """
-        if request.identity in self._requests:
+        if request.identity in self._waiting:
             return
         task = request.queue.task
-        waiting = sum(queue.waiting for key, queue in self._queues.items() if key.task is task)
+        waiting = sum(waiting for _, waiting in self._waiting.queues(task))
         if waiting >= self._max_waiting:
             raise QueueFullError(
                 waiting=waiting,
                 limit=self._max_waiting,
                 retry_after_seconds=self._wait_seconds(task, 0.0),
             )
-        needed_seconds = self._wait_seconds(task, self._cost(request.queue).seconds(1))
+        needed_seconds = self._wait_seconds(task, self._sizing.seconds(request.queue, 1))
         left_seconds = request.deadline - self._clock()
         if needed_seconds > left_seconds:
             raise DeadlineUnreachableError(needed_seconds=needed_seconds, left_seconds=left_seconds)
         if not waiting:
             self._shares.begin(task)
         if request.alone:
-            self._enter_closed([request])
+            self._waiting.enter_closed([request])
         else:
-            self._enter(request)
+            self._waiting.enter(request)
 
     def cancel(self, identity: Hashable) -> bool:
         """Forget a waiting request; return whether it did wait."""
-        self._on_device.discard(identity)
-        request = self._requests.get(identity)
-        if request is None:
-            return False
-        self._forget(request)
-        return True
+        self._on_device.pop(identity, None)
+        return self._waiting.forget(identity) is not None
+
+    def cancel_all(self, belongs: Callable[[Request[Payload]], bool]) -> int:
+        """Forget all requests that fit; return how many of them waited."""
+        requests = [*self._waiting, *self._on_device.values()]
+        return sum(self.cancel(request.identity) for request in requests if belongs(request))
 
     def expire(self) -> list[Request[Payload]]:
         """Forget the requests whose deadline has passed and return them."""
-        now = self._clock()
-        expired = []
-        while self._deadlines and self._deadlines[0][0] <= now:
-            request = self._requests.get(heapq.heappop(self._deadlines)[2])
-            if request is not None:
-                self._forget(request)
-                expired.append(request)
-        return expired
+        return self._waiting.expired(self._clock())
 
     def next_deadline(self) -> float | None:
         """Return the moment at which ``expire`` has something to do next."""
-        self._surface(self._deadlines)
-        return self._deadlines[0][0] if self._deadlines else None
+        return self._waiting.next_deadline()
 
     def next_batch(self) -> Batch[Payload] | None:
         """Compose the batch that the free device should run now; None if nothing waits.
 
         Call ``expire`` first: a request past its deadline is not worth device time.
         """
-        chosen = self._next_queue()
-        if chosen is None:
+        heads = self._waiting.heads()
+        if not heads:
             return None
-        key, queue = chosen
-        size = self._batch_size(key, queue.waiting)
-        requests: list[Request[Payload]] = []
-        while queue.heap and len(requests) < size:
-            request = self._requests.get(heapq.heappop(queue.heap)[2])
-            if request is not None:
-                self._forget(request)
-                requests.append(request)
-        self._on_device = {request.identity for request in requests}
-        seconds = self._cost(key).seconds(size)
+        # The most urgent queue of the task whose turn it is.
+        key = min(heads, key=lambda key: (self._shares.turn(key.task), heads[key]))
+        size = self._sizing.choose(key, self._waiting.waiting_in(key))
+        requests = self._waiting.take(key, size)
+        self._on_device = {request.identity: request for request in requests}
+        seconds = self._sizing.seconds(key, size)
         self._busy_until = self._clock() + seconds
         self._shares.charge(key.task, seconds)
-        return Batch(key, tuple(requests), size)
+        return Batch(key, requests, size)
 
     def expected_seconds(self, batch: Batch[Payload]) -> float:
         """Return the device time that a batch should need, as far as known."""
-        return self._cost(batch.queue).seconds(batch.size)
+        return self._sizing.seconds(batch.queue, batch.size)
 
     def finished(
         self, batch: Batch[Payload], device_seconds: float, network_seconds: float
@@ -181,7 +146,7 @@ class Scheduler(Generic[Payload]):
         """
         self._busy_until = 0.0
         self._shares.correct(batch.queue.task, device_seconds)
-        self._observed(batch.queue).observe(batch.size, network_seconds)
+        self._sizing.observe(batch.queue, batch.size, network_seconds)
 
     def failed(self, batch: Batch[Payload], device_seconds: float) -> None:
         """Note that the device is free again after a batch that taught nothing."""
@@ -199,35 +164,20 @@ class Scheduler(Generic[Payload]):
         remaining = [each for each in batch.requests if each.identity in self._on_device]
         middle = (len(remaining) + 1) // 2
         for half in (remaining[:middle], remaining[middle:]):
-            self._enter_closed(half)
+            self._waiting.enter_closed(half)
         return remaining
 
     def cap(self, batch: Batch[Payload]) -> int:
         """Never again make a batch of this shape as large; return the size that is left."""
-        smaller = [size for size in self._batch_sizes if size < batch.size]
-        self._caps[batch.queue.shape] = max(smaller, default=self._batch_sizes[0])
-        return self._caps[batch.queue.shape]
+        return self._sizing.cap(batch.queue, batch.size)
 
     def learn(self, key: QueueKey, size: int, device_seconds: float) -> None:
         """Learn from a warm-up batch."""
-        self._observed(key).observe(size, device_seconds, lasting=True)
+        self._sizing.observe(key, size, device_seconds, lasting=True)
 
     def limit(self, task: Task, largest: int) -> None:
         """Make no batch of a task larger than what fits into the device's memory."""
-        self._limits[task] = largest
-
-    def _observed(self, key: QueueKey) -> AffineCost:
-        return self.costs.setdefault(key.shape, AffineCost())
-
-    def _cost(self, key: QueueKey) -> AffineCost:
-        """Return what was learnt of an input size, or guess from the nearest one of its task."""
-        if key.shape in self.costs:
-            return self.costs[key.shape]
-        known = [other for other in self.costs if other.task is key.task]
-        if not known:
-            return AffineCost()
-        nearest = min(known, key=lambda other: abs(other.pixels - key.pixels))
-        return self.costs[nearest].scaled(key.pixels / nearest.pixels)
+        self._sizing.limit(task, largest)
 
     def _running_seconds(self) -> float:
         return max(self._busy_until - self._clock(), 0.0)
@@ -235,9 +185,7 @@ class Scheduler(Generic[Payload]):
     def _work_seconds(self, task: Task) -> float:
         """Return the device time that the waiting requests of a task need."""
         return sum(
-            self._drain_seconds(key, queue.waiting)
-            for key, queue in self._queues.items()
-            if queue.waiting and key.task is task
+            self._sizing.drain_seconds(key, waiting) for key, waiting in self._waiting.queues(task)
         )
 
     def _wait_seconds(self, task: Task, seconds: float) -> float:
@@ -255,79 +203,11 @@ class Scheduler(Generic[Payload]):
 
     def _overtaking_seconds(self, task: Task, behind_seconds: float) -> float:
         """Return what a task gets done as long as it is behind another one, now by so much."""
-        queues = [(key, q) for key, q in self._queues.items() if q.waiting and key.task is task]
+        queues = self._waiting.queues(task)
         if not queues or behind_seconds < 0:
             return 0.0
         # It is still behind when its last batch begins.
-        last = max(self._cost(key).seconds(self._batch_size(key, q.waiting)) for key, q in queues)
-        return min(self._work_seconds(task), behind_seconds + last)
-
-    def _surface(self, heap: Heap) -> None:
-        """Drop what no longer waits from the top of a heap."""
-        while heap and heap[0][2] not in self._requests:
-            heapq.heappop(heap)
-
-    def _enter_closed(self, requests: Sequence[Request[Payload]]) -> None:
-        """Let requests wait in a queue that nobody else joins."""
-        number = next(self._closed_queues)
-        for request in requests:
-            self._enter(replace(request, queue=replace(request.queue, closed=number)))
-
-    def _enter(self, request: Request[Payload]) -> None:
-        self._requests[request.identity] = request
-        queue = self._queues.setdefault(request.queue, _Queue())
-        queue.waiting += 1
-        order = next(self._arrivals)
-        heapq.heappush(queue.heap, (request.urgency, order, request.identity))
-        heapq.heappush(self._deadlines, (request.deadline, order, request.identity))
-
-    def _forget(self, request: Request[Payload]) -> None:
-        del self._requests[request.identity]
-        self._queues[request.queue].waiting -= 1
-
-    def _next_queue(self) -> tuple[QueueKey, _Queue] | None:
-        """Return the most urgent queue of the task whose turn it is."""
-        for key, queue in list(self._queues.items()):
-            self._surface(queue.heap)
-            if not queue.heap:
-                # Input sizes come and go: an empty queue is not kept.
-                del self._queues[key]
-        return min(
-            self._queues.items(),
-            key=lambda item: (self._shares.turn(item[0].task), item[1].heap[0][:2]),
-            default=None,
+        last = max(
+            self._sizing.seconds(key, self._sizing.choose(key, waiting)) for key, waiting in queues
         )
-
-    def _batch_size(self, key: QueueKey, waiting: int) -> int:
-        """Choose the places of the next batch: pad up, or split off a smaller full one."""
-        if key.task in UNPADDED:
-            return min(waiting, self._sizes(key)[-1])
-        cost, sizes = self._cost(key), self._sizes(key)
-        above = next((size for size in sizes if size >= waiting), None)
-        if above is None:
-            return sizes[-1]
-        below = max((size for size in sizes if size <= waiting), default=above)
-        split_seconds = cost.seconds(below) + self._drain_seconds(key, waiting - below)
-        return above if cost.seconds(above) <= split_seconds else below
-
-    def _sizes(self, key: QueueKey) -> Sequence[int]:
-        """Return the batch sizes that are short enough and fit in memory, at least the smallest."""
-        cost, largest = self._cost(key), self._batch_sizes[-1]
-        cap = min(self._caps.get(key.shape, largest), self._limits.get(key.task, largest))
-        fitting = [
-            size
-            for size in self._batch_sizes
-            if size <= cap and cost.seconds(size) <= BATCH_SECONDS
-        ]
-        return fitting or self._batch_sizes[:1]
-
-    def _drain_seconds(self, key: QueueKey, waiting: int) -> float:
-        """Return the device time for ``waiting`` requests of one queue, in full batches."""
-        cost, largest = self._cost(key), self._sizes(key)[-1]
-        full, rest = divmod(waiting, largest)
-        return full * cost.seconds(largest) + (cost.seconds(rest) if rest else 0.0)
-
-
-def batch_sizes_up_to(largest: int) -> tuple[int, ...]:
-    """Return the powers of two below ``largest``, and ``largest`` itself."""
-    return (*(2**power for power in range(largest.bit_length()) if 2**power < largest), largest)
+        return min(self._work_seconds(task), behind_seconds + last)

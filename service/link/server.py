@@ -37,6 +37,8 @@ class LinkServer:
         # The scheduler's queue is the bound; a second one here would only hide requests from it.
         self._socket.set_hwm(0)
         self._socket.setsockopt(zmq.LINGER, 0)
+        # Say so when a worker is gone; by default what is meant for it vanishes.
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A worker that reconnects keeps its identity.
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         address.unlink(missing_ok=True)
@@ -50,9 +52,15 @@ class LinkServer:
 
     async def send(
         self, worker: bytes, message: ToWorker, arrays: Sequence[NDArray[Any]] = ()
-    ) -> None:
-        """Send to a worker; what is meant for one that is gone is dropped."""
-        await self._socket.send_multipart([worker, encode(message), *(a.data for a in arrays)])
+    ) -> bool:
+        """Send to a worker; return False if it is gone, and what was meant for it dropped."""
+        try:
+            await self._socket.send_multipart([worker, encode(message), *(a.data for a in arrays)])
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        return True
 
     def close(self) -> None:
         """Stop listening."""

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -29,8 +30,10 @@ from service.lifeline import (
 from service.link.client import EngineClient
 from service.link.pool import EnginePool
 from service.logs import configure_logging
+from service.runtime_folder import RuntimeFolder
 from service.settings import MAX_TIMEOUT_SECONDS, Settings, SettingsError, load_settings
 from service.web.app import create_app
+from service.web.connections import CUT_REASONS, Connection, OpenConnections
 from service.web.middleware import PLACES
 from service.web.serving import Serving
 
@@ -56,7 +59,9 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     server = Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            # A class, uvicorn says; what it does is call it.
+            http=partial(Connection, others=OpenConnections.for_this_process()),  # type: ignore[arg-type]
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -86,6 +91,7 @@ def show_zeros() -> None:
     metrics.start_at_zero(metrics.REQUESTS, [f"/v1/{task}" for task in Task], map(str, statuses))
     metrics.start_at_zero(metrics.REJECTED, {error.slug for error in all_errors()})
     metrics.start_at_zero(metrics.CANCELLED, PLACES)
+    metrics.start_at_zero(metrics.CONNECTIONS_CUT, CUT_REASONS)
 
 
 def main() -> None:
@@ -98,11 +104,14 @@ def main() -> None:
     keep_output_for_announcements()
     settings = load_settings()
     configure_logging(settings.log_format, arguments.name)
+    runtime = RuntimeFolder(arguments.engine[0].parent)
     try:
         uvloop.run(serve(arguments, settings))
     except SettingsError as error:
         logger.error("%s", error)
         sys.exit(CONFIGURATION_EXIT_CODE)
+    finally:
+        runtime.leave()
 
 
 if __name__ == "__main__":

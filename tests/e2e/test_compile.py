@@ -43,6 +43,7 @@ def test_compiled_answers_are_the_same_and_the_next_start_finds_the_code(
         assert (model["compiled"], model["compiled_reason"]) == (True, "OVERLOCK_COMPILE=on")
         assert "compiled" in service.log
         np.testing.assert_allclose([scores(service, seed) for seed in range(6)], want, atol=1e-5)
+        assert service.metric("overlock_recompiles_total") == 0
     compiled = written(tmp_path)
     assert compiled
     with RunningService(cache_dir=str(tmp_path), **SETTINGS) as service:

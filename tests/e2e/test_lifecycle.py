@@ -80,8 +80,12 @@ def test_a_killed_http_worker_is_replaced() -> None:
         assert post_scene(service, 5) == 200
 
 
-def test_no_process_outlives_a_killed_supervisor() -> None:
-    with RunningService() as service:
+def test_nothing_outlives_a_killed_supervisor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with RunningService(segment_model="off") as service:
+        assert len(list(tmp_path.glob("overlock-*"))) == 1
         children = service.children("service.engine.process") + service.children(
             "service.web.process"
         )
@@ -91,6 +95,29 @@ def test_no_process_outlives_a_killed_supervisor() -> None:
         while any(Path(f"/proc/{pid}").exists() for pid in children):
             assert time.monotonic() < until
             time.sleep(0.05)
+    assert list(tmp_path.glob("overlock-*")) == []
+
+
+def test_what_killed_processes_leave_behind_is_gone_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with RunningService(segment_model="off") as killed:
+        children = killed.children("service.engine.process") + killed.children(
+            "service.web.process"
+        )
+        for pid in (killed.process.pid, *children):  # so that none can clean up
+            os.kill(pid, signal.SIGSTOP)
+        for pid in (killed.process.pid, *children):
+            os.kill(pid, signal.SIGKILL)
+        killed.process.wait()
+    (left_behind,) = tmp_path.glob("overlock-*")
+    with RunningService(segment_model="off") as service:
+        assert not left_behind.exists()
+        assert post_scene(service, 1) == 200
+        with RunningService(segment_model="off"):  # which leaves the living alone
+            assert post_scene(service, 2) == 200
+    assert list(tmp_path.glob("overlock-*")) == []
 
 
 def test_a_misspelt_setting_stops_the_start_with_a_hint() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,11 @@ Start = Callable[..., RunningService]
 def start_faulty() -> Start:
     """Starts a service whose device fails as an image's colour says."""
 
-    def start(**settings: str | int) -> RunningService:
+    def start(prefix: Sequence[str] = (), **settings: str | int) -> RunningService:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTHONPATH", str(INJECTION), prepend=os.pathsep)
             defaults: dict[str, str | int] = {"segment_model": "off", "default_timeout_seconds": 60}
-            return RunningService(**defaults | settings)
+            return RunningService(prefix, **defaults | settings)
 
     return start
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 
+import httpx
 import pytest
 from running_service import RunningService
 
@@ -59,6 +60,22 @@ def test_a_killed_http_worker_takes_only_its_own_connections_along() -> None:
             assert alive(connection) == (pid != killed)
             connection.close()
         assert [classify(service).status_code for _ in range(10)] == [200] * 10
+
+
+def test_what_waits_for_a_killed_http_worker_never_gets_to_the_device(start_faulty: Start) -> None:
+    with start_faulty(max_batch_size=1) as service, ThreadPoolExecutor(6) as clients:
+        lost = [clients.submit(classify, service, SLOW) for _ in range(6)]
+        service.wait_for(lambda: service.metric("overlock_queue_requests") == 5)
+        (worker,) = service.children("service.web.process")
+        os.kill(worker, signal.SIGKILL)
+        assert all(isinstance(each.exception(), httpx.TransportError) for each in lost)
+        service.wait_ready()
+        service.wait_for(lambda: service.metric("overlock_queue_requests") == 0)
+        dropped = service.metric("overlock_requests_cancelled_total", 'place="engine"')
+        assert dropped >= 3  # at a second each; two may run before the engine knows
+        assert classify(service).status_code == 200
+        ran = service.metric("overlock_batch_size_count")
+        assert ran + dropped == len(lost) + 1
 
 
 def test_sigterm_under_load_answers_all_that_was_accepted_and_leaves_nothing_behind(

@@ -21,7 +21,7 @@ router = APIRouter(tags=["inference"])
     "/v1/classify",
     summary="Name what an image shows",
     response_model=ClassifyResponse,
-    responses=problems(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504),
+    responses=problems(400, 401, 404, 408, 413, 415, 422, 429, 431, 500, 503, 504),
     openapi_extra=IMAGE_BODY,
 )
 async def classify(

@@ -23,7 +23,7 @@ router = APIRouter(tags=["inference"])
     summary="Find the things on an image",
     response_model=DetectResponse,
     responses=png_or_json("The image with the detections drawn on it.")
-    | problems(400, 401, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504),
+    | problems(400, 401, 404, 406, 408, 413, 415, 422, 429, 431, 500, 503, 504),
     openapi_extra=IMAGE_BODY,
 )
 async def detect(

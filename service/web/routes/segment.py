@@ -24,7 +24,7 @@ router = APIRouter(tags=["inference"])
     summary="Say what every pixel shows",
     response_model=SegmentResponse,
     responses=png_or_json("The label map, or the overlay.")
-    | problems(400, 401, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504),
+    | problems(400, 401, 404, 406, 408, 413, 415, 422, 429, 431, 500, 503, 504),
     openapi_extra=IMAGE_BODY,
 )
 async def segment(

@@ -8,6 +8,13 @@ from __future__ import annotations
 
 import sys
 
+if "service.web.process" in sys.orig_argv:
+    from service.web import connections
+
+    # The true ones would make tests wait.
+    connections.HEAD_SECONDS = 2.0
+    connections.UNREAD_SECONDS = 1.0
+
 if "service.engine.process" in sys.orig_argv:
     import os
     import signal

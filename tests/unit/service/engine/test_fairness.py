@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from model.config import Task
 from service.engine.requests import QueueKey, Request
-from service.engine.scheduler import BATCH_SECONDS, Scheduler
+from service.engine.scheduler import Scheduler
+from service.engine.sizing import BATCH_SECONDS
 from service.errors import DeadlineUnreachableError, QueueFullError
 
 CLASSIFY = QueueKey(Task.CLASSIFY, (224, 224))

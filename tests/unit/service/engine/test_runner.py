@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from model.config import Task
 from model.heads.detections import Detections
 from model.preprocess import padded_size
+from service.engine import runner as runner_module
 from service.engine.faults import Fault
 from service.engine.runner import Input, Runner
 from service.link.messages import InputInfo
@@ -41,6 +43,18 @@ def test_padding_gets_no_answer() -> None:
         assert arrays is not None
         assert arrays[0].sum() == pytest.approx(1.0, abs=1e-5)
     assert outcome.device_seconds > 0
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_compilations_are_told_where_a_model_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    told_to: list[object] = []
+    monkeypatch.setattr(runner_module, "on_compilation", told_to.append)
+    running = runner()
+    running.models = tuple(replace(model, compiled=compiled) for model in running.models)
+    running.on_compilation(print)
+    assert told_to == ([print] if compiled else [])
 
 
 def test_bfloat16_answers_in_float32() -> None:

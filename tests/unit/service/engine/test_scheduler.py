@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model.config import Task
 from service.engine.requests import AGEING_SECONDS, Batch, QueueKey, Request
-from service.engine.scheduler import Scheduler, batch_sizes_up_to
+from service.engine.scheduler import Scheduler
 from service.errors import DeadlineUnreachableError, QueueFullError
 
 SQUARE = QueueKey(Task.CLASSIFY, (224, 224))
@@ -182,6 +182,16 @@ def test_a_cancelled_request_never_reaches_the_device(bench: Bench) -> None:
     assert bench.scheduler.next_deadline() is None
 
 
+def test_what_belongs_to_someone_who_is_gone_is_dropped_also_if_its_batch_fails(
+    bench: Bench,
+) -> None:
+    batch = failing_batch(bench, 2)  # of "0" and "1"
+    bench.admit("2")
+    assert bench.scheduler.cancel_all(lambda request: request.payload in {"0", "2"}) == 1
+    assert [request.payload for request in bench.scheduler.split(batch)] == ["1"]
+    assert bench.scheduler.waiting == 1
+
+
 def test_a_request_sent_twice_waits_once(bench: Bench) -> None:
     bench.admit("a")
     bench.admit("a")
@@ -243,12 +253,6 @@ def test_what_closed_queues_cost_is_learnt_for_everyone(bench: Bench) -> None:
     assert batch is not None
     bench.scheduler.finished(batch, 0.5, 0.5)
     assert list(bench.scheduler.costs) == [SQUARE]
-
-
-def test_batch_sizes_are_powers_of_two_up_to_the_largest() -> None:
-    assert batch_sizes_up_to(16) == (1, 2, 4, 8, 16)
-    assert batch_sizes_up_to(12) == (1, 2, 4, 8, 12)
-    assert batch_sizes_up_to(1) == (1,)
 
 
 Event = tuple[str, int, float]

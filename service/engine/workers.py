@@ -1,0 +1,181 @@
+"""The HTTP workers as an engine sees them: which there are, and what they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from service import metrics
+from service.engine.flight_record import Flight, Identity
+from service.engine.requests import Batch
+from service.engine.scheduler import Scheduler
+from service.errors import InferenceError, ServiceError
+from service.link.messages import (
+    Answer,
+    CostInfo,
+    Crash,
+    ModelInfo,
+    Refusal,
+    Returned,
+    Submit,
+    ToWorker,
+    Welcome,
+    header_of,
+)
+from service.link.server import LinkServer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from model.inference import Image
+
+SUSPICIOUS_SECONDS = 1.0
+"""A worker greets twice as often; of one that is silent for longer the link is asked."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the engine needs of a request beyond what the scheduler looks at."""
+
+    worker: bytes
+    submit: Submit
+    image: Image
+
+    @property
+    def identity(self) -> Identity:
+        """Whose request it is."""
+        return self.worker, self.submit.request_id
+
+
+class Workers:
+    """Tells the HTTP workers what the engine is and what becomes of their requests.
+
+    Args:
+        server: the link to them.
+        scheduler: knows how much work there is.
+        incarnation: the engine's.
+        crashed_flight: what the engine's predecessor died with, if it did.
+        on_gone: told of a worker that is there no more.
+    """
+
+    def __init__(
+        self,
+        server: LinkServer,
+        scheduler: Scheduler[Work],
+        incarnation: str,
+        crashed_flight: Flight | None,
+        on_gone: Callable[[bytes], None],
+    ) -> None:
+        self._server = server
+        self._scheduler = scheduler
+        self._incarnation = incarnation
+        self._crashed_flight = crashed_flight
+        self._models: tuple[ModelInfo, ...] = ()
+        self._on_gone = on_gone
+        self._heard: dict[bytes, float] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether they were told that the engine is warm."""
+        return bool(self._models)
+
+    async def announce(self, models: tuple[ModelInfo, ...]) -> None:
+        """Tell all of them that the engine is warm."""
+        self._models = models
+        for worker in list(self._heard):
+            await self._send(worker, self._welcome(worker))
+
+    def heard(self, worker: bytes) -> None:
+        """Note that a worker sent something."""
+        self._heard[worker] = time.monotonic()
+
+    async def watch(self) -> None:
+        """Find out which workers are gone, for ever.
+
+        A silent one is greeted: what is only slow, or stopped, can still be reached.
+        """
+        while True:
+            await asyncio.sleep(SUSPICIOUS_SECONDS / 2)
+            silent_since = time.monotonic() - SUSPICIOUS_SECONDS
+            for worker, moment in list(self._heard.items()):
+                if moment < silent_since:
+                    await self._send(worker, self._welcome(worker))
+
+    async def greet(self, worker: bytes) -> None:
+        """Tell a worker what the engine is."""
+        await self._send(worker, self._welcome(worker))
+
+    async def give_back(self, worker: bytes, submit: Submit) -> None:
+        """Have a worker send a request again once the engine is warm."""
+        await self._send(worker, Returned(submit.request_id))
+
+    async def refuse(self, worker: bytes, submit: Submit, error: ServiceError) -> None:
+        """Tell a worker why a request gets no result."""
+        refusal = Refusal(submit.request_id, error.slug, error.detail, error.retry_after_seconds)
+        await self._send(worker, refusal)
+
+    async def answer(
+        self,
+        batch: Batch[Work],
+        results: Sequence[tuple[NDArray[Any], ...] | None],
+        *,
+        started: float,
+        device_seconds: float,
+    ) -> None:
+        """Send the results of a batch.
+
+        Args:
+            batch: as it was on the device.
+            results: one for each request, in order; None where the network's output is not finite.
+            started: moment at which the device had it.
+            device_seconds: for how long.
+        """
+        pending_work_seconds = self._scheduler.pending_work_seconds()
+        wait_seconds = self._scheduler.wait_seconds()
+        for request, result in zip(batch.requests, results, strict=True):
+            worker, submit = request.payload.worker, request.payload.submit
+            if result is None:
+                metrics.NOT_FINITE.labels(batch.queue.task).inc()
+                error = InferenceError("The network's output for this image is not usable.")
+                await self.refuse(worker, submit, error)
+                continue
+            answer = Answer(
+                request_id=submit.request_id,
+                arrays=tuple(header_of(array) for array in result),
+                queue_seconds=started - request.arrived,
+                inference_seconds=device_seconds,
+                batch_size=len(batch.requests),
+                pending_work_seconds=pending_work_seconds,
+                wait_seconds=wait_seconds,
+            )
+            await self._send(worker, answer, result)
+
+    async def _send(
+        self, worker: bytes, message: ToWorker, arrays: Sequence[NDArray[Any]] = ()
+    ) -> None:
+        reached = await self._server.send(worker, message, arrays)
+        if not reached and self._heard.pop(worker, None) is not None:
+            self._on_gone(worker)
+
+    def _welcome(self, worker: bytes) -> Welcome:
+        costs = tuple(
+            CostInfo(key.task, key.input_size, cost.fixed_seconds, cost.per_image_seconds)
+            for key, cost in self._scheduler.costs.items()
+            if cost.known
+        )
+        crash = None
+        if (flight := self._crashed_flight) is not None:
+            request_ids = tuple(number for name, number in flight.requests if name == worker)
+            crash = Crash(flight.incarnation, request_ids)
+        return Welcome(
+            incarnation=self._incarnation,
+            ready=self.ready,
+            models=self._models,
+            costs=costs,
+            pending_work_seconds=self._scheduler.pending_work_seconds(),
+            wait_seconds=self._scheduler.wait_seconds(),
+            crash=crash,
+        )
