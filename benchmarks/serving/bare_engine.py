@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.serving.payload import draw_payloads
 from benchmarks.serving.peer_work import decode
-from model.inference import Predictor
+from model.inference import DTYPES, Predictor
 from model.zoo import load_model
 
 
@@ -19,11 +19,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Runs a classifier without a service.")
     parser.add_argument("--model", required=True)
     parser.add_argument("--weights", required=True)
+    parser.add_argument("--dtype", choices=DTYPES, required=True)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     arguments = parser.parse_args()
     loaded = load_model(arguments.model, weights=arguments.weights)
-    predictor = Predictor(loaded.network, torch.device("cpu"), torch.float32)
+    predictor = Predictor(loaded.network, torch.device("cpu"), DTYPES[arguments.dtype])
     pixels = [decode(payload.body) for payload in draw_payloads()]
     images = [pixels[place % len(pixels)] for place in range(arguments.batch)]
     shape = (arguments.batch, *images[0].shape[:2])

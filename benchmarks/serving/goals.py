@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.serving.curves import JUDGED_RATE
-from benchmarks.serving.footprint import Idleness
+from benchmarks.serving.footprint import Idleness, Memory
 from benchmarks.serving.overload import Overload
 from benchmarks.serving.real_network import RealNetwork
-from benchmarks.serving.results import Results
+from benchmarks.serving.results import AloneResults, Results
 
 OURS, RIVAL = "overlock-service", "Mosec"
 IDLE_CORE_FRACTION = 0.02
@@ -45,13 +45,17 @@ def judge(results: Results, overload_timeout_seconds: float) -> list[Goal]:
     """Judge every goal by the medians of a run."""
     return [
         *(goal for name in results.decode_seconds for goal in _against_rival(results, name)),
+        *judge_alone(results, overload_timeout_seconds),
+    ]
+
+
+def judge_alone(results: AloneResults, overload_timeout_seconds: float) -> list[Goal]:
+    """Judge the goals that need no peer."""
+    memory = [] if results.memory is None else [_memory(results.memory)]
+    return [
         *(_real_network(each) for each in results.real_networks),
         *(_idle(each) for each in results.idleness if each.contestant.startswith(OURS)),
-        _goal(
-            "HTTP worker, MB",
-            ("<", HTTP_WORKER_BYTES / 1e6, "{:.0f}"),
-            results.memory.http_worker_bytes / 1e6,
-        ),
+        *memory,
         *(
             goal
             for each in results.overloads
@@ -64,6 +68,11 @@ def judge(results: Results, overload_timeout_seconds: float) -> list[Goal]:
 def _real_network(each: RealNetwork) -> Goal:
     name = f"{each.model}, {each.placement}: HTTP / bare engine"
     return _goal(name, (">=", REAL_NETWORK_FRACTION, "{:.1%}"), each.fraction)
+
+
+def _memory(memory: Memory) -> Goal:
+    target = ("<", HTTP_WORKER_BYTES / 1e6, "{:.0f}")
+    return _goal("HTTP worker, MB", target, memory.http_worker_bytes / 1e6)
 
 
 def _idle(each: Idleness) -> Goal:

@@ -62,8 +62,10 @@ def measure_real_network(
     """Take turns: over HTTP, then bare on the engine's core, with one thread each."""
     pairs, batch_sizes = [], []
     for _ in range(turns):
-        served, batch_size = _over_http(model, weights, payloads, engine_core, http_core, seconds)
-        bare = _bare(model, weights, max(round(batch_size), 1), engine_core, seconds)
+        served, batch_size, dtype = _over_http(
+            model, weights, payloads, engine_core, http_core, seconds
+        )
+        bare = _bare(model, weights, dtype, max(round(batch_size), 1), engine_core, seconds)
         print(
             f"{model}, engine on core {engine_core}, HTTP on {http_core}: {served:.2f}/s of "
             f"{bare:.2f}/s in batches of {batch_size:.1f}",
@@ -103,13 +105,14 @@ def _over_http(
     engine_core: int,
     http_core: int,
     seconds: float,
-) -> tuple[float, float]:
-    """Return images a second and the mean batch size."""
+) -> tuple[float, float, str]:
+    """Return images a second, the mean batch size, and the network's type."""
     contestant = ours_real(model, weights)
     cores = f"{engine_core},{http_core}"
     with RunningServer(contestant, payloads[0], cores, threads=1) as server:
         pin(server.family, http_core)
         pin([member_running(server.family, ENGINE)], engine_core)
+        dtype = _dtype(server.port)
         before = _batches(server.port)
         generator = LoadGenerator(
             server.target, [replace(payload, class_id=None) for payload in payloads]
@@ -117,16 +120,28 @@ def _over_http(
         samples = uvloop.run(generator.closed_loop(CONCURRENCY, WARM_UP_SECONDS + seconds))
         after = _batches(server.port)
     images, batches = after[0] - before[0], after[1] - before[1]
-    return steady_per_second(samples, WARM_UP_SECONDS, WARM_UP_SECONDS + seconds), images / batches
+    per_second = steady_per_second(samples, WARM_UP_SECONDS, WARM_UP_SECONDS + seconds)
+    return per_second, images / batches, dtype
 
 
 def _batches(port: int) -> tuple[float, float]:
     """Return how many images and batches the engine has counted."""
+    text = _get(port, "/metrics")
+    return _sum_of("overlock_batch_size_sum", text), _sum_of("overlock_batch_size_count", text)
+
+
+def _dtype(port: int) -> str:
+    """Return what the only model computes in, such as "float32"."""
+    (model,) = json.loads(_get(port, "/v1/models"))["models"]
+    return str(model["dtype"])
+
+
+def _get(port: int, path: str) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port)
-    connection.request("GET", "/metrics")
+    connection.request("GET", path)
     text = connection.getresponse().read().decode()
     connection.close()
-    return _sum_of("overlock_batch_size_sum", text), _sum_of("overlock_batch_size_count", text)
+    return text
 
 
 def _sum_of(metric: str, exposition: str) -> float:
@@ -134,11 +149,11 @@ def _sum_of(metric: str, exposition: str) -> float:
     return sum(map(float, samples))
 
 
-def _bare(model: str, weights: str, batch: int, core: int, seconds: float) -> float:
+def _bare(model: str, weights: str, dtype: str, batch: int, core: int, seconds: float) -> float:
     command = [
         *("taskset", "--cpu-list", str(core), sys.executable, "-m"),
         *("benchmarks.serving.bare_engine", "--model", model, "--weights", weights),
-        *("--batch", str(batch), "--seconds", str(seconds)),
+        *("--dtype", dtype, "--batch", str(batch), "--seconds", str(seconds)),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     finished = subprocess.run(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.serving.curves import CONCURRENCIES, Measurement
 from benchmarks.serving.goals import Goal
-from benchmarks.serving.results import Results
+from benchmarks.serving.results import AloneResults, Results
 
 EXPLANATION = """\
 The server has one core, the load generator the other. The device is simulated: a batch of n takes
@@ -21,6 +21,13 @@ to whatever else the machine did. Ideal: no overhead, images decoded in order on
 formed greedily."""
 
 
+ALONE_EXPLANATION = """\
+The server has one core, the load generator the other. In the overloads the device is simulated; a
+closed loop tells the capacity, then half of it is offered, twice, and half again, as a Poisson
+process. A real network runs the same batches bare, one after the other, in turns with the service,
+in the same type and with one thread. Idle is the processor time of all processes."""
+
+
 def as_markdown(results: Results, goals: Sequence[Goal], plot_name: str) -> str:
     """Write everything down."""
     sections = [
@@ -28,11 +35,7 @@ def as_markdown(results: Results, goals: Sequence[Goal], plot_name: str) -> str:
         f"`{results.command}`",
         "\n".join(f"- {fact}: {value}" for fact, value in results.machine.items()),
         EXPLANATION,
-        "## Goals\n\n"
-        + _table(
-            ("goal", "target", "measured", ""),
-            ((g.what, g.target, g.measured, "met" if g.met else "**missed**") for g in goals),
-        ),
+        _goals(goals),
         *(_workload(results, workload) for workload in results.decode_seconds),
         f"![latency over offered load]({plot_name})",
         _overloads(results),
@@ -43,6 +46,28 @@ def as_markdown(results: Results, goals: Sequence[Goal], plot_name: str) -> str:
         "## Contestants\n\n" + _table(("server", "set up"), results.notes.items()),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def alone_as_markdown(results: AloneResults, goals: Sequence[Goal]) -> str:
+    """Write down what was measured without peers."""
+    sections = [
+        "# Serving, alone",
+        f"`{results.command}`",
+        "\n".join(f"- {fact}: {value}" for fact, value in results.machine.items()),
+        ALONE_EXPLANATION,
+        _goals(goals),
+        *([_overloads(results)] if results.overloads else []),
+        *([_real_networks(results)] if results.real_networks else []),
+        *([_footprint(results)] if results.idleness else []),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _goals(goals: Sequence[Goal]) -> str:
+    return "## Goals\n\n" + _table(
+        ("goal", "target", "measured", ""),
+        ((g.what, g.target, g.measured, "met" if g.met else "**missed**") for g in goals),
+    )
 
 
 def _workload(results: Results, workload: str) -> str:
@@ -100,7 +125,7 @@ def _open_cell(outcome: object) -> str:
     return text if answered >= 0.98 * offered else f"{text} ({answered:.0f}/s)"
 
 
-def _overloads(results: Results) -> str:
+def _overloads(results: AloneResults) -> str:
     return "## Twice the capacity for half a minute\n\n" + _table(
         (
             "server",
@@ -130,7 +155,7 @@ def _overloads(results: Results) -> str:
     )
 
 
-def _real_networks(results: Results) -> str:
+def _real_networks(results: AloneResults) -> str:
     return "## Real networks on the CPU, saturated, one thread\n\n" + _table(
         ("network", "placement", "batch", "HTTP images/s", "bare images/s", "HTTP / bare"),
         (
@@ -147,16 +172,16 @@ def _real_networks(results: Results) -> str:
     )
 
 
-def _footprint(results: Results) -> str:
-    memory = results.memory
+def _footprint(results: AloneResults) -> str:
+    idle = "## Idle\n\n" + _table(
+        ("server", "of one core"),
+        ((each.contestant, f"{each.core_fraction:.2%}") for each in results.idleness),
+    )
+    if (memory := results.memory) is None:
+        return idle
     return (
-        "## Idle\n\n"
-        + _table(
-            ("server", "of one core"),
-            ((each.contestant, f"{each.core_fraction:.2%}") for each in results.idleness),
-        )
-        + "\n\nPeak resident memory of ours with the demo model: HTTP worker "
-        + f"{memory.http_worker_bytes / 1e6:.0f} MB, engine {memory.engine_bytes / 1e6:.0f} MB."
+        f"{idle}\n\nPeak resident memory of ours with the demo model: HTTP worker "
+        f"{memory.http_worker_bytes / 1e6:.0f} MB, engine {memory.engine_bytes / 1e6:.0f} MB."
     )
 
 

@@ -18,42 +18,51 @@ from service.bench.outcome import Outcome, medians
 
 
 @dataclass(frozen=True)
-class Results:
-    """One run.
+class AloneResults:
+    """What is measured without peers; a part that was not asked for is empty.
 
     Attributes:
         command: that was run.
         machine: what it ran on.
+        idleness: of all contestants.
+        memory: of our processes.
+        overloads: at twice the capacity.
+        real_networks: saturated, against the bare engine.
+    """
+
+    command: str
+    machine: dict[str, str]
+    idleness: list[Idleness]
+    memory: Memory | None
+    overloads: list[Overload]
+    real_networks: list[RealNetwork]
+
+    def as_json(self) -> str:
+        """Return the file; what was never answered has null for its latency."""
+        return json.dumps(_without_infinities(asdict(self)), indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class Results(AloneResults):
+    """One run against the peers.
+
+    Attributes:
         notes: each contestant's set-up.
         payload_bytes: mean file size by workload.
         decode_seconds: of one image, geometry included, by workload; on the server's core.
         generator: the load generator against a static responder.
         curves: all contestants under all loads.
         ideals: the same loads without overhead.
-        idleness: of all contestants.
-        memory: of our processes.
-        overloads: at twice the capacity.
-        real_networks: saturated, against the bare engine.
         failures: turns that a peer did not start for; it has a repeat less there.
     """
 
-    command: str
-    machine: dict[str, str]
     notes: dict[str, str]
     payload_bytes: dict[str, int]
     decode_seconds: dict[str, float]
     generator: list[Measurement]
     curves: list[Measurement]
     ideals: list[Ideal]
-    idleness: list[Idleness]
-    memory: Memory
-    overloads: list[Overload]
-    real_networks: list[RealNetwork]
     failures: list[str]
-
-    def as_json(self) -> str:
-        """Return the file; what was never answered has null for its latency."""
-        return json.dumps(_without_infinities(asdict(self)), indent=1) + "\n"
 
     def matching(
         self, contestant: str, workload: str, loop: str, level: float

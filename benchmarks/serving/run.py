@@ -22,6 +22,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
+from benchmarks.serving.alone import (
+    CLIENT_CORE,
+    DECODING_LIMITS,
+    OVERLOAD_TIMEOUT_SECONDS,
+    SERVER_CORE,
+    measure_overloads,
+    measure_real_networks,
+)
 from benchmarks.serving.contestants import (
     PEERS,
     RESPONDER,
@@ -38,20 +46,11 @@ from benchmarks.serving.overload import Overload, measure_overload
 from benchmarks.serving.payload import Payload, draw_payloads
 from benchmarks.serving.peer_work import decode
 from benchmarks.serving.plan import QUICK, THOROUGH, WORKLOADS, Plan, rates_of
-from benchmarks.serving.real_network import RealNetwork, measure_real_network
 from benchmarks.serving.report import as_markdown
 from benchmarks.serving.results import Results
 from benchmarks.serving.running_server import ServerFailedError
-from benchmarks.serving.simulated_device import DeviceCost
 
 OUTPUT = Path(__file__).parents[1] / "results"
-SERVER_CORE, CLIENT_CORE = 0, 1
-
-OVERLOAD_TIMEOUT_SECONDS = 2.0
-SLOW_DEVICE = DeviceCost(fixed_seconds=0.1, per_image_seconds=0.01)
-"""60 images a second: here the device is what limits, and not the core that decodes."""
-
-REAL_NETWORKS = (("demo", "demo"), ("overlock_xt", "random"))
 DECODES = 200
 
 
@@ -91,7 +90,7 @@ def main() -> None:
         ],
         idleness=[demo_idleness, *measure_all_idleness(contestants, heavy[0], failures)],
         memory=memory,
-        overloads=measure_overloads(heavy, plan),
+        overloads=[*measure_overloads(heavy, plan), overload_rival(heavy, plan)],
         real_networks=measure_real_networks(heavy, plan),
         failures=failures,
     )
@@ -190,40 +189,15 @@ def note_failure(contestant: Contestant, error: ServerFailedError, failures: lis
     print(error, file=sys.stderr)
 
 
-def measure_overloads(payloads: Sequence[Payload], plan: Plan) -> list[Overload]:
-    """Overload ours where the core is the limit and where the device is, and the strongest peer."""
-    slow_device = ours_simulated(SLOW_DEVICE, OVERLOAD_TIMEOUT_SECONDS)
-    cases = (
-        (slow_device, "100 ms + 10 ms n: the device limits"),
-        (
-            ours_simulated(timeout_seconds=OVERLOAD_TIMEOUT_SECONDS),
-            "5 ms + 0.5 ms n: decoding limits",
-        ),
-        (PEERS[0], "5 ms + 0.5 ms n: decoding limits"),
+def overload_rival(payloads: Sequence[Payload], plan: Plan) -> Overload:
+    """Overload the strongest peer where ours is overloaded in the same way."""
+    return measure_overload(
+        PEERS[0],
+        payloads,
+        device=DECODING_LIMITS,
+        seconds=plan.overload_seconds,
+        core=SERVER_CORE,
     )
-    return [
-        measure_overload(
-            contestant, payloads, device=device, seconds=plan.overload_seconds, core=SERVER_CORE
-        )
-        for contestant, device in cases
-    ]
-
-
-def measure_real_networks(payloads: Sequence[Payload], plan: Plan) -> list[RealNetwork]:
-    """Saturate real networks, with the engine on a core of its own and with one core for all."""
-    return [
-        measure_real_network(
-            model,
-            weights,
-            payloads,
-            engine_core=SERVER_CORE,
-            http_core=http_core,
-            seconds=plan.real_seconds,
-            turns=plan.real_turns,
-        )
-        for model, weights in REAL_NETWORKS
-        for http_core in (CLIENT_CORE, SERVER_CORE)
-    ]
 
 
 def write(results: Results, name: str) -> None:

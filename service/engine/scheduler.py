@@ -21,10 +21,15 @@ from typing import Generic
 from model.config import Task
 from service.engine.cost import AffineCost
 from service.engine.fairness import FairShares
+from service.engine.pace import Pace
 from service.engine.requests import Batch, Payload, QueueKey, Request
 from service.engine.sizing import Sizing
 from service.engine.waiting import Waiting
 from service.errors import DeadlineUnreachableError, QueueFullError
+
+HEADROOM = 1.1
+"""How much longer than expected the work ahead may take. Under overload everyone who is let in is
+just in time, by what is expected: without room for error many would be late, and run in vain."""
 
 
 class Scheduler(Generic[Payload]):
@@ -45,6 +50,7 @@ class Scheduler(Generic[Payload]):
         self._waiting: Waiting[Payload] = Waiting()
         self._on_device: dict[Hashable, Request[Payload]] = {}
         self._busy_until = 0.0
+        self._pace = Pace()
         self._shares = FairShares()
 
     @property
@@ -75,14 +81,16 @@ class Scheduler(Generic[Payload]):
         if request.identity in self._waiting:
             return
         task = request.queue.task
-        waiting = sum(waiting for _, waiting in self._waiting.queues(task))
+        queues = dict(self._waiting.queues(task))
+        waiting = sum(queues.values())
         if waiting >= self._max_waiting:
             raise QueueFullError(
                 waiting=waiting,
                 limit=self._max_waiting,
                 retry_after_seconds=self._wait_seconds(task, 0.0),
             )
-        needed_seconds = self._wait_seconds(task, self._sizing.seconds(request.queue, 1))
+        own_seconds = self._sizing.joining_seconds(request.queue, queues.get(request.queue, 0))
+        needed_seconds = self._wait_seconds(task, own_seconds)
         left_seconds = request.deadline - self._clock()
         if needed_seconds > left_seconds:
             raise DeadlineUnreachableError(needed_seconds=needed_seconds, left_seconds=left_seconds)
@@ -125,7 +133,9 @@ class Scheduler(Generic[Payload]):
         requests = self._waiting.take(key, size)
         self._on_device = {request.identity: request for request in requests}
         seconds = self._sizing.seconds(key, size)
-        self._busy_until = self._clock() + seconds
+        now = self._clock()
+        self._busy_until = now + self._pace.slowdown * seconds
+        self._pace.begin(now, seconds)
         self._shares.charge(key.task, seconds)
         return Batch(key, requests, size)
 
@@ -145,6 +155,7 @@ class Scheduler(Generic[Payload]):
                 size of someone's huge photograph is not what the next request will cost.
         """
         self._busy_until = 0.0
+        self._pace.end(more_waits=self.waiting > 0)
         self._shares.correct(batch.queue.task, device_seconds)
         self._sizing.observe(batch.queue, batch.size, network_seconds)
 
@@ -199,7 +210,8 @@ class Scheduler(Generic[Payload]):
             for other in Task
             if other is not task
         )
-        return self._running_seconds() + own + seconds + others
+        ahead = self._pace.slowdown * (own + seconds + others)
+        return self._running_seconds() + HEADROOM * ahead
 
     def _overtaking_seconds(self, task: Task, behind_seconds: float) -> float:
         """Return what a task gets done as long as it is behind another one, now by so much."""

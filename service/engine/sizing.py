@@ -48,6 +48,17 @@ class Sizing:
         full, rest = divmod(waiting, largest)
         return full * cost.seconds(largest) + (cost.seconds(rest) if rest else 0.0)
 
+    def joining_seconds(self, key: QueueKey, waiting: int) -> float:
+        """Return what one more request of a queue adds to ``drain_seconds`` before it is done.
+
+        Behind a full batch its own is taken to be full when it runs: others join it meanwhile.
+        """
+        largest = self._sizes(key)[-1]
+        full, rest = divmod(waiting, largest)
+        if not full:
+            return self.seconds(key, 1)
+        return self.seconds(key, largest) - (self.seconds(key, rest) if rest else 0.0)
+
     def choose(self, key: QueueKey, waiting: int) -> int:
         """Choose the places of the next batch: pad up, or split off a smaller full one."""
         if key.task in UNPADDED:

@@ -147,7 +147,7 @@ def test_a_task_whose_turn_is_next_waits_for_no_other_than_the_running_batch() -
     for index in range(20):
         device.admit(f"segmentation {index}", SEGMENT)
     assert device.scheduler.next_batch() is not None  # two of them, for two seconds
-    with pytest.raises(DeadlineUnreachableError, match=r"expected in 2\.1 seconds"):
+    with pytest.raises(DeadlineUnreachableError, match=r"expected in 2\.11 seconds"):
         device.admit("hasty", CLASSIFY, timeout=2.0)
     device.admit("classification", CLASSIFY, timeout=2.2)
 
@@ -173,7 +173,7 @@ def test_results_of_a_huge_photograph_do_not_raise_the_cost_of_the_next_request(
         batch = device.scheduler.next_batch()
         assert batch is not None
         device.scheduler.finished(batch, device_seconds=9.0, network_seconds=1.0)
-    device.admit("small", SEGMENT, timeout=1.1)
+    device.admit("small", SEGMENT, timeout=1.3)
 
 
 def test_detections_are_batched_without_padding() -> None:
@@ -205,9 +205,9 @@ def test_the_backlog_of_a_slow_task_is_counted_in_the_batches_that_it_gets() -> 
 def test_an_input_size_never_seen_is_judged_by_its_nearest_relative() -> None:
     device = Device()
     twice_the_area = QueueKey(Task.SEGMENT, (1024, 704))
-    with pytest.raises(DeadlineUnreachableError, match="expected in 2 seconds"):
-        device.admit("large", twice_the_area, timeout=1.9)
-    device.admit("large", twice_the_area, timeout=2.1)
+    with pytest.raises(DeadlineUnreachableError, match=r"expected in 2\.2 seconds"):
+        device.admit("large", twice_the_area, timeout=2.1)
+    device.admit("large", twice_the_area, timeout=2.3)
 
 
 @given(st.lists(st.tuples(st.sampled_from([CLASSIFY, SEGMENT, DETECT]), st.booleans())))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
+from contextlib import suppress
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import Task
-from service.engine.requests import AGEING_SECONDS, QueueKey
+from service.engine.requests import AGEING_SECONDS, QueueKey, Request
+from service.engine.scheduler import Scheduler
+from service.errors import DeadlineUnreachableError
 from unit.service.engine.simulation import Arrival, Simulation, arrival_times
 
 COSTS = {
@@ -126,6 +130,33 @@ def test_the_seconds_of_work_are_bounded_by_what_callers_wait(simulation: Simula
     tasks = {arrival.queue.task for arrival in simulation.arrivals}
     # What is admitted of one task would be done within its own deadline if it were alone.
     assert simulation.most_pending_seconds <= len(tasks) * LONGEST_TIMEOUT_SECONDS + 1e-9
+
+
+def test_whoever_is_let_in_under_overload_is_answered_in_time() -> None:
+    """Everything takes a tenth longer than it costs, give or take as much."""
+    shape, sizes, now = QueueKey(Task.CLASSIFY, (224, 224)), (1, 2, 4, 8, 16), 0.0
+    scheduler: Scheduler[None] = Scheduler(clock=lambda: now, max_waiting=1000, batch_sizes=sizes)
+    for size in sizes:
+        scheduler.learn(shape, size, 0.1 + 0.01 * size)
+    capacity, chance = 16 / (1.1 * 0.26), random.Random(3)
+    arrivals = deque(arrival_times("poisson", 4000, 2 * capacity, chance))
+    answered = late = expired = 0
+    while arrivals:
+        expired += len(scheduler.expire())
+        batch = scheduler.next_batch()
+        seconds = 0.001 if batch is None else 0.1 + 0.01 * batch.size
+        ends = now + seconds * chance.uniform(1.0, 1.2)
+        while arrivals and arrivals[0] <= ends:
+            now = arrivals.popleft()
+            with suppress(DeadlineUnreachableError):
+                scheduler.admit(Request(now, shape, now, now + 2.0, None))
+        now = ends
+        if batch is not None:
+            scheduler.finished(batch, seconds, seconds)
+            late += sum(request.deadline < ends for request in batch.requests)
+            answered += sum(request.deadline >= ends for request in batch.requests)
+    assert late + expired <= 0.005 * answered
+    assert answered >= 0.97 * capacity * now
 
 
 @some

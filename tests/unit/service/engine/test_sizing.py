@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from model.config import Task
 from service.engine.requests import QueueKey
 from service.engine.sizing import Sizing, batch_sizes_up_to
@@ -19,6 +21,15 @@ def test_an_unknown_input_size_costs_what_the_nearest_known_one_of_its_task_cost
     sizing.observe(SQUARE, 1, 0.5)
     sizing.observe(PHOTOGRAPH, 1, 9.0)
     assert sizing.seconds(QueueKey(Task.CLASSIFY, (448, 448)), 1) == 2.0
+
+
+def test_who_joins_behind_a_full_batch_is_done_with_the_next_full_one() -> None:
+    sizing = Sizing((1, 2, 4))
+    for size in (1, 2, 4):
+        sizing.observe(SQUARE, size, 0.1 + 0.1 * size)
+    done = [sizing.drain_seconds(SQUARE, n) + sizing.joining_seconds(SQUARE, n) for n in (4, 5, 7)]
+    assert done == pytest.approx([1.0] * 3)
+    assert sizing.joining_seconds(SQUARE, 3) == pytest.approx(0.2)
 
 
 def test_a_detector_s_batch_has_no_padding() -> None:
