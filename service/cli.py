@@ -1,4 +1,4 @@
-"""The command line: ``overlock serve`` and ``overlock evaluate``."""
+"""The command line: ``overlock serve``, ``overlock evaluate`` and ``overlock download``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import asyncio
 import os
 import sys
 from importlib.metadata import version
+from typing import NoReturn
 
 from model.evaluation.arguments import fill_parser
+from model.pretrained import arguments as download_arguments
+from model.pretrained.assets import PRETRAINED
 from service.logs import configure_logging
 from service.process_environment import engine_environment
 from service.settings import PREFIX, Settings, SettingsError, load_settings
@@ -37,12 +40,25 @@ def _serve(arguments: argparse.Namespace) -> int:
     return asyncio.run(run())
 
 
-def _evaluate(_: argparse.Namespace) -> int:
-    # The process becomes another one, since this one is kept free of torch. -P: the user's folder
-    # may well hold a "model" that is not ours.
+def _evaluate(arguments: argparse.Namespace) -> int:
     os.environ.update(engine_environment())
-    command = [sys.executable, "-P", "-m", "model.evaluate", *sys.argv[2:]]
-    os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
+    cache_dir = []
+    if getattr(arguments, "weights", None) == PRETRAINED and arguments.cache_dir is None:
+        cache_dir = ["--cache-dir", str(load_settings().cache_folder)]
+    return _become("model.evaluate", *sys.argv[2:], *cache_dir)
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    cache_folder = arguments.cache_dir or load_settings().cache_folder
+    return _become(
+        "model.pretrained.command", *sys.argv[2:], "--cache-dir", str(cache_folder.absolute())
+    )
+
+
+def _become(module: str, *words: str) -> NoReturn:
+    """Become another process, since this one is kept free of torch."""
+    # -P: the user's folder may well hold a "model" that is not ours.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *words])  # noqa: S606 - no shell
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="measure a network on a data set")
     evaluate.set_defaults(command=_evaluate)
     fill_parser(evaluate)
+    download = commands.add_parser("download", help="fetch the authors' weights")
+    download.set_defaults(command=_download)
+    download_arguments.fill_parser(download)
     return parser
 
 

@@ -22,6 +22,10 @@ from model.kernels.native_library import native_obstacle
 from model.kernels.triton_obstacle import TRITON_INSTALLED
 from model.labels.palettes import palette_of
 from model.preprocess import padded_size
+from model.pretrained.assets import PRETRAINED
+from model.pretrained.progress import log_lines
+from model.pretrained.records import weights_folder
+from model.pretrained.store import obtain
 from model.zoo import LoadedModel, load_model
 from service.engine.faults import Fault
 from service.link.messages import InputInfo, ModelInfo
@@ -94,6 +98,7 @@ class Runner:
     Raises:
         ValueError: if the device is missing or does not fit the settings.
         CheckpointError: if the weights cannot be read or do not fit.
+        PretrainedError: if there are no pretrained weights, or they are not to be had.
     """
 
     def __init__(self, settings: Settings, device: str, batch_sizes: tuple[int, ...]) -> None:
@@ -109,7 +114,7 @@ class Runner:
             if (name := settings.model_of(task)) is None:
                 continue
             try:
-                loaded = load_model(name, task=task, weights=settings.weights_of(task))
+                loaded = _load(settings, task, name)
             except ValueError as error:
                 raise ValueError(f"{PREFIX}{task.upper()}_WEIGHTS: {error}") from error
             labels = _labels(loaded, settings.labels_of(task))
@@ -293,6 +298,14 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _load(settings: Settings, task: Task, name: str) -> LoadedModel:
+    weights, folder = settings.weights_of(task), weights_folder(settings.cache_folder)
+    if weights == PRETRAINED:
+        # Log lines also on a terminal: other processes write there too.
+        obtain(name, folder, show=log_lines)
+    return load_model(name, task=task, weights=weights, pretrained_folder=folder)
 
 
 def _labels(loaded: LoadedModel, labels_file: Path | None) -> tuple[str, ...]:
