@@ -78,7 +78,7 @@ def _json_of(metadata: Mapping[str, str], name: str) -> Any:
     try:
         return json.loads(metadata[name]) if name in metadata else None
     except json.JSONDecodeError as error:
-        raise ClassTableError(f"the {name} are no JSON: {error}") from error
+        raise ClassTableError(f"the {name} entry is no JSON: {error}") from error
 
 
 def _names(labels: Any) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 
 from model.pretrained.assets import ASSETS, RELEASE_PAGE, PretrainedError, asset_of
@@ -13,8 +14,11 @@ Fetch the weights that the authors published, check them, and keep them for weig
 Interrupted, it goes on where it was. Where the weights are kept is printed on the standard output,
 a line for each name. Proxies (HTTPS_PROXY) and certificates (SSL_CERT_FILE) are used as set."""
 
+_NAMES = textwrap.fill(", ".join(ASSETS), 96, initial_indent="  ", subsequent_indent="  ")
+
 EPILOG = f"""\
-names: {", ".join(ASSETS)}
+names:
+{_NAMES}
 
 on a machine without the Internet, bring the file from {RELEASE_PAGE}
   overlock download overlock_t --from overlock_t_in1k_224.pth"""

@@ -158,9 +158,9 @@ def _download(asset: Asset, part: Path, show: progress.Progress) -> None:
             download(asset.url, part, report)
     except TransferError as error:
         raise PretrainedError(
-            f"{asset.model}'s weights could not be downloaded from {asset.url}: {error}. What is "
-            "there is kept, and the next try goes on from it. By hand: bring that file here, and "
-            f"run: overlock download {asset.model} --from {asset.file}"
+            f"{asset.model}'s weights could not be downloaded from {asset.url}: {error}. Another "
+            "try goes on where this one ended. By hand: bring that file here, and run: "
+            f"overlock download {asset.model} --from {asset.file}"
         ) from error
 
 

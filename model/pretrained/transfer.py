@@ -22,8 +22,8 @@ import httpx
 
 from model.pretrained.progress import Report, megabytes
 
-LARGEST_BYTES = 2 * 2**30
-"""More than four times the largest published file."""
+LARGEST_BYTES = 4 * 2**30
+"""The largest detector takes half a gigabyte, and three times that with an optimizer's state."""
 
 LONGEST_WAIT_SECONDS = 60.0
 MAX_REDIRECTS = 5
@@ -152,7 +152,7 @@ def download(url: str, path: Path, report: Report, retries: Retries | None = Non
             try:
                 _attempt(client, url, part, report)
             except (InterruptedTransferError, httpx.TransportError) as error:
-                cause = str(error) or type(error).__name__
+                cause = _cause(error)
                 if part.done_bytes >= furthest + PROGRESS_BYTES:
                     failures, furthest = 0, part.done_bytes
                 failures += 1
@@ -160,12 +160,8 @@ def download(url: str, path: Path, report: Report, retries: Retries | None = Non
                     raise TransferError(f"{cause} (tried {failures} times)") from error
                 asked = getattr(error, "retry_after_seconds", 0.0)
                 seconds = min(max(retries.pause_seconds(failures), asked), LONGEST_WAIT_SECONDS)
-                logger.warning(
-                    "%s after %s; trying again in %.1f s.",
-                    cause,
-                    megabytes(part.done_bytes),
-                    seconds,
-                )
+                done = megabytes(part.done_bytes)
+                logger.warning("%s (%s are there); trying again in %.1f s.", cause, done, seconds)
                 retries.sleep(seconds)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise TransferError(str(error)) from error
@@ -288,6 +284,16 @@ def _store(response: httpx.Response, part: Part, total: int | None, report: Repo
             report(done, total)
     if total is not None and done != total:
         raise InterruptedTransferError(f"{response.url.host} sent {done} of {total} bytes")
+
+
+def _cause(error: InterruptedTransferError | httpx.TransportError) -> str:
+    if isinstance(error, InterruptedTransferError):
+        return str(error)
+    host = error.request.url.host
+    if isinstance(error, httpx.RemoteProtocolError):
+        return f"{host}: the connection broke off"
+    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error))
+    return f"{host}: {reason or type(error).__name__}"
 
 
 def _in_words(status: int) -> str:

@@ -224,8 +224,8 @@ def test_what_is_not_there_is_said_with_the_url_and_the_way_by_hand(
         create_model("demo", weights="pretrained", pretrained_folder=folder)
     assert str(refusal.value) == (
         f"demo's weights could not be downloaded from {page.url}/{FILE}: 404 Not Found. "
-        "What is there is kept, and the next try goes on from it. By hand: bring that file here, "
-        "and run: overlock download demo --from nano.pth"
+        "Another try goes on where this one ended. By hand: bring that file here, and run: "
+        "overlock download demo --from nano.pth"
     )
 
 

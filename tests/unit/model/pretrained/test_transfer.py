@@ -280,7 +280,7 @@ def test_a_server_that_is_not_there_is_named_by_its_cause(
     page: ReleaseServer, fetch: Fetch
 ) -> None:
     page.__exit__()
-    with pytest.raises(TransferError, match=r"Connection refused \(tried 5 times\)"):
+    with pytest.raises(TransferError, match=r"^127\.0\.0\.1: Connection refused \(tried 5 times\)"):
         fetch()
     page.__enter__()
 
