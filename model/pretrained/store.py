@@ -24,6 +24,7 @@ from model.checkpoint_classes import ClassTable, as_metadata
 from model.config import DEFAULT_NUM_CLASSES
 from model.pretrained import progress
 from model.pretrained.assets import Asset, PretrainedError, asset_of
+from model.pretrained.part import Part
 from model.pretrained.records import (
     Record,
     find_kept,
@@ -139,12 +140,12 @@ def _fetch(asset: Asset, folder: Path, source: Path | None, show: progress.Progr
     try:
         record = _keep(asset, folder, part, origin=asset.url, file=asset.file)
     except CheckpointError as error:
-        _discard(part)
+        Part(part).discard()
         raise PretrainedError(
             f"The file from {asset.url} does not hold {asset.model}'s weights, and was deleted: "
             f"{error}"
         ) from error
-    _discard(part)
+    Part(part).discard()
     return record
 
 
@@ -162,12 +163,6 @@ def _download(asset: Asset, part: Path, show: progress.Progress) -> None:
             "try goes on where this one ended. By hand: bring that file here, and run: "
             f"overlock download {asset.model} --from {asset.file}"
         ) from error
-
-
-def _discard(part: Path) -> None:
-    from model.pretrained.transfer import Part
-
-    Part(part).discard()
 
 
 def _keep(asset: Asset, folder: Path, path: Path, *, origin: str, file: str) -> Record:

@@ -1,13 +1,11 @@
 """Brings one file over HTTPS into a folder: resumed, retried, and no longer than it should be.
 
-What arrives is kept in ``NAME.part``, and beside it, in ``NAME.part.json``, of which version of the
-file it is and how long that is. Only a strong ETag names a version; of a file without one, an
-interrupted download starts over. Nothing here knows what is in the file.
+Only a strong ETag names a version of a file; of one without, an interrupted download starts over.
+Nothing here knows what is in the file.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import re
@@ -20,6 +18,7 @@ from pathlib import Path
 
 import httpx
 
+from model.pretrained.part import Part
 from model.pretrained.progress import Report, megabytes
 
 LARGEST_BYTES = 4 * 2**30
@@ -90,46 +89,6 @@ class Retries:
         """Return the pause after a number of failures in a row."""
         longest = self.first_seconds * 2.0 ** (failures - 1)
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-
-
-@dataclass(frozen=True)
-class Part:
-    """A file that is on its way.
-
-    Attributes:
-        path: what is there of it.
-    """
-
-    path: Path
-
-    @property
-    def done_bytes(self) -> int:
-        """How much of it is there."""
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    def version(self) -> tuple[str, int] | None:
-        """Return the ETag and the length of the file that this is a part of, if they are known."""
-        try:
-            facts = json.loads(self._facts.read_text(encoding="utf-8"))
-            return str(facts["etag"]), int(facts["bytes"])
-        except (FileNotFoundError, ValueError, LookupError, TypeError):
-            return None
-
-    def begin(self, etag: str | None, total_bytes: int | None) -> None:
-        """Discard what is there and note which file comes now."""
-        self.discard()
-        if etag is not None and total_bytes is not None:
-            facts = {"etag": etag, "bytes": total_bytes}
-            self._facts.write_text(json.dumps(facts), encoding="utf-8")
-
-    def discard(self) -> None:
-        """Remove what is there."""
-        self._facts.unlink(missing_ok=True)
-        self.path.unlink(missing_ok=True)
-
-    @property
-    def _facts(self) -> Path:
-        return self.path.with_name(self.path.name + ".json")
 
 
 def download(url: str, path: Path, report: Report, retries: Retries | None = None) -> None:

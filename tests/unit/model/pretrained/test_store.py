@@ -25,6 +25,7 @@ from model.config import CLASSIFIERS
 from model.heads.classifier import ImageClassifier
 from model.pretrained import assets, store, transfer
 from model.pretrained.assets import PretrainedError, asset_of
+from model.pretrained.part import Part
 from model.pretrained.records import record_path, weights_path
 from model.pretrained.store import load_kept, obtain, verify_kept
 from model.zoo import create_model, load_model
@@ -418,7 +419,7 @@ def test_after_a_killed_download_the_next_goes_on(page: ReleaseServer, folder: P
     page.script = [hold_after(2_000_000)]
     first = Downloader(page, folder.parent)
     assert page.held.acquire(timeout=60)
-    part = transfer.Part(folder / f"{FILE}.part")
+    part = Part(folder / f"{FILE}.part")
     while part.done_bytes < 1_000_000:  # the rest may still be on its way
         assert first.process.poll() is None
     first.process.send_signal(signal.SIGKILL)

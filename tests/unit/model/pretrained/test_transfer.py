@@ -20,7 +20,8 @@ from release_server import (
 )
 
 from model.pretrained import transfer
-from model.pretrained.transfer import Part, Retries, TransferError, download
+from model.pretrained.part import Part
+from model.pretrained.transfer import Retries, TransferError, download
 
 CONTENTS = bytes(range(256)) * 1200
 OTHER_CONTENTS = CONTENTS[::-1]
