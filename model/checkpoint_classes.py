@@ -1,7 +1,7 @@
 """Reads what a checkpoint says of its classes: their names, their colours.
 
 mmsegmentation and mmdetection store both as ``meta`` beside the weights, their successors as
-``dataset_meta`` inside it; our own files have the names in their metadata.
+``dataset_meta`` inside it; our own files have them in their metadata.
 """
 
 from __future__ import annotations
@@ -38,13 +38,20 @@ def classes_from_metadata(metadata: Mapping[str, str]) -> ClassTable:
     Raises:
         ClassTableError: if they hold something else than class names.
     """
-    if "labels" not in metadata:
-        return ClassTable()
-    try:
-        labels = json.loads(metadata["labels"])
-    except json.JSONDecodeError as error:
-        raise ClassTableError(f"the labels are no JSON: {error}") from error
-    return ClassTable(labels=_names(labels))
+    labels, palette = (_json_of(metadata, name) for name in ("labels", "palette"))
+    return ClassTable(
+        labels=None if labels is None else _names(labels),
+        palette=_colors(palette),
+    )
+
+
+def as_metadata(classes: ClassTable) -> dict[str, str]:
+    """Return the metadata from which ``classes_from_metadata`` reads the same classes."""
+    return {
+        name: json.dumps(value)
+        for name, value in (("labels", classes.labels), ("palette", classes.palette))
+        if value is not None
+    }
 
 
 def classes_from_meta(contents: Any) -> ClassTable:
@@ -65,6 +72,13 @@ def classes_from_meta(contents: Any) -> ClassTable:
         labels=None if labels is None else _names(labels),
         palette=_colors(palette),
     )
+
+
+def _json_of(metadata: Mapping[str, str], name: str) -> Any:
+    try:
+        return json.loads(metadata[name]) if name in metadata else None
+    except json.JSONDecodeError as error:
+        raise ClassTableError(f"the {name} entry is no JSON: {error}") from error
 
 
 def _names(labels: Any) -> tuple[str, ...]:

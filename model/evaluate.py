@@ -31,6 +31,7 @@ from model.evaluation.report import (
 from model.evaluation.setups import Setup, set_up
 from model.evaluation.table import as_text
 from model.inference import DTYPES, Predictor, find_device
+from model.pretrained.records import weights_folder
 from model.zoo import LoadedModel, load_model
 
 PROGRAM = "overlock evaluate"
@@ -144,6 +145,7 @@ def _load(arguments: argparse.Namespace) -> LoadedModel:
             weights=arguments.weights,
             task=Task(arguments.task),
             num_classes=num_classes,
+            pretrained_folder=arguments.cache_dir and weights_folder(arguments.cache_dir),
         )
     except ValueError as error:
         raise EvaluationError(str(error)) from error

@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": "run the service",
     "predict": "classify, segment or detect on files, here or by a service",
     "models": "list the networks: sizes, the paper's numbers, what is cached",
+    "download": "fetch the authors' weights",
     "evaluate": "measure a network on a data set",
     "bench": "load a running service and measure it",
 }

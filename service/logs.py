@@ -60,5 +60,7 @@ def configure_logging(log_format: Literal["text", "json"], process: str) -> None
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # It reports callers' malformed forms as errors of ours; they get a problem, which is counted.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    # It shows every address, also one that a redirect signed for this download alone.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # Its start and stop lines repeat what the supervisor says of all processes at once.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.pretrained.arguments import add_cache_dir
 
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -136,9 +137,8 @@ def _add_task(
     what.add_argument(
         "--weights",
         required=True,
-        help="a checkpoint's path, demo (for the demo model) or random"
-        if "demo" in models
-        else "a checkpoint's path, or random",
+        help="a checkpoint's path, pretrained (the authors', downloaded once), "
+        + ("demo (for the demo model) or random" if "demo" in models else "or random"),
     )
     what.add_argument("--data", required=task is not Task.DETECT, metavar="DIR", help=data)
     what.add_argument(
@@ -167,6 +167,7 @@ def _add_task(
         help="float32 or bfloat16, of weights and images [float32]",
         metavar="TYPE",
     )
+    add_cache_dir(how)
     _add_output(parser)
     return what
 

@@ -6,11 +6,16 @@ import argparse
 import sys
 
 from model.evaluation.arguments import fill_parser
+from model.pretrained.assets import PRETRAINED
 from service.console.processes import become
+from service.settings import load_settings
 
 __all__ = ["fill_parser", "run"]
 
 
-def run(_: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Evaluate, in a process with torch."""
-    become("model.evaluate", sys.argv[2:])
+    words = sys.argv[2:]
+    if getattr(arguments, "weights", None) == PRETRAINED and arguments.cache_dir is None:
+        words += ["--cache-dir", str(load_settings().cache_folder)]
+    become("model.evaluate", words)

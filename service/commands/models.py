@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.pretrained.records import find_kept, weights_folder, weights_path
 from model.sizes import GMACS, PARAMETERS
 from service.console.exits import DONE
 from service.console.table import Table
@@ -81,23 +82,18 @@ def listed_models(cache_folder: Path) -> Iterator[ListedModel]:
     Args:
         cache_folder: as the settings have it.
     """
+    folder = weights_folder(cache_folder)
     for task, sizes in PARAMETERS.items():
         for name, parameters in sizes.items():
-            cached = cached_weights(cache_folder, name)
+            kept = find_kept(name, folder)
             yield ListedModel(
                 name=name,
                 task=task,
                 parameters=parameters,
                 gmacs=GMACS.get(name),
                 paper=_paper(task, name),
-                cached=str(cached) if cached else None,
+                cached=str(weights_path(name, folder)) if kept else None,
             )
-
-
-def cached_weights(cache_folder: Path, name: str) -> Path | None:
-    """Return the file with a network's cached weights, None if there is none."""
-    path = cache_folder / "weights" / f"{name}.safetensors"
-    return path if path.is_file() else None
 
 
 def _paper(task: Task, name: str) -> dict[str, float]:

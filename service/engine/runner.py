@@ -20,6 +20,10 @@ from model.heads.detections import Detections
 from model.inference import DTYPES, Image, Predictor, find_device
 from model.kernels.native_library import native_obstacle
 from model.labels.palettes import palette_of
+from model.pretrained.assets import PRETRAINED
+from model.pretrained.progress import log_lines
+from model.pretrained.records import weights_folder
+from model.pretrained.store import obtain
 from model.staging import staging_for
 from model.zoo import LoadedModel, load_model
 from service.engine.descriptions import input_of, labels_of, usual_input_sizes
@@ -94,6 +98,7 @@ class Runner:
         ValueError: if the device is missing or does not fit the settings, or the compiler that was
             asked for fails.
         CheckpointError: if the weights cannot be read or do not fit.
+        PretrainedError: if there are no pretrained weights, or they are not to be had.
     """
 
     def __init__(self, settings: Settings, device: str, batch_sizes: tuple[int, ...]) -> None:
@@ -185,7 +190,7 @@ class Runner:
     def _load(self, settings: Settings, task: Task, name: str) -> ModelInfo:
         """Load a task's model and get it ready for batches; say how it came out."""
         try:
-            loaded = load_model(name, task=task, weights=settings.weights_of(task))
+            loaded = _load_model(settings, task, name)
         except ValueError as error:
             raise ValueError(f"{PREFIX}{task.upper()}_WEIGHTS: {error}") from error
         labels = labels_of(loaded, task, settings.labels_of(task))
@@ -297,3 +302,11 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _load_model(settings: Settings, task: Task, name: str) -> LoadedModel:
+    weights, folder = settings.weights_of(task), weights_folder(settings.cache_folder)
+    if weights == PRETRAINED:
+        # Log lines also on a terminal: other processes write there too.
+        obtain(name, folder, show=log_lines)
+    return load_model(name, task=task, weights=weights, pretrained_folder=folder)

@@ -75,12 +75,10 @@ def test_the_service_is_started_by_a_command_that_exists() -> None:
     assert not is_known("sevre")
 
 
-@pytest.mark.xfail(reason="`overlock download` is not there yet", strict=True)
 def test_the_weights_are_downloaded_by_a_command_that_exists() -> None:
     assert is_known("download")
 
 
-@pytest.mark.skipif(not (ROOT / "Dockerfile").exists(), reason="there is no Dockerfile yet")
 def test_the_image_is_what_the_manifests_count_on() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
     deployed = manifests("cpu")

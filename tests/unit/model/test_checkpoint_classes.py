@@ -10,6 +10,7 @@ import pytest
 from model.checkpoint_classes import (
     ClassTable,
     ClassTableError,
+    as_metadata,
     classes_from_meta,
     classes_from_metadata,
 )
@@ -66,3 +67,13 @@ def test_a_palette_that_is_none_counts_as_not_stated(palette: Any) -> None:
 def test_names_are_read_from_our_own_metadata() -> None:
     assert classes_from_metadata({"labels": json.dumps(NAMES)}) == ClassTable(NAMES)
     assert classes_from_metadata({"note": "nothing"}) == ClassTable()
+
+
+@pytest.mark.parametrize("classes", [ClassTable(), ClassTable(NAMES), WANT])
+def test_our_own_metadata_are_read_as_they_were_written(classes: ClassTable) -> None:
+    assert classes_from_metadata(as_metadata(classes)) == classes
+
+
+def test_metadata_whose_colours_are_no_json_are_refused() -> None:
+    with pytest.raises(ClassTableError, match="palette entry is no JSON"):
+        classes_from_metadata({"palette": "[["})

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from model.architectures import Network
 from model.config import CLASSIFIERS, DEFAULT_NUM_CLASSES, DETECTORS, SEGMENTERS, Task
 from model.demo.scenes import CLASS_NAMES, SEGMENT_NAMES
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
 from model.sizes import GMACS, PARAMETERS
-from model.zoo import Network
 
 DEMO_CLASSES = {Task.CLASSIFY: len(CLASS_NAMES), Task.SEGMENT: len(SEGMENT_NAMES)}
 

@@ -43,6 +43,52 @@ def test_evaluate_becomes_a_process_of_the_models_with_the_same_arguments(
     assert replaced_by == [sys.executable, "-P", "-m", "model.evaluate", *ARGUMENTS]
 
 
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["overlock", *words])
+    with pytest.raises(ReplacedError):
+        cli.main()
+
+
+def test_download_becomes_a_process_of_the_models_that_knows_the_folder(
+    replaced_by: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OVERLOCK_CACHE_DIR", str(tmp_path))
+    run(monkeypatch, "download", "overlock_t", "--from", "x.pth")
+    words = ["overlock_t", "--from", "x.pth", "--cache-dir", str(tmp_path)]
+    assert replaced_by == [sys.executable, "-P", "-m", "model.pretrained.command", *words]
+    replaced_by.clear()
+    monkeypatch.chdir(tmp_path)
+    run(monkeypatch, "download", "overlock_t", "--cache-dir", "here")
+    assert replaced_by[-1] == str(tmp_path / "here")
+
+
+def test_an_evaluation_finds_pretrained_weights_where_the_service_keeps_them(
+    replaced_by: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OVERLOCK_CACHE_DIR", str(tmp_path))
+    words = ["evaluate", "classify", "--model", "overlock_t", "--weights", "pretrained"]
+    run(monkeypatch, *words, "--data", "x")
+    assert replaced_by[-2:] == ["--cache-dir", str(tmp_path)]
+    replaced_by.clear()
+    run(monkeypatch, *words, "--data", "x", "--cache-dir", "here")
+    assert replaced_by[-2:] == ["--cache-dir", "here"]
+
+
+@pytest.mark.parametrize("name", ["overlock_q", "cascade_mask_rcnn_overlock_t"])
+def test_what_was_not_published_is_refused_before_there_is_another_process(
+    replaced_by: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["overlock", "download", name])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 2
+    assert "There are pretrained weights for overlock_xt" in capsys.readouterr().err
+    assert replaced_by == []
+
+
 @pytest.mark.parametrize(("given", "want"), [(None, SPIN_COUNT["GOMP_SPINCOUNT"]), ("7", "7")])
 def test_the_threads_of_an_evaluation_yield_unless_the_caller_says_otherwise(
     replaced_by: list[str],

@@ -1,0 +1,97 @@
+"""What each named network is built of, and how a checkpoint fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.heads.classifier import ImageClassifier
+from model.heads.mask_rcnn import MaskRCNN
+from model.heads.upernet import UPerNet
+from model.weights import Checkpoint, CheckpointError, load_strictly
+
+Network = ImageClassifier | UPerNet | MaskRCNN
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a named network is built.
+
+    Attributes:
+        task: what it answers.
+        build: takes the number of classes, and whether the large kernels are merged already.
+        classes_entry: the entry of a checkpoint that has a row for each class.
+    """
+
+    task: Task
+    build: Callable[[int, bool], Network]
+    classes_entry: str
+
+
+def architecture_of(name: str, task: Task | str | None = None) -> Architecture:
+    """Return the architecture of a name; of ``demo``, the classifier unless the task is another.
+
+    Raises:
+        ValueError: if there is none, or none for the task.
+    """
+    if name in CLASSIFIERS and task in {None, Task.CLASSIFY}:
+        backbone = CLASSIFIERS[name].backbone
+        return Architecture(
+            Task.CLASSIFY,
+            lambda classes, merged: ImageClassifier(backbone, classes, merged=merged),
+            "head.classify.weight",
+        )
+    if name in SEGMENTERS and task in {None, Task.SEGMENT}:
+        segmenter = SEGMENTERS[name]
+        return Architecture(
+            Task.SEGMENT,
+            lambda classes, merged: UPerNet(
+                segmenter.backbone, segmenter.head_channels, classes, merged=merged
+            ),
+            "head.classify.weight",
+        )
+    if name in DETECTORS and task in {None, Task.DETECT}:
+        detector = DETECTORS[name]
+        return Architecture(
+            Task.DETECT,
+            lambda classes, merged: MaskRCNN(
+                detector.backbone, classes, cascade=detector.cascade, merged=merged
+            ),
+            "roi_heads.mask_heads.0.classify.weight",
+        )
+    names = {
+        Task.CLASSIFY: [*CLASSIFIERS],
+        Task.SEGMENT: [*SEGMENTERS],
+        Task.DETECT: [*DETECTORS],
+    }
+    known = [known for kind, names in names.items() if task in {None, kind} for known in names]
+    purpose = f" that can {task}" if task else ""
+    raise ValueError(
+        f"There is no model {name!r}{purpose}; there are {', '.join(dict.fromkeys(known))}."
+    )
+
+
+def network_for(
+    architecture: Architecture, checkpoint: Checkpoint, num_classes: int | None
+) -> Network:
+    """Build a network as a checkpoint needs it and fill it.
+
+    Raises:
+        CheckpointError: if the checkpoint does not fit, or has another number of classes.
+    """
+    found = checkpoint.rows_of(architecture.classes_entry)
+    if num_classes is not None and num_classes != found:
+        raise CheckpointError(f"{checkpoint.path} has {found} classes, not {num_classes}.")
+    network = architecture.build(found, checkpoint.merged)
+    load_strictly(network, checkpoint)
+    return network
+
+
+def random_network(architecture: Architecture, num_classes: int) -> Network:
+    """Build a network with random weights, the same ones every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return architecture.build(num_classes, False)

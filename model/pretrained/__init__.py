@@ -1,0 +1,1 @@
+"""The authors' published weights: what there is, fetched once, checked, and kept."""

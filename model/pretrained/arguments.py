@@ -1,0 +1,60 @@
+"""The options of ``overlock download``. Torch-free: the command line shows its help at once."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from pathlib import Path
+
+from model.pretrained.assets import ASSETS, RELEASE_PAGE, PretrainedError, asset_of
+
+DESCRIPTION = """\
+Fetch the weights that the authors published, check them, and keep them for weights=pretrained.
+
+Interrupted, it goes on where it was. Where the weights are kept is printed on the standard output,
+a line for each name. Proxies (HTTPS_PROXY) and certificates (SSL_CERT_FILE) are used as set."""
+
+_NAMES = textwrap.fill(", ".join(ASSETS), 96, initial_indent="  ", subsequent_indent="  ")
+
+EPILOG = f"""\
+names:
+{_NAMES}
+
+on a machine without the Internet, bring the file from
+{RELEASE_PAGE}
+  overlock download overlock_t --from overlock_t_in1k_224.pth"""
+
+
+def fill_parser(parser: argparse.ArgumentParser) -> None:
+    """Give the parser of ``overlock download`` its description and options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.add_argument_group("what").add_argument(
+        "names", nargs="+", type=_published, metavar="NAME", help="a model, such as overlock_t"
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FILE",
+        help="take this file, which the authors published for NAME, and use no network",
+    )
+    add_cache_dir(parser)
+
+
+def add_cache_dir(parser: argparse._ActionsContainer) -> None:
+    """Add the option that says where pretrained weights are kept."""
+    parser.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep pretrained weights in DIR/weights [OVERLOCK_CACHE_DIR, "
+        "or overlock-service in the user's cache folder]",
+    )
+
+
+def _published(name: str) -> str:
+    try:
+        return asset_of(name).model
+    except PretrainedError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
