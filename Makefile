@@ -13,7 +13,11 @@ MODEL   ?=
 WEIGHTS ?=
 PHOTOS  ?=
 
-.PHONY: all install serve test check format bench fuzz soak lock train-demo clean
+# make image TORCH_VARIANT=cpu ENGINE=podman
+TORCH_VARIANT ?= cuda
+ENGINE        ?= docker
+
+.PHONY: all install serve image test test-image check format bench fuzz soak lock train-demo clean
 
 all: check test
 
@@ -36,6 +40,16 @@ serve: $(READY)
 test: $(READY)
 	GOMP_SPINCOUNT=2000 $(BIN)/pytest --durations 15
 
+image:
+	$(ENGINE) build --tag overlock-service:$(TORCH_VARIANT) --build-arg TORCH_VARIANT=$(TORCH_VARIANT) \
+	    --build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+	    --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(date --utc +%FT%TZ) .
+
+# As root, without a Docker engine: builds the image for CPUs and runs it.
+test-image: $(READY)
+	docker/install-buildah.sh
+	$(BIN)/pytest docker/test_image.py -v -s --durations 5
+
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -52,6 +66,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/network.py --repeats 9 --forms folded served --threads 2
 	$(BIN)/python benchmarks/network.py --models backbone_t_512x704 backbone_t_800x1088 \
 	    upernet_overlock_t mask_rcnn_overlock_t --batches 1 --repeats 3 --threads 2 --output network-dense-cpu
+	$(BIN)/python benchmarks/network.py --models overlock_t --batches 8 --repeats 7 \
+	    --forms folded compiled served --threads 2 --output network-compiled-cpu
 	$(BIN)/python benchmarks/where_time_goes.py --threads 2
 	$(BIN)/python benchmarks/bfloat16.py $(if $(PHOTOS),--photos $(PHOTOS))
 

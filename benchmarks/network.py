@@ -29,7 +29,7 @@ from benchmarks.machine import describe_machine
 RESULTS = Path(__file__).parent / "results"
 
 BASELINE = Contestant("authors", "float32")
-FORMS = ("folded", "served")
+FORMS = ("folded", "compiled", "served")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ contestant whose first pass took more than {PATIENCE_SECONDS:.0f} s has that pas
 
 - authors: the structure of the authors' code (`benchmarks/authors_structure.py`), float32.
 - folded: our network folded, channels last, on PyTorch's operators alone.
+- compiled: the folded form by torch.compile; its first pass took the seconds beside it.
 - served: what an engine runs on a CPU, with our kernels, in an engine's environment.
 
 Error: the largest difference from the authors' output over its largest output; of a detector, of
@@ -95,8 +96,9 @@ class Measurement:
     Attributes:
         workload: a name of ``WORKLOADS``.
         input: "BxHxW".
-        form: "authors", "folded" or "served".
+        form: "authors", "folded", "compiled" or "served".
         dtype: of weights and images.
+        compile_seconds: before the first pass; 0 for a form that is not compiled.
         turns: number of passes that the median is of.
         median_seconds: of one pass.
         images_per_second: at the median.
@@ -111,6 +113,7 @@ class Measurement:
     input: str
     form: str
     dtype: str
+    compile_seconds: float
     turns: int
     median_seconds: float
     images_per_second: float
@@ -186,6 +189,7 @@ def measure(name: str, batch: int, arguments: argparse.Namespace) -> list[Measur
             input=f"{batch}x{workload.height}x{workload.width}",
             form=each.form,
             dtype=each.dtype,
+            compile_seconds=firsts[each].compile_seconds,
             turns=len(seconds[each]),
             median_seconds=medians[each],
             images_per_second=batch / medians[each],
@@ -235,14 +239,15 @@ def as_markdown(command: str, machine: dict[str, str], measurements: list[Measur
         "",
         EXPLANATION,
         "",
-        "| model | input | form | dtype | turns | ms | images/s | speed-up | error | peak MB "
-        "| GFLOP/s | of GEMM |",
-        "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
+        "| model | input | form | dtype | compile s | turns | ms | images/s | speed-up | error "
+        "| peak MB | GFLOP/s | of GEMM |",
+        "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for row in measurements:
         of_gemm = row.gflop_per_second / row.gemm_gflop_per_second
         lines.append(
-            f"| {row.workload} | {row.input} | {row.form} | {row.dtype} | {row.turns} "
+            f"| {row.workload} | {row.input} | {row.form} | {row.dtype} "
+            f"| {f'{row.compile_seconds:.0f}' if row.compile_seconds else ''} | {row.turns} "
             f"| {row.median_seconds * 1e3:.1f} | {row.images_per_second:.2f} "
             f"| {row.speedup:.2f} | {row.relative_error:.0e} | {row.peak_bytes / 1e6:.0f} "
             f"| {row.gflop_per_second:.1f} | {of_gemm:.0%} of {row.gemm_gflop_per_second:.1f} |"

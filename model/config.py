@@ -20,6 +20,13 @@ class Task(StrEnum):
     DETECT = "detect"
 
 
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+"""Mean of the training images' RGB channels, of values from 0 to 1."""
+
+IMAGE_STD = (0.229, 0.224, 0.225)
+"""Standard deviation of the same."""
+
+
 @dataclass(frozen=True)
 class BackboneConfig:
     """The shape of one OverLoCK variant.

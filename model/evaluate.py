@@ -6,6 +6,7 @@ The result goes to the standard output, progress and complaints to the standard 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -46,6 +47,9 @@ SCENE_CLASSES = {Task.CLASSIFY: len(CLASS_NAMES), Task.SEGMENT: len(SEGMENT_NAME
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
+BROKEN_PIPE = 141
+"""Exit code when who read the output has closed it."""
+
 
 def main() -> None:
     """Evaluate as the arguments say, and exit."""
@@ -59,6 +63,10 @@ def main() -> None:
         _fail("The device has too little memory for this.")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Python flushes at its end once more; that shall have somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
     except (EvaluationError, OSError) as error:
         _fail(str(error))
 
@@ -96,6 +104,7 @@ def _finish(report: Report, counts: Counts, output: Path | None) -> None:
     if output is not None:
         save(report, counts, output)
     sys.stdout.write(as_text(report) + "\n")
+    sys.stdout.flush()
 
 
 def _check_output(output: Path | None) -> None:

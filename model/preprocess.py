@@ -18,12 +18,6 @@ from model.config import ClassificationGeometry, ScaledGeometry
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-"""Mean of the training images' RGB channels, of values from 0 to 1."""
-
-IMAGE_STD = (0.229, 0.224, 0.225)
-"""Standard deviation of the same."""
-
 EXTREME_ASPECT_RATIO = 8
 """Above this, only the part of the image that the crop shows is resized."""
 

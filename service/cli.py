@@ -1,80 +1,88 @@
-"""The command line: ``overlock serve`` and ``overlock evaluate``."""
+"""The command line: ``overlock COMMAND``.
+
+Help comes at once: a command's own imports wait until it is the one that is wanted, and what
+needs torch is a process of its own.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
 import sys
+from importlib import import_module
 from importlib.metadata import version
+from typing import Protocol, cast
 
-from model.evaluation.arguments import fill_parser
-from service.logs import configure_logging
-from service.process_environment import engine_environment
-from service.settings import PREFIX, Settings, SettingsError, load_settings
-from service.supervisor import Supervisor
+from service.console.exits import EXIT_CODES, REFUSED, run_to_exit
+
+COMMANDS = {
+    "serve": "run the service",
+    "predict": "classify, segment or detect on files, here or by a service",
+    "models": "list the networks: sizes, the paper's numbers, what is cached",
+    "evaluate": "measure a network on a data set",
+    "bench": "load a running service and measure it",
+}
+"""Modules of ``service.commands``, and what they are for."""
+
+EPILOG = f"""\
+overlock COMMAND --help says more.
+
+examples:
+  overlock serve
+  overlock predict classify photo.jpg
+  overlock predict segment photos --url http://127.0.0.1:8000 --save overlays
+
+{EXIT_CODES}
+"""
+
+
+class Command(Protocol):
+    """What a module of ``service.commands`` has."""
+
+    def fill_parser(self, parser: argparse.ArgumentParser) -> None:
+        """Give the command's parser its description and options."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it and return the exit code."""
 
 
 def main() -> None:
     """Run the command that the arguments name."""
-    arguments = _parser().parse_args()
-    try:
-        sys.exit(arguments.command(arguments))
-    except SettingsError as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(str(error))
+    run_to_exit(_run)
 
 
-def _serve(arguments: argparse.Namespace) -> int:
-    given = {name: getattr(arguments, name) for name in Settings.model_fields}
-    settings = load_settings({name: value for name, value in given.items() if value is not None})
-    configure_logging(settings.log_format, "service")
-
-    async def run() -> int:
-        return await Supervisor(settings).run()
-
-    return asyncio.run(run())
-
-
-def _evaluate(_: argparse.Namespace) -> int:
-    # The process becomes another one, since this one is kept free of torch. -P: the user's folder
-    # may well hold a "model" that is not ours.
-    os.environ.update(engine_environment())
-    command = [sys.executable, "-P", "-m", "model.evaluate", *sys.argv[2:]]
-    os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
+def _run() -> int:
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    name = words[0] if words and words[0] in COMMANDS else None
+    command = cast("Command", import_module(f"service.commands.{name}")) if name else None
+    parser = _parser(name, command)
+    if len(sys.argv) == 1:
+        parser.print_help(sys.stderr)
+        return REFUSED
+    arguments = parser.parse_args()
+    assert command is not None, "argparse refuses what is no command"
+    return command.run(arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(chosen: str | None, command: Command | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="overlock", description="OverLoCK, overview first, look closely next, over HTTP."
+        prog="overlock",
+        usage="overlock COMMAND ...",
+        description="OverLoCK, overview first, look closely next: serve it and use it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=version("overlock-service"))
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    serve = commands.add_parser(
-        "serve",
-        help="run the service",
-        description=f"Run the service. Every option is also a variable, {PREFIX}PORT for --port; "
-        "an option wins.",
+    parser.add_argument(
+        "--version", action="version", version=f"overlock-service {version('overlock-service')}"
     )
-    serve.set_defaults(command=_serve)
-    for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else f" [{field.default}]"
-        serve.add_argument(
-            "--" + name.replace("_", "-"),
-            metavar=name.rpartition("_")[2].upper(),
-            help=f"{field.description}{default}",
-        )
-    evaluate = commands.add_parser("evaluate", help="measure a network on a data set")
-    evaluate.set_defaults(command=_evaluate)
-    fill_parser(evaluate)
+    # argparse would repeat this parser's usage in front of the command's name.
+    commands = parser.add_subparsers(
+        prog="overlock", title="commands", required=True, metavar="COMMAND"
+    )
+    for name, purpose in COMMANDS.items():
+        subparser = commands.add_parser(name, help=purpose)
+        if name == chosen and command is not None:
+            command.fill_parser(subparser)
     return parser
-
-
-def _fail(message: str) -> None:
-    for line in message.splitlines():
-        print(f"overlock: {line}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":

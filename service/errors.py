@@ -37,6 +37,11 @@ class ServiceError(Exception):
         return error
 
 
+def all_errors() -> list[type[ServiceError]]:
+    """Return every kind of failure that a caller can see."""
+    return _all_kinds(ServiceError)
+
+
 def _all_kinds(kind: type[ServiceError]) -> list[type[ServiceError]]:
     return [kind, *(inner for child in kind.__subclasses__() for inner in _all_kinds(child))]
 

@@ -7,6 +7,8 @@ before it starts the process; any HTTP worker reads them all and answers ``/metr
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -139,6 +141,19 @@ MODEL_INFO = Gauge(
     ["task", "model", "weights", "device", "dtype"],
     multiprocess_mode="livemax",
 )
+
+
+def start_at_zero(counter: Counter, *label_values: Iterable[str]) -> None:
+    """Show a counter before there is anything to count.
+
+    Prometheus sees no increase where a series begins with 1: an alert would miss the first fault.
+
+    Args:
+        counter: with labels.
+        label_values: all values of each label, in the order of the labels.
+    """
+    for values in product(*label_values):
+        counter.labels(*values)
 
 
 def observe_stages(task: str, **seconds: float) -> None:

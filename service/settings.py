@@ -104,6 +104,11 @@ class Settings(BaseSettings):
         description="auto takes bfloat16 on CUDA, "
         "and on a CPU what a short measurement finds faster.",
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether torch.compile makes the networks faster: auto on CUDA alone, since "
+        "on a CPU our own kernels are faster, and compiling takes minutes.",
+    )
     max_batch_size: int = Field(
         default=16, ge=1, le=256, description="Most requests that share a forward pass."
     )
@@ -191,12 +196,15 @@ class Settings(BaseSettings):
         """Where things are kept for the next start; need not exist.
 
         Raises:
-            RuntimeError: if no folder is set and the user has no home.
+            SettingsError: if no folder is set and the user has no home.
         """
         if self.cache_dir is not None:
             return self.cache_dir.absolute()
-        caches = os.environ.get("XDG_CACHE_HOME")
-        return Path(caches or Path.home() / ".cache") / "overlock-service"
+        try:
+            caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        except RuntimeError as error:
+            raise SettingsError(f"{PREFIX}CACHE_DIR is needed: {error}") from error
+        return caches / "overlock-service"
 
     def as_environment(self) -> dict[str, str]:
         """Return the variables from which another process reads equal settings."""

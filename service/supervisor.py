@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service.children import Child, ConfigurationRefusedError
+from service.compile_cache import compiler_environment
 from service.process_environment import engine_environment
 from service.runtime_folder import RuntimeFolder
 from service.settings import MAX_TIMEOUT_SECONDS, Settings
@@ -71,6 +72,7 @@ class Supervisor:
             command = ("service.engine.process", "--socket", str(path), "--device", device)
             engine = self._child(f"engine-{index}", command)
             engine.environment |= engine_environment()
+            engine.environment |= compiler_environment(self._settings, device)
             engine.restart_options = ("--restarted",)
             self._engines.append(engine)
         links = tuple(word for path in sockets for word in ("--engine", str(path)))
@@ -185,5 +187,6 @@ def _describe(model: dict[str, Any]) -> str:
     )
     return (
         f"  {model['task']:<10}{model['name']} ({weights}, {model['classes']} classes) on "
-        f"{model['device']}, {model['dtype']}, batches up to {model['max_batch_size']}"
+        f"{model['device']}, {model['dtype']}{', compiled' if model['compiled'] else ''}, "
+        f"batches up to {model['max_batch_size']}"
     )

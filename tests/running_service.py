@@ -26,10 +26,14 @@ class RunningService:
     Args:
         prefix: command that starts the service's command in its own place.
         settings: by field name.
+
+    Attributes:
+        start_seconds: how long entering waits.
     """
 
     def __init__(self, prefix: Sequence[str] = (), /, **settings: str | int) -> None:
-        self.port = _free_port()
+        self.start_seconds = START_SECONDS
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._last_log = ""
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
@@ -72,7 +76,7 @@ class RunningService:
 
     def wait_ready(self) -> None:
         """Wait until the service takes requests."""
-        until = time.monotonic() + START_SECONDS
+        until = time.monotonic() + self.start_seconds
         while time.monotonic() < until:
             assert self.process.poll() is None, f"the service ended:\n{self.log}"
             try:
@@ -119,7 +123,8 @@ class RunningService:
         return pids
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port

@@ -31,6 +31,7 @@ CLASSIFIER = ModelInfo(
     dtype_reason="OVERLOCK_DTYPE=float32",
     kernels="native",
     compiled=False,
+    compiled_reason="auto: the device is a CPU",
     batch_sizes=(1, 2, 4),
 )
 SCALED = InputInfo(short_side=224, long_side=896, multiple=32)

@@ -117,7 +117,7 @@ def with_measured_kernels(
     with torch.inference_mode(), choices.noting() as problems:
         backbone.dense_features(images) if backbone.dense else backbone(images)
     decisions = [
-        measure_depthwise(choices, problem, lambda run: bench.seconds([run]))
+        measure_depthwise(choices, problem, len(images), lambda run: bench.seconds([run]))
         for problem in problems
     ]
     return network, decisions

@@ -23,6 +23,7 @@ from benchmarks.on_gpu import (
     kernels,
     peers,
     profile,
+    served,
     starts,
 )
 from benchmarks.on_gpu.bench import Bench, Section
@@ -33,12 +34,13 @@ SECTIONS = [
     Section("network-checks", "Networks against the CPU", 45, check_networks.rows),
     Section("kernels", "Kernels against the memory's roofline", 35, kernels.rows),
     Section("classifiers", "Classifiers at 224x224, images a second", 80, classifiers.rows),
+    Section("served", "As an engine serves it: pixels in, logits out", 60, served.rows),
     Section("latency", "Latency of one image", 15, classifiers.latency_rows),
     Section("dense", "Segmenter and detector", 40, dense.rows),
     Section("detection", "RoIAlign and NMS beside torchvision's", 8, detection.rows),
     Section("profile", "Where the time goes, T, a batch as served", 12, profile.rows),
-    Section("compiled", "With torch.compile", 90, compiled.rows),
-    Section("peers", "Other networks, from timm, the same way", 50, peers.rows),
+    Section("compiled", "With torch.compile", 60, compiled.rows),
+    Section("peers", "Other networks, from timm, the same way", 45, peers.rows),
     Section("starts", "From the start of a process to the first answers", 60, starts.rows),
 ]
 """By value: what comes last is what may not fit into the time."""

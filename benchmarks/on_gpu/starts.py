@@ -1,7 +1,7 @@
 """How long a new process takes until it answers, with empty caches of compiled code and with full.
 
-Run as a program it is that process: it builds the network, measures, compiles and records it for
-each batch size, and says when it could have answered.
+Run as a program it is that process: it gets the network ready as an engine does, and says when it
+could have answered.
 """
 
 from __future__ import annotations
@@ -20,19 +20,15 @@ STARTED = time.perf_counter()  # before the packages are imported: that is part 
 import torch  # noqa: E402
 
 from benchmarks.on_gpu.bench import Bench, Row  # noqa: E402
-from benchmarks.on_gpu.classifiers import forward  # noqa: E402
-from benchmarks.on_gpu.compiled import compile_network  # noqa: E402
-from benchmarks.on_gpu.networks import (  # noqa: E402
-    images_of,
-    in_form,
-    trained,
-    with_measured_kernels,
-)
-from model.kernels.timing import recorded  # noqa: E402
+from benchmarks.on_gpu.networks import trained  # noqa: E402
+from model.fitting import fitting_batch_sizes  # noqa: E402
+from model.fuse import fold  # noqa: E402
+from model.inference import Predictor  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_SECONDS = 120.0
-BATCHES = (1, 8, 64)
+BATCHES = (1, 2, 4, 8, 16)
+"""As served by default."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -65,29 +61,15 @@ def _start(bench: Bench, cache: str) -> Row:
 
 
 def _get_ready(bench: Bench) -> Row:
-    name, size = ("nano", (64, 64)) if bench.quick else ("overlock_t", (224, 224))
+    name, side = ("nano", 64) if bench.quick else ("overlock_t", 224)
     imported = time.perf_counter() - STARTED
-    network = in_form(trained(name), "fused", bench.fast_dtype, bench.device)
-    batches = [
-        images_of(bench, "fused", batch, size, bench.fast_dtype)
-        for batch in ((1,) if bench.quick else BATCHES)
-    ]
-    for images in batches:
-        network, _ = with_measured_kernels(bench, network, images)
-    bench.synchronize()
-    measured = time.perf_counter() - STARTED
-    compile_network(network, "blocks", bench.compiler)
-    for images in batches:
-        run = forward(network, images, "fused")
-        run()
-        if bench.is_cuda:
-            recorded([run], bench.device).replay()
-    bench.synchronize()
+    network = fold(trained(name))
+    predictor = Predictor(network, bench.device, bench.fast_dtype, compiler=bench.compiler)
+    fitting = fitting_batch_sizes(predictor, (1,) if bench.quick else BATCHES, [(side, side)])
     return {
         "model": name,
-        "batches": ", ".join(str(len(images)) for images in batches),
+        "batches": ", ".join(map(str, fitting)),
         "imported after s": imported,
-        "kernels measured after s": measured,
         "ready after s": time.perf_counter() - STARTED,
     }
 

@@ -11,11 +11,11 @@ from typing import Literal
 import uvloop
 
 from benchmarks.serving.contestants import Contestant
-from benchmarks.serving.load import LoadGenerator, poisson_arrivals
-from benchmarks.serving.outcome import Outcome, outcome_of
 from benchmarks.serving.payload import Payload
 from benchmarks.serving.processes import core_busy_seconds, cpu_seconds
 from benchmarks.serving.running_server import RunningServer
+from service.bench.generator import LoadGenerator, poisson_arrivals
+from service.bench.outcome import Outcome, outcome_of
 
 CONCURRENCIES = (1, 32)
 JUDGED_RATE = 300.0
@@ -97,7 +97,7 @@ async def _measure_all(server: RunningServer, turn: Turn) -> list[Measurement]:
 async def _measure(
     server: RunningServer, turn: Turn, loop: Literal["closed", "open"], level: float
 ) -> Measurement:
-    generator = LoadGenerator(server.port, server.path, turn.payloads)
+    generator = LoadGenerator(server.target, turn.payloads)
     cpu_before, busy_before = cpu_seconds(server.family), core_busy_seconds(turn.core)
     started = time.perf_counter()
     if loop == "closed":

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.serving.curves import CONCURRENCIES
-from benchmarks.serving.load import poisson_arrivals
-from benchmarks.serving.outcome import percentile
 from benchmarks.serving.plan import Plan, Workload, rates_of
 from benchmarks.serving.simulated_device import DEVICE_COST, MAX_BATCH_SIZE, DeviceCost
+from service.bench.generator import poisson_arrivals
+from service.bench.outcome import percentile
 
 REQUESTS = 4000
 """Of a closed loop; its start weighs less than a thousandth."""

@@ -10,10 +10,10 @@ from statistics import median
 import uvloop
 
 from benchmarks.serving.contestants import Contestant
-from benchmarks.serving.load import LoadGenerator, Sample, poisson_arrivals
-from benchmarks.serving.outcome import REFUSALS, percentile
 from benchmarks.serving.payload import Payload
 from benchmarks.serving.running_server import RunningServer
+from service.bench.generator import LoadGenerator, Sample, poisson_arrivals
+from service.bench.outcome import REFUSALS, percentile
 
 CALM_SECONDS = 5.0
 AFTER_SECONDS = 12.0
@@ -111,7 +111,7 @@ def recovery_seconds(samples: Sequence[Sample], end: float, normal_seconds: floa
 async def _run(
     server: RunningServer, payloads: Sequence[Payload], seconds: float
 ) -> tuple[float, list[Sample]]:
-    generator = LoadGenerator(server.port, server.path, payloads)
+    generator = LoadGenerator(server.target, payloads)
     closed = await generator.closed_loop(CAPACITY_CONCURRENCY, CAPACITY_SECONDS)
     done = [
         sample

@@ -9,18 +9,18 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import uvloop
 
 from benchmarks.serving.contestants import ours_real
 from benchmarks.serving.footprint import ENGINE
-from benchmarks.serving.load import LoadGenerator, Sample
 from benchmarks.serving.payload import Payload
 from benchmarks.serving.processes import member_running, pin
 from benchmarks.serving.running_server import REPOSITORY, RunningServer
 from benchmarks.serving.simulated_device import MAX_BATCH_SIZE
+from service.bench.generator import LoadGenerator, Sample
 
 CONCURRENCY = 2 * MAX_BATCH_SIZE
 """One full batch on the device and another that waits."""
@@ -114,7 +114,9 @@ def _over_http(
         pin([member_running(server.family, ENGINE)], engine_core)
         dtype = _dtype(server.port)
         before = _batches(server.port)
-        generator = LoadGenerator(server.port, server.path, payloads, any_class=True)
+        generator = LoadGenerator(
+            server.target, [replace(payload, class_id=None) for payload in payloads]
+        )
         samples = uvloop.run(generator.closed_loop(CONCURRENCY, WARM_UP_SECONDS + seconds))
         after = _batches(server.port)
     images, batches = after[0] - before[0], after[1] - before[1]

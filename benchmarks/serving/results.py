@@ -12,9 +12,9 @@ from typing import Any
 from benchmarks.serving.curves import Measurement
 from benchmarks.serving.footprint import Idleness, Memory
 from benchmarks.serving.ideal import Ideal
-from benchmarks.serving.outcome import Outcome, medians
 from benchmarks.serving.overload import Overload
 from benchmarks.serving.real_network import RealNetwork
+from service.bench.outcome import Outcome, medians
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from benchmarks.serving.contestants import Contestant
 from benchmarks.serving.environments import environment_bin
 from benchmarks.serving.payload import Payload
 from benchmarks.serving.processes import family_of
+from service.bench.connection import Target
 
 REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 120.0
@@ -79,6 +80,11 @@ class RunningServer:
         for pid in family[1:]:
             _kill_own(pid)
         self._log.close()
+
+    @property
+    def target(self) -> Target:
+        """Where the payloads go."""
+        return Target("127.0.0.1", self.port, self.path)
 
     @property
     def family(self) -> list[int]:

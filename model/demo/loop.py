@@ -25,9 +25,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from model.config import IMAGE_MEAN, IMAGE_STD
 from model.demo.fast_training import speed_up_training
 from model.demo.stream import SceneBatch, draw_batch, training_seed
-from model.preprocess import IMAGE_MEAN, IMAGE_STD
 
 
 class TrainableTask(Protocol):

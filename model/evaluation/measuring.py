@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -22,9 +19,7 @@ from model.evaluation.images import EvaluationError
 from model.evaluation.metrics import ClassificationCounts, SegmentationCounts
 from model.evaluation.predictions import coco_results, label_map_of, logits_of
 from model.inference import Predictor
-
-MAX_READERS = 16
-"""Threads that decode, at most; otherwise one for each core."""
+from model.read_ahead import read_ahead
 
 SECONDS_BETWEEN_LINES = 30.0
 """Of the progress, where it goes to a file."""
@@ -176,23 +171,6 @@ def _interrupts() -> Iterator[threading.Event]:
         yield interrupted
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def read_ahead(
-    read: Callable[[int], Item], indexes: range, ahead: int
-) -> Generator[Item, None, None]:
-    """Read items in threads, in order, at most ``ahead`` of them before they are wanted."""
-    readers = ThreadPoolExecutor(min(MAX_READERS, os.cpu_count() or 1))
-    waiting: deque[Future[Any]] = deque()
-    try:
-        for index in indexes:
-            waiting.append(readers.submit(read, index))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        readers.shutdown(cancel_futures=True)
 
 
 def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

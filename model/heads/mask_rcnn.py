@@ -17,7 +17,7 @@ from model.config import BackboneConfig
 from model.heads.detections import Detections
 from model.heads.fpn import FeaturePyramid
 from model.heads.roi_heads import RoiHeads
-from model.heads.rpn import Proposals, RegionProposalNetwork
+from model.heads.rpn import Candidates, RegionProposalNetwork
 
 PYRAMID_CHANNELS = 256
 BOX_HEAD_CHANNELS = 1024
@@ -65,8 +65,27 @@ class MaskRCNN(nn.Module):
         Raises:
             ValueError: unless there is one size for every image.
         """
+        return self.detections(*self.maps(images), sizes, original_sizes)
+
+    def maps(self, images: Tensor) -> tuple[list[Tensor], Candidates]:
+        """Compute what has shapes that depend on the batch's alone: the part to compile.
+
+        Returns:
+            The pyramid, five maps (B, C, H_i, W_i), and the candidates for proposals.
+        """
         pyramid: list[Tensor] = self.neck(self.backbone.dense_features(images))
-        proposals = cast("list[Proposals]", self.rpn(pyramid, sizes))
+        return pyramid, self.rpn.candidates(pyramid)
+
+    def detections(
+        self,
+        pyramid: Sequence[Tensor],
+        candidates: Candidates,
+        sizes: Sequence[tuple[int, int]],
+        original_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[Detections]:
+        """Detect the instances in what ``maps`` returned, image by image; see ``forward``."""
+        proposals = self.rpn.proposals(candidates, sizes)
+        device = candidates.boxes.device
         return [
             cast(
                 "Detections",
@@ -74,7 +93,7 @@ class MaskRCNN(nn.Module):
                     [level[index] for level in pyramid],
                     proposals[index].boxes,
                     size,
-                    _scale(size, original_size, images.device),
+                    _scale(size, original_size, device),
                 ),
             )
             for index, (size, original_size) in enumerate(

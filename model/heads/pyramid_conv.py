@@ -83,8 +83,8 @@ class FoldedPyramidConv(nn.Module):
 def _add_convolved(total: Tensor, level: Tensor, taps: Tensor) -> None:
     """Add a level's part: taps (9, C, C) on (B, C, h, w), resized, to (B, H, W, C)."""
     batch, height, width, channels = total.shape
-    rows = shifted_resizing(level.shape[2], height).to(total)
-    columns = shifted_resizing(level.shape[3], width).to(total)
+    rows = shifted_resizing(level.shape[2], height, total.device, total.dtype)
+    columns = shifted_resizing(level.shape[3], width, total.device, total.dtype)
     pixels = level.permute(0, 2, 3, 1).flatten(0, 1).contiguous()  # (B * h, w, C)
     flat = total.view(batch, height, width * channels)
     for row, taps_of_row in zip(rows, taps.split(SHIFTS), strict=True):
@@ -97,14 +97,26 @@ def _add_convolved(total: Tensor, level: Tensor, taps: Tensor) -> None:
         flat.baddbmm_(row.expand(batch, -1, -1), tall)
 
 
-@lru_cache(maxsize=256)
-def shifted_resizing(start: int, size: int) -> Tensor:
-    """Return the matrices that resize and then shift by -1, 0 and 1, (3, size, start) float64.
+def shifted_resizing(start: int, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the matrices that resize and then shift by -1, 0 and 1, (3, size, start).
 
     Row p of the one for tap t is pixel p + t - 1 of the resized line, zero beyond its ends: what
-    tap t of a convolution with padding 1 sees.
+    tap t of a convolution with padding 1 sees. Computed in float64.
     """
+    if torch.compiler.is_compiling():
+        # Becomes part of the graph. The compiler warns of caches, which it does not use.
+        return _shifted(start, size, device).to(dtype)
+    return _kept(start, size, device, dtype)
+
+
+@lru_cache(maxsize=256)
+def _kept(start: int, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     # Kept for later calls, which may not be in inference mode.
     with torch.inference_mode(mode=False):
-        padded = F.pad(resizing(start, size, torch.float64), (0, 0, 1, 1))
-        return torch.stack([padded[tap : tap + size] for tap in range(SHIFTS)])
+        return _shifted(start, size, device).to(dtype)
+
+
+def _shifted(start: int, size: int, device: torch.device) -> Tensor:
+    matrix = resizing(start, size, torch.float64, device)
+    padded = F.pad(matrix, (0, 0, 1, 1))
+    return torch.stack([padded[tap : tap + size] for tap in range(SHIFTS)])

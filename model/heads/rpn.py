@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,20 @@ class Proposals:
     scores: Tensor
 
 
+class Candidates(NamedTuple):
+    """What may become proposals; its shapes depend on the maps' alone.
+
+    Attributes:
+        scores: probability that there is something, (B, N), best first within a level.
+        boxes: (B, N, 4) float32, in pixels of the network's input; they may lie outside the image.
+        levels: of the pyramid, (N,) int64.
+    """
+
+    scores: Tensor
+    boxes: Tensor
+    levels: Tensor
+
+
 class RegionProposalNetwork(nn.Module):
     """Five maps (B, C, H_i, W_i) and the images' sizes -> one ``Proposals`` an image."""
 
@@ -49,6 +64,10 @@ class RegionProposalNetwork(nn.Module):
     def forward(
         self, pyramid: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
     ) -> list[Proposals]:
+        return self.proposals(self.candidates(pyramid), sizes)
+
+    def candidates(self, pyramid: Sequence[Tensor]) -> Candidates:
+        """Find every level's best boxes."""
         levels = [
             self._candidates(features, stride)
             for features, stride in zip(pyramid, STRIDES, strict=True)
@@ -61,9 +80,16 @@ class RegionProposalNetwork(nn.Module):
                 for level, (level_scores, _) in enumerate(levels)
             ]
         )
+        return Candidates(scores, boxes, level_of)
+
+    @staticmethod
+    def proposals(candidates: Candidates, sizes: Sequence[tuple[int, int]]) -> list[Proposals]:
+        """Keep those of each image that do not overlap a better one."""
         return [
-            _proposals(image_boxes, image_scores, level_of, size)
-            for image_boxes, image_scores, size in zip(boxes, scores, sizes, strict=True)
+            _proposals(image_boxes, image_scores, candidates.levels, size)
+            for image_boxes, image_scores, size in zip(
+                candidates.boxes, candidates.scores, sizes, strict=True
+            )
         ]
 
     def _candidates(self, features: Tensor, stride: int) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,10 @@ class KernelChoices:
             self._noted[problem] = None
         return self._fastest.get(problem, default)
 
+    def __contains__(self, problem: Problem) -> bool:
+        """Whether a problem has been measured."""
+        return problem in self._fastest
+
     @contextmanager
     def noting(self) -> Iterator[list[Problem]]:
         """Note what is asked for; the list has every problem once when the context is left."""

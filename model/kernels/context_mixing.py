@@ -58,7 +58,6 @@ class Segment:
         return kernel_size + (self.size - 1) * self.step
 
 
-@lru_cache(maxsize=1024)
 def segments(size: int, kernel_size: int) -> tuple[Segment, ...]:
     """Cut an axis of the map into segments, in order.
 
@@ -66,6 +65,11 @@ def segments(size: int, kernel_size: int) -> tuple[Segment, ...]:
         size: rows (or columns) of the map; at least ``kernel_size``.
         kernel_size: odd.
     """
+    # The compiler cuts once, while it traces; it warns of caches, which it does not use.
+    return _cut(size, kernel_size) if torch.compiler.is_compiling() else _cached(size, kernel_size)
+
+
+def _cut(size: int, kernel_size: int) -> tuple[Segment, ...]:
     half, last = kernel_size // 2, size - kernel_size
     if last == 0:
         return (Segment(0, size, 0, 0, 0),)
@@ -77,6 +81,9 @@ def segments(size: int, kernel_size: int) -> tuple[Segment, ...]:
     top = Segment(0, first_interior, 0, 0, 0)
     bottom = Segment(first_bottom, size - first_bottom, last, 0, half)
     return (top, *interior, bottom)
+
+
+_cached = lru_cache(maxsize=1024)(_cut)
 
 
 def position_bias_windows(position_bias: Tensor, mix_bias: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class _Parts(NamedTuple):
     """The fields of a problem, as ``depthwise_problem`` names it."""
 
     operation: str
-    batch: int
+    images: str
     channels: int
     height: int
     width: int
@@ -37,21 +37,51 @@ class _Parts(NamedTuple):
     device: str
 
 
-def measure_depthwise(choices: KernelChoices, problem: Problem, seconds_of: SecondsOf) -> Decision:
-    """Time every candidate of a problem that ``depthwise_problem`` named, and take the fastest."""
-    return choices.measure(problem, depthwise_candidates(problem), seconds_of)
+def measure_depthwise(
+    choices: KernelChoices, problem: Problem, batch: int, seconds_of: SecondsOf
+) -> Decision:
+    """Time every candidate of a problem that ``depthwise_problem`` named, and take the fastest.
+
+    Args:
+        choices: where the decision goes.
+        problem: as ``depthwise_problem`` names it.
+        batch: how many images to measure it for.
+        seconds_of: times one candidate.
+    """
+    return choices.measure(problem, depthwise_candidates(problem, batch), seconds_of)
 
 
-def depthwise_candidates(problem: Problem) -> dict[str, Callable[[], object]]:
+def measure_what_it_asks(
+    run: Callable[[], object], choices: KernelChoices, batch: int, seconds_of: SecondsOf
+) -> list[Decision]:
+    """Run a network once, then measure every problem that it met and that was not measured yet.
+
+    Args:
+        run: the network, on a batch, with layers that ask the choices.
+        choices: where the decisions go.
+        batch: how many images it is.
+        seconds_of: times one candidate.
+    """
+    with choices.noting() as problems:
+        run()
+    return [
+        measure_depthwise(choices, problem, batch, seconds_of)
+        for problem in problems
+        if problem not in choices
+    ]
+
+
+def depthwise_candidates(problem: Problem, batch: int) -> dict[str, Callable[[], object]]:
     """Return every implementation that runs on the problem's device, by name.
 
     Args:
         problem: as ``depthwise_problem`` names it.
+        batch: how many images to solve it for.
     """
     parts = _Parts(*problem)  # type: ignore[arg-type]
     with torch.inference_mode():
         features = torch.randn(
-            parts.batch, parts.channels, parts.height, parts.width, device=parts.device
+            batch, parts.channels, parts.height, parts.width, device=parts.device
         ).to(parts.dtype, memory_format=torch.channels_last)
         side = parts.kernel_size
         weight = torch.randn(parts.channels, 1, side, side, device=parts.device) / side

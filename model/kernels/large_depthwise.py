@@ -74,9 +74,15 @@ def large_depthwise_with_sums(
 
 
 def depthwise_problem(features: Tensor, kernel_size: int, *, with_sums: bool) -> Problem:
-    """Name what decides how long the convolution takes; see ``model.kernels.choices``."""
+    """Name what decides how long the convolution takes; see ``model.kernels.choices``.
+
+    Of the batch it is whether there is more than one image: a compiled graph serves all larger
+    batches, and has one answer for them.
+    """
     operation = "large_depthwise_with_sums" if with_sums else "large_depthwise"
-    return (operation, *features.shape, kernel_size, features.dtype, features.device.type)
+    images = "one" if features.shape[0] == 1 else "many"
+    device = features.device.type
+    return (operation, images, *features.shape[1:], kernel_size, features.dtype, device)
 
 
 def _implementation(

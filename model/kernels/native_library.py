@@ -5,6 +5,9 @@ depthwise convolutions make no use of bfloat16 instructions. The C files are com
 very processor, in a second or two, and kept in a folder of the user's; the file's name is a digest
 of the sources, the compiler and the instructions that it may use. There is no build step before,
 and where there is no compiler the network runs on PyTorch's operators alone.
+
+A container image has no compiler: ``ship`` puts a build for each of ``INSTRUCTION_SETS`` beside the
+sources, and the best one that the processor can run is loaded.
 """
 
 from __future__ import annotations
@@ -18,9 +21,17 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from model.kernels.instruction_sets import (
+    InstructionSet,
+    of_this_machine,
+    runnable_instruction_sets,
+)
+
 SOURCES = Path(__file__).parent / "native"
+SHIPPED = SOURCES / "shipped"
 COMPILERS = ("cc", "gcc", "clang")
-FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fopenmp", "-fPIC", "-Wno-psabi")
+FLAGS = ("-O3", "-std=gnu11", "-fopenmp", "-fPIC", "-Wno-psabi")
+THIS_PROCESSOR = ("-march=native",)
 COMPILE_SECONDS = 120.0
 
 _POINTER, _SIZE, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
@@ -49,14 +60,48 @@ def native_library(folder: Path | None = None) -> ctypes.CDLL:
 
     Args:
         folder: where compiled kernels are kept; by default one below the user's home. Only a
-            process's first call looks at it.
+            process's first call looks at it, and only where no build was shipped.
 
     Raises:
         NativeKernelsError: if there is no compiler, it fails, or there is no room for the result.
     """
     if not _loaded:
-        _loaded.append(_built(folder or Path.home() / ".cache" / "overlock-service" / "kernels"))
+        shipped = _shipped_build()
+        if shipped is not None:
+            _loaded.append(_load(shipped))
+        else:
+            default = Path.home() / ".cache" / "overlock-service" / "kernels"
+            _loaded.append(_built(folder or default))
     return _loaded[0]
+
+
+def ship() -> list[Path]:
+    """Compile the kernels for every instruction set of this kind of machine, into ``SHIPPED``.
+
+    Returns:
+        The builds, the fastest first.
+
+    Raises:
+        NativeKernelsError: if there is no compiler, or it fails.
+    """
+    SHIPPED.mkdir(exist_ok=True)
+    return [compiled(SHIPPED / _shipped_name(each), each.flags) for each in of_this_machine()]
+
+
+def _shipped_build() -> Path | None:
+    """Return the best shipped build that this processor can run, or None."""
+    if not SHIPPED.exists():
+        return None
+    builds = (SHIPPED / _shipped_name(each) for each in runnable_instruction_sets())
+    return next((build for build in builds if build.exists()), None)
+
+
+def _shipped_name(instructions: InstructionSet) -> str:
+    # Of the sources too: a build of others must not be taken for one of these.
+    digest = hashlib.sha256(" ".join([*FLAGS, *instructions.flags]).encode())
+    for source in _sources("*.[ch]"):
+        digest.update(source.read_bytes())
+    return f"overlock-{instructions.name}-{digest.hexdigest()[:16]}.so"
 
 
 def _built(folder: Path) -> ctypes.CDLL:
@@ -67,10 +112,10 @@ def _built(folder: Path) -> ctypes.CDLL:
         return _load(kept / name)
     try:
         if kept is not None and os.access(kept, os.W_OK):
-            return _load(_compile(compiler, kept / name))
+            return _load(compiled(kept / name))
         # Nothing of anyone else's may be loaded: a folder of this process alone, gone with it.
         with tempfile.TemporaryDirectory(prefix="overlock-kernels-") as own:
-            return _load(_compile(compiler, Path(own) / name))
+            return _load(compiled(Path(own) / name))
     except OSError as error:
         raise NativeKernelsError(f"there is no room for the compiled kernels: {error}") from error
 
@@ -92,14 +137,18 @@ def _compiler() -> str:
         path = shutil.which(name)
         if path is not None:
             return path
-    raise NativeKernelsError(f"there is no C compiler (looked for {', '.join(COMPILERS)})")
+    reason = f"there is no C compiler (looked for {', '.join(COMPILERS)})"
+    if SHIPPED.exists():
+        reason += " and no shipped build for this processor"
+    raise NativeKernelsError(reason)
 
 
 def _digest(compiler: str) -> str:
     """Return what a compiled file depends on: sources, flags, compiler, instructions."""
     # All that the compiler knows of the processor is in what it predefines for it.
-    facts = _run([compiler, *FLAGS, "-dM", "-E", "-x", "c", os.devnull])
-    digest = hashlib.sha256(facts.encode() + " ".join([compiler, *FLAGS]).encode())
+    flags = (*FLAGS, *THIS_PROCESSOR)
+    facts = _run([compiler, *flags, "-dM", "-E", "-x", "c", os.devnull])
+    digest = hashlib.sha256(facts.encode() + " ".join([compiler, *flags]).encode())
     for source in _sources("*.[ch]"):
         digest.update(source.read_bytes())
     return f"{platform.machine()}-{digest.hexdigest()[:16]}"
@@ -120,13 +169,29 @@ def _trusted_folder(folder: Path) -> Path | None:
     return folder if is_ours else None
 
 
-def _compile(compiler: str, target: Path) -> Path:
+def compiled(target: Path, instructions: tuple[str, ...] = THIS_PROCESSOR) -> Path:
+    """Compile the kernels to a file.
+
+    Args:
+        target: the file, replaced if it is there.
+        instructions: the compiler's flags that say what the kernels may use.
+
+    Returns:
+        The file.
+
+    Raises:
+        NativeKernelsError: if there is no compiler, or it fails.
+        OSError: if the file cannot be written.
+    """
+    compiler = _compiler()
     # Several processes may compile at once: each writes its own file, the last one stays.
     handle, unfinished = tempfile.mkstemp(suffix=".so", dir=target.parent)
     os.close(handle)
     try:
         sources = [str(source) for source in _sources("*.c")]
-        _run([compiler, *FLAGS, "-shared", "-o", unfinished, *sources, "-lm"])
+        flags = (*FLAGS, *instructions)
+        _run([compiler, *flags, "-shared", "-o", unfinished, *sources, "-lm"])
+        Path(unfinished).chmod(0o755)  # mkstemp's 0600 would hide a shipped build from its users
         Path(unfinished).replace(target)
     finally:
         Path(unfinished).unlink(missing_ok=True)

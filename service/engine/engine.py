@@ -10,7 +10,9 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from service import metrics
 from service.engine.device import Device
@@ -31,6 +33,12 @@ from service.lifeline import announce
 from service.link.messages import Cancel, Hello, ModelInfo, Submit, array_from
 from service.link.server import LinkServer, Received
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from model.inference import Image
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +73,7 @@ class Engine:
             server, self._scheduler, incarnation, flights.last, on_gone=self._drop_waiting
         )
         self._device = Device(flights)
+        self._stage: Callable[[NDArray[np.uint8]], Image] = lambda image: image
         self._arrival = asyncio.Event()
         self._new_deadline = asyncio.Event()
 
@@ -81,6 +90,7 @@ class Engine:
             tasks.create_task(self._workers.watch())
             runner = await self._device.do(self._load)
             runner.on_compilation(metrics.RECOMPILES.inc)
+            self._stage = runner.stage
             await self._workers.announce(runner.models)
             announce({"models": [_summary(model) for model in runner.models]})
             tasks.create_task(self._work(runner))
@@ -94,9 +104,14 @@ class Engine:
             key = QueueKey(step.task, step.input_size)
             self._scheduler.learn(key, step.size, step.device_seconds)
         for model in runner.models:
+            self._scheduler.limit(model.task, model.batch_sizes[-1])
             metrics.MODEL_INFO.labels(
                 model.task, model.name, model.weights, model.device, model.dtype
             ).set(1)
+        tasks = [model.task for model in runner.models]
+        metrics.start_at_zero(metrics.OUT_OF_MEMORY, ("split", "refused"))
+        metrics.start_at_zero(metrics.BATCH_FAULTS, tasks, Fault)
+        metrics.start_at_zero(metrics.NOT_FINITE, tasks)
         return runner
 
     async def _receive(self) -> None:
@@ -116,7 +131,7 @@ class Engine:
             await self._workers.give_back(received.worker, submit)
             return
         try:
-            image = array_from(submit.image, received.frames[0])
+            image = self._stage(array_from(submit.image, received.frames[0]))
             work = Work(received.worker, submit, image)
             self._scheduler.admit(
                 Request(
@@ -244,5 +259,6 @@ def _summary(model: ModelInfo) -> dict[str, object]:
         "classes": len(model.labels),
         "device": f"{model.device} ({model.device_name})",
         "dtype": model.dtype,
+        "compiled": model.compiled,
         "max_batch_size": model.batch_sizes[-1],
     }

@@ -14,17 +14,17 @@ import torch
 from torch import nn
 
 from model.compilations import on_compilation
-from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.config import Task
 from model.dtype_choice import DtypeChoice, choose_dtype
 from model.heads.detections import Detections
-from model.heads.label_map import MAX_CLASSES
-from model.inference import DTYPES, Predictor, find_device
+from model.inference import DTYPES, Image, Predictor, find_device
 from model.kernels.native_library import native_obstacle
-from model.kernels.triton_obstacle import TRITON_INSTALLED
 from model.labels.palettes import palette_of
-from model.preprocess import padded_size
+from model.staging import staging_for
 from model.zoo import LoadedModel, load_model
+from service.engine.descriptions import input_of, labels_of, usual_input_sizes
 from service.engine.faults import Fault
+from service.engine.preparation import CompileWish, Prepared, compile_wish, prepare
 from service.link.messages import InputInfo, ModelInfo
 from service.settings import PREFIX, Settings
 
@@ -33,12 +33,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+COMPILER = "inductor"
 WARM_UP_RUNS = 2
 PATIENCE_SECONDS = 1.0
 """A first run that took longer on a CPU is not repeated: it was work, not warming up."""
-
-USUAL_ASPECT_RATIO = 4 / 3
-"""Of the image that a dense task is warmed up with."""
 
 _NO_CPU_MEMORY = "DefaultCPUAllocator"
 """In the text of PyTorch's plain RuntimeError when the machine's memory is at its end."""
@@ -49,11 +47,11 @@ class Input:
     """What the runner needs of a request.
 
     Attributes:
-        image: (H, W, 3), not larger than the batch's input size.
+        image: as ``Runner.stage`` returned it, not larger than the batch's input size.
         original_size: height and width of the caller's image.
     """
 
-    image: NDArray[np.uint8]
+    image: Image
     original_size: tuple[int, int]
 
 
@@ -93,7 +91,8 @@ class Runner:
         batch_sizes: sizes that batches are padded to.
 
     Raises:
-        ValueError: if the device is missing or does not fit the settings.
+        ValueError: if the device is missing or does not fit the settings, or the compiler that was
+            asked for fails.
         CheckpointError: if the weights cannot be read or do not fit.
     """
 
@@ -103,48 +102,38 @@ class Runner:
         if self.device.type == "cpu":
             # The process's first look at them decides where they are kept.
             native_obstacle(settings.cache_folder / "kernels")
-        self._square = settings.segment_geometry == "square"
+        self._wish = compile_wish(settings.compile, self.device)
+        self._staging = staging_for(self.device)
         self._predictors: dict[Task, Predictor] = {}
-        models = []
-        for task in Task:
-            if (name := settings.model_of(task)) is None:
-                continue
-            try:
-                loaded = load_model(name, task=task, weights=settings.weights_of(task))
-            except ValueError as error:
-                raise ValueError(f"{PREFIX}{task.upper()}_WEIGHTS: {error}") from error
-            labels = _labels(loaded, settings.labels_of(task))
-            choice = _find_dtype(settings.dtype, self.device, loaded.network)
-            predictor = Predictor(loaded.network, self.device, choice.dtype)
-            kernels = _kernels(predictor)
-            logger.info(
-                "%s %s: %s (%s), kernels: %s.",
-                task,
-                name,
-                _name_of(choice.dtype),
-                choice.reason,
-                kernels,
-            )
-            self._predictors[task] = predictor
-            models.append(self._describe(loaded, task, labels, choice, kernels))
-        self.models = tuple(models)
+        self.models = tuple(
+            self._load(settings, task, name)
+            for task in Task
+            if (name := settings.model_of(task)) is not None
+        )
+
+    def stage(self, image: NDArray[np.uint8]) -> Image:
+        """Start bringing an image to the device; it may be in a batch at any time from now on.
+
+        May be called from any thread. On a CPU it does nothing.
+        """
+        return image if self.device.type == "cpu" else self._staging.stage(image)
 
     def warm_up(self) -> Iterator[WarmUp]:
-        """Run batches of every model's usual input and yield what the last run of each took.
+        """Run batches of every model's usual inputs and yield what the last run of each took.
 
         On a GPU every batch size runs, since each has kernels to choose and memory to find. A CPU
         needs no more than two sizes, which determine the cost's line, or one where the input size
         varies anyway, and is ready sooner.
         """
         for model in self.models:
-            input_size = _usual_input_size(model.input)
-            image = Input(np.zeros((*input_size, 3), np.uint8), input_size)
-            for size in self._warm_up_sizes(model):
-                for _ in range(WARM_UP_RUNS):
-                    outcome = self.run(model.task, [image] * size, input_size, size)
-                    if self.device.type == "cpu" and outcome.device_seconds > PATIENCE_SECONDS:
-                        break
-                yield WarmUp(model.task, input_size, size, outcome.network_seconds)
+            for input_size in self._warm_up_input_sizes(model.input):
+                image = Input(np.zeros((*input_size, 3), np.uint8), input_size)
+                for size in self._warm_up_sizes(model):
+                    for _ in range(WARM_UP_RUNS):
+                        outcome = self.run(model.task, [image] * size, input_size, size)
+                        if self.device.type == "cpu" and outcome.device_seconds > PATIENCE_SECONDS:
+                            break
+                    yield WarmUp(model.task, input_size, size, outcome.network_seconds)
 
     def run(
         self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
@@ -193,53 +182,78 @@ class Runner:
             return Fault.DEVICE_LOST
         return Fault.REQUEST
 
+    def _load(self, settings: Settings, task: Task, name: str) -> ModelInfo:
+        """Load a task's model and get it ready for batches; say how it came out."""
+        try:
+            loaded = load_model(name, task=task, weights=settings.weights_of(task))
+        except ValueError as error:
+            raise ValueError(f"{PREFIX}{task.upper()}_WEIGHTS: {error}") from error
+        labels = labels_of(loaded, task, settings.labels_of(task))
+        info = input_of(name, task, square=settings.segment_geometry == "square")
+        choice = _find_dtype(settings.dtype, self.device, loaded.network, self._wish)
+        compiler = COMPILER if self._wish.compiles else None
+        predictor = Predictor(
+            loaded.network, self.device, choice.dtype, self._staging, compiler=compiler
+        )
+        prepared = self._prepare(predictor, loaded.name, info)
+        self._predictors[task] = predictor
+        described = _describe(loaded, task, labels, info, choice, predictor, prepared)
+        logger.info(
+            "%s %s: %s (%s), kernels: %s, %s (%s).",
+            task,
+            name,
+            described.dtype,
+            described.dtype_reason,
+            described.kernels,
+            "compiled" if described.compiled else "not compiled",
+            described.compiled_reason,
+        )
+        return described
+
+    def _prepare(self, predictor: Predictor, name: str, info: InputInfo) -> Prepared:
+        if self.device.type == "cpu" and not self._wish.compiles:
+            # Nothing to compile, and no memory of its own to be short of.
+            return Prepared(self._batch_sizes, False, self._wish.reason)
+        sizes = self._warm_up_input_sizes(info)
+        return prepare(predictor, name, self._wish, self._batch_sizes, sizes)
+
+    def _warm_up_input_sizes(self, info: InputInfo) -> tuple[tuple[int, int], ...]:
+        usual = usual_input_sizes(info)
+        return usual if self.device.type == "cuda" else usual[:1]
+
     def _warm_up_sizes(self, model: ModelInfo) -> tuple[int, ...]:
         if self.device.type == "cuda":
-            return self._batch_sizes
-        return self._batch_sizes[:3:2] if model.task is Task.CLASSIFY else self._batch_sizes[:1]
+            return model.batch_sizes
+        return model.batch_sizes[:3:2] if model.task is Task.CLASSIFY else model.batch_sizes[:1]
 
-    def _describe(
-        self,
-        loaded: LoadedModel,
-        task: Task,
-        labels: tuple[str, ...],
-        choice: DtypeChoice,
-        kernels: str,
-    ) -> ModelInfo:
-        if task is Task.SEGMENT and len(labels) > MAX_CLASSES:
-            raise ValueError(
-                f"{loaded.name} has {len(labels)} classes; a label map holds {MAX_CLASSES}."
-            )
-        known = loaded.weights in {"demo", "random"}
-        return ModelInfo(
-            name=loaded.name,
-            task=task,
-            weights=loaded.weights if known else Path(loaded.weights).name,
-            weights_sha256=loaded.digest,
-            labels=labels,
-            colors=loaded.palette or palette_of(labels),
-            input=self._input(loaded.name, task),
-            device=str(self.device),
-            device_name=_device_name(self.device),
-            dtype=_name_of(choice.dtype),
-            dtype_reason=choice.reason,
-            kernels=kernels,
-            compiled=False,
-            batch_sizes=self._batch_sizes,
-        )
 
-    def _input(self, name: str, task: Task) -> InputInfo:
-        if task is Task.CLASSIFY:
-            side = CLASSIFIERS[name].geometry.crop_size
-            return InputInfo(height=side, width=side)
-        geometry = SEGMENTERS[name].geometry if task is Task.SEGMENT else DETECTORS[name].geometry
-        if task is Task.SEGMENT and self._square:
-            return InputInfo(height=geometry.short_side, width=geometry.short_side)
-        return InputInfo(
-            short_side=geometry.short_side,
-            long_side=geometry.long_side,
-            multiple=geometry.multiple,
-        )
+def _describe(
+    loaded: LoadedModel,
+    task: Task,
+    labels: tuple[str, ...],
+    info: InputInfo,
+    choice: DtypeChoice,
+    predictor: Predictor,
+    prepared: Prepared,
+) -> ModelInfo:
+    known = loaded.weights in {"demo", "random"}
+    return ModelInfo(
+        name=loaded.name,
+        task=task,
+        weights=loaded.weights if known else Path(loaded.weights).name,
+        weights_sha256=loaded.digest,
+        labels=labels,
+        colors=loaded.palette or palette_of(labels),
+        input=info,
+        device=str(predictor.device),
+        device_name=_device_name(predictor.device),
+        dtype=str(choice.dtype).removeprefix("torch."),
+        dtype_reason=choice.reason,
+        kernels=predictor.kernels,
+        compiled=prepared.compiled,
+        compiled_reason=prepared.compiled_reason,
+        batch_sizes=prepared.batch_sizes,
+    )
 
 
 def _answers(device: torch.device) -> bool:
@@ -251,14 +265,6 @@ def _answers(device: torch.device) -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _usual_input_size(info: InputInfo) -> tuple[int, int]:
-    if info.height is not None and info.width is not None:
-        return info.height, info.width
-    assert info.short_side is not None
-    assert info.multiple is not None
-    return padded_size(info.short_side, round(USUAL_ASPECT_RATIO * info.short_side), info.multiple)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -274,43 +280,20 @@ def _as_arrays(found: Detections) -> tuple[NDArray[Any], ...]:
     )
 
 
-def _find_dtype(wish: str, device: torch.device, network: nn.Module) -> DtypeChoice:
+def _find_dtype(
+    wish: str, device: torch.device, network: nn.Module, compiling: CompileWish
+) -> DtypeChoice:
     if wish != "auto":
         return DtypeChoice(DTYPES[wish], f"{PREFIX}DTYPE={wish}")
     if device.type == "cuda":
         return DtypeChoice(torch.bfloat16, "auto on a GPU")
+    if compiling.compiles:
+        return DtypeChoice(torch.float32, "auto: compiled for a CPU")
     choice = choose_dtype(network)
     return DtypeChoice(choice.dtype, f"auto: {choice.reason}")
-
-
-def _kernels(predictor: Predictor) -> str:
-    """Say what stands between the network's dense convolutions."""
-    if predictor.device.type == "cuda":
-        return "Triton" if TRITON_INSTALLED else "PyTorch's alone, since Triton is not installed"
-    obstacle = predictor.kernels_obstacle
-    return "native" if obstacle is None else f"PyTorch's alone, since {obstacle}"
-
-
-def _name_of(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
-
-
-def _labels(loaded: LoadedModel, labels_file: Path | None) -> tuple[str, ...]:
-    if labels_file is None:
-        return loaded.labels
-    try:
-        labels = tuple(labels_file.read_text(encoding="utf-8-sig").rstrip().splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"The labels file {labels_file} cannot be read: {error}") from error
-    if len(labels) != loaded.network.num_classes:
-        raise ValueError(
-            f"The labels file {labels_file} has {len(labels)} lines; "
-            f"the network has {loaded.network.num_classes} classes."
-        )
-    return labels

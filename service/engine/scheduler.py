@@ -186,6 +186,10 @@ class Scheduler(Generic[Payload]):
         """Learn from a warm-up batch."""
         self._sizing.observe(key, size, device_seconds, lasting=True)
 
+    def limit(self, task: Task, largest: int) -> None:
+        """Make no batch of a task larger than what fits into the device's memory."""
+        self._sizing.limit(task, largest)
+
     def _running_seconds(self) -> float:
         return max(self._busy_until - self._clock(), 0.0)
 

@@ -28,6 +28,7 @@ class Sizing:
     def __init__(self, batch_sizes: tuple[int, ...]) -> None:
         self._batch_sizes = batch_sizes
         self._caps: dict[QueueKey, int] = {}
+        self._limits: dict[Task, int] = {}
         self.costs: dict[QueueKey, AffineCost] = {}
 
     def observe(
@@ -76,6 +77,10 @@ class Sizing:
         self._caps[key.shape] = max(smaller, default=self._batch_sizes[0])
         return self._caps[key.shape]
 
+    def limit(self, task: Task, largest: int) -> None:
+        """Make no batch of a task larger than what fits into the device's memory."""
+        self._limits[task] = largest
+
     def _cost(self, key: QueueKey) -> AffineCost:
         """Return what was learnt of an input size, or guess from the nearest one of its task."""
         if key.shape in self.costs:
@@ -88,7 +93,8 @@ class Sizing:
 
     def _sizes(self, key: QueueKey) -> Sequence[int]:
         """Return the batch sizes that are short enough and fit in memory, at least the smallest."""
-        cost, cap = self._cost(key), self._caps.get(key.shape, self._batch_sizes[-1])
+        cost, largest = self._cost(key), self._batch_sizes[-1]
+        cap = min(self._caps.get(key.shape, largest), self._limits.get(key.task, largest))
         fitting = [
             size
             for size in self._batch_sizes

@@ -28,9 +28,9 @@ from service.link.messages import (
 from service.link.server import LinkServer
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
+    from model.inference import Image
 
 SUSPICIOUS_SECONDS = 1.0
 """A worker greets twice as often; of one that is silent for longer the link is asked."""
@@ -42,7 +42,7 @@ class Work:
 
     worker: bytes
     submit: Submit
-    image: NDArray[np.uint8]
+    image: Image
 
     @property
     def identity(self) -> Identity:

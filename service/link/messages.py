@@ -59,7 +59,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
         dtype: such as "float32".
         dtype_reason: why that one, in words.
         kernels: "native", "Triton", or why PyTorch's own operators have to do.
-        compiled: whether torch.compile made it faster.
+        compiled: whether it runs compiled, for its usual input sizes.
+        compiled_reason: why, or why not.
         batch_sizes: the sizes that batches are padded to.
     """
 
@@ -76,6 +77,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     dtype_reason: str
     kernels: str
     compiled: bool
+    compiled_reason: str
     batch_sizes: tuple[int, ...]
 
 

@@ -35,6 +35,14 @@ UNREAD_SECONDS = 10.0
 MAX_CONNECTIONS = 4096
 """Of an HTTP worker, where the system allows twice as many descriptors."""
 
+CROWDED, UNREAD = "crowded", "answer-unread"
+CUT_REASONS = (
+    CROWDED,
+    UNREAD,
+    *(error.slug for error in (HeadTimeoutError, HeadTooLargeError, MalformedRequestError)),
+)
+"""Why connections are ended from here."""
+
 
 class OpenConnections:
     """The connections of one HTTP worker.
@@ -54,7 +62,7 @@ class OpenConnections:
         self.idles(connection)
         if len(self._open) > self._limit:
             longest_idle = next(iter(self._idle))
-            longest_idle.cut("crowded")
+            longest_idle.cut(CROWDED)
         metrics.CONNECTIONS.set(len(self._open))
 
     def idles(self, connection: Connection) -> None:
@@ -266,7 +274,7 @@ class Connection(HttpToolsProtocol):
         if now_unread_bytes < unread_bytes:
             self._look_again(now_unread_bytes)
         else:
-            self.cut("answer-unread")
+            self.cut(UNREAD)
 
     def _refuse(self, error: ServiceError) -> None:
         """Answer with a problem where an answer can still be sent, and end the connection."""

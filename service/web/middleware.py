@@ -28,6 +28,9 @@ CLIENT_CLOSED_REQUEST = 499
 _NEXT_PLACES = {"queue": "render", "decode": "engine", "read": "decode"}
 """Where a request is that has finished a stage, the last stage first."""
 
+PLACES = ("read", *_NEXT_PLACES.values())
+"""Everywhere that a request can be when its client leaves."""
+
 logger = logging.getLogger("service.access")
 
 

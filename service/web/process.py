@@ -17,7 +17,9 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
+from model.config import Task
 from service import metrics
+from service.errors import all_errors
 from service.lifeline import (
     CONFIGURATION_EXIT_CODE,
     announce,
@@ -31,7 +33,8 @@ from service.logs import configure_logging
 from service.runtime_folder import RuntimeFolder
 from service.settings import MAX_TIMEOUT_SECONDS, Settings, SettingsError, load_settings
 from service.web.app import create_app
-from service.web.connections import Connection, OpenConnections
+from service.web.connections import CUT_REASONS, Connection, OpenConnections
+from service.web.middleware import PLACES
 from service.web.serving import Serving
 
 logger = logging.getLogger(__name__)
@@ -71,6 +74,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     listener = socket.socket(fileno=arguments.listen_fd)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     beating = asyncio.create_task(beat(metrics.EVENT_LOOP_LAG_SECONDS.labels("http").observe))
+    show_zeros()
     announce({"worker": arguments.name})
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -79,6 +83,15 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     server.should_exit = True
     await serving
     beating.cancel()
+
+
+def show_zeros() -> None:
+    """Let the counters of what may go wrong begin at zero."""
+    statuses = {200} | {error.status for error in all_errors()}
+    metrics.start_at_zero(metrics.REQUESTS, [f"/v1/{task}" for task in Task], map(str, statuses))
+    metrics.start_at_zero(metrics.REJECTED, {error.slug for error in all_errors()})
+    metrics.start_at_zero(metrics.CANCELLED, PLACES)
+    metrics.start_at_zero(metrics.CONNECTIONS_CUT, CUT_REASONS)
 
 
 def main() -> None:

@@ -201,10 +201,11 @@ class ServedModel(BaseModel):
     device: str
     device_name: str
     dtype: str
-    dtype_reason: str
-    kernels: str
-    compiled: bool
-    batch_sizes: list[int]
+    dtype_reason: str = Field(description="Why it computes in this type.")
+    kernels: str = Field(description="Whose kernels run, and why where they are PyTorch's alone.")
+    compiled: bool = Field(description="Whether its usual input sizes run compiled.")
+    compiled_reason: str = Field(description="Why, or why not.")
+    batch_sizes: list[int] = Field(description="Sizes that batches are padded to.")
     costs: list[ShapeCost]
 
 

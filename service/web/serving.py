@@ -18,21 +18,14 @@ from service.errors import NotReadyError, TaskOffError
 from service.link.messages import ModelInfo
 from service.link.pool import EnginePool
 from service.settings import MODELS, PREFIX, Settings
-from service.web.bodies import find_image, read_body
-from service.web.geometry import network_input, short_side_needed
-from service.web.images import DecodedImage, ImageLimits, decode_image
-from service.web.journey import Answered, Prepared, Wish
+from service.web.answers.notes import NOTES
+from service.web.bodies import read_body
+from service.web.decoding import Decoding
+from service.web.journey import Answered, Wish
 from service.web.permits import Permits
-from service.web.schemas import ImageFacts
 
 THREADS = 2
 """That decode, and as many that render."""
-
-MAX_IMAGE_SIDE = 32_768
-"""Longest side, pixels, whatever the area."""
-
-UNTRUSTED_WEIGHTS = frozenset({"demo", "random"})
-"""An answer made with these says so, in the header X-Model-Weights."""
 
 OWN_STAGES = ("read", "decode", "queue", "render")
 """Stages that are observed for each request; an engine observes the device's for each batch."""
@@ -50,7 +43,7 @@ class Serving:
         # Apart, so that pictures which take seconds to draw hold up no one's decoding.
         self._decoding = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
         self._rendering = ThreadPoolExecutor(THREADS, thread_name_prefix="render")
-        self._limits = ImageLimits(settings.max_image_pixels, MAX_IMAGE_SIDE)
+        self._decoder = Decoding(settings)
         self.permits = Permits(
             max_requests=settings.max_queue_requests * len(settings.devices.split(",")),
             max_bytes=settings.max_queue_bytes,
@@ -130,7 +123,7 @@ class Serving:
         stages, task = wish.stages, wish.model.task
         async with wish.in_time():
             prepared = await _in_thread(
-                self._decoding, self._prepare, wish.body, wish.content_type, task
+                self._decoding, self._decoder.prepare, wish.body, wish.content_type, task
             )
         stages["decode"] = prepared.decode_seconds
         wish.permit.hold(len(wish.body) + prepared.network_input.pixels.nbytes)
@@ -146,7 +139,7 @@ class Serving:
             wish.model,
             prepared,
             result,
-            decode=lambda: self._decode(wish.body, wish.content_type, None).image,
+            decode=lambda: self._decoder.decode(wish.body, wish.content_type).image,
             given_up=wish.given_up,
         )
         started = time.perf_counter()
@@ -156,7 +149,7 @@ class Serving:
             async with wish.in_time():
                 response = await _in_thread(self._rendering, render, answered)
         stages["render"] = time.perf_counter() - started
-        if wish.model.weights in UNTRUSTED_WEIGHTS:
+        if wish.model.weights in NOTES:
             response.headers["X-Model-Weights"] = wish.model.weights
         own = {stage: stages[stage] for stage in OWN_STAGES}
         metrics.observe_stages(task, **own)
@@ -166,28 +159,6 @@ class Serving:
         """Let the threads end."""
         for threads in (self._decoding, self._rendering):
             threads.shutdown(wait=False, cancel_futures=True)
-
-    def _prepare(self, body: bytes, content_type: str | None, task: Task) -> Prepared:
-        """Decode and resize, in a thread."""
-        started = time.perf_counter()
-        decoded = self._decode(body, content_type, short_side_needed(task, self.settings))
-        original_size = (decoded.height, decoded.width)
-        return Prepared(
-            network_input=network_input(decoded.image, original_size, task, self.settings),
-            facts=ImageFacts(width=decoded.width, height=decoded.height, frames=decoded.frames),
-            decode_seconds=time.perf_counter() - started,
-        )
-
-    def _decode(
-        self, body: bytes, content_type: str | None, short_side_needed: int | None
-    ) -> DecodedImage:
-        upload = find_image(body, content_type)
-        return decode_image(
-            upload.body,
-            content_type=upload.content_type,
-            limits=self._limits,
-            short_side_needed=short_side_needed,
-        )
 
 
 async def _in_thread(

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 import torch
+from command_line import overlock
 from PIL import Image
 from pycocotools import mask as coco_mask
 from running_service import RunningService
@@ -27,20 +30,25 @@ CLASSES = coco_labels()
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("checkpoints") / "mask_rcnn.pth"
     torch.save(
         {"meta": {"CLASSES": CLASSES}, "state_dict": official_state("mask_rcnn_overlock_xt")}, path
     )
+    yield path
+    path.unlink()
+
+
+@pytest.fixture(scope="module")
+def service(weights: Path) -> Iterator[RunningService]:
     with RunningService(
         classify_model="demo",
         segment_model="off",
         detect_model="mask_rcnn_overlock_xt",
-        detect_weights=str(path),
+        detect_weights=str(weights),
         default_timeout_seconds=100,
     ) as running:
         yield running
-    path.unlink()
 
 
 def test_detections_have_a_class_a_score_a_box_and_a_mask(service: RunningService) -> None:
@@ -105,3 +113,22 @@ def test_the_start_names_every_model(service: RunningService) -> None:
     models = httpx.get(f"{service.url}/v1/models").json()["models"]
     assert [model["task"] for model in models] == ["classify", "detect"]
     assert models[1]["input"] == {"short_side": 800, "long_side": 1333, "multiple": 32}
+
+
+def test_the_command_line_finds_the_same_here_and_there(
+    service: RunningService, weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "scene.png").write_bytes(SCENE)
+    found = []
+    for place, options in (
+        ("here", ("--model", "mask_rcnn_overlock_xt", "--weights", str(weights))),
+        ("there", ("--url", service.url)),
+    ):
+        words = ("predict", "detect", "scene.png", "--json", "--save", place, *options)
+        done = overlock(*words, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)
+        del document["timing"]
+        found.append((document, (tmp_path / place / "scene.png.overlay.png").read_bytes()))
+    assert len(found[0][0]["detections"]) > 0
+    assert found[0] == found[1]

@@ -27,6 +27,7 @@ SECTIONS = [
     "network-checks",
     "kernels",
     "classifiers",
+    "served",
     "latency",
     "dense",
     "detection",

@@ -5,10 +5,12 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import overlock
 from PIL import Image
 from running_service import RunningService
 
@@ -64,3 +66,43 @@ def without_what_varies(line: str) -> str:
     """Return a log line's words: times, versions and ports differ, and what suits the machine."""
     words = re.sub(r"b?float\d+", "TYPE", re.sub(r"\(auto: .*?\)", "(auto)", line[9:]))
     return re.sub(r"\d+(\.\d+)*", "N", words)
+
+
+def consoles(words: str) -> tuple[list[str], list[str]]:
+    """Return the command of the console block that begins with these words, and its output."""
+    (block,) = [block for block in blocks("console") if block.startswith(f"$ overlock {words} ")]
+    command, *lines = block.splitlines()
+    return shlex.split(command)[2:], lines
+
+
+def cells(line: str) -> list[str | float]:
+    """Return a line's words, numbers as such."""
+    return [float(word) if re.fullmatch(r"[\d.]+", word) else word for word in line.split()]
+
+
+@pytest.mark.parametrize("words", ["predict classify", "predict segment"])
+def test_the_command_line_prints_what_the_readme_shows(words: str, demo: RunningService) -> None:
+    command, shown = consoles(words)
+    command = [word.replace("http://127.0.0.1:8000", demo.url) for word in command]
+    lines = overlock(*command, folder=ROOT).stdout.decode().splitlines()
+    assert len(lines) == len(shown)
+    for got, expected in zip(lines, shown, strict=True):
+        for mine, theirs in zip(cells(got), cells(expected), strict=True):
+            # Another processor's rounding may move a percentage by a digit.
+            assert mine == (pytest.approx(theirs, abs=0.2) if isinstance(theirs, float) else theirs)
+
+
+def test_the_load_is_measured_as_the_readme_shows(demo: RunningService) -> None:
+    command, shown = consoles("bench")
+    command = [word.replace("http://127.0.0.1:8000", demo.url) for word in command]
+    command[command.index("--seconds") + 1] = "1.2"
+    lines = overlock(*command, folder=ROOT).stdout.decode().splitlines()
+    assert lines[0] == shown[0]
+    assert [line.split()[:2] for line in lines] == [line.split()[:2] for line in shown]
+
+
+def test_the_client_finds_what_the_readme_says(demo: RunningService) -> None:
+    (snippet,) = [block for block in blocks("python") if "service.client" in block]
+    snippet = snippet.replace("http://127.0.0.1:8000", demo.url)
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "star 1\n", done.stderr

@@ -20,9 +20,8 @@ def start_faulty() -> Start:
     def start(prefix: Sequence[str] = (), **settings: str | int) -> RunningService:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTHONPATH", str(INJECTION), prepend=os.pathsep)
-            return RunningService(
-                prefix, segment_model="off", default_timeout_seconds=60, **settings
-            )
+            defaults: dict[str, str | int] = {"segment_model": "off", "default_timeout_seconds": 60}
+            return RunningService(prefix, **defaults | settings)
 
     return start
 

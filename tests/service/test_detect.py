@@ -122,7 +122,7 @@ def fill_the_image(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[floa
         time.sleep(seconds)
         return paste_mask(*arguments)
 
-    monkeypatch.setattr("service.web.routes.detect.paste_mask", slow)
+    monkeypatch.setattr("service.web.answers.detect.paste_mask", slow)
     return begun
 
 

@@ -6,16 +6,12 @@ from fastapi import APIRouter
 
 from service.errors import NotReadyError
 from service.link.messages import InputInfo, ModelInfo, Welcome
+from service.web.answers.notes import NOTES
 from service.web.openapi import problems
 from service.web.schemas import FixedInput, ModelsResponse, ScaledInput, ServedModel, ShapeCost
 from service.web.serving import ServingDep
 
 router = APIRouter(tags=["inference"])
-
-NOTES = {
-    "demo": "Demo weights: a tiny network, trained on drawn scenes. It knows no photographs.",
-    "random": "Random weights: the answers mean nothing.",
-}
 
 
 @router.get("/v1/models", summary="Say what is served, and on what", responses=problems(401, 503))
@@ -47,6 +43,7 @@ def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
         dtype_reason=model.dtype_reason,
         kernels=model.kernels,
         compiled=model.compiled,
+        compiled_reason=model.compiled_reason,
         batch_sizes=list(model.batch_sizes),
         costs=[
             ShapeCost(

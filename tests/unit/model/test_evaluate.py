@@ -18,6 +18,7 @@ from model import evaluate
 from model.config import Task
 from model.demo.scenes import CLASS_NAMES, draw_scene
 from model.heads.detections import Detections
+from model.heads.rpn import Candidates
 from model.labels.tables import coco_labels
 from model.zoo import LoadedModel
 
@@ -102,9 +103,10 @@ def test_random_weights_take_the_classes_of_the_scenes_and_are_called_random(
 class KnowsThePerson(nn.Module):
     """Finds one person where the annotations have it."""
 
-    def forward(
-        self, images: Tensor, sizes: list[tuple[int, int]], original_sizes: list[tuple[int, int]]
-    ) -> list[Detections]:
+    def maps(self, images: Tensor) -> tuple[list[Tensor], Candidates]:
+        return [images], Candidates(torch.zeros(1, 1), torch.zeros(1, 1, 4), torch.zeros(1))
+
+    def detections(self, *_: object) -> list[Detections]:
         return [
             Detections(
                 boxes=torch.tensor([[8.0, 4.0, 40.0, 28.0]]),

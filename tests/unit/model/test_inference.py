@@ -8,9 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.config import IMAGE_MEAN, IMAGE_STD
+from model.fitting import fitting_batch_sizes
 from model.heads.detections import Detections
+from model.heads.rpn import Candidates
 from model.inference import Predictor, find_device
-from model.preprocess import IMAGE_MEAN, IMAGE_STD
 from model.zoo import create_model
 
 CPU = torch.device("cpu")
@@ -38,6 +40,18 @@ class Recording(nn.Module):
         return self.answer
 
 
+class RecordingDetector(nn.Module):
+    """Keeps what its two parts were given and finds nothing."""
+
+    def maps(self, images: Tensor) -> tuple[list[Tensor], Candidates]:
+        self.images = images
+        return [images], Candidates(torch.zeros(2, 1), torch.zeros(2, 1, 4), torch.zeros(1))
+
+    def detections(self, *arguments: object) -> list[Detections]:
+        self.arguments = arguments
+        return [Detections(*(torch.zeros(0, 4),) * 4)] * 2
+
+
 @pytest.mark.parametrize("name", ["demo", "overlock_xt"])
 def test_logits_do_not_depend_on_the_batch(name: str) -> None:
     network = predictor(create_model(name, weights="random"))
@@ -52,6 +66,30 @@ def test_logits_do_not_depend_on_the_batch(name: str) -> None:
         assert padded[index] is not None
         assert np.abs(full[index] - alone).max() <= 1e-5 * largest
         assert np.abs(full[index] - padded[index]).max() <= 1e-5 * largest
+
+
+def test_bfloat16_on_a_cpu_is_refused_without_our_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.inference.native_form_obstacle", lambda _: "there is no compiler")
+    network = create_model("demo", weights="random")
+    assert predictor(network).kernels == "PyTorch's alone, since there is no compiler"
+    with pytest.raises(ValueError, match="bfloat16 on a CPU needs our kernels, but there is no"):
+        Predictor(network, CPU, torch.bfloat16)
+    with pytest.raises(ValueError, match="the compiler cannot look into the native ones"):
+        Predictor(network, CPU, torch.bfloat16, compiler="inductor")
+
+
+def test_listed_shapes_run_compiled_and_again_as_written_when_the_compiler_is_given_up() -> None:
+    network = create_model("demo", weights="random")
+    want = predictor(create_model("demo", weights="random"))
+    compiled = Predictor(network, CPU, torch.float32, compiler="eager")
+    assert fitting_batch_sizes(compiled, (1, 2), [(224, 224)]) == (1, 2)
+    for _ in range(2):
+        for count in (1, 2):
+            images = pictures(count, 224, 224)
+            got = compiled.classify(images, (2, 224, 224))
+            for mine, theirs in zip(got, want.classify(images, (2, 224, 224)), strict=True):
+                assert mine == pytest.approx(theirs, abs=1e-4)
+        compiled.do_not_compile()
 
 
 def test_label_maps_do_not_depend_on_the_batch() -> None:
@@ -69,11 +107,11 @@ def test_label_maps_do_not_depend_on_the_batch() -> None:
 
 
 def test_pixels_are_normalised_and_what_is_beside_them_is_zero() -> None:
-    network = Recording([Detections(*(torch.zeros(0, 4),) * 4)] * 2)
+    network = RecordingDetector()
     images = pictures(2, 20, 30)
     predictor(network).detect(images, (3, 32, 64), [(40, 60), (40, 60)])
-    batch, sizes, original_sizes = network.arguments
-    assert isinstance(batch, Tensor)
+    _, _, sizes, original_sizes = network.arguments
+    batch = network.images
     assert batch.shape == (2, 3, 32, 64)  # a detector gets no padding places
     want = (images[1] / 255 - np.array(IMAGE_MEAN)) / np.array(IMAGE_STD)
     got = batch[1, :, :20, :30].permute(1, 2, 0)

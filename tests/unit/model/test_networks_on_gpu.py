@@ -81,7 +81,9 @@ def _served(
         _output(network, images)
     assert problems
     for problem in problems:
-        measure_depthwise(choices, problem, lambda run: seconds_of([run], device, repeats=3))
+        measure_depthwise(
+            choices, problem, len(images), lambda run: seconds_of([run], device, repeats=3)
+        )
     return network, images
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from model.config import Task
 from service import cli
 from service.process_environment import KEPT_MEMORY, SPIN_COUNT
 
@@ -72,17 +75,81 @@ def test_a_wrong_option_is_refused_before_there_is_another_process(
     assert replaced_by == []
 
 
-def test_help_lists_the_commands(
+def help_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> str:
+    monkeypatch.setattr(sys, "argv", ["overlock", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code
+    return capsys.readouterr().out
+
+
+def test_help_lists_the_commands_and_the_exit_codes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["overlock", "--help"])
-    with pytest.raises(SystemExit):
+    text = help_of(monkeypatch, capsys, "--help")
+    for name, purpose in cli.COMMANDS.items():
+        assert f"    {name:<9} {purpose}" in text
+    assert re.findall(r"^  (\d+) ", text, re.MULTILINE) == ["0", "1", "2", "130", "141"]
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(name,) for name in cli.COMMANDS] + [("predict", task) for task in Task],
+    ids=" ".join,
+)
+def test_every_command_says_what_it_takes(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = help_of(monkeypatch, capsys, *words, "--help")
+    assert text.startswith(f"usage: overlock {' '.join(words)} ")
+    assert "positional arguments:" not in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_version_is_the_packages(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = f"overlock-service {version('overlock-service')}\n"
+    assert help_of(monkeypatch, capsys, "--version") == expected
+
+
+def test_without_a_command_the_help_is_the_complaint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["overlock"])
+    with pytest.raises(SystemExit) as end:
         cli.main()
-    text = capsys.readouterr().out
-    assert "serve     run the service" in text
-    assert "evaluate  measure a network on a data set" in text
+    assert end.value.code == 2
+    assert "examples:" in capsys.readouterr().err
 
 
-def test_the_command_line_is_free_of_torch(tmp_path: Path) -> None:
-    code = "import sys, service.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
+@pytest.mark.parametrize(
+    "words", [("--help",), ("models",), *((name, "--help") for name in cli.COMMANDS)], ids=" ".join
+)
+def test_no_command_line_waits_for_torch(words: tuple[str, ...], tmp_path: Path) -> None:
+    code = (
+        "import atexit, os, sys; from service import cli\n"
+        "atexit.register(lambda: os._exit(7) if 'torch' in sys.modules else None)\n"
+        "cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
+    assert done.returncode == 0
+
+
+def test_the_first_help_needs_no_library_at_all(tmp_path: Path) -> None:
+    heavy = ("torch", "numpy", "pydantic", "httpx", "PIL", "cv2", "fastapi")
+    code = f"""
+import sys; from service import cli
+sys.argv = ["overlock", "--help"]
+try:
+    cli.main()
+finally:
+    assert not [name for name in {heavy} if name in sys.modules]
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    assert done.returncode == 0

@@ -91,6 +91,19 @@ def test_another_process_reads_equal_settings(monkeypatch: pytest.MonkeyPatch) -
     assert settings.classify_labels == Path("l.txt")
 
 
+def test_a_user_without_a_home_needs_a_cache_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(SettingsError, match="OVERLOCK_CACHE_DIR is needed: Could not determine"):
+        _ = load_settings().cache_folder
+    assert load_settings({"cache_dir": str(tmp_path)}).cache_folder == tmp_path
+
+
 def test_the_cache_lies_where_it_is_put_or_in_the_users_cache_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

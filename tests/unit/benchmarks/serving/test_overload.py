@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.serving.load import Sample
 from benchmarks.serving.overload import recovery_seconds
+from service.bench.generator import Sample
 
 END, NORMAL = 10.0, 0.05
 

@@ -6,12 +6,13 @@ import torch
 from pycocotools import mask as rle
 from torch import Tensor, nn
 
+from model.config import IMAGE_MEAN, IMAGE_STD
 from model.evaluation.coco import CocoImage
 from model.evaluation.images import EvaluationError
 from model.evaluation.predictions import coco_results, label_map_of, logits_of
 from model.heads.detections import Detections
+from model.heads.rpn import Candidates
 from model.inference import Predictor
-from model.preprocess import IMAGE_MEAN, IMAGE_STD
 
 CPU = torch.device("cpu")
 
@@ -35,13 +36,21 @@ class Finder(nn.Module):
 
     def __init__(self, detections: Detections) -> None:
         super().__init__()
-        self.detections = detections
+        self.found = detections
 
-    def forward(
-        self, images: Tensor, sizes: list[tuple[int, int]], original_sizes: list[tuple[int, int]]
+    def maps(self, images: Tensor) -> tuple[list[Tensor], Candidates]:
+        self.images = images
+        return [images], Candidates(torch.zeros(1, 1), torch.zeros(1, 1, 4), torch.zeros(1))
+
+    def detections(
+        self,
+        _pyramid: list[Tensor],
+        _candidates: Candidates,
+        sizes: list[tuple[int, int]],
+        original_sizes: list[tuple[int, int]],
     ) -> list[Detections]:
-        self.images, self.sizes, self.original_sizes = images, sizes, original_sizes
-        return [self.detections]
+        self.sizes, self.original_sizes = sizes, original_sizes
+        return [self.found]
 
 
 def predictor(network: nn.Module, dtype: torch.dtype = torch.float32) -> Predictor:

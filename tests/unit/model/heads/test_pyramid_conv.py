@@ -68,7 +68,8 @@ def test_bfloat16_stays_near() -> None:
 def test_a_tap_sees_the_resized_line_shifted_by_a_pixel(start: int, size: int) -> None:
     line = random_map(1, 1, start)
     resized = F.interpolate(line, size=size, mode="linear")[0, 0]
-    before, same, after = (matrix @ line[0, 0] for matrix in shifted_resizing(start, size))
+    matrices = shifted_resizing(start, size, line.device, line.dtype)
+    before, same, after = (matrix @ line[0, 0] for matrix in matrices)
     assert_close(same, resized)
     assert_close(before, F.pad(resized, (1, 0))[:-1])
     assert_close(after, F.pad(resized, (0, 1))[1:])

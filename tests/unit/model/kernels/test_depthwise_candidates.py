@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
+from torch import nn
 
 from model.kernels.choices import KernelChoices
-from model.kernels.depthwise_candidates import depthwise_candidates, measure_depthwise
+from model.kernels.depthwise_candidates import (
+    depthwise_candidates,
+    measure_depthwise,
+    measure_what_it_asks,
+)
 from model.kernels.large_depthwise import TRITON_TILES, depthwise_problem
+from model.kernels.large_depthwise_layer import choose_depthwise
 from model.kernels.timing import seconds_of
 
 
 @pytest.mark.parametrize("with_sums", [False, True])
 def test_candidates_solve_the_noted_problem(with_sums: bool) -> None:
     features = torch.empty(2, 5, 9, 8, dtype=torch.bfloat16)
-    candidates = depthwise_candidates(depthwise_problem(features, 7, with_sums=with_sums))
+    candidates = depthwise_candidates(depthwise_problem(features, 7, with_sums=with_sums), 2)
     assert [*candidates] == ["plain"]  # a CPU has no other
     solution = candidates["plain"]()
     convolved = solution[0] if isinstance(solution, tuple) else solution
@@ -30,9 +38,24 @@ def test_measured_problem_is_decided_by_the_timer(monkeypatch: pytest.MonkeyPatc
     problem = depthwise_problem(torch.empty(2, 5, 9, 8), 7, with_sums=False)
     seconds = iter([4e-6, 3e-6, 1e-6, 2e-6])
     choices = KernelChoices()
-    decision = measure_depthwise(choices, problem, lambda _: next(seconds))
+    decision = measure_depthwise(choices, problem, 2, lambda _: next(seconds))
     assert [*decision.seconds] == ["plain", *TRITON_TILES]
     assert choices.fastest(problem, default="plain") == TRITON_TILES[1]
+
+
+def test_what_a_network_asks_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.kernels.large_depthwise.triton_obstacle", lambda *_: None)
+    choices = KernelChoices()
+    network = nn.Sequential(*(nn.Conv2d(4, 4, 7, padding=3, groups=4) for _ in range(2)))
+    choose_depthwise(network, choices)
+
+    def decided(batch: int, side: int) -> int:
+        images = torch.zeros(batch, 4, side, side).to(memory_format=torch.channels_last)
+        run = partial(torch.inference_mode()(network), images)
+        return len(measure_what_it_asks(run, choices, batch, lambda _: 1.0))
+
+    # Two layers ask the same; one image is another problem than many; another map is too.
+    assert [decided(8, 9), decided(4, 9), decided(1, 9), decided(1, 8)] == [1, 0, 1, 1]
 
 
 @pytest.mark.gpu
@@ -43,7 +66,7 @@ def test_gpu_decides_by_its_own_time() -> None:
     features = torch.empty(4, 64, 56, 56, dtype=torch.bfloat16, device=device)
     problem = depthwise_problem(features, 17, with_sums=True)
     choices = KernelChoices()
-    decision = measure_depthwise(choices, problem, lambda run: seconds_of([run], device))
+    decision = measure_depthwise(choices, problem, 4, lambda run: seconds_of([run], device))
     assert [*decision.seconds] == ["plain", *TRITON_TILES]
     assert decision.seconds[decision.fastest] == min(decision.seconds.values())
     # 4 x 0.8 MB at 10 TB/s, which no device reaches, and a launch that takes a tenth of a second

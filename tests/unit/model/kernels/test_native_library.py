@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from model.kernels import native_library as native
+from model.kernels.instruction_sets import of_this_machine, runnable_instruction_sets
 from model.kernels.native_library import NativeKernelsError, native_obstacle
 
 pytestmark = pytest.mark.skipif(native_obstacle() is not None, reason=str(native_obstacle()))
@@ -77,6 +79,52 @@ def test_nowhere_to_compile_to_is_an_obstacle(
     obstacle = native_obstacle(tmp_path / "file" / "folder")
     assert obstacle is not None
     assert obstacle.startswith("there is no room for the compiled kernels")
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile what an image ships."""
+    if not of_this_machine():
+        pytest.skip(f"No build is shipped for {platform.machine()}")
+    folder = tmp_path_factory.mktemp("image") / "shipped"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "SHIPPED", folder)
+        builds = native.ship()
+    assert [build.parent for build in builds] == [folder] * len(of_this_machine())
+    return folder
+
+
+@pytest.fixture
+def no_compiler(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be where an image runs."""
+    monkeypatch.setattr(native, "SHIPPED", shipped)
+    monkeypatch.setenv("PATH", "/nowhere")
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_the_best_shipped_build_is_loaded_and_nothing_kept(tmp_path: Path) -> None:
+    if not runnable_instruction_sets():
+        pytest.skip("This processor is older than every build")
+    library = native.native_library(tmp_path / "kept")
+    assert Path(library._name).name.startswith(f"overlock-{runnable_instruction_sets()[0].name}-")
+    assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_a_processor_that_no_build_is_for_is_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "runnable_instruction_sets", list)
+    assert native_obstacle() == (
+        "there is no C compiler (looked for cc, gcc, clang) and no shipped build for this processor"
+    )
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_builds_of_other_sources_are_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lanes.h").write_text("/* other */")
+    monkeypatch.setattr(native, "SOURCES", tmp_path)
+    assert "no shipped build" in str(native_obstacle())
 
 
 def test_no_compiler_is_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:

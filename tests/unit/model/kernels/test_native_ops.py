@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from torch.testing import assert_close
 
 from model.backbone.layers import GlobalResponseNorm, LayerNorm2d, SqueezeExcite
 from model.kernels import native_library
+from model.kernels.instruction_sets import of_this_machine, runnable_instruction_sets
 from model.kernels.native_library import native_obstacle
 from model.kernels.native_ops import (
     LOG2_E,
@@ -32,31 +32,23 @@ from unit.model.kernels.mixing_problem import mixing_problem
 
 pytestmark = pytest.mark.skipif(native_obstacle() is not None, reason=str(native_obstacle()))
 
-INSTRUCTIONS = {
-    "this processor": "native",
-    "AVX-512": "x86-64-v4",
-    "AVX2": "x86-64-v3",
-}
-"""Of x86; the last two multiply no bfloat16 pairs, and the last has half as long vectors."""
+BUILDS = {each.name: each for each in of_this_machine()}
 
 
-@pytest.fixture(params=INSTRUCTIONS, autouse=True, scope="module")
+@pytest.fixture(params=["this processor", *BUILDS], autouse=True, scope="module")
 def instructions(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
     """Compile the kernels for one set of instructions."""
-    if request.param != "this processor" and platform.machine() != "x86_64":
-        pytest.skip(f"This is no x86: {platform.machine()}")
-    if request.param == "AVX-512" and torch.backends.cpu.get_cpu_capability() != "AVX512":
-        pytest.skip("This processor does not have the instructions")
-    flags = tuple(
-        flag.replace("native", INSTRUCTIONS[request.param]) for flag in native_library.FLAGS
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native_library, "FLAGS", flags)
-        native_library._loaded.clear()
-        native_library.native_library(tmp_path_factory.mktemp("kernels"))
-        yield
+    flags: tuple[str, ...] = native_library.THIS_PROCESSOR
+    if request.param != "this processor":
+        build = BUILDS[request.param]
+        if build not in runnable_instruction_sets():
+            pytest.skip(f"This processor does not run {build.name}")
+        flags = build.flags
+    library = native_library.compiled(tmp_path_factory.mktemp("kernels") / "kernels.so", flags)
+    native_library._loaded[:] = [native_library._load(library)]
+    yield
     native_library._loaded.clear()
 
 

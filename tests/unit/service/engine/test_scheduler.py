@@ -302,3 +302,13 @@ def test_every_request_ends_exactly_once_and_in_a_batch_of_its_shape(steps: list
         ended += names(batch)
     assert sorted(ended) == sorted(admitted)
     assert bench.scheduler.waiting == 0
+
+
+def test_no_batch_of_a_task_is_larger_than_what_fits_the_device(bench: Bench) -> None:
+    bench.scheduler.limit(SQUARE.task, 2)
+    for index in range(5):
+        bench.admit(str(index))
+    sizes = []
+    while (batch := bench.scheduler.next_batch()) is not None:
+        sizes.append(batch.size)
+    assert sizes == [2, 2, 1]

@@ -43,6 +43,24 @@ def test_a_file_that_is_replaced_is_read_even_with_the_same_size_and_time(path: 
     assert keys.name_of("2nd") == "batch"
 
 
+def test_a_folder_that_is_swapped_behind_a_link_is_read_as_kubernetes_updates_secrets(
+    tmp_path: Path,
+) -> None:
+    for version, name in enumerate(("old", "new")):
+        folder = tmp_path / f"..{version}"
+        folder.mkdir()
+        (folder / "keys").write_text(line("gateway", name))
+    (tmp_path / "..data").symlink_to("..0")
+    (tmp_path / "keys").symlink_to("..data/keys")
+    keys = ApiKeys(tmp_path / "keys")
+    assert keys.name_of("old") == "gateway"
+
+    (tmp_path / "..data_tmp").symlink_to("..1")
+    (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+    assert keys.name_of("new") == "gateway"
+    assert keys.name_of("old") is None
+
+
 @pytest.mark.parametrize("broken", ["", "gateway not-a-digest\n", None])
 def test_a_change_that_cannot_be_read_leaves_the_keys_as_they_were(
     path: Path, broken: str | None, caplog: pytest.LogCaptureFixture

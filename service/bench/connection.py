@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import cast
 
 import httptools
 
-HEAD_TEMPLATE = (
-    "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
-    "Content-Type: image/jpeg\r\nContent-Length: {length}\r\n\r\n"
-)
+
+@dataclass(frozen=True)
+class Target:
+    """A route of a server.
+
+    Attributes:
+        host: its name or address.
+        port: its port.
+        path: the route, with its query.
+        tls: what to speak TLS with; None for plain HTTP.
+        headers: that every request carries, beside the usual ones.
+    """
+
+    host: str
+    port: int
+    path: str
+    tls: ssl.SSLContext | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def request(self, body: bytes, media_type: str) -> bytes:
+        """Return a complete request, so that sending it is one write."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        headers = {
+            "Host": f"{host}:{self.port}",
+            "Content-Type": media_type,
+            "Content-Length": str(len(body)),
+            **self.headers,
+        }
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"POST {self.path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
 
 
 @dataclass(frozen=True)
@@ -30,12 +58,6 @@ class HttpAnswer:
     completed_at: float
 
 
-def post_bytes(port: int, path: str, body: bytes) -> bytes:
-    """Return a complete request, so that sending it is one write."""
-    head = HEAD_TEMPLATE.format(path=path, port=port, length=len(body))
-    return head.encode() + body
-
-
 class HttpConnection(asyncio.Protocol):
     """Exchanges one request at a time; ``reusable`` says whether another may follow."""
 
@@ -48,14 +70,14 @@ class HttpConnection(asyncio.Protocol):
         self.reusable = True
 
     @classmethod
-    async def open(cls, port: int) -> HttpConnection:
-        """Connect to a server on this machine.
+    async def open(cls, target: Target) -> HttpConnection:
+        """Connect to a server.
 
         Raises:
             OSError: if nothing listens there.
         """
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(cls, "127.0.0.1", port)
+        _, connection = await loop.create_connection(cls, target.host, target.port, ssl=target.tls)
         return connection
 
     async def exchange(self, request: bytes) -> HttpAnswer:

@@ -11,20 +11,17 @@ import asyncio
 import gc
 import itertools
 import math
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from benchmarks.serving.http_connection import HttpConnection, post_bytes
-from benchmarks.serving.payload import Payload
+from service.bench.connection import HttpConnection, Target
 
 ANSWER_SECONDS = 10.0
-"""How long answers are waited for after the last arrival."""
 
 MAX_CONNECTIONS = 4096
 SPIN_SECONDS = 0.002
@@ -35,7 +32,20 @@ NO_ANSWER = 0
 
 Outcome = TypeVar("Outcome")
 
-FIRST_CLASS = re.compile(rb'"class_id":\s*(\d+)')
+
+class Payload(Protocol):
+    """What is sent; as a text, it says which answer is expected."""
+
+    @property
+    def body(self) -> bytes:
+        """The request's body."""
+
+    @property
+    def media_type(self) -> str:
+        """What the body is."""
+
+    def is_answered_by(self, answer: bytes) -> bool:
+        """Return whether the body of an answer with status 200 is right."""
 
 
 class WrongAnswerError(Exception):
@@ -68,23 +78,24 @@ def poisson_arrivals(per_second: float, seconds: float, seed: int) -> list[float
 
 
 class LoadGenerator:
-    """Sends the payloads in turn to one server on this machine.
+    """Sends the payloads in turn to one server.
 
     Args:
-        port: the server's.
-        path: of the route, with its query.
+        target: where they go.
         payloads: what to send, and which answers are right.
-        any_class: whether every class is right: a real network has its own opinion.
+        answer_seconds: how long answers are waited for after the last arrival.
     """
 
     def __init__(
-        self, port: int, path: str, payloads: Sequence[Payload], *, any_class: bool = False
+        self,
+        target: Target,
+        payloads: Sequence[Payload],
+        *,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
-        self._port = port
-        self._any_class = any_class
-        requests = [
-            (post_bytes(port, path, payload.body), payload.class_id) for payload in payloads
-        ]
+        self._target = target
+        self._answer_seconds = answer_seconds
+        requests = [(target.request(each.body, each.media_type), each) for each in payloads]
         self._requests = itertools.cycle(requests)
         self._idle: list[HttpConnection] = []
         self._connections = 0
@@ -101,7 +112,7 @@ class LoadGenerator:
             for due_seconds in arrivals:
                 await _until(start + due_seconds)
                 sending.append(asyncio.create_task(self._send(start, due_seconds)))
-            await asyncio.wait(sending, timeout=ANSWER_SECONDS)
+            await asyncio.wait(sending, timeout=self._answer_seconds)
             outcomes = await _end(sending)
         await self._hang_up()
         return [
@@ -127,14 +138,14 @@ class LoadGenerator:
         with _no_garbage_collection():
             start = time.perf_counter()
             loops = [asyncio.create_task(one_after_another(place)) for place in range(concurrency)]
-            await asyncio.wait(loops, timeout=seconds + ANSWER_SECONDS)
+            await asyncio.wait(loops, timeout=seconds + self._answer_seconds)
             unanswered = [Sample(moment, moment, math.inf, NO_ANSWER) for moment in due.values()]
             await _end(loops)
         await self._hang_up()
         return samples + unanswered
 
     async def _send(self, start: float, due_seconds: float) -> Sample:
-        request, class_id = next(self._requests)
+        request, payload = next(self._requests)
         sent_seconds = time.perf_counter() - start
         connection: HttpConnection | None = None
         try:
@@ -145,10 +156,8 @@ class LoadGenerator:
         finally:
             if connection is not None:
                 self._give_back(connection)
-        if answer.status == 200:
-            found = FIRST_CLASS.search(answer.body)
-            if found is None or not (self._any_class or int(found[1]) == class_id):
-                raise WrongAnswerError(f"expected class {class_id}: {answer.body[:300]!r}")
+        if answer.status == 200 and not payload.is_answered_by(answer.body):
+            raise WrongAnswerError(f"expected {payload}: {answer.body[:300]!r}")
         latency_seconds = answer.completed_at - start - due_seconds
         return Sample(due_seconds, sent_seconds, latency_seconds, answer.status)
 
@@ -162,7 +171,7 @@ class LoadGenerator:
             raise OSError(f"{MAX_CONNECTIONS} connections wait for answers already")
         self._connections += 1
         try:
-            return await HttpConnection.open(self._port)
+            return await HttpConnection.open(self._target)
         except BaseException:
             self._connections -= 1
             raise

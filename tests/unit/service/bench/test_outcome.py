@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from benchmarks.serving.load import NO_ANSWER, Sample
-from benchmarks.serving.outcome import medians, outcome_of, percentile
+from service.bench.generator import NO_ANSWER, Sample
+from service.bench.outcome import medians, outcome_of, percentile
 
 
 def sample(due: float, latency: float, status: int = 200) -> Sample:

@@ -8,14 +8,15 @@ from contextlib import asynccontextmanager, suppress
 import numpy as np
 import pytest
 
-from benchmarks.serving.load import (
+from benchmarks.serving.payload import Payload
+from benchmarks.serving.static_responder import ANSWER
+from service.bench.connection import Target
+from service.bench.generator import (
     NO_ANSWER,
     LoadGenerator,
     WrongAnswerError,
     poisson_arrivals,
 )
-from benchmarks.serving.payload import Payload
-from benchmarks.serving.static_responder import ANSWER
 
 PAYLOADS = [Payload(b"an image", class_id=0)]
 REFUSAL = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -40,6 +41,10 @@ async def streaming(handler: Handler) -> AsyncIterator[int]:
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
+
+
+def target(port: int) -> Target:
+    return Target("127.0.0.1", port, "/")
 
 
 async def answer_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,7 +74,7 @@ async def test_closed_loop_never_has_more_requests_under_way_than_its_concurrenc
             writer.write(ANSWER)
 
     async with streaming(answer_a_little_later) as port:
-        samples = await LoadGenerator(port, "/", PAYLOADS).closed_loop(3, seconds=0.2)
+        samples = await LoadGenerator(target(port), PAYLOADS).closed_loop(3, seconds=0.2)
 
     assert most == 3
     assert len(samples) > 3
@@ -90,7 +95,7 @@ async def test_open_loop_counts_a_latency_from_the_moment_the_request_was_due() 
                 each.write(ANSWER)
 
     async with streaming(answer_when_all_have_come) as port:
-        samples = await LoadGenerator(port, "/", PAYLOADS).open_loop(arrivals)
+        samples = await LoadGenerator(target(port), PAYLOADS).open_loop(arrivals)
 
     # All are answered when the last has come: the first waited for as long as it is older.
     ends = [sample.due_seconds + sample.latency_seconds for sample in samples]
@@ -115,7 +120,7 @@ async def test_open_loop_sends_on_time_although_nothing_is_answered() -> None:
 
     connections: list[asyncio.StreamWriter] = []
     async with streaming(hang_up_after_the_last) as port:
-        samples = await LoadGenerator(port, "/", PAYLOADS).open_loop(arrivals)
+        samples = await LoadGenerator(target(port), PAYLOADS).open_loop(arrivals)
 
     assert len(came) == len(arrivals)
     assert {sample.status for sample in samples} == {NO_ANSWER}
@@ -129,36 +134,33 @@ async def test_a_refusal_that_closes_its_connection_does_not_break_the_next_requ
         writer.close()
 
     async with streaming(refuse) as port:
-        samples = await LoadGenerator(port, "/", PAYLOADS).open_loop([0.0, 0.03, 0.06])
+        samples = await LoadGenerator(target(port), PAYLOADS).open_loop([0.0, 0.03, 0.06])
 
     assert [sample.status for sample in samples] == [429, 429, 429]
 
 
-async def test_a_closed_loop_ends_although_a_server_never_answers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("benchmarks.serving.load.ANSWER_SECONDS", 0.05)
-
+async def test_a_closed_loop_ends_although_a_server_never_answers() -> None:
     async def keep_silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
     async with streaming(keep_silent) as port:
-        samples = await LoadGenerator(port, "/", PAYLOADS).closed_loop(2, seconds=0.05)
+        generator = LoadGenerator(target(port), PAYLOADS, answer_seconds=0.05)
+        samples = await generator.closed_loop(2, seconds=0.05)
 
     assert [sample.status for sample in samples] == [NO_ANSWER, NO_ANSWER]
 
 
 async def test_an_answer_to_another_image_ends_the_run() -> None:
     async with streaming(answer_at_once) as port:
-        generator = LoadGenerator(port, "/", [Payload(b"an image", class_id=7)])
+        generator = LoadGenerator(target(port), [Payload(b"an image", class_id=7)])
         with pytest.raises(WrongAnswerError, match="class 7"):
             await generator.open_loop([0.0])
 
 
 async def test_a_real_network_may_have_its_own_opinion() -> None:
     async with streaming(answer_at_once) as port:
-        images = [Payload(b"an image", class_id=7)]
-        (sample,) = await LoadGenerator(port, "/", images, any_class=True).open_loop([0.0])
+        images = [Payload(b"an image", class_id=None)]
+        (sample,) = await LoadGenerator(target(port), images).open_loop([0.0])
     assert sample.status == 200
 
 

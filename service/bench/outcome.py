@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.serving.load import NO_ANSWER, Sample
+from service.bench.generator import NO_ANSWER, Sample
 
 REFUSALS = frozenset({429, 503})
 """Statuses that say: not now."""

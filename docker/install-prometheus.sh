@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# prometheus and promtool for the tests, from Debian's package; quick where they are there already.
+# Unpacked instead of installed: the package would start a daemon.
+set -euo pipefail
+command -v prometheus > /dev/null && command -v promtool > /dev/null && exit
+folder=$(mktemp -d)
+trap 'rm -r "$folder"' EXIT
+chmod 755 "$folder" # apt downloads as a user of its own
+cd "$folder"
+apt-get update --quiet
+apt-get download --quiet prometheus
+dpkg -x prometheus_*.deb .
+install --mode 755 usr/bin/prometheus usr/bin/promtool /usr/local/bin

@@ -1,0 +1,32 @@
+"""Reads things in threads, a bounded number of them before they are wanted."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+MAX_READERS = 16
+"""Threads that decode, at most; otherwise one for each core."""
+
+Key = TypeVar("Key")
+Item = TypeVar("Item")
+
+
+def read_ahead(
+    read: Callable[[Key], Item], keys: Iterable[Key], ahead: int
+) -> Generator[Item, None, None]:
+    """Read items in threads, in order, at most ``ahead`` of them before they are wanted."""
+    readers = ThreadPoolExecutor(min(MAX_READERS, os.cpu_count() or 1))
+    waiting: deque[Future[Any]] = deque()
+    try:
+        for key in keys:
+            waiting.append(readers.submit(read, key))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        readers.shutdown(cancel_futures=True)

@@ -1,0 +1,36 @@
+"""A client for the service: ``Client`` and, for asyncio, ``AsyncClient``.
+
+Torch-free and light: it needs httpx and pydantic.
+"""
+
+from service.client.async_client import AsyncClient
+from service.client.client import Client
+from service.client.errors import (
+    ClientError,
+    ProblemError,
+    TooLateError,
+    UnexpectedAnswerError,
+    UnreachableError,
+)
+from service.web.schemas import (
+    ClassifyResponse,
+    DetectResponse,
+    ProblemDocument,
+    SegmentResponse,
+    ServedModel,
+)
+
+__all__ = [
+    "AsyncClient",
+    "ClassifyResponse",
+    "Client",
+    "ClientError",
+    "DetectResponse",
+    "ProblemDocument",
+    "ProblemError",
+    "SegmentResponse",
+    "ServedModel",
+    "TooLateError",
+    "UnexpectedAnswerError",
+    "UnreachableError",
+]

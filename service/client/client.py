@@ -1,0 +1,114 @@
+"""The client."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal, Self, TypeVar
+
+import httpx
+
+from service.client import requests
+from service.client.asking import Asking
+from service.client.attempts import Pause, Send
+from service.client.requests import Ask, ImageFile, Reply
+from service.web.schemas import ClassifyResponse, DetectResponse, SegmentResponse, ServedModel
+
+Result = TypeVar("Result")
+
+
+class Client(Asking):
+    """Asks the service; any number of threads may share one.
+
+    An image is the bytes of a file, or a path. Every method raises ``ClientError``: see
+    ``service.client.errors``. Close it, or use it in a ``with`` statement.
+
+    A server that lets its answer drip can stretch the timeout, to twice as long at the most for
+    the answer's body; ``AsyncClient`` is exact.
+    """
+
+    _http: httpx.Client
+
+    def _open(self, headers: dict[str, str]) -> None:
+        self._http = httpx.Client(headers=headers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def classify(self, image: ImageFile, *, top_k: int | None = None) -> ClassifyResponse:
+        """Name what an image shows; the service chooses how many classes unless told."""
+        return self._result(requests.classify(image, top_k))
+
+    def segment(
+        self, image: ImageFile, *, mask: Literal["png", "rle", "none"] = "png"
+    ) -> SegmentResponse:
+        """Say which class each pixel of an image has."""
+        return self._result(requests.segment(image, mask))
+
+    def segment_picture(
+        self, image: ImageFile, *, view: Literal["labels", "overlay"] = "overlay"
+    ) -> bytes:
+        """Return a PNG of the label map, on its own or over the image."""
+        return self._result(requests.segment_picture(image, view))
+
+    def detect(
+        self,
+        image: ImageFile,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        masks: bool = True,
+    ) -> DetectResponse:
+        """Find the things on an image."""
+        return self._result(requests.detect(image, score_threshold, max_detections, masks=masks))
+
+    def detect_picture(
+        self,
+        image: ImageFile,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        masks: bool = True,
+    ) -> bytes:
+        """Return a PNG of the image with the things drawn on it."""
+        return self._result(
+            requests.detect_picture(image, score_threshold, max_detections, masks=masks)
+        )
+
+    def models(self) -> list[ServedModel]:
+        """Say what is served, and on what."""
+        return self._result(requests.models())
+
+    def _result(self, ask: Ask[Result]) -> Result:
+        steps = self._attempts(ask)
+        came: Reply | httpx.RequestError | None = None
+        while True:
+            try:
+                step = steps.send(came)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            if isinstance(step, Pause):
+                came = None
+                time.sleep(step.seconds)
+                continue
+            try:
+                came = self._reply(ask, step)
+            except httpx.RequestError as error:
+                came = error
+
+    def _reply(self, ask: Ask[Result], send: Send) -> Reply:
+        deadline = time.monotonic() + send.timeout_seconds
+        chunks = []
+        with self._http.stream(**self._request(ask, send)) as response:
+            for chunk in response.iter_bytes():
+                chunks.append(chunk)
+                if time.monotonic() > deadline:
+                    raise httpx.ReadTimeout("the answer is not complete")
+        return Reply(self.url + ask.path, response.status_code, response.headers, b"".join(chunks))

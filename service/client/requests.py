@@ -1,0 +1,162 @@
+"""What is asked of the service, and how an answer is read; no input or output here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from service.client.errors import ClientError, ProblemError, UnexpectedAnswerError
+from service.client.waiting import stated_seconds
+from service.web.schemas import (
+    ClassifyResponse,
+    DetectResponse,
+    ModelsResponse,
+    ProblemDocument,
+    SegmentResponse,
+    ServedModel,
+)
+
+JSON, PNG = "application/json", "image/png"
+
+SHOWN_CHARACTERS = 200
+"""Of an answer that nobody expected."""
+
+Result = TypeVar("Result")
+Document = TypeVar("Document", bound=BaseModel)
+
+ImageFile = bytes | Path
+"""An encoded image, or where it lies."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response, read to its end.
+
+    Attributes:
+        url: that was asked, without its query.
+        status: of HTTP.
+        headers: as they came.
+        body: decoded, if it was compressed.
+    """
+
+    url: str
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """When to come again, if it says so."""
+        return stated_seconds(self.headers.get("retry-after"))
+
+
+@dataclass(frozen=True)
+class Ask(Generic[Result]):
+    """One thing that the service can be asked.
+
+    Attributes:
+        path: of the route.
+        read: makes the result of an answer with status 200; raises ValueError if it is none.
+        image: the request's body; None asks with GET.
+        query: the route's parameters; None leaves one to the service.
+        accept: the media type wanted.
+    """
+
+    path: str
+    read: Callable[[Reply], Result]
+    image: bytes | None = None
+    query: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    accept: str = JSON
+
+    def result(self, reply: Reply) -> Result:
+        """Return what was asked for.
+
+        Raises:
+            UnexpectedAnswerError: if the answer is not the service's.
+        """
+        if reply.status != HTTPStatus.OK:
+            raise error_of(reply)
+        try:
+            return self.read(reply)
+        except ValueError as error:
+            raise _unexpected(reply) from error
+
+
+def classify(image: ImageFile, top_k: int | None) -> Ask[ClassifyResponse]:
+    """Ask for the most likely classes."""
+    return Ask("/v1/classify", _json(ClassifyResponse), _bytes(image), {"top_k": top_k})
+
+
+def segment(image: ImageFile, mask: Literal["png", "rle", "none"]) -> Ask[SegmentResponse]:
+    """Ask for the class of every pixel."""
+    return Ask("/v1/segment", _json(SegmentResponse), _bytes(image), {"mask": mask})
+
+
+def segment_picture(image: ImageFile, view: Literal["labels", "overlay"]) -> Ask[bytes]:
+    """Ask for a label map, on its own or over the image."""
+    return Ask("/v1/segment", _png, _bytes(image), {"view": view}, PNG)
+
+
+def detect(
+    image: ImageFile, score_threshold: float | None, max_detections: int | None, *, masks: bool
+) -> Ask[DetectResponse]:
+    """Ask for the things on an image."""
+    query = _detect_query(score_threshold, max_detections, masks=masks)
+    return Ask("/v1/detect", _json(DetectResponse), _bytes(image), query)
+
+
+def detect_picture(
+    image: ImageFile, score_threshold: float | None, max_detections: int | None, *, masks: bool
+) -> Ask[bytes]:
+    """Ask for the image with the things drawn on it."""
+    query = _detect_query(score_threshold, max_detections, masks=masks)
+    return Ask("/v1/detect", _png, _bytes(image), query, PNG)
+
+
+def models() -> Ask[list[ServedModel]]:
+    """Ask what is served."""
+    read = _json(ModelsResponse)
+    return Ask("/v1/models", lambda reply: read(reply).models)
+
+
+def error_of(reply: Reply) -> ClientError:
+    """Return what an answer with another status than 200 says."""
+    try:
+        problem = ProblemDocument.model_validate_json(reply.body)
+    except ValidationError:
+        return _unexpected(reply)
+    return ProblemError(problem, reply.retry_after_seconds)
+
+
+def _detect_query(
+    score_threshold: float | None, max_detections: int | None, *, masks: bool
+) -> dict[str, str | int | float | bool | None]:
+    return {"score_threshold": score_threshold, "max_detections": max_detections, "masks": masks}
+
+
+def _bytes(image: ImageFile) -> bytes:
+    return image.read_bytes() if isinstance(image, Path) else image
+
+
+def _json(kind: type[Document]) -> Callable[[Reply], Document]:
+    # pydantic's ValidationError is a ValueError.
+    return lambda reply: kind.model_validate_json(reply.body)
+
+
+def _png(reply: Reply) -> bytes:
+    media_type = reply.headers.get("content-type", "nothing")
+    if media_type != PNG:
+        raise ValueError(f"{PNG} was asked for, {media_type} came")
+    return reply.body
+
+
+def _unexpected(reply: Reply) -> UnexpectedAnswerError:
+    text = reply.body.decode("utf-8", "replace")
+    said = " ".join(text.split())[:SHOWN_CHARACTERS] or "nothing"
+    return UnexpectedAnswerError(reply.url, reply.status, said)

@@ -1,0 +1,37 @@
+"""``overlock serve``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from service.logs import configure_logging
+from service.settings import PREFIX, Settings, load_settings
+from service.supervisor import Supervisor
+
+
+def fill_parser(parser: argparse.ArgumentParser) -> None:
+    """Add an option for every setting."""
+    parser.description = (
+        f"Run the service. Every option is also a variable, {PREFIX}PORT for --port; "
+        "an option wins."
+    )
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else f" [{field.default}]"
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            metavar=name.rpartition("_")[2].upper(),
+            help=f"{field.description}{default}",
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    given = {name: getattr(arguments, name) for name in Settings.model_fields}
+    settings = load_settings({name: value for name, value in given.items() if value is not None})
+    configure_logging(settings.log_format, "service")
+
+    async def serve() -> int:
+        return await Supervisor(settings).run()
+
+    return asyncio.run(serve())

@@ -1,0 +1,96 @@
+"""Where the compiler keeps what the next start can use again.
+
+PyTorch and Triton each have a cache that checks its entries by content. It is parted by what a
+start is made of, so that an upgrade or another processor finds an empty folder instead of code that
+was built for something else, and an operator can delete what is out of use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from model.config import Task
+from service.settings import PREFIX, Settings, SettingsError
+
+_PRIVATE = 0o700
+_NVIDIA = Path("/proc/driver/nvidia")
+_PROCESSOR = Path("/proc/cpuinfo")
+
+
+def compiler_environment(settings: Settings, device: str) -> dict[str, str]:
+    """Make an engine's cache folders and return the variables that tell its compilers of them.
+
+    Empty for an engine that cannot come to compile, which then needs no place to write to. Nobody
+    else may write to the folders, since what lies in them is run.
+
+    Args:
+        settings: the service's.
+        device: the engine's, as the settings name it.
+
+    Raises:
+        SettingsError: if the folders cannot be made.
+    """
+    if not _may_compile(settings, device):
+        return {}
+    folder = settings.cache_folder / "compiled" / _key(settings, device)
+    variables = {
+        "TORCHINDUCTOR_CACHE_DIR": folder / "inductor",
+        "TRITON_CACHE_DIR": folder / "triton",
+    }
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for path in (folder, *variables.values()):
+            path.mkdir(mode=_PRIVATE, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"{PREFIX}CACHE_DIR: the compiled kernels cannot be kept ({error}); give a folder "
+            "that can be written to"
+        ) from error
+    return {name: str(path) for name, path in variables.items()}
+
+
+def _may_compile(settings: Settings, device: str) -> bool:
+    if settings.compile == "auto":
+        return device != "cpu" and _NVIDIA.exists()
+    return settings.compile == "on"
+
+
+def _key(settings: Settings, device: str) -> str:
+    """Name everything that the compiled code depends on."""
+    facts = {
+        "torch": version("torch"),
+        "triton": _version_or_none("triton"),
+        "device": [device, *_hardware()],
+        "models": [settings.model_of(task) for task in Task],
+        "geometry": settings.segment_geometry,
+        "dtype": settings.dtype,
+        "batches": settings.max_batch_size,
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return f"torch-{facts['torch']}-{digest[:16]}"
+
+
+def _version_or_none(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _hardware() -> list[str]:
+    """Return the processor with its instruction sets, and the GPUs with their driver."""
+    lines = _PROCESSOR.read_text().splitlines() if _PROCESSOR.exists() else []
+    first = [line for line in lines if line.startswith(("model name", "flags", "Features"))][:2]
+    cards = sorted(_NVIDIA.glob("gpus/*/information"))
+    models = [line for card in cards for line in card.read_text().splitlines() if "Model" in line]
+    driver = _NVIDIA / "version"
+    return [
+        platform.machine(),
+        *first,
+        *models,
+        driver.read_text() if driver.exists() else "no NVIDIA driver",
+    ]

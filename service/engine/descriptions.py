@@ -1,0 +1,78 @@
+"""What HTTP workers and callers are told of a model, and what it gets to see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.heads.label_map import MAX_CLASSES
+from model.preprocess import padded_size
+from service.link.messages import InputInfo
+
+if TYPE_CHECKING:
+    from model.zoo import LoadedModel
+
+USUAL_ASPECT_RATIO = 4 / 3
+"""Of the image that a dense task is warmed up with."""
+
+
+def input_of(name: str, task: Task, *, square: bool) -> InputInfo:
+    """Describe a model's input.
+
+    Args:
+        name: of the model.
+        task: what it answers.
+        square: whether a segmenter stretches every image to one size.
+    """
+    if task is Task.CLASSIFY:
+        side = CLASSIFIERS[name].geometry.crop_size
+        return InputInfo(height=side, width=side)
+    geometry = SEGMENTERS[name].geometry if task is Task.SEGMENT else DETECTORS[name].geometry
+    if task is Task.SEGMENT and square:
+        return InputInfo(height=geometry.short_side, width=geometry.short_side)
+    return InputInfo(
+        short_side=geometry.short_side,
+        long_side=geometry.long_side,
+        multiple=geometry.multiple,
+    )
+
+
+def usual_input_sizes(info: InputInfo) -> tuple[tuple[int, int], ...]:
+    """Return heights and widths of photographs' inputs: lying and upright, or the only one."""
+    if info.height is not None and info.width is not None:
+        return ((info.height, info.width),)
+    assert info.short_side is not None
+    assert info.multiple is not None
+    long_side = round(USUAL_ASPECT_RATIO * info.short_side)
+    height, width = padded_size(info.short_side, long_side, info.multiple)
+    return ((height, width), (width, height))
+
+
+def labels_of(loaded: LoadedModel, task: Task, labels_file: Path | None) -> tuple[str, ...]:
+    """Return the names of a model's classes, in the order of the class ids.
+
+    Args:
+        loaded: the model.
+        task: what it answers.
+        labels_file: with a name a line, instead of the model's own.
+
+    Raises:
+        ValueError: if the file cannot be read or has another number of lines, or if a label map
+            has no room for so many classes.
+    """
+    classes = loaded.network.num_classes
+    if task is Task.SEGMENT and classes > MAX_CLASSES:
+        raise ValueError(f"{loaded.name} has {classes} classes; a label map holds {MAX_CLASSES}.")
+    if labels_file is None:
+        return loaded.labels
+    try:
+        labels = tuple(labels_file.read_text(encoding="utf-8-sig").rstrip().splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"The labels file {labels_file} cannot be read: {error}") from error
+    if len(labels) != classes:
+        raise ValueError(
+            f"The labels file {labels_file} has {len(labels)} lines; "
+            f"the network has {classes} classes."
+        )
+    return labels

@@ -1,0 +1,64 @@
+"""A service that compiles on a CPU: the compiler is the real one, and so is its cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from running_service import RunningService
+from scene_files import png
+
+from model.demo.scenes import draw_scene
+
+SETTINGS: dict[str, str | int] = {"compile": "on", "segment_model": "off", "max_batch_size": 1}
+CLASSES = 10
+COMPILE_SECONDS = 400.0
+"""One graph takes a minute on two quiet cores. Larger batches are a second one."""
+
+
+def scores(service: RunningService, seed: int) -> list[float]:
+    answer = httpx.post(
+        f"{service.url}/v1/classify",
+        params={"top_k": CLASSES},
+        content=png(draw_scene(seed).image),
+        headers={"Content-Type": "image/png"},
+        timeout=60,
+    )
+    assert answer.status_code == 200, answer.text
+    by_class = sorted(answer.json()["predictions"], key=lambda each: int(each["class_id"]))
+    return [each["score"] for each in by_class]
+
+
+@pytest.mark.timeout(600)
+def test_compiled_answers_are_the_same_and_the_next_start_finds_the_code(
+    tmp_path: Path, demo: RunningService
+) -> None:
+    want = np.array([scores(demo, seed) for seed in range(6)])
+    cold = RunningService(cache_dir=str(tmp_path), **SETTINGS)
+    cold.start_seconds = COMPILE_SECONDS
+    with cold as service:
+        (model,) = service.get("/v1/models").json()["models"]
+        assert (model["compiled"], model["compiled_reason"]) == (True, "OVERLOCK_COMPILE=on")
+        assert "compiled" in service.log
+        np.testing.assert_allclose([scores(service, seed) for seed in range(6)], want, atol=1e-5)
+        assert service.metric("overlock_recompiles_total") == 0
+    compiled = written(tmp_path)
+    assert compiled
+    with RunningService(cache_dir=str(tmp_path), **SETTINGS) as service:
+        np.testing.assert_allclose(scores(service, 0), want[0], atol=1e-5)
+    assert written(tmp_path) == compiled  # nothing was compiled again
+
+
+def written(folder: Path) -> dict[str, int]:
+    """Return the libraries that the compiler made, with the moments when it did."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.so")}
+
+
+def test_an_explicit_wish_without_a_compiler_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AssertionError, match="COMPILE=on cannot be met: there is no C"):
+        RunningService(cache_dir=str(tmp_path), **SETTINGS).__enter__()

@@ -1,0 +1,195 @@
+"""``overlock predict`` and ``overlock bench`` as users call them, against the real service."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import overlock, overlock_on_a_terminal
+from running_service import RunningService
+from scene_files import png
+
+from model.demo.scenes import draw_scene
+
+ESCAPE = b"\x1b"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four images in two shapes, one of them in a folder of its own."""
+    folder = tmp_path_factory.mktemp("photos")
+    shapes = {"a.png": (120, 160), "b.png": (160, 120), "c.png": (120, 160), "in/d.png": (120, 160)}
+    for seed, (name, (height, width)) in enumerate(shapes.items()):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(png(draw_scene(510_000 + seed, height, width).image))
+    return folder
+
+
+def documents(output: bytes) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in output.splitlines()]
+    for document in found:
+        document.pop("timing", None)
+    return found
+
+
+NAMES = ("a.png", "b.png", "c.png", "in/d.png")
+
+
+def test_the_same_classes_are_found_here_and_there(demo: RunningService, photos: Path) -> None:
+    words = ("predict", "classify", str(photos), "--json")
+    here, there = overlock(*words), overlock(*words, "--url", demo.url)
+    assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr
+    ours, theirs = documents(here.stdout), documents(there.stdout)
+    assert [document["file"] for document in ours] == [str(photos / name) for name in NAMES]
+    for mine, other in zip(ours, theirs, strict=True):
+        for found, same in zip(mine["predictions"], other["predictions"], strict=True):
+            # Batches of other sizes add up in another order.
+            assert found.pop("score") == pytest.approx(same.pop("score"), abs=1e-5)
+        assert mine == other
+
+
+def test_the_same_segments_are_found_and_drawn_here_and_there(
+    demo: RunningService, photos: Path, tmp_path: Path
+) -> None:
+    found = []
+    for place, options in (("here", ("--batch-size", "1")), ("there", ("--url", demo.url))):
+        words = ("predict", "segment", str(photos), "--json", "--mask", "rle", "--save", place)
+        done = overlock(*words, *options, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found.append(documents(done.stdout))
+    assert found[0] == found[1]
+    assert found[0][0]["mask"]["format"] == "rle"
+    for name in NAMES:
+        here, there = (tmp_path / place / f"{name}.overlay.png" for place in ("here", "there"))
+        assert here.read_bytes() == there.read_bytes()
+
+
+@pytest.mark.parametrize("place", ["here", "there"])
+def test_one_bad_file_does_not_stop_the_others(
+    place: str, demo: RunningService, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    options = ("--url", demo.url) if place == "there" else ()
+    arguments = ("bad.jpg", "nowhere.jpg", "*.gif", "-", str(photos / "a.png"), "--top-k", "1")
+    done = overlock("predict", "classify", *arguments, *options, folder=tmp_path, stdin=b"neither")
+    assert done.returncode == 1
+    rows = done.stdout.decode().splitlines()
+    assert len(rows) == 2
+    assert rows[1].startswith(str(photos / "a.png"))
+    *complaints, last = done.stderr.decode().splitlines()[1:]
+    assert last == "overlock predict: 4 of 5 failed."
+    found = [complaint.removeprefix("overlock predict: ") for complaint in complaints]
+    assert found[0].startswith("bad.jpg: The image cannot be decoded: The bytes are no image")
+    assert found[1:3] == ["nowhere.jpg: No such file or directory", "*.gif: No file matches."]
+    assert found[3].startswith("stdin: The image cannot be decoded")
+
+
+def test_a_pipe_gets_no_escape_codes_and_no_progress(demo: RunningService, photos: Path) -> None:
+    done = overlock("predict", "classify", str(photos), "--url", demo.url)
+    assert ESCAPE not in done.stdout + done.stderr
+    assert b"images/s" not in done.stderr
+    assert done.stderr.decode().startswith("overlock predict: Demo weights: a tiny network")
+
+
+def test_a_terminal_gets_a_heading_and_the_progress(demo: RunningService, photos: Path) -> None:
+    words = ("predict", "classify", str(photos), "--url", demo.url)
+    code, screen = overlock_on_a_terminal(*words)
+    assert code == 0
+    assert b"\x1b[1mfile" in screen
+    assert b"/4 [" in screen
+    _, screen = overlock_on_a_terminal(*words, NO_COLOR="1")
+    assert ESCAPE not in screen
+
+
+@pytest.mark.parametrize("place", ["here", "there"])
+def test_ctrl_c_ends_it_without_a_traceback(place: str, demo: RunningService, photos: Path) -> None:
+    options = ("--url", demo.url) if place == "there" else ("--batch-size", "1")
+    many = [str(photos / "a.png")] * 3000
+    code, screen = overlock_on_a_terminal(
+        "predict", "classify", *many, *options, interrupt_after=b"a.png "
+    )
+    assert code == 130
+    assert b"Traceback" not in screen
+    assert screen.count(b"a.png ") < 3000
+
+
+def test_ctrl_c_while_torch_is_loaded_is_quiet(photos: Path) -> None:
+    # The progress bar is there before the network is.
+    code, screen = overlock_on_a_terminal(
+        "predict", "classify", str(photos), interrupt_after=b"0/4"
+    )
+    assert code == 130
+    assert b"Traceback" not in screen
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--model", "overlock_t"), "--weights is needed for overlock_t"),
+        (("--model", "overlock_t", "--weights", "none.pth"), "none.pth"),
+        (("--top-k", "11"), "top_k is 11; demo has 10 classes"),
+        (("--url", "http://127.0.0.1:9", "--timeout", "1"), "http://127.0.0.1:9 cannot be reached"),
+        (("--url", "127.0.0.1"), "no address like"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_begin_is_told_in_a_line(words: tuple[str, ...], complaint: str) -> None:
+    done = overlock("predict", "classify", "x.png", *words)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    (line,) = done.stderr.decode().splitlines()
+    assert complaint in line
+
+
+def test_a_task_that_is_off_is_named(demo: RunningService) -> None:
+    done = overlock("predict", "detect", "x.png", "--url", demo.url)
+    assert done.returncode == 2
+    assert b"does not detect; it serves: classify, segment." in done.stderr
+
+
+def test_a_key_is_read_from_a_file(demo: RunningService, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    done = overlock(
+        *("predict", "classify", str(photos), "--url", demo.url),
+        *("--api-key-file", str(tmp_path / "empty")),
+    )
+    assert done.returncode == 2
+    assert b"holds no key: it is empty" in done.stderr
+
+
+def test_a_service_is_loaded_and_measured(demo: RunningService) -> None:
+    before = demo.metric("overlock_requests_total", "/v1/classify")
+    done = overlock(
+        *("bench", "--url", demo.url, "--concurrency", "2", "--rate", "4", "--seconds", "1.6"),
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    closed, open_ = map(json.loads, done.stdout.splitlines())
+    assert (closed["loop"], closed["level"]) == ("closed", 2)
+    assert (open_["loop"], open_["level"]) == ("open", 4)
+    assert closed["answered_per_second"] > 0
+    assert 0 < closed["p50_seconds"] <= closed["p99_seconds"]
+    assert closed["failed_fraction"] == open_["failed_fraction"] == 0
+    assert demo.metric("overlock_requests_total", "/v1/classify") > before + 3
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--seconds", "1"), "--seconds is 1; it has to be more than 1"),
+        (("--concurrency", "1.5"), "--concurrency is 1.5; it is whole"),
+        (("--task", "detect"), "does not detect"),
+        (("--image", __file__), "The image cannot be decoded"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_load_that_makes_no_sense_is_refused(
+    words: tuple[str, ...], complaint: str, demo: RunningService
+) -> None:
+    done = overlock("bench", "--url", demo.url, *words)
+    assert done.returncode == 2
+    assert re.search(complaint, done.stderr.decode())
+    assert b"Traceback" not in done.stderr

@@ -1,0 +1,106 @@
+"""The client and the real application, with fake engines: every question and its answer."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+
+from service.client import AsyncClient, ProblemError
+from service.errors import QueueFullError
+from service.settings import Settings
+from service.web.app import create_app
+from service_fakes import LABELS, FakeEngines
+
+
+@pytest.fixture
+def app(engines: FakeEngines) -> FastAPI:
+    settings = Settings(detect_model="mask_rcnn_overlock_xt", detect_weights="x.pth")
+    return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+
+
+@pytest.fixture
+async def asking(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncClient]:
+    def over_the_app(client: AsyncClient, headers: dict[str, str]) -> None:
+        client._http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), headers=headers)
+
+    monkeypatch.setattr(AsyncClient, "_open", over_the_app)
+    async with AsyncClient("http://service", timeout_seconds=20) as client:
+        yield client
+
+
+def image(width: int = 64, height: int = 48) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (9, 90, 200)).save(file, "PNG")
+    return file.getvalue()
+
+
+async def test_classes(asking: AsyncClient) -> None:
+    found = await asking.classify(image(), top_k=2)
+    assert [each.label for each in found.predictions] == ["star", "square"]
+    assert (found.image.width, found.image.height) == (64, 48)
+    assert len((await asking.classify(image())).predictions) == len(LABELS)
+
+
+async def test_segments(asking: AsyncClient) -> None:
+    found = await asking.segment(image(), mask="rle")
+    assert {each.label: each.fraction for each in found.classes} == {"circle": 0.5, "star": 0.5}
+    assert found.mask is not None
+    assert found.mask.format == "rle"
+    assert (await asking.segment(image(), mask="none")).mask is None
+
+
+async def test_detections(asking: AsyncClient) -> None:
+    found = await asking.detect(image(), score_threshold=0.5, max_detections=1)
+    assert [each.label for each in found.detections] == ["star"]
+    assert found.detections[0].mask is not None
+    found = await asking.detect(image(), masks=False)
+    assert [each.mask for each in found.detections] == [None] * 3
+
+
+async def test_pictures(asking: AsyncClient) -> None:
+    for png in (
+        await asking.segment_picture(image()),
+        await asking.segment_picture(image(), view="labels"),
+        await asking.detect_picture(image(), score_threshold=0.5),
+    ):
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
+            assert picture.size == (64, 48)
+
+
+async def test_models(asking: AsyncClient) -> None:
+    models = await asking.models()
+    assert [model.task for model in models] == ["classify", "segment", "detect"]
+    assert models[1].note == "Random weights: the answers mean nothing."
+
+
+async def test_the_service_gets_most_of_the_clients_time(
+    asking: AsyncClient, engines: FakeEngines
+) -> None:
+    await asking.classify(image())
+    assert engines.timeouts == [pytest.approx(18.0, abs=0.5)]
+
+
+async def test_a_busy_service_is_asked_again(asking: AsyncClient, engines: FakeEngines) -> None:
+    asked = 0
+
+    def refuse_once(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise QueueFullError(waiting=8, limit=8, retry_after_seconds=1)
+
+    engines.refuse_what_comes_too_late = refuse_once  # type: ignore[assignment,method-assign]
+    assert (await asking.classify(image())).model == "demo"
+    assert asked == 2
+
+
+async def test_a_refusal_has_the_services_words(asking: AsyncClient) -> None:
+    with pytest.raises(ProblemError, match="The image is empty: it has 0 bytes") as raised:
+        await asking.classify(b"")
+    assert raised.value.problem.status == 422
+    assert raised.value.problem.instance == "/v1/classify"

@@ -1,0 +1,93 @@
+"""Whether to compile is decided, said, and insisted on where it was asked for."""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+import pytest
+import torch
+
+from model.compiled import CompileError
+from model.inference import Predictor
+from service.engine import preparation
+from service.engine.preparation import CompileWish, compile_wish, prepare
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+INSISTS = CompileWish(True, True, "OVERLOCK_COMPILE=on")
+TRIES = CompileWish(True, False, "auto: the device is a GPU")
+
+
+class Model:
+    """Stands for a predictor; its compiler may be broken and its device small."""
+
+    def __init__(self, *, broken: bool = False, room: int = 100) -> None:
+        self.broken = broken
+        self.room = room
+
+    def prepare(self, shape: tuple[int, int, int]) -> None:
+        if self.broken:
+            raise CompileError("Unsupported: a thing")
+        if shape[0] > self.room:
+            raise torch.OutOfMemoryError("no room")
+
+    def rehearse(self, shape: tuple[int, int, int]) -> None:
+        """Run without images."""
+
+    def do_not_compile(self) -> None:
+        self.broken = False
+
+
+def prepared(model: Model, wish: CompileWish) -> preparation.Prepared:
+    return prepare(cast("Predictor", model), "overlock_t", wish, (1, 2, 4), [(8, 8)])
+
+
+@pytest.mark.parametrize(
+    ("wish", "device", "obstacle", "want"),
+    [
+        ("off", GPU, None, CompileWish(False, False, "OVERLOCK_COMPILE=off")),
+        ("auto", CPU, None, CompileWish(False, False, "auto: the device is a CPU")),
+        ("auto", GPU, None, TRIES),
+        ("auto", GPU, "no Triton", CompileWish(False, False, "auto: no Triton")),
+        ("on", CPU, None, INSISTS),
+    ],
+)
+def test_the_wish_becomes_a_decision_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+    wish: str,
+    device: torch.device,
+    obstacle: str | None,
+    want: CompileWish,
+) -> None:
+    monkeypatch.setattr(preparation, "compile_obstacle", lambda _: obstacle)
+    assert compile_wish(wish, device) == want
+
+
+def test_an_explicit_wish_that_cannot_be_met_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "compile_obstacle", lambda _: "there is no C++ compiler")
+    with pytest.raises(ValueError, match="COMPILE=on cannot be met: there is no C\\+\\+ compiler"):
+        compile_wish("on", CPU)
+    with pytest.raises(ValueError, match="overlock_t could not be compiled: Unsupported: a thing"):
+        prepared(Model(broken=True), INSISTS)
+
+
+def test_auto_goes_on_without_a_compiler_that_fails_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        result = prepared(Model(broken=True), TRIES)
+    assert (result.compiled, result.batch_sizes) == (False, (1, 2, 4))
+    assert result.compiled_reason == "auto: the device is a GPU, but the compiler failed"
+    assert "overlock_t could not be compiled" in caplog.text
+
+
+def test_batches_end_where_memory_does(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        result = prepared(Model(room=2), TRIES)
+    assert (result.compiled, result.batch_sizes) == (True, (1, 2))
+    assert "overlock_t gets at most 2 images at once" in caplog.text
+
+
+def test_a_model_without_room_for_one_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="overlock_t does not fit into the device's memory"):
+        prepared(Model(room=0), TRIES)

@@ -1,0 +1,139 @@
+"""docs/deploying.md speaks of what there is in k8s/, the settings and the metrics."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from manifest_cluster_checks import complaints_about
+from manifests import K8S, ROOT, VARIANTS, kubectl, manifests
+
+from service.settings import PREFIX, Settings
+from service.web.api_keys import ApiKeys
+
+TEXT = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+OURS = {"k8s/production"}
+"""What the reader makes."""
+
+KINDS = {"hpa": "HorizontalPodAutoscaler", "podmonitor": "PodMonitor", "deployment": "Deployment"}
+
+
+def commands() -> list[str]:
+    return re.findall(r"\bkubectl [^`\n]*", TEXT)
+
+
+def fenced(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+def names(kind: str) -> set[str]:
+    return {
+        each["metadata"]["name"] for variant in VARIANTS for each in manifests(variant).all(kind)
+    }
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
+
+
+def test_every_path_exists() -> None:
+    paths = set(re.findall(r"\b(?:k8s|docker|tests|docs)/[\w./-]*\w", TEXT)) - OURS
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_link_leads_somewhere() -> None:
+    anchors = {anchor(heading) for heading in re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)}
+    for link in re.findall(r"\]\(([^)]+)\)", TEXT):
+        path, _, section = link.partition("#")
+        if path:
+            assert (ROOT / "docs" / path).exists(), link
+        else:
+            assert section in anchors, link
+
+
+def test_every_section_that_manifests_name_exists() -> None:
+    anchors = {anchor(heading) for heading in re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)}
+    for path in K8S.rglob("*.yaml"):
+        named = re.findall(r"docs/deploying\.md#([\w-]+)", path.read_text("utf-8"))
+        assert {*named} <= anchors, path
+
+
+def test_every_folder_is_in_the_table() -> None:
+    listed = re.findall(r"^\| `k8s/([\w-]+)` \|", TEXT, re.MULTILINE)
+    assert {*listed} == {path.name for path in K8S.iterdir()}
+
+
+def test_commands_name_objects_and_containers_that_there_are() -> None:
+    text = "\n".join(commands())
+    (namespace,) = names("Namespace")
+    assert {*re.findall(r" -n (\S+)", text)} == {namespace}
+    for kind, name in re.findall(r"\b(hpa|podmonitor|deployment)[/ ](\w[\w-]*)", text):
+        assert name in names(KINDS[kind]), f"{kind} {name}"
+    assert {*re.findall(r"service/([\w-]+)", text)} <= names("Service")
+    containers = {each["name"] for variant in VARIANTS for each in manifests(variant).containers}
+    assert {*re.findall(r" -c (\S+)", text)} <= containers
+    deployed = manifests("cpu")
+    port = deployed.one("Service")["spec"]["ports"][0]["port"]
+    assert f"port-forward service/overlock 8000:{port}" in text
+
+
+def test_the_secret_is_made_as_it_is_mounted() -> None:
+    deployed = manifests("cpu")
+    (volume,) = (each for each in deployed.pod["volumes"] if "secret" in each)
+    made = {*re.findall(r"create secret generic (\S+) --from-file=(\w+)=", TEXT)}
+    file = Path(deployed.variables["OVERLOCK_API_KEYS_FILE"]).name
+    assert made == {(volume["secret"]["secretName"], file)}
+
+
+def test_the_label_that_lets_in_is_the_policys() -> None:
+    (rule,) = manifests("cpu").one("NetworkPolicy")["spec"]["ingress"]
+    ((key, value),) = rule["from"][0]["namespaceSelector"]["matchLabels"].items()
+    labels = set(re.findall(r"label namespace \S+ (\S+)", TEXT))
+    assert labels == {f"{key}={value}"}
+
+
+def test_a_rollout_is_waited_for_as_long_as_it_may_take() -> None:
+    minutes = {int(each) for each in re.findall(r"--timeout=(\d+)m", TEXT)}
+    assert minutes == {manifests("gpu").deployment["progressDeadlineSeconds"] / 60}
+
+
+def test_variables_are_settings_and_metrics_are_exported() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert {*re.findall(rf"\b{PREFIX}[A-Z_]+\w", TEXT)} <= known
+    for name in set(re.findall(r"\boverlock_\w+", TEXT)) - {"overlock_t"}:
+        assert [*complaints_about(name)] == []
+
+
+def test_keys_that_are_made_as_it_says_are_keys(tmp_path: Path) -> None:
+    (block,) = [each for each in fenced("bash") if "sha256sum" in each]
+    script = f"set -euo pipefail\n{block}\nprintf %s $KEY"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ApiKeys(tmp_path / "keys").name_of(done.stdout) == "gateway"
+
+
+def test_the_patch_for_own_weights_does_what_it_says(tmp_path: Path) -> None:
+    (patch,) = [each for each in fenced("yaml") if "patches:" in each]
+    # Kustomize takes relative paths alone.
+    up = "../" * len(tmp_path.resolve().parts[1:])
+    kustomization = f"resources: [{up}{str(K8S / 'cpu').lstrip('/')}]\n{patch}"
+    (tmp_path / "kustomization.yaml").write_text(kustomization)
+    done = subprocess.run(
+        [kubectl(), "kustomize", str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    pod: dict[str, Any] = next(
+        each for each in yaml.safe_load_all(done.stdout) if each["kind"] == "Deployment"
+    )["spec"]["template"]["spec"]
+    assert not pod.get("initContainers")
+    mounted = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounted > {"/weights", "/tmp"}
+
+
+@pytest.mark.parametrize("word", ["First deployment", "Weights", "Scaling", "Upgrade", "Rollback"])
+def test_the_runbook_has_a_section_for(word: str) -> None:
+    assert f"\n## {word}\n" in TEXT

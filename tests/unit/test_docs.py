@@ -1,0 +1,55 @@
+"""The documents speak of what is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from service.errors import all_errors
+from service.web import schemas
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docker").glob("*.md")]
+)
+PATH = re.compile(r"`((?:service|model|docker|k8s|tests|benchmarks|docs)/[\w/.-]*)`")
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+MADE_BY_THE_READER = {"k8s/production"}
+API = (ROOT / "docs" / "api.md").read_text("utf-8")
+
+
+def names_of(documents: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in documents]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=names_of(DOCUMENTS))
+def test_every_path_and_link_leads_somewhere(document: Path) -> None:
+    text = document.read_text("utf-8")
+    links = [link for link in LINK.findall(text) if "://" not in link]
+    paths = set(PATH.findall(text)) - MADE_BY_THE_READER
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    missing += [link for link in links if not (document.parent / link).exists()]
+    assert missing == []
+
+
+def answers() -> list[type[BaseModel]]:
+    return [
+        each
+        for each in vars(schemas).values()
+        if isinstance(each, type) and issubclass(each, BaseModel) and each is not BaseModel
+        if not each.__name__.startswith("_")
+    ]
+
+
+@pytest.mark.parametrize("schema", answers(), ids=lambda schema: schema.__name__)
+def test_the_api_document_has_every_field(schema: type[BaseModel]) -> None:
+    shown = {name.rpartition(".")[2] for name in re.findall(r"`([\w.\[\]]+)`", API)}
+    assert schema.model_fields.keys() <= shown
+
+
+def test_the_api_document_has_every_problem() -> None:
+    listed = set(re.findall(r"^\| (\d+) \| `([\w-]+)` \|", API, re.MULTILINE))
+    assert listed == {(str(problem.status), problem.slug) for problem in all_errors()}
