@@ -108,7 +108,7 @@ class Child:
         await self._listen(process)
         exit_code = await process.wait()
         self._process, self.facts = None, None
-        mark_process_dead(process.pid, str(self.metrics_folder))  # type: ignore[no-untyped-call]
+        _close_metrics(self.metrics_folder, process.pid)
         if exit_code == CONFIGURATION_EXIT_CODE:
             raise ConfigurationRefusedError
         return _cause(exit_code)
@@ -150,6 +150,17 @@ class Child:
             await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
             return
+
+
+def _close_metrics(folder: Path, pid: int) -> None:
+    """Keep of a process's metrics what still counts, and give back the space it had reserved."""
+    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+    for path in folder.glob(f"*_{pid}.db"):
+        with path.open("r+b") as file:
+            used_bytes = int.from_bytes(file.read(4), sys.byteorder)
+            file.truncate(used_bytes)
+        if not used_bytes:
+            path.unlink()
 
 
 def _cause(exit_code: int) -> str:

@@ -6,11 +6,41 @@ before it starts the process; any HTTP worker reads them all and answers ``/metr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from itertools import product
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+
+_RESERVED_BYTES = {
+    "counter": 2**16,
+    "gauge_livemax": 2**16,
+    "gauge_livesum": 2**16,
+    "histogram": 2**18,
+}
+"""By kind of file, several times what a process comes to use."""
+
+
+def _reserve_space(folder: Path) -> None:
+    """Take the space that this process's metrics will need, before there are any.
+
+    The files are mapped into memory and sparse: where the disk is full, the next write to one would
+    end the process. Now it fails in words, or never.
+
+    Raises:
+        OSError: if there is not enough space.
+    """
+    for kind, size_bytes in _RESERVED_BYTES.items():
+        # The name that prometheus_client gives it.
+        path = folder / f"{kind}_{os.getpid()}.db"
+        with path.open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
+
+
+if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    _reserve_space(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

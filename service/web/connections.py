@@ -13,6 +13,7 @@ import uuid
 from collections import OrderedDict
 from typing import Any
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -106,6 +107,7 @@ class Connection(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._bytes_since_body = 0
+        self._catching_up = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first request as for any other."""
@@ -133,20 +135,59 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and refuse more than there may be of what is no body."""
+        self._unset_keepalive_if_required()
         self._bytes_since_body += len(data)
-        super().data_received(data)
+        self._parse(data)
         if self._bytes_since_body > MAX_HEAD_BYTES:
             self._refuse(HeadTooLargeError(limit_bytes=MAX_HEAD_BYTES))
         elif not self._answering and self._head_timer is None:
             self._wait_for_request()  # line breaks before a request are no request
 
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade()
+            self._parse(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(MalformedRequestError("This is no valid HTTP/1.1 request."))
+
+    def _decline_upgrade(self) -> None:
+        """Go on with HTTP/1.1 behind a head that offered another protocol, as Java's client does.
+
+        The parser takes an offer for a fact: what follows would be lost, the body first. Another
+        one is brought to the same place.
+        """
+        self.parser = httptools.HttpRequestParser(self)
+        self._catching_up = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + self._framing + b"\r\n")
+        self._catching_up = False
+
+    @property
+    def _framing(self) -> bytes:
+        """The headers that say where the body ends; none for no body."""
+        return b"".join(
+            name + b": " + value + b"\r\n"
+            for name, value in self.headers
+            if name in {b"content-length", b"transfer-encoding"}
+        )
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the first line."""
+        if not self._catching_up:
+            super().on_url(url)
+
     def on_message_begin(self) -> None:
         """Give the head its time."""
+        if self._catching_up:
+            return
         super().on_message_begin()
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
 
     def on_headers_complete(self) -> None:
         """Begin to answer."""
+        if self._catching_up:
+            return
         self._end_of_head()
         self._bytes_since_body = 0
         self._others.works(self)
@@ -164,6 +205,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Be ready for the next head."""
+        if self.parser.should_upgrade() and self._framing:
+            return  # the parser goes no further; the body is still to come
         self._bytes_since_body = 0
         super().on_message_complete()
 
@@ -190,10 +233,6 @@ class Connection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     # What the client gets.
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; uvicorn's word for it is no help."""
-        self._refuse(MalformedRequestError("This is no valid HTTP/1.1 request."))
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ from service.web.schemas import ProblemDocument
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
+
+MAX_FAULTS = 8
+"""Of a request's parameters that a problem names: whoever sends thousands knows it."""
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -72,11 +76,13 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
 
 
 async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
-    details = []
-    for fault in error.errors():
+    details, faults = [], error.errors()
+    if len(faults) > MAX_FAULTS:
+        details.append(f"There are {len(faults)} faults, of which {MAX_FAULTS} follow.")
+    for fault in faults[:MAX_FAULTS]:
         name = str(fault["loc"][-1])
         if fault["type"] == "extra_forbidden":
             details.append(f"There is no parameter {name}.")
         else:
-            details.append(f"{name}: {fault['msg']}; it is {fault['input']!r}.")
+            details.append(f"{name}: {fault['msg']}; it is {reprlib.repr(fault['input'])}.")
     return await _on_service_error(request, InvalidParameterError(" ".join(details)))

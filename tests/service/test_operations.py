@@ -28,6 +28,13 @@ async def test_readiness_follows_the_engine(
     assert answer.headers["retry-after"] == "1"
 
 
+async def test_a_problem_names_no_more_than_a_few_of_many_faults(client: httpx.AsyncClient) -> None:
+    query = "&".join(f"k{number}={'x' * 100}" for number in range(500))
+    problem = (await client.post(f"/v1/classify?timeout={'9' * 1000}x&{query}")).json()
+    assert problem["detail"].startswith("There are 501 faults, of which 8 follow.")
+    assert len(problem["detail"]) < 1000
+
+
 async def test_a_draining_service_is_not_ready(client: httpx.AsyncClient, app: FastAPI) -> None:
     serving: Serving = app.state.serving
     serving.draining = True

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from service import children
 from service.children import Child, ConfigurationRefusedError
@@ -37,6 +40,26 @@ async def test_a_child_that_ends_is_replaced(tmp_path: Path) -> None:
     watched = Watched(tmp_path, "print('{}')")
     await watched.wait_for(3)
     await watched.stop()
+
+
+async def test_of_a_child_that_ended_the_metrics_are_kept_and_not_their_reserved_space(
+    tmp_path: Path,
+) -> None:
+    count = (
+        f"import os; os.environ['PROMETHEUS_MULTIPROC_DIR'] = {str(tmp_path)!r};"
+        "from service import metrics; metrics.ENGINE_RESTARTS.inc(); metrics.IN_FLIGHT.inc();"
+        "print('{}')"
+    )
+    watched = Watched(tmp_path, count)
+    await watched.wait_for(3)
+    await watched.stop()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(tmp_path))  # type: ignore[no-untyped-call]
+    assert (registry.get_sample_value("overlock_engine_restarts_total") or 0) >= 2
+    assert registry.get_sample_value("overlock_requests_in_flight") is None
+    sizes = [entry.stat().st_size for entry in os.scandir(tmp_path)]
+    assert min(sizes) > 0
+    assert max(sizes) < 16_000
 
 
 async def test_a_stopped_child_is_not_replaced(tmp_path: Path) -> None:

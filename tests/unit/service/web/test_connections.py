@@ -101,25 +101,33 @@ class Transport(asyncio.Transport):
         return int(self.written.split()[1])
 
 
-async def answer(scope: Any, receive: Any, send: Any) -> None:
-    """Read the body, and answer."""
-    while (await receive()).get("more_body"):
-        pass
-    headers = [(b"content-length", b"2")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"ok"})
-
-
 class Bench:
     """Clients of one HTTP worker."""
 
     def __init__(self, limit: int = 10) -> None:
         self.loop = Loop()
         self.others = OpenConnections(limit)
+        self.bodies: list[bytes] = []
         self.config = Config(
-            answer, lifespan="off", log_config=None, timeout_keep_alive=IDLE_SECONDS
+            self.answer,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            timeout_keep_alive=IDLE_SECONDS,
         )
         self.state = ServerState()
+
+    async def answer(self, scope: Any, receive: Any, send: Any) -> None:
+        """Read the body, and answer."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.bodies.append(body)
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
 
     def connect(self) -> tuple[Connection, Transport]:
         loop: Any = self.loop
@@ -252,6 +260,32 @@ async def test_what_is_no_http_is_answered_with_a_problem(bench: Bench) -> None:
     assert transport.status == 400
     assert b"urn:overlock:problem:malformed-request" in transport.written
     assert transport.closing
+
+
+@pytest.mark.parametrize("cut", [0, 1, -1, -4])
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: 3\r\n", b"abc"),
+        (b"Content-Length: 0\r\n", b""),
+        (b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n"),
+        (b"", b""),
+    ],
+)
+async def test_an_offer_of_another_protocol_is_declined_and_the_body_is_read(
+    bench: Bench, framing: bytes, body: bytes, cut: int
+) -> None:
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
+    request = b"POST / HTTP/1.1\r\nHost: service\r\n" + offer + framing + b"\r\n" + body
+    connection, transport = bench.connect()
+    for _ in range(2):
+        connection.data_received(request[:cut])
+        await settle()
+        connection.data_received(request[cut:])
+        await settle()
+    assert transport.written.count(b"HTTP/1.1 200 OK") == 2
+    expected_body = b"abc" if body else b""
+    assert bench.bodies == [expected_body] * 2
 
 
 async def test_an_answer_that_nobody_reads_is_given_up(bench: Bench) -> None:
