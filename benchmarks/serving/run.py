@@ -59,6 +59,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     arguments = parse_arguments()
     plan = QUICK if arguments.quick else THOROUGH
+    plan = replace(plan, repeats=arguments.repeats or plan.repeats)
     load_at_start = os.getloadavg()
     started = time.monotonic()
     contestants = [ours_simulated(), *(each for each in PEERS if each.name not in arguments.skip)]
@@ -116,6 +117,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--skip", nargs="*", default=[], choices=[each.name for each in PEERS], metavar="PEER"
     )
+    parser.add_argument("--repeats", type=int, metavar="N", help="turns of every contestant")
     parser.add_argument("--output", default="serving", help="name of the files in results/")
     return parser.parse_args()
 
