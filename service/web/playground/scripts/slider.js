@@ -1,0 +1,24 @@
+/** A labelled slider that shows its value. */
+
+import { element, freshId } from "./elements.js";
+
+/**
+ * @param {{label: string, min: number, max: number, step: number, value: number}} options
+ * @param {(value: number) => string} words How a value is shown and read out.
+ * @param {(value: number) => void} onInput
+ */
+export function slider({ label, ...range }, words, onInput) {
+  const id = freshId("slider");
+  const input = element("input", { type: "range", id, ...range });
+  const output = element("output", { for: id, class: "number" });
+  const tell = () => {
+    output.textContent = words(input.valueAsNumber);
+    input.setAttribute("aria-valuetext", output.textContent);
+  };
+  tell();
+  input.addEventListener("input", () => {
+    tell();
+    onInput(input.valueAsNumber);
+  });
+  return element("div", { class: "slider" }, element("label", { for: id }, label), input, output);
+}
