@@ -10,15 +10,16 @@ import { element, freshId } from "./elements.js";
 export function slider({ label, ...range }, words, onInput) {
   const id = freshId("slider");
   const input = element("input", { type: "range", id, ...range });
-  const output = element("output", { for: id, class: "number" });
+  // Screen readers get it from the slider itself.
+  const shown = element("span", { class: "number", "aria-hidden": "true" });
   const tell = () => {
-    output.textContent = words(input.valueAsNumber);
-    input.setAttribute("aria-valuetext", output.textContent);
+    shown.textContent = words(input.valueAsNumber);
+    input.setAttribute("aria-valuetext", shown.textContent);
   };
   tell();
   input.addEventListener("input", () => {
     tell();
     onInput(input.valueAsNumber);
   });
-  return element("div", { class: "slider" }, element("label", { for: id }, label), input, output);
+  return element("div", { class: "slider" }, element("label", { for: id }, label), input, shown);
 }
