@@ -15,6 +15,7 @@ from service.web.api_keys import ApiKeys, require_key
 from service.web.middleware import RequestMiddleware
 from service.web.problems import install_problem_handlers
 from service.web.routes import classify, detect, health, models, segment
+from service.web.routes.playground import playground_router
 from service.web.serving import Serving
 
 API_VERSION = "1"
@@ -58,6 +59,7 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
     for routes in (classify, segment, detect, models):
         app.include_router(routes.router, dependencies=guards)
     app.include_router(health.router)
+    app.include_router(playground_router())
     install_problem_handlers(app)
     app.add_middleware(RequestMiddleware)
     return app

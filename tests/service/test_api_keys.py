@@ -47,8 +47,8 @@ async def test_a_key_opens_the_api(guarded: httpx.AsyncClient) -> None:
     assert (await guarded.get("/v1/models")).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/docs", "/openapi.json"])
-async def test_probes_metrics_and_documentation_need_no_key(
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/"])
+async def test_probes_metrics_documentation_and_the_page_need_no_key(
     guarded: httpx.AsyncClient, path: str
 ) -> None:
     assert (await guarded.get(path)).status_code == 200

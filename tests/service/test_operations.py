@@ -103,10 +103,6 @@ async def test_requests_are_counted_by_route_template_and_status(
     assert "made" not in text
 
 
-async def test_the_front_leads_to_the_documentation(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/")).headers["location"] == "/docs"
-
-
 async def test_the_documentation_needs_no_other_host(client: httpx.AsyncClient) -> None:
     page = (await client.get("/docs")).text
     links = re.findall(r"(?:src|href)=\"([^\"]+)\"", page)

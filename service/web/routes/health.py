@@ -1,10 +1,10 @@
-"""Probes, metrics and the way in; none of them ever waits for an engine."""
+"""Probes and metrics; none of them ever waits for an engine."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from service import metrics
 from service.errors import NotReadyError
@@ -43,9 +43,3 @@ async def ready(serving: ServingDep) -> dict[str, str]:
 async def prometheus() -> Response:
     """Return the metrics of all processes."""
     return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
-
-
-@router.get("/", include_in_schema=False)
-async def front() -> Response:
-    """Lead to the API's documentation."""
-    return RedirectResponse("/docs")

@@ -1,0 +1,189 @@
+/** Puts the page together: one image, one run for each task that was looked at. */
+
+import { imageNote, modelSection, requestSection, timeSection, weightsNote } from "./about_request.js";
+import { ClassifyView } from "./classify_view.js";
+import { curlCommand } from "./curl_command.js";
+import { DetectView } from "./detect_view.js";
+import { element } from "./elements.js";
+import { takeImages } from "./image_intake.js";
+import { keyForm, problemView } from "./problem_view.js";
+import { SegmentView } from "./segment_view.js";
+import { imageRequest, Problem, Service } from "./service.js";
+import { TaskTabs } from "./task_tabs.js";
+import { Viewfinder } from "./viewfinder.js";
+import { size } from "./words.js";
+
+const UNAUTHORIZED = 401;
+const UNAVAILABLE = 503;
+
+class Playground {
+  #service = new Service();
+  #panel = document.querySelector("#panel");
+  #facts = document.querySelector("#facts");
+  #cancel = document.querySelector("#cancel");
+  #announcer = document.querySelector("#announcer");
+  #viewfinder = new Viewfinder(document.querySelector("#viewfinder"), (words) => this.#say(words));
+  #tabs = new TaskTabs(document.querySelector("#tabs"), this.#panel);
+  #views = {
+    classify: new ClassifyView(),
+    segment: new SegmentView(this.#viewfinder),
+    detect: new DetectView(this.#viewfinder),
+  };
+  /** Served models by task, one for each device. */
+  #models = new Map();
+  #task = null;
+  #image = null;
+  /** By task: {state: running, done, failed or cancelled, controller, request, outcome, problem}. */
+  #runs = new Map();
+
+  start() {
+    takeImages(
+      {
+        input: document.querySelector("#file"),
+        examples: document.querySelectorAll("[data-example]"),
+        target: document.querySelector("#viewfinder"),
+      },
+      (image) => this.#take(image),
+      (words) => this.#refuse(words),
+    );
+    this.#cancel.addEventListener("click", () => this.#cancelRun());
+    this.#loadModels();
+  }
+
+  async #loadModels() {
+    try {
+      const models = await this.#service.models();
+      this.#models = Map.groupBy(models, ({ task }) => task);
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      this.#panel.replaceChildren(this.#words(problem, () => this.#loadModels()));
+      if (problem.status === UNAVAILABLE) {
+        setTimeout(() => this.#loadModels(), 1000 * (problem.retryAfterSeconds ?? 1));
+      }
+      return;
+    }
+    const tasks = Object.keys(this.#views).filter((task) => this.#models.has(task));
+    this.#tabs.offer(tasks, (task) => this.#select(task));
+    this.#select(tasks.includes(this.#task) ? this.#task : tasks[0]);
+  }
+
+  #select(task) {
+    this.#task = task;
+    this.#tabs.select(task);
+    if (this.#image && !this.#runs.has(task)) this.#run();
+    else this.#show();
+  }
+
+  async #take(image) {
+    for (const { controller } of this.#runs.values()) controller.abort();
+    this.#runs.clear();
+    this.#image = image;
+    this.#facts.textContent = `${image.name}, ${size(image.blob.size)}`;
+    this.#run();
+    const shown = await this.#viewfinder.show(image);
+    if (this.#image !== image) return;
+    if (shown) this.#tellSize(shown);
+    this.#show();
+  }
+
+  #refuse(words) {
+    this.#facts.textContent = words;
+    this.#say(words);
+  }
+
+  /** Ask the service about the image, for the task that is shown. */
+  async #run() {
+    const [task, image] = [this.#task, this.#image];
+    if (task === null) return;
+    const view = this.#views[task];
+    const request = imageRequest(task, view.query(this.#models.get(task)[0]), image);
+    const run = { state: "running", controller: new AbortController(), request };
+    this.#runs.set(task, run);
+    this.#show();
+    this.#say(`${view.doing} ${image.name}.`);
+    try {
+      run.outcome = await this.#service.infer(request, image.blob, run.controller.signal);
+      run.state = "done";
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      if (!(error instanceof Problem)) throw error;
+      run.problem = error;
+      run.state = "failed";
+    }
+    if (this.#runs.get(task) !== run || this.#task !== task) return;
+    if (run.state === "done") this.#say(view.summary(run.outcome.answer));
+    this.#show();
+  }
+
+  #cancelRun() {
+    const run = this.#runs.get(this.#task);
+    run.controller.abort();
+    run.state = "cancelled";
+    this.#say("Cancelled.");
+    this.#show();
+    // The button that had the focus is gone.
+    this.#panel.querySelector("button")?.focus();
+  }
+
+  /** Show how far the task's run is. */
+  #show() {
+    const run = this.#runs.get(this.#task);
+    const models = this.#models.get(this.#task);
+    const state = run?.state ?? (this.#image ? "ready" : "empty");
+    this.#viewfinder.clear();
+    this.#viewfinder.state = state;
+    this.#cancel.hidden = state !== "running";
+    if (!models) return;
+    const parts = {
+      empty: () => [element("p", { class: "lead" }, "Take an image, and the answer appears here.")],
+      ready: () => [],
+      running: () => [element("p", { class: "lead working" }, `${this.#views[this.#task].doing}…`)],
+      cancelled: () => [
+        element("p", { class: "lead" }, "Cancelled."),
+        element("button", { type: "button", class: "button", onclick: () => this.#run() }, "Run again"),
+      ],
+      failed: () => [this.#words(run.problem, () => this.#run()), this.#requestSection(run)],
+      done: () => this.#answer(run),
+    }[state]();
+    this.#panel.replaceChildren(
+      ...[weightsNote(models[0]), ...parts, modelSection(models)].filter((part) => part !== null),
+    );
+  }
+
+  #answer(run) {
+    const { answer } = run.outcome;
+    this.#viewfinder.shape(answer.image.width, answer.image.height);
+    this.#tellSize(answer.image);
+    return [
+      element("div", { class: "result" }, this.#views[this.#task].show(answer)),
+      imageNote(answer.image),
+      timeSection(run.outcome),
+      this.#requestSection(run),
+    ];
+  }
+
+  #requestSection(run) {
+    const command = curlCommand(run.request, this.#image, this.#service.key !== null);
+    return requestSection(command, (words) => this.#say(words));
+  }
+
+  /** Say what went wrong, or ask for a key where one is missing. */
+  #words(problem, onAgain) {
+    if (problem.status !== UNAUTHORIZED) return problemView(problem, onAgain);
+    return keyForm(problem, this.#service.key, (key) => {
+      this.#service.key = key;
+      onAgain();
+    });
+  }
+
+  #tellSize({ width, height }) {
+    const { name, blob } = this.#image;
+    this.#facts.textContent = `${name}, ${width} × ${height}, ${size(blob.size)}`;
+  }
+
+  #say(words) {
+    this.#announcer.textContent = words;
+  }
+}
+
+new Playground().start();
