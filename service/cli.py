@@ -20,6 +20,7 @@ COMMANDS = {
     "models": "list the networks: sizes, the paper's numbers, what is cached",
     "evaluate": "measure a network on a data set",
     "bench": "load a running service and measure it",
+    "plan": "say how many replicas a load needs, and what they cost",
 }
 """Modules of ``service.commands``, and what they are for."""
 
