@@ -21,6 +21,7 @@ COMMANDS = {
     "download": "fetch the authors' weights",
     "evaluate": "measure a network on a data set",
     "bench": "load a running service and measure it",
+    "plan": "say how many replicas a load needs, and what they cost",
 }
 """Modules of ``service.commands``, and what they are for."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.config import Task
+from model.pretrained.records import Record, write_record
 from service import cli
 from service.commands.models import listed_models
 
@@ -42,6 +43,7 @@ def test_programs_get_a_line_for_each(
     weights = tmp_path / "weights" / "overlock_t.safetensors"
     weights.parent.mkdir()
     weights.touch()
+    write_record(Record("overlock_t", "a URL", "a.pth", "0", "0", "2025-01-31"), weights.parent)
     models = [json.loads(line) for line in overlock_models(monkeypatch, capsys, "--json")]
     assert models[1] == {
         "name": "overlock_t",

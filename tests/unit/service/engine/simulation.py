@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from service.engine.requests import Batch, QueueKey, Request
-from service.engine.scheduler import Scheduler
+from service.capacity.virtual_engine import Launch, VirtualEngine
+from service.engine.cost import AffineCost
+from service.engine.requests import QueueKey, Request
 from service.errors import DeadlineUnreachableError, QueueFullError
 
 
@@ -30,74 +31,60 @@ class Arrival:
     poisonous: bool = False
 
 
-@dataclass
-class Launch:
+@dataclass(frozen=True)
+class WatchedLaunch(Launch[Arrival]):
     """A batch that went to the device, and who waited for it at that moment besides."""
 
-    started: float
-    ended: float
-    batch: Batch[Arrival]
     left_waiting: tuple[Request[Arrival], ...]
 
 
-@dataclass
-class Simulation:
+class Simulation(VirtualEngine[Arrival, tuple[int, int]]):
     """Runs arrivals through a scheduler until nothing is left.
 
-    Attributes:
+    Args:
         arrivals: in any order.
         costs: fixed and per-image seconds of a batch, by shape.
+        max_waiting: the scheduler's.
+        sizes: of batches.
+
+    Attributes:
+        launches: all batches.
         outcomes: for each arrival, all that it came to: answered, failed, refused, expired, left.
+        most_pending_seconds: that there ever were.
     """
 
-    arrivals: Sequence[Arrival]
-    costs: dict[QueueKey, tuple[float, float]]
-    max_waiting: int = 64
-    sizes: tuple[int, ...] = (1, 2, 4, 8)
-    now: float = 0.0
-    launches: list[Launch] = field(default_factory=list)
-    outcomes: dict[int, list[str]] = field(default_factory=dict)
-    most_pending_seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.scheduler: Scheduler[Arrival] = Scheduler(
-            clock=lambda: self.now, max_waiting=self.max_waiting, batch_sizes=self.sizes
-        )
-        for shape, (fixed, per_image) in self.costs.items():
-            for size in self.sizes:
-                self.scheduler.learn(shape, size, fixed + per_image * size)
+    def __init__(
+        self,
+        arrivals: Sequence[Arrival],
+        costs: dict[QueueKey, tuple[float, float]],
+        max_waiting: int = 64,
+        sizes: tuple[int, ...] = (1, 2, 4, 8),
+    ) -> None:
+        lines = {shape: AffineCost(*cost) for shape, cost in costs.items()}
+        super().__init__(lines, max_waiting=max_waiting, batch_sizes=sizes)
+        self.arrivals = arrivals
         self.waiting: dict[int, Request[Arrival]] = {}
+        self.launches: list[WatchedLaunch] = []
+        self.outcomes: dict[int, list[str]] = {}
+        self.most_pending_seconds = 0.0
 
-    def run(self) -> None:
-        """Let everything happen in its order; the device begins as soon as it may."""
-        events = sorted(
-            [(each.at, 0, number) for number, each in enumerate(self.arrivals)]
-            + [
-                (each.at + each.leaves_after, 1, number)
-                for number, each in enumerate(self.arrivals)
-                if each.leaves_after is not None
-            ]
-        )
-        coming = iter(events)
-        event = next(coming, None)
-        busy: Launch | None = None
-        while event is not None or busy is not None or self.waiting:
-            deadline = self.scheduler.next_deadline()
-            moments = [event[0] if event else None, busy.ended if busy else None, deadline]
-            self.now = min(moment for moment in moments if moment is not None)
-            if busy is not None and busy.ended <= self.now:
-                self._finish(busy)
-                busy = None
-            while event is not None and event[0] <= self.now:
-                self._arrive(event[2]) if event[1] == 0 else self._leave(event[2])
-                event = next(coming, None)
-            for request in self.scheduler.expire():
-                self._end(request, "expired")
-            if busy is None:
-                busy = self._launch()
-            self.most_pending_seconds = max(
-                self.most_pending_seconds, self.scheduler.pending_work_seconds()
+    def run_all(self) -> None:
+        """Let everyone come, and leave."""
+        self.run(
+            (at, (leaves, number))
+            for at, leaves, number in sorted(
+                [(each.at, 0, number) for number, each in enumerate(self.arrivals)]
+                + [
+                    (each.at + each.leaves_after, 1, number)
+                    for number, each in enumerate(self.arrivals)
+                    if each.leaves_after is not None
+                ]
             )
+        )
+
+    def _happen(self, event: tuple[int, int]) -> None:
+        leaves, number = event
+        self._leave(number) if leaves else self._arrive(number)
 
     def _arrive(self, number: int) -> None:
         arrival = self.arrivals[number]
@@ -113,23 +100,21 @@ class Simulation:
         if self.scheduler.cancel(number):
             self._end(self.waiting[number], "left")
 
-    def _launch(self) -> Launch | None:
-        batch = self.scheduler.next_batch()
-        if batch is None:
-            return None
-        fixed, per_image = self.costs[batch.queue.shape]
-        for request in batch.requests:
-            del self.waiting[int(str(request.identity))]
-        launch = Launch(
-            self.now,
-            self.now + fixed + per_image * batch.size,
-            batch,
-            tuple(self.waiting.values()),
-        )
-        self.launches.append(launch)
-        return launch
+    def _expired(self, request: Request[Arrival]) -> None:
+        self._end(request, "expired")
 
-    def _finish(self, launch: Launch) -> None:
+    def _launch(self) -> Launch[Arrival] | None:
+        launch = super()._launch()
+        if launch is None:
+            return None
+        for request in launch.batch.requests:
+            del self.waiting[int(str(request.identity))]
+        left_waiting = tuple(self.waiting.values())
+        watched = WatchedLaunch(launch.started, launch.ended, launch.batch, left_waiting)
+        self.launches.append(watched)
+        return watched
+
+    def _finish(self, launch: Launch[Arrival]) -> None:
         batch, seconds = launch.batch, launch.ended - launch.started
         if not any(request.payload.poisonous for request in batch.requests):
             self.scheduler.finished(batch, seconds, seconds)
@@ -146,6 +131,10 @@ class Simulation:
                 self.waiting[int(str(request.identity))] = request
             else:
                 self._end(request, "left")
+
+    def _settled(self) -> None:
+        pending_seconds = self.scheduler.pending_work_seconds()
+        self.most_pending_seconds = max(self.most_pending_seconds, pending_seconds)
 
     def _end(self, request: Request[Arrival], outcome: str) -> None:
         number = int(str(request.identity))

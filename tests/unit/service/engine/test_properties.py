@@ -47,7 +47,7 @@ def simulations(draw: st.DrawFn) -> Simulation:
         for at in arrival_times(pattern, 80, rate, chance)
     ]
     simulation = Simulation(arrivals, COSTS, max_waiting=draw(st.sampled_from([4, 64])))
-    simulation.run()
+    simulation.run_all()
     return simulation
 
 
@@ -103,7 +103,7 @@ def test_a_patient_request_is_not_starved_by_a_stream_of_urgent_ones() -> None:
     detect = QueueKey(Task.DETECT, (800, 1088))
     urgent = [Arrival(number / 4, detect, timeout=5.0) for number in range(160)]  # too many
     simulation = Simulation([*urgent, Arrival(20.0, detect, timeout=60.0)], COSTS)
-    simulation.run()
+    simulation.run_all()
     (launch,) = [
         each
         for each in simulation.launches
