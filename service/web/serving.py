@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from model.config import Task
-from service import metrics
+from service import metrics, tracing
 from service.errors import NotReadyError, TaskOffError
 from service.link.messages import ModelInfo
 from service.link.pool import EnginePool
@@ -106,7 +106,7 @@ class Serving:
             body = await read_body(
                 request, limit_bytes=self.settings.max_body_bytes, deadline=deadline, permit=permit
             )
-            stages["read"] = time.perf_counter() - started
+            _note(stages, "read", time.perf_counter() - started)
             content_type = request.headers.get("content-type")
             wish = Wish(model, body, content_type, deadline, timeout_seconds, permit, stages)
             try:
@@ -125,7 +125,7 @@ class Serving:
             prepared = await _in_thread(
                 self._decoding, self._decoder.prepare, wish.body, wish.content_type, task
             )
-        stages["decode"] = prepared.decode_seconds
+        _note(stages, "decode", prepared.decode_seconds)
         wish.permit.hold(len(wish.body) + prepared.network_input.pixels.nbytes)
         # The engines keep the deadline themselves: they know why there is no answer yet.
         result = await self.engines.submit(
@@ -148,7 +148,7 @@ class Serving:
         else:
             async with wish.in_time():
                 response = await _in_thread(self._rendering, render, answered)
-        stages["render"] = time.perf_counter() - started
+        _note(stages, "render", time.perf_counter() - started)
         if wish.model.weights in NOTES:
             response.headers["X-Model-Weights"] = wish.model.weights
         own = {stage: stages[stage] for stage in OWN_STAGES}
@@ -159,6 +159,13 @@ class Serving:
         """Let the threads end."""
         for threads in (self._decoding, self._rendering):
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _note(stages: dict[str, float], stage: str, seconds: float) -> None:
+    """Note how long a stage took that has just ended."""
+    stages[stage] = seconds
+    now = time.monotonic()
+    tracing.record(stage, now - seconds, now)
 
 
 async def _in_thread(
