@@ -22,14 +22,14 @@ FRONT = ROOT / "docs/images/playground.png"
 HEIGHT, WIDTH = 480, 640
 
 SEEDS = {
-    "crescent": 700_603,
-    "heart": 700_701,
-    "ring": 700_502,
-    "triangle": 700_204,
-    "arrow": 700_800,
-    "hexagon": 700_900,
+    "hexagon": 800_900,
+    "star": 800_304,
+    "ring": 800_508,
+    "heart": 800_713,
+    "square": 800_133,
+    "crescent": 800_613,
 }
-"""Of the examples, by what they mainly show; chosen by eye among many."""
+"""Of the examples, by what they mainly show; chosen among many that the demo models get right."""
 
 
 def example_scene(name: str) -> Scene:
@@ -45,29 +45,27 @@ def draw_examples() -> None:
 
 
 def photograph_front() -> None:
-    """Segment an example on the page and write what is seen, in 256 colours to be small."""
+    """Segment an example on the page and write what is seen."""
     with RunningService() as service, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
         )
-        page = browser.new_page(
-            viewport={"width": 1280, "height": 800}, device_scale_factor=1.5, color_scheme="dark"
-        )
+        page = browser.new_page(viewport={"width": 1280, "height": 840})
         page.goto(service.url)
         _segment(page)
         screenshot = page.screenshot()
         browser.close()
     with Image.open(io.BytesIO(screenshot)) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(FRONT, optimize=True)
+        image.convert("RGB").save(FRONT, optimize=True)
 
 
 def _segment(page: Page) -> None:
     page.get_by_role("tab", name="Segment").click()
-    page.get_by_role("button", name="Arrow").click()
+    page.get_by_role("button", name="Hexagon").click()
     page.locator(".region").first.wait_for()
     frame = page.locator(".frame").bounding_box()
     assert frame
-    page.mouse.move(frame["x"] + 0.45 * frame["width"], frame["y"] + 0.5 * frame["height"])
+    page.mouse.move(frame["x"] + 0.42 * frame["width"], frame["y"] + 0.3 * frame["height"])
     page.locator(".probe").wait_for()
     page.wait_for_timeout(500)  # until the corners have changed their colour
 

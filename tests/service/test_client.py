@@ -94,7 +94,7 @@ async def test_a_busy_service_is_asked_again(asking: AsyncClient, engines: FakeE
         if asked == 1:
             raise QueueFullError(waiting=8, limit=8, retry_after_seconds=1)
 
-    engines.refuse_what_comes_too_late = refuse_once  # type: ignore[assignment,method-assign]
+    engines.refuse_what_comes_too_late = refuse_once  # type: ignore[method-assign]
     assert (await asking.classify(image())).model == "demo"
     assert asked == 2
 
