@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from service import tracing
 from service.children import Child, ConfigurationRefusedError
 from service.compile_cache import compiler_environment
 from service.process_environment import engine_environment
@@ -35,10 +36,14 @@ class Supervisor:
 
     Args:
         settings: for all processes.
+
+    Raises:
+        SettingsError: if OpenTelemetry's variables ask for what is not there.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._traces_to = tracing.destination(os.environ)
         self._started_at = time.monotonic()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -137,6 +142,8 @@ class Supervisor:
         for engine in self._engines:
             lines += [_describe(model) for model in (engine.facts or {})["models"]]
         lines += [f"  {'page':<10}{self._url}/", f"  {'API':<10}{self._url}/docs"]
+        if self._traces_to is not None:
+            lines.append(f"  {'traces':<10}{self._traces_to}")
         for line in lines:
             logger.info("%s", line)
 

@@ -80,7 +80,9 @@ class FakeEngines:
     def pending_work_seconds(self) -> float:
         return 2.5
 
-    def refuse_what_comes_too_late(self, task: Task, timeout_seconds: float) -> None:
+    def refuse_what_comes_too_late(
+        self, task: Task, timeout_seconds: float, *, ahead_seconds: float
+    ) -> None:
         if self.late is not None:
             raise self.late
 

@@ -22,6 +22,7 @@ from service.engine.requests import Batch, QueueKey, Request
 from service.engine.runner import Input, Outcome, Runner
 from service.engine.scheduler import Scheduler
 from service.engine.sizing import batch_sizes_up_to
+from service.engine.spans import WITHDRAWN, trace_unanswered
 from service.engine.workers import Work, Workers
 from service.errors import (
     DeadlineExceededError,
@@ -123,7 +124,9 @@ class Engine:
                 case Submit():
                     await self._admit(received, received.message)
                 case Cancel(request_id):
-                    self._scheduler.cancel((received.worker, request_id))
+                    withdrawn = self._scheduler.cancel((received.worker, request_id))
+                    if withdrawn is not None:
+                        trace_unanswered(withdrawn.payload.submit, withdrawn.arrived, WITHDRAWN)
                     self._show_queue()
 
     async def _admit(self, received: Received, submit: Submit) -> None:
@@ -173,7 +176,9 @@ class Engine:
         for request in self._scheduler.expire():
             submit = request.payload.submit
             error = DeadlineExceededError(timeout_seconds=submit.timeout_seconds)
-            await self._workers.refuse(request.payload.worker, submit, error)
+            await self._workers.refuse(
+                request.payload.worker, submit, error, arrived=request.arrived
+            )
             self._show_queue()
 
     async def _work(self, runner: Runner) -> None:
@@ -206,7 +211,11 @@ class Engine:
         self._scheduler.finished(batch, outcome.device_seconds, outcome.network_seconds)
         self._count(batch, outcome, runner)
         await self._workers.answer(
-            batch, outcome.arrays, started=started, device_seconds=outcome.device_seconds
+            batch,
+            outcome.arrays,
+            started=started,
+            network_seconds=outcome.network_seconds,
+            device_seconds=outcome.device_seconds,
         )
 
     async def _after_failure(self, batch: Batch[Work], fault: Fault) -> None:
@@ -226,7 +235,8 @@ class Engine:
             else InferenceError("The network failed on this image.")
         )
         (request,) = batch.requests
-        await self._workers.refuse(request.payload.worker, request.payload.submit, error)
+        work = request.payload
+        await self._workers.refuse(work.worker, work.submit, error, arrived=request.arrived)
 
     def _trigger(self, batch: Batch[Work]) -> str:
         if batch.queue.closed:

@@ -9,7 +9,7 @@ import os
 import signal
 from pathlib import Path
 
-from service import metrics
+from service import metrics, tracing
 from service.engine.engine import ConfigurationError, Engine
 from service.engine.faults import DeviceFailedError
 from service.lifeline import (
@@ -76,7 +76,9 @@ def main() -> None:
     if arguments.restarted:
         metrics.ENGINE_RESTARTS.inc()
     runtime = RuntimeFolder(arguments.socket.parent)
+    tracing.start(arguments.name, os.environ)
     exit_code = asyncio.run(serve(arguments, settings))
+    tracing.stop()
     runtime.leave()
     logging.shutdown()
     # The device thread may be inside a kernel; nobody waits for what it computes.

@@ -101,15 +101,16 @@ class Scheduler(Generic[Payload]):
         else:
             self._waiting.enter(request)
 
-    def cancel(self, identity: Hashable) -> bool:
-        """Forget a waiting request; return whether it did wait."""
+    def cancel(self, identity: Hashable) -> Request[Payload] | None:
+        """Forget a waiting request and return it; None if it does not wait."""
         self._on_device.pop(identity, None)
-        return self._waiting.forget(identity) is not None
+        return self._waiting.forget(identity)
 
     def cancel_all(self, belongs: Callable[[Request[Payload]], bool]) -> int:
         """Forget all requests that fit; return how many of them waited."""
         requests = [*self._waiting, *self._on_device.values()]
-        return sum(self.cancel(request.identity) for request in requests if belongs(request))
+        cancelled = [self.cancel(request.identity) for request in requests if belongs(request)]
+        return len(cancelled) - cancelled.count(None)
 
     def expire(self) -> list[Request[Payload]]:
         """Forget the requests whose deadline has passed and return them."""

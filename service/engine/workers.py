@@ -12,6 +12,7 @@ from service import metrics
 from service.engine.flight_record import Flight, Identity
 from service.engine.requests import Batch
 from service.engine.scheduler import Scheduler
+from service.engine.spans import trace_answered, trace_unanswered
 from service.errors import InferenceError, ServiceError
 from service.link.messages import (
     Answer,
@@ -112,8 +113,18 @@ class Workers:
         """Have a worker send a request again once the engine is warm."""
         await self._send(worker, Returned(submit.request_id))
 
-    async def refuse(self, worker: bytes, submit: Submit, error: ServiceError) -> None:
-        """Tell a worker why a request gets no result."""
+    async def refuse(
+        self, worker: bytes, submit: Submit, error: ServiceError, *, arrived: float | None = None
+    ) -> None:
+        """Tell a worker why a request gets no result.
+
+        Args:
+            worker: whose request it is.
+            submit: the request.
+            error: why.
+            arrived: moment of its admission; None if it was not admitted.
+        """
+        trace_unanswered(submit, arrived, error.slug)
         refusal = Refusal(submit.request_id, error.slug, error.detail, error.retry_after_seconds)
         await self._send(worker, refusal)
 
@@ -123,6 +134,7 @@ class Workers:
         results: Sequence[tuple[NDArray[Any], ...] | None],
         *,
         started: float,
+        network_seconds: float,
         device_seconds: float,
     ) -> None:
         """Send the results of a batch.
@@ -131,6 +143,7 @@ class Workers:
             batch: as it was on the device.
             results: one for each request, in order; None where the network's output is not finite.
             started: moment at which the device had it.
+            network_seconds: of that time, the network's.
             device_seconds: for how long.
         """
         pending_work_seconds = self._scheduler.pending_work_seconds()
@@ -140,7 +153,7 @@ class Workers:
             if result is None:
                 metrics.NOT_FINITE.labels(batch.queue.task).inc()
                 error = InferenceError("The network's output for this image is not usable.")
-                await self.refuse(worker, submit, error)
+                await self.refuse(worker, submit, error, arrived=request.arrived)
                 continue
             answer = Answer(
                 request_id=submit.request_id,
@@ -150,6 +163,14 @@ class Workers:
                 batch_size=len(batch.requests),
                 pending_work_seconds=pending_work_seconds,
                 wait_seconds=wait_seconds,
+            )
+            trace_answered(
+                submit,
+                arrived=request.arrived,
+                started=started,
+                network_seconds=network_seconds,
+                device_seconds=device_seconds,
+                batch_size=len(batch.requests),
             )
             await self._send(worker, answer, result)
 

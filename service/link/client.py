@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from zmq.utils.monitor import recv_monitor_message
 
 from model.config import Task
+from service import tracing
 from service.errors import DeadlineExceededError, InferenceError, NotReadyError, ServiceError
 from service.link.load import EngineLoad
 from service.link.messages import (
@@ -174,6 +175,7 @@ class EngineClient:
             original_size=image.original_size,
             deadline=deadline,
             timeout_seconds=timeout_seconds,
+            traceparent=tracing.traceparent(),
         )
         pending = _Pending(submit, image.pixels, asyncio.get_running_loop().create_future())
         self._pending[submit.request_id] = pending

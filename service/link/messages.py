@@ -110,6 +110,8 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
         deadline: moment after which nobody waits for the answer.
         timeout_seconds: the length of time that the caller asked for.
         alone: whether it shares a batch with nobody: an engine died with it on its device.
+        traceparent: the span that the engine's are a part of, as in W3C's header; None if the
+            request is not traced.
     """
 
     request_id: int
@@ -120,6 +122,7 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
     deadline: float
     timeout_seconds: float
     alone: bool = False
+    traceparent: str | None = None
 
 
 class Cancel(msgspec.Struct, tag=True, frozen=True):

@@ -31,16 +31,26 @@ class EnginePool:
         """How long the device with the least work is busy."""
         return min(client.load[0] for client in self._clients)
 
-    def refuse_what_comes_too_late(self, task: Task, timeout_seconds: float) -> None:
+    def refuse_what_comes_too_late(
+        self, task: Task, timeout_seconds: float, *, ahead_seconds: float
+    ) -> None:
         """Refuse a request that no engine would begin in time, before there is any work with it.
+
+        Args:
+            task: what is wanted.
+            timeout_seconds: how long the caller waits.
+            ahead_seconds: what passes before it can be sent; the engines work on meanwhile.
 
         Raises:
             DeadlineUnreachableError: by the engines' last reports; what passes here is judged again
                 by the engine that it goes to. While none is ready, nothing is known.
         """
         waits = [client.wait_seconds(task) for client in self._clients if client.ready]
-        if waits and min(waits) > timeout_seconds:
-            raise DeadlineUnreachableError(needed_seconds=min(waits), left_seconds=timeout_seconds)
+        needed_seconds = max(ahead_seconds, min(waits, default=0.0))
+        if needed_seconds > timeout_seconds:
+            raise DeadlineUnreachableError(
+                needed_seconds=needed_seconds, left_seconds=timeout_seconds
+            )
 
     async def run(self) -> None:
         """Keep in touch with all of them, until cancelled."""

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
+from service import tracing
 from service.link.pool import EnginePool
 from service.settings import Settings
 from service.web.api_keys import ApiKeys, require_key
@@ -50,6 +51,17 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
         summary="OverLoCK, overview first, look closely next, over HTTP.",
         version=API_VERSION,
         lifespan=lifespan,
+        # The span of a request of the API; what lies within it is ours. Whether there are traces
+        # is decided in one place for all processes, and metrics and logs have theirs.
+        telemetry={
+            "tracing": tracing.provider() is not None,
+            "tracer_provider": tracing.provider(),
+            "exclude": lambda scope: not scope["path"].startswith("/v1/"),
+            "operation_spans": False,
+            "metrics": False,
+            "logs": False,
+            "auto_configure": False,
+        },
     )
     app.state.serving = serving
     guards = []

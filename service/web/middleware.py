@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 
-from service import metrics
+from service import metrics, tracing
 from service.errors import ServiceError
 from service.web.problems import problem_response
 
@@ -54,6 +54,7 @@ class RequestMiddleware:
         # The routes note here how long each stage took, seconds.
         stages: dict[str, float] = {}
         scope.setdefault("state", {}).update(request_id=request_id, stages=stages)
+        tracing.describe(request_id=request_id)
         status, body_unread = 0, _has_body(scope)
 
         async def receive_and_note() -> Message:
@@ -80,8 +81,9 @@ class RequestMiddleware:
         try:
             await self._app(scope, receive_and_note, send_with_id)
         except ClientDisconnect:
-            status = CLIENT_CLOSED_REQUEST
-            metrics.CANCELLED.labels(_place(stages)).inc()
+            status, place = CLIENT_CLOSED_REQUEST, _place(stages)
+            metrics.CANCELLED.labels(place).inc()
+            tracing.describe(cancelled_in=place)
         except Exception:
             # One of the two places where anything may be caught: the caller gets a problem.
             logger.exception("A request failed unforeseen.", extra={"request_id": request_id})
@@ -131,6 +133,8 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     if template.startswith("/v1/") or template == "unmatched":
         state = scope["state"]
         key = {"key": state["key_name"]} if "key_name" in state else {}
+        trace_id = tracing.trace_id()
+        trace = {} if trace_id is None else {"trace_id": trace_id}
         logger.info(
             "%s %s",
             scope["method"],
@@ -141,6 +145,7 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
                 "seconds": round(seconds, 4),
                 **{f"{stage}_seconds": round(took, 4) for stage, took in state["stages"].items()},
                 "request_id": state["request_id"],
+                **trace,
                 **key,
             },
         )

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service import metrics
+from service import metrics, tracing
 from service.errors import InvalidParameterError, ServiceError
 from service.web.schemas import ProblemDocument
 
@@ -28,6 +28,7 @@ MEDIA_TYPE = "application/problem+json"
 def problem_response(error: ServiceError, *, path: str, request_id: str) -> Response:
     """Render an error for the caller."""
     metrics.REJECTED.labels(error.slug).inc()
+    tracing.describe(problem=error.slug)
     document = ProblemDocument(
         type=f"urn:overlock:problem:{error.slug}",
         title=error.title,

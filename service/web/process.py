@@ -18,7 +18,7 @@ import uvicorn
 import uvloop
 
 from model.config import Task
-from service import metrics
+from service import metrics, tracing
 from service.errors import all_errors
 from service.lifeline import (
     CONFIGURATION_EXIT_CODE,
@@ -106,11 +106,13 @@ def main() -> None:
     configure_logging(settings.log_format, arguments.name)
     runtime = RuntimeFolder(arguments.engine[0].parent)
     try:
+        tracing.start(arguments.name, os.environ)
         uvloop.run(serve(arguments, settings))
     except SettingsError as error:
         logger.error("%s", error)
         sys.exit(CONFIGURATION_EXIT_CODE)
     finally:
+        tracing.stop()
         runtime.leave()
 
 

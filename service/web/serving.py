@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from model.config import Task
-from service import metrics
+from service import metrics, tracing
 from service.errors import NotReadyError, TaskOffError
 from service.link.messages import ModelInfo
 from service.link.pool import EnginePool
@@ -21,11 +22,15 @@ from service.settings import MODELS, PREFIX, Settings
 from service.web.answers.notes import NOTES
 from service.web.bodies import read_body
 from service.web.decoding import Decoding
+from service.web.decoding_line import DecodingLine
 from service.web.journey import Answered, Wish
 from service.web.permits import Permits
 
 THREADS = 2
 """That decode, and as many that render."""
+
+NICENESS = 5
+"""Of those threads, beyond the process's own."""
 
 OWN_STAGES = ("read", "decode", "queue", "render")
 """Stages that are observed for each request; an engine observes the device's for each batch."""
@@ -41,9 +46,10 @@ class Serving:
         self.engines = engines
         self.draining = False
         # Apart, so that pictures which take seconds to draw hold up no one's decoding.
-        self._decoding = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
-        self._rendering = ThreadPoolExecutor(THREADS, thread_name_prefix="render")
+        self._decoding = _threads("decode")
+        self._rendering = _threads("render")
         self._decoder = Decoding(settings)
+        self._line = DecodingLine()
         self.permits = Permits(
             max_requests=settings.max_queue_requests * len(settings.devices.split(",")),
             max_bytes=settings.max_queue_bytes,
@@ -98,7 +104,9 @@ class Serving:
         """
         model = self.model_for(task)
         timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
-        self.engines.refuse_what_comes_too_late(task, timeout_seconds)
+        self.engines.refuse_what_comes_too_late(
+            task, timeout_seconds, ahead_seconds=self._line.wait_seconds
+        )
         deadline = time.monotonic() + timeout_seconds
         stages: dict[str, float] = request.state.stages
         with self.permits.take(task) as permit:
@@ -106,7 +114,7 @@ class Serving:
             body = await read_body(
                 request, limit_bytes=self.settings.max_body_bytes, deadline=deadline, permit=permit
             )
-            stages["read"] = time.perf_counter() - started
+            _note(stages, "read", time.perf_counter() - started)
             content_type = request.headers.get("content-type")
             wish = Wish(model, body, content_type, deadline, timeout_seconds, permit, stages)
             try:
@@ -122,10 +130,11 @@ class Serving:
         """Take a request from its body to its response."""
         stages, task = wish.stages, wish.model.task
         async with wish.in_time():
-            prepared = await _in_thread(
-                self._decoding, self._decoder.prepare, wish.body, wish.content_type, task
-            )
-        stages["decode"] = prepared.decode_seconds
+            with self._line.in_line():
+                prepared = await _in_thread(
+                    self._decoding, self._decoder.prepare, wish.body, wish.content_type, task
+                )
+        _note(stages, "decode", prepared.decode_seconds)
         wish.permit.hold(len(wish.body) + prepared.network_input.pixels.nbytes)
         # The engines keep the deadline themselves: they know why there is no answer yet.
         result = await self.engines.submit(
@@ -148,7 +157,7 @@ class Serving:
         else:
             async with wish.in_time():
                 response = await _in_thread(self._rendering, render, answered)
-        stages["render"] = time.perf_counter() - started
+        _note(stages, "render", time.perf_counter() - started)
         if wish.model.weights in NOTES:
             response.headers["X-Model-Weights"] = wish.model.weights
         own = {stage: stages[stage] for stage in OWN_STAGES}
@@ -159,6 +168,21 @@ class Serving:
         """Let the threads end."""
         for threads in (self._decoding, self._rendering):
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _note(stages: dict[str, float], stage: str, seconds: float) -> None:
+    """Note how long a stage took that has just ended."""
+    stages[stage] = seconds
+    now = time.monotonic()
+    tracing.record(stage, now - seconds, now)
+
+
+def _threads(name: str) -> ThreadPoolExecutor:
+    # Linux has a niceness for each thread. Where cores are few, the event loop, which refuses what
+    # is too much, comes before the work that there is too much of.
+    return ThreadPoolExecutor(
+        THREADS, thread_name_prefix=name, initializer=os.nice, initargs=(NICENESS,)
+    )
 
 
 async def _in_thread(

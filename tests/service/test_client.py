@@ -88,7 +88,7 @@ async def test_the_service_gets_most_of_the_clients_time(
 async def test_a_busy_service_is_asked_again(asking: AsyncClient, engines: FakeEngines) -> None:
     asked = 0
 
-    def refuse_once(*_: object) -> None:
+    def refuse_once(*_: object, **__: object) -> None:
         nonlocal asked
         asked += 1
         if asked == 1:
