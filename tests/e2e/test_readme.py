@@ -101,6 +101,25 @@ def test_the_load_is_measured_as_the_readme_shows(demo: RunningService) -> None:
     assert [line.split()[:2] for line in lines] == [line.split()[:2] for line in shown]
 
 
+@pytest.mark.parametrize("document", ["README.md", "docs/capacity.md"])
+def test_a_plan_is_what_the_documents_show(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    (block,) = re.findall(r"```console\n\$ (overlock plan .*?)```", text, re.DOTALL)
+    command, *shown = block.splitlines()
+    lines = overlock(*shlex.split(command)[1:], folder=ROOT).stdout.decode().splitlines()
+    # The same arrivals by the same seed: nothing may differ.
+    assert lines[: len(shown)] == shown
+
+
+def test_a_service_is_planned_with_what_it_has_learnt(demo: RunningService) -> None:
+    words = ("--url", demo.url, "--rate", "1", "--p99", "20", "--max-batch-size", "2", "--json")
+    done = overlock("plan", *words, folder=ROOT)
+    found = json.loads(done.stdout)
+    assert found["replica"]["per_image_seconds"] > 0
+    assert found["needed"]["replicas"] >= 1
+    assert b"overlock: classify with demo on cpu (CPU" in done.stderr
+
+
 def test_the_client_finds_what_the_readme_says(demo: RunningService) -> None:
     (snippet,) = [block for block in blocks("python") if "service.client" in block]
     snippet = snippet.replace("http://127.0.0.1:8000", demo.url)
