@@ -21,7 +21,8 @@ RUN python3 -m venv /opt/installer
 WORKDIR /requirements
 COPY pyproject.toml requirements.lock ./
 RUN grep '^torch==' requirements.lock > torch.txt \
-    && python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+    && python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+    print(*p['dependencies'], *p['optional-dependencies']['otel'], sep='\n')" \
     > packages.txt
 
 

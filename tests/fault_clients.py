@@ -42,13 +42,13 @@ def classify_together(service: RunningService, colours: Sequence[Colour]) -> lis
     """Classify images that wait together behind a slow one, so that they share a batch."""
     with ThreadPoolExecutor(len(colours) + 1) as threads:
         slow = threads.submit(classify, service, SLOW)
-        service.wait_for(lambda: _only_the_device_is_busy(service))
+        service.wait_for(lambda: only_the_device_is_busy(service))
         answers = [threads.submit(classify, service, colour) for colour in colours]
         assert slow.result().status_code == 200
         return [answer.result() for answer in answers]
 
 
-def _only_the_device_is_busy(service: RunningService) -> bool:
+def only_the_device_is_busy(service: RunningService) -> bool:
     pending_seconds = service.metric("overlock_pending_work_seconds")
     return pending_seconds > 0 and service.metric("overlock_queue_requests") == 0
 

@@ -37,7 +37,8 @@ def exporter() -> Iterator[InMemorySpanExporter]:
 
 @pytest.fixture
 def app(exporter: InMemorySpanExporter, engines: FakeEngines) -> FastAPI:
-    return create_app(Settings(max_queue_requests=1), engines)  # type: ignore[arg-type]  # a fake pool
+    settings = Settings(detect_model="mask_rcnn_overlock_xt", detect_weights="random")
+    return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
 
 
 def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
@@ -138,7 +139,7 @@ async def test_an_unforeseen_failure_is_an_error(
 async def test_requests_at_the_same_time_do_not_mix(
     client: httpx.AsyncClient, exporter: InMemorySpanExporter
 ) -> None:
-    traces = [f"{number:032x}" for number in range(1, 4)]
+    traces = [f"{number:032x}" for number in range(1, 5)]
     await asyncio.gather(
         *(
             client.post(
@@ -146,7 +147,9 @@ async def test_requests_at_the_same_time_do_not_mix(
                 content=IMAGE,
                 headers=PNG | {"traceparent": f"00-{trace}-{SPAN}-01"},
             )
-            for trace, task in zip(traces, ["classify", "segment", "nothing"], strict=True)
+            for trace, task in zip(
+                traces, ["classify", "segment", "detect", "nothing"], strict=True
+            )
         )
     )
     names: dict[str, set[str]] = {trace: set() for trace in traces}
@@ -156,7 +159,8 @@ async def test_requests_at_the_same_time_do_not_mix(
     assert names == {
         traces[0]: {"POST /v1/classify", *stages},
         traces[1]: {"POST /v1/segment", *stages},
-        traces[2]: {"POST"},
+        traces[2]: {"POST /v1/detect", *stages},
+        traces[3]: {"POST"},
     }
 
 
