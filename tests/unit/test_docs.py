@@ -16,7 +16,8 @@ DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docker").glob("*.md")]
 )
 PATH = re.compile(r"`((?:service|model|docker|k8s|tests|benchmarks|docs)/[\w/.-]*)`")
-LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 MADE_BY_THE_READER = {"k8s/production"}
 API = (ROOT / "docs" / "api.md").read_text("utf-8")
 
@@ -25,13 +26,23 @@ def names_of(documents: list[Path]) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in documents]
 
 
+def anchors_of(document: Path) -> set[str]:
+    """Where a link into `document` can lead, by GitHub's rule."""
+    headings = HEADING.findall(document.read_text("utf-8"))
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=names_of(DOCUMENTS))
 def test_every_path_and_link_leads_somewhere(document: Path) -> None:
     text = document.read_text("utf-8")
-    links = [link for link in LINK.findall(text) if "://" not in link]
     paths = set(PATH.findall(text)) - MADE_BY_THE_READER
     missing = [path for path in paths if not (ROOT / path).exists()]
-    missing += [link for link in links if not (document.parent / link).exists()]
+    for link, anchor in LINK.findall(text):
+        if "://" in link:
+            continue
+        target = document.parent / link if link else document
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            missing.append(f"{link}#{anchor}")
     assert missing == []
 
 

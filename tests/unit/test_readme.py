@@ -64,9 +64,3 @@ def test_every_make_target_that_is_named_exists() -> None:
     named = set(re.findall(r"`?make ([a-z-]+)", README))
     assert {"serve", "test", "check", "bench", "train-demo"} <= named
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in named)
-
-
-def test_every_link_into_the_repository_leads_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "//" not in link]
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
