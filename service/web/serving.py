@@ -191,7 +191,8 @@ async def _in_thread(
     return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
 
 
-def _serving(request: Request) -> Serving:
+async def _serving(request: Request) -> Serving:
+    # Not a plain function: FastAPI would call that in a thread, for every request.
     serving: Serving = request.app.state.serving
     return serving
 
