@@ -92,7 +92,7 @@ class Engine:
             runner = await self._device.do(self._load)
             runner.on_compilation(metrics.RECOMPILES.inc)
             self._stage = runner.stage
-            await self._workers.announce(runner.models)
+            self._workers.announce(runner.models)
             announce({"models": [_summary(model) for model in runner.models]})
             tasks.create_task(self._work(runner))
 
@@ -120,18 +120,18 @@ class Engine:
             self._workers.heard(received.worker)
             match received.message:
                 case Hello():
-                    await self._workers.greet(received.worker)
+                    self._workers.greet(received.worker)
                 case Submit():
-                    await self._admit(received, received.message)
+                    self._admit(received, received.message)
                 case Cancel(request_id):
                     withdrawn = self._scheduler.cancel((received.worker, request_id))
                     if withdrawn is not None:
                         trace_unanswered(withdrawn.payload.submit, withdrawn.arrived, WITHDRAWN)
                     self._show_queue()
 
-    async def _admit(self, received: Received, submit: Submit) -> None:
+    def _admit(self, received: Received, submit: Submit) -> None:
         if not self._workers.ready:
-            await self._workers.give_back(received.worker, submit)
+            self._workers.give_back(received.worker, submit)
             return
         try:
             image = self._stage(array_from(submit.image, received.frames[0]))
@@ -147,10 +147,11 @@ class Engine:
                 )
             )
         except ServiceError as error:
-            await self._workers.refuse(received.worker, submit, error)
+            self._workers.refuse(received.worker, submit, error)
         else:
             self._arrival.set()
-            self._new_deadline.set()
+            if self._scheduler.next_deadline() == submit.deadline:
+                self._new_deadline.set()
             self._show_queue()
 
     def _drop_waiting(self, worker: bytes) -> None:
@@ -170,20 +171,20 @@ class Engine:
             try:
                 await asyncio.wait_for(self._new_deadline.wait(), seconds)
             except TimeoutError:
-                await self._refuse_expired()
+                self._refuse_expired()
 
-    async def _refuse_expired(self) -> None:
+    def _refuse_expired(self) -> None:
         for request in self._scheduler.expire():
             submit = request.payload.submit
             error = DeadlineExceededError(timeout_seconds=submit.timeout_seconds)
-            await self._workers.refuse(
+            self._workers.refuse(
                 request.payload.worker, submit, error, arrived=request.arrived
             )
             self._show_queue()
 
     async def _work(self, runner: Runner) -> None:
         while True:
-            await self._refuse_expired()
+            self._refuse_expired()
             batch = self._scheduler.next_batch()
             self._show_queue()
             if batch is None:
@@ -206,11 +207,11 @@ class Engine:
             )
         except BatchFailedError as error:
             self._scheduler.failed(batch, time.monotonic() - started)
-            await self._after_failure(batch, error.fault)
+            self._after_failure(batch, error.fault)
             return
         self._scheduler.finished(batch, outcome.device_seconds, outcome.network_seconds)
         self._count(batch, outcome, runner)
-        await self._workers.answer(
+        self._workers.answer(
             batch,
             outcome.arrays,
             started=started,
@@ -218,7 +219,7 @@ class Engine:
             device_seconds=outcome.device_seconds,
         )
 
-    async def _after_failure(self, batch: Batch[Work], fault: Fault) -> None:
+    def _after_failure(self, batch: Batch[Work], fault: Fault) -> None:
         """Try again with fewer requests, or refuse the one that is left."""
         if fault is Fault.OUT_OF_MEMORY and batch.size > 1:
             largest = self._scheduler.cap(batch)
@@ -236,7 +237,7 @@ class Engine:
         )
         (request,) = batch.requests
         work = request.payload
-        await self._workers.refuse(work.worker, work.submit, error, arrived=request.arrived)
+        self._workers.refuse(work.worker, work.submit, error, arrived=request.arrived)
 
     def _trigger(self, batch: Batch[Work]) -> str:
         if batch.queue.closed:

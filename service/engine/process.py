@@ -9,6 +9,8 @@ import os
 import signal
 from pathlib import Path
 
+import uvloop
+
 from service import metrics, tracing
 from service.engine.engine import ConfigurationError, Engine
 from service.engine.faults import DeviceFailedError
@@ -77,7 +79,7 @@ def main() -> None:
         metrics.ENGINE_RESTARTS.inc()
     runtime = RuntimeFolder(arguments.socket.parent)
     tracing.start(arguments.name, os.environ)
-    exit_code = asyncio.run(serve(arguments, settings))
+    exit_code = uvloop.run(serve(arguments, settings))
     tracing.stop()
     runtime.leave()
     logging.shutdown()

@@ -83,11 +83,11 @@ class Workers:
         """Whether they were told that the engine is warm."""
         return bool(self._models)
 
-    async def announce(self, models: tuple[ModelInfo, ...]) -> None:
+    def announce(self, models: tuple[ModelInfo, ...]) -> None:
         """Tell all of them that the engine is warm."""
         self._models = models
         for worker in list(self._heard):
-            await self._send(worker, self._welcome(worker))
+            self._send(worker, self._welcome(worker))
 
     def heard(self, worker: bytes) -> None:
         """Note that a worker sent something."""
@@ -103,17 +103,17 @@ class Workers:
             silent_since = time.monotonic() - SUSPICIOUS_SECONDS
             for worker, moment in list(self._heard.items()):
                 if moment < silent_since:
-                    await self._send(worker, self._welcome(worker))
+                    self._send(worker, self._welcome(worker))
 
-    async def greet(self, worker: bytes) -> None:
+    def greet(self, worker: bytes) -> None:
         """Tell a worker what the engine is."""
-        await self._send(worker, self._welcome(worker))
+        self._send(worker, self._welcome(worker))
 
-    async def give_back(self, worker: bytes, submit: Submit) -> None:
+    def give_back(self, worker: bytes, submit: Submit) -> None:
         """Have a worker send a request again once the engine is warm."""
-        await self._send(worker, Returned(submit.request_id))
+        self._send(worker, Returned(submit.request_id))
 
-    async def refuse(
+    def refuse(
         self, worker: bytes, submit: Submit, error: ServiceError, *, arrived: float | None = None
     ) -> None:
         """Tell a worker why a request gets no result.
@@ -126,9 +126,9 @@ class Workers:
         """
         trace_unanswered(submit, arrived, error.slug)
         refusal = Refusal(submit.request_id, error.slug, error.detail, error.retry_after_seconds)
-        await self._send(worker, refusal)
+        self._send(worker, refusal)
 
-    async def answer(
+    def answer(
         self,
         batch: Batch[Work],
         results: Sequence[tuple[NDArray[Any], ...] | None],
@@ -153,7 +153,7 @@ class Workers:
             if result is None:
                 metrics.NOT_FINITE.labels(batch.queue.task).inc()
                 error = InferenceError("The network's output for this image is not usable.")
-                await self.refuse(worker, submit, error, arrived=request.arrived)
+                self.refuse(worker, submit, error, arrived=request.arrived)
                 continue
             answer = Answer(
                 request_id=submit.request_id,
@@ -172,12 +172,12 @@ class Workers:
                 device_seconds=device_seconds,
                 batch_size=len(batch.requests),
             )
-            await self._send(worker, answer, result)
+            self._send(worker, answer, result)
 
-    async def _send(
+    def _send(
         self, worker: bytes, message: ToWorker, arrays: Sequence[NDArray[Any]] = ()
     ) -> None:
-        reached = await self._server.send(worker, message, arrays)
+        reached = self._server.send(worker, message, arrays)
         if not reached and self._heard.pop(worker, None) is not None:
             self._on_gone(worker)
 

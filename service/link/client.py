@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zmq
-import zmq.asyncio
 from msgspec.structs import replace
-from zmq.utils.monitor import recv_monitor_message
+from zmq.utils.monitor import parse_monitor_message
 
 from model.config import Task
 from service import tracing
 from service.errors import DeadlineExceededError, InferenceError, NotReadyError, ServiceError
+from service.link.channel import Channel
 from service.link.load import EngineLoad
 from service.link.messages import (
     Answer,
@@ -105,16 +105,16 @@ class EngineClient:
     """
 
     def __init__(self, address: Path, worker_name: str) -> None:
-        self._socket = zmq.asyncio.Context.instance().socket(zmq.DEALER)
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.set_hwm(0)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self._socket.setsockopt(zmq.ROUTING_ID, worker_name.encode())
         self._socket.connect(f"ipc://{address}")
+        self._channel = Channel(self._socket)
         # Tells at once that the engine is gone, or another one there.
-        self._link_events = self._socket.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-        )
+        link_events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        self._link_events = Channel(self._socket.get_monitor_socket(link_events))
         self._pending: dict[int, _Pending] = {}
         self._request_ids = itertools.count(1)
         self._welcome: Welcome | None = None
@@ -167,6 +167,8 @@ class EngineClient:
             ServiceError: as the engine refuses, or when the deadline passes. If the awaiting task
                 is cancelled, the engine forgets the request.
         """
+        if time.monotonic() >= deadline:
+            raise DeadlineExceededError(timeout_seconds=timeout_seconds)
         submit = Submit(
             request_id=next(self._request_ids),
             task=task,
@@ -182,9 +184,8 @@ class EngineClient:
         self._load.sent(submit)
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                await asyncio.sleep(0)  # a deadline that has passed already ends it here
                 if self._welcome is not None and self._welcome.ready:
-                    await self._send(pending, self._welcome.incarnation)
+                    self._send(pending, self._welcome.incarnation)
                 return await pending.answer
         except TimeoutError:
             if not self.ready:
@@ -196,37 +197,35 @@ class EngineClient:
         finally:
             del self._pending[submit.request_id]
             if not pending.answer.done() or pending.answer.cancelled():
-                # zmq sends at once or queues: nothing to wait for on the way out.
-                self._socket.send(encode(Cancel(submit.request_id)))
+                self._channel.send(encode(Cancel(submit.request_id)))
 
     def close(self) -> None:
         """Leave the engine."""
+        # First of all: an event that nobody takes would block all of ZeroMQ's sockets.
         self._socket.disable_monitor()
         self._link_events.close()
-        self._socket.close()
+        self._channel.close()
 
     async def _greet(self) -> None:
         while True:
-            await self._socket.send(encode(Hello()))
+            self._channel.send(encode(Hello()))
             await asyncio.sleep(HELLO_INTERVAL_SECONDS)
 
     async def _watch_link(self) -> None:
-        while True:
-            event = await recv_monitor_message(self._link_events)
-            if event["event"] == zmq.EVENT_DISCONNECTED:
+        async for frames in self._link_events.received():
+            if parse_monitor_message(frames)["event"] == zmq.EVENT_DISCONNECTED:
                 self._welcome = None
             else:
-                await self._socket.send(encode(Hello()))
+                self._channel.send(encode(Hello()))
 
     async def _receive(self) -> None:
-        while True:
-            header, *frames = await self._socket.recv_multipart()
-            await self._take(decode_to_worker(header), frames)
+        async for header, *frames in self._channel.received():
+            self._take(decode_to_worker(header), frames)
 
-    async def _take(self, message: ToWorker, frames: list[bytes]) -> None:
+    def _take(self, message: ToWorker, frames: list[bytes]) -> None:
         match message:
             case Welcome():
-                await self._take_welcome(message)
+                self._take_welcome(message)
             case Answer():
                 self._load.report(message)
                 self._settle(message.request_id, _result(message, frames))
@@ -240,7 +239,7 @@ class EngineClient:
                     ServiceError.rebuilt(message.slug, message.detail, message.retry_after_seconds),
                 )
 
-    async def _take_welcome(self, welcome: Welcome) -> None:
+    def _take_welcome(self, welcome: Welcome) -> None:
         self._welcome, self._welcomed_at = welcome, time.monotonic()
         if welcome.ready:
             self._offer = welcome
@@ -250,7 +249,7 @@ class EngineClient:
                 self._take_back(pending, welcome)
             if welcome.ready and pending.sent_to is None and not pending.answer.done():
                 self._load.sent(pending.submit)
-                await self._send(pending, welcome.incarnation)
+                self._send(pending, welcome.incarnation)
 
     def _take_back(self, pending: _Pending, welcome: Welcome) -> None:
         """Note that the engine which had a request is gone."""
@@ -263,9 +262,9 @@ class EngineClient:
             error = InferenceError("The engine died twice while it worked on this request.")
             self._settle(request_id, error)
 
-    async def _send(self, pending: _Pending, incarnation: str) -> None:
+    def _send(self, pending: _Pending, incarnation: str) -> None:
         pending.sent_to = incarnation
-        await self._socket.send_multipart([encode(pending.submit), pending.pixels.data])
+        self._channel.send(encode(pending.submit), pending.pixels.data)
 
     def _settle(self, request_id: int, outcome: Result | ServiceError) -> None:
         pending = self._pending.get(request_id)

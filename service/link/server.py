@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zmq
-import zmq.asyncio
 
+from service.link.channel import Channel
 from service.link.messages import ToEngine, ToWorker, decode_to_engine, encode
 
 if TYPE_CHECKING:
@@ -33,29 +33,27 @@ class LinkServer:
     """
 
     def __init__(self, address: Path) -> None:
-        self._socket = zmq.asyncio.Context.instance().socket(zmq.ROUTER)
+        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
         # The scheduler's queue is the bound; a second one here would only hide requests from it.
-        self._socket.set_hwm(0)
-        self._socket.setsockopt(zmq.LINGER, 0)
+        socket.set_hwm(0)
+        socket.setsockopt(zmq.LINGER, 0)
         # Say so when a worker is gone; by default what is meant for it vanishes.
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A worker that reconnects keeps its identity.
-        self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         address.unlink(missing_ok=True)
-        self._socket.bind(f"ipc://{address}")
+        socket.bind(f"ipc://{address}")
+        self._channel = Channel(socket)
 
     async def received(self) -> AsyncIterator[Received]:
         """Yield what arrives, for ever."""
-        while True:
-            worker, header, *frames = await self._socket.recv_multipart()
+        async for worker, header, *frames in self._channel.received():
             yield Received(worker, decode_to_engine(header), tuple(frames))
 
-    async def send(
-        self, worker: bytes, message: ToWorker, arrays: Sequence[NDArray[Any]] = ()
-    ) -> bool:
+    def send(self, worker: bytes, message: ToWorker, arrays: Sequence[NDArray[Any]] = ()) -> bool:
         """Send to a worker; return False if it is gone, and what was meant for it dropped."""
         try:
-            await self._socket.send_multipart([worker, encode(message), *(a.data for a in arrays)])
+            self._channel.send(worker, encode(message), *(array.data for array in arrays))
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
@@ -64,4 +62,4 @@ class LinkServer:
 
     def close(self) -> None:
         """Stop listening."""
-        self._socket.close()
+        self._channel.close()

@@ -26,7 +26,7 @@ async def engine_side(address: Path, gone: list[bytes]) -> AsyncIterator[None]:
     async def receive() -> None:
         async for received in server.received():
             workers.heard(received.worker)
-            await workers.greet(received.worker)
+            workers.greet(received.worker)
 
     tasks = [asyncio.create_task(receive()), asyncio.create_task(workers.watch())]
     try:
