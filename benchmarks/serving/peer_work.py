@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from model.config import CLASSIFIERS
 from model.labels.tables import imagenet_labels
 from model.preprocess import classification_input
+from model.ranking import best_classes
 from service.web.images import ImageLimits, decode_image
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 MODEL = "overlock_t"
@@ -43,11 +43,10 @@ def decode(body: bytes) -> NDArray[np.uint8]:
 def answer(scores: NDArray[np.float32]) -> dict[str, Any]:
     """Return the document that a caller gets, best class first."""
     labels = imagenet_labels()
-    best = np.argsort(-scores, kind="stable")[:TOP_K]
     return {
         "model": MODEL,
         "predictions": [
-            {"class_id": int(index), "label": labels[index], "score": float(scores[index])}
-            for index in best
+            {"class_id": class_id, "label": labels[class_id], "score": float(scores[class_id])}
+            for class_id in best_classes(scores, TOP_K).tolist()
         ],
     }

@@ -30,6 +30,7 @@ from service.errors import (
     InferenceError,
     ServiceError,
 )
+from service.garbage import settle
 from service.lifeline import announce
 from service.link.messages import Cancel, Hello, ModelInfo, Submit, array_from
 from service.link.server import LinkServer, Received
@@ -92,6 +93,7 @@ class Engine:
             runner = await self._device.do(self._load)
             runner.on_compilation(metrics.RECOMPILES.inc)
             self._stage = runner.stage
+            settle()
             self._workers.announce(runner.models)
             announce({"models": [_summary(model) for model in runner.models]})
             tasks.create_task(self._work(runner))
@@ -177,9 +179,7 @@ class Engine:
         for request in self._scheduler.expire():
             submit = request.payload.submit
             error = DeadlineExceededError(timeout_seconds=submit.timeout_seconds)
-            self._workers.refuse(
-                request.payload.worker, submit, error, arrived=request.arrived
-            )
+            self._workers.refuse(request.payload.worker, submit, error, arrived=request.arrived)
             self._show_queue()
 
     async def _work(self, runner: Runner) -> None:

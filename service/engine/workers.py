@@ -174,9 +174,7 @@ class Workers:
             )
             self._send(worker, answer, result)
 
-    def _send(
-        self, worker: bytes, message: ToWorker, arrays: Sequence[NDArray[Any]] = ()
-    ) -> None:
+    def _send(self, worker: bytes, message: ToWorker, arrays: Sequence[NDArray[Any]] = ()) -> None:
         reached = self._server.send(worker, message, arrays)
         if not reached and self._heard.pop(worker, None) is not None:
             self._on_gone(worker)

@@ -23,8 +23,9 @@ class Permit:
         Raises:
             MemoryFullError: if all requests together would hold too many.
         """
-        self._permits.grow(max(size_bytes - self.held_bytes, 0))
-        self.held_bytes = max(size_bytes, self.held_bytes)
+        if size_bytes > self.held_bytes:
+            self._permits.grow(size_bytes - self.held_bytes)
+            self.held_bytes = size_bytes
 
 
 class Permits:

@@ -20,6 +20,7 @@ import uvloop
 from model.config import Task
 from service import metrics, tracing
 from service.errors import all_errors
+from service.garbage import settle
 from service.lifeline import (
     CONFIGURATION_EXIT_CODE,
     announce,
@@ -75,6 +76,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     beating = asyncio.create_task(beat(metrics.EVENT_LOOP_LAG_SECONDS.labels("http").observe))
     show_zeros()
+    settle()
     announce({"worker": arguments.name})
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)

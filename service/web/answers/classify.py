@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from model.ranking import best_classes
 from service.errors import InvalidParameterError
 from service.link.messages import ModelInfo
 from service.web.journey import Answered
 from service.web.schemas import ClassifyQuery, ClassifyResponse, Prediction
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -51,8 +51,7 @@ def best_predictions(
         labels: the classes' names.
         top_k: from 1 to the number of classes.
     """
-    best = np.argsort(-scores, kind="stable")[:top_k]
     return [
-        Prediction(class_id=int(index), label=labels[index], score=float(scores[index]))
-        for index in best
+        Prediction(class_id=class_id, label=labels[class_id], score=float(scores[class_id]))
+        for class_id in best_classes(scores, top_k).tolist()
     ]
