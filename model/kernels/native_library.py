@@ -8,6 +8,8 @@ and where there is no compiler the network runs on PyTorch's operators alone.
 
 A container image has no compiler: ``ship`` puts a build for each of ``INSTRUCTION_SETS`` beside the
 sources, and the best one that the processor can run is loaded.
+
+Free of torch: an HTTP worker resizes images with one of the kernels.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 from model.kernels.instruction_sets import (
@@ -51,12 +54,16 @@ class NativeKernelsError(Exception):
     """The kernels cannot be built here; the message says why."""
 
 
-_loaded: list[ctypes.CDLL] = []
-"""The kernels of this process, once they are loaded."""
+_loaded: list[ctypes.CDLL | NativeKernelsError] = []
+"""The kernels of this process, once they are loaded, or why they cannot be."""
+
+_loading = threading.Lock()
 
 
 def native_library(folder: Path | None = None) -> ctypes.CDLL:
     """Return the compiled kernels, compiling them where that was not done before.
+
+    Any thread may call it. What a process's first call finds, or fails for, stays.
 
     Args:
         folder: where compiled kernels are kept; by default one below the user's home. Only a
@@ -66,13 +73,24 @@ def native_library(folder: Path | None = None) -> ctypes.CDLL:
         NativeKernelsError: if there is no compiler, it fails, or there is no room for the result.
     """
     if not _loaded:
+        with _loading:
+            if not _loaded:
+                _loaded.append(_found(folder))
+    kernels = _loaded[0]
+    if isinstance(kernels, NativeKernelsError):
+        raise NativeKernelsError(str(kernels)) from kernels
+    return kernels
+
+
+def _found(folder: Path | None) -> ctypes.CDLL | NativeKernelsError:
+    try:
         shipped = _shipped_build()
         if shipped is not None:
-            _loaded.append(_load(shipped))
-        else:
-            default = Path.home() / ".cache" / "overlock-service" / "kernels"
-            _loaded.append(_built(folder or default))
-    return _loaded[0]
+            return _load(shipped)
+        default = Path.home() / ".cache" / "overlock-service" / "kernels"
+        return _built(folder or default)
+    except NativeKernelsError as error:
+        return error
 
 
 def ship() -> list[Path]:

@@ -6,7 +6,9 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -130,6 +132,27 @@ def test_builds_of_other_sources_are_not_loaded(
 def test_no_compiler_is_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert native_obstacle() == "there is no C compiler (looked for cc, gcc, clang)"
+
+
+def test_what_the_first_call_found_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    obstacle = native_obstacle()
+    monkeypatch.undo()
+    assert obstacle is not None
+    assert native_obstacle() == obstacle
+    with pytest.raises(NativeKernelsError, match="there is no C compiler"):
+        native.native_library()
+
+
+def test_threads_that_come_at_once_compile_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = Mock(wraps=native.compiled)
+    monkeypatch.setattr(native, "compiled", compiled)
+    with ThreadPoolExecutor(4) as threads:
+        libraries = list(threads.map(lambda _: native.native_library(tmp_path), range(4)))
+    compiled.assert_called_once()
+    assert len({id(library) for library in libraries}) == 1
 
 
 def test_a_compiler_that_fails_is_an_obstacle(
