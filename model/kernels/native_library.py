@@ -46,6 +46,8 @@ _SIGNATURES: dict[str, list[type]] = {
     "overlock_excite": [_POINTER] * 7 + [_SIZE] * 4 + [_FLAG],
     "overlock_context_mixing": [_POINTER] * 6 + [_SIZE] * 8 + [_FLAG],
     "overlock_paired": [],
+    "overlock_resample_rows": [_POINTER] * 6 + [_SIZE] * 6,
+    "overlock_resample_columns": [_POINTER] * 5 + [_SIZE] * 4,
 }
 """Every function of the C files and its arguments."""
 
