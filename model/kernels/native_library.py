@@ -15,6 +15,7 @@ Free of torch: an HTTP worker resizes images with one of the kernels.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import platform
@@ -22,6 +23,8 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model.kernels.instruction_sets import (
@@ -132,12 +135,28 @@ def _built(folder: Path) -> ctypes.CDLL:
         return _load(kept / name)
     try:
         if kept is not None and os.access(kept, os.W_OK):
-            return _load(compiled(kept / name))
+            with _no_other_process(kept):
+                if not (kept / name).exists():
+                    compiled(kept / name)
+            return _load(kept / name)
         # Nothing of anyone else's may be loaded: a folder of this process alone, gone with it.
         with tempfile.TemporaryDirectory(prefix="overlock-kernels-") as own:
             return _load(compiled(Path(own) / name))
     except OSError as error:
         raise NativeKernelsError(f"there is no room for the compiled kernels: {error}") from error
+
+
+@contextmanager
+def _no_other_process(folder: Path) -> Iterator[None]:
+    """Wait until no other process compiles to a folder: a service starts many at once."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # On a file system without locks each compiles, and the last file stays.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def native_obstacle(folder: Path | None = None) -> str | None:
