@@ -70,6 +70,7 @@ bench: $(READY)
 	    --forms folded compiled served --threads 2 --output network-compiled-cpu
 	$(BIN)/python benchmarks/where_time_goes.py --threads 2
 	$(BIN)/python benchmarks/bfloat16.py $(if $(PHOTOS),--photos $(PHOTOS))
+	taskset -c 0 $(BIN)/python -m benchmarks.resizing
 
 # Ten thousand damaged images against a running service: no 5xx, no hang, no memory that grows.
 fuzz: $(READY)

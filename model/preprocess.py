@@ -6,7 +6,6 @@ mmsegmentation 0.30 and mmdetection 2.28, both of which resize with mmcv 1.7.
 
 from __future__ import annotations
 
-from math import ceil, floor
 from typing import TYPE_CHECKING
 
 import cv2
@@ -14,15 +13,13 @@ import numpy as np
 from PIL import Image
 
 from model.config import ClassificationGeometry, ScaledGeometry
+from model.resampling import resize_and_crop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXTREME_ASPECT_RATIO = 8
 """Above this, only the part of the image that the crop shows is resized."""
-
-BICUBIC_REACH = 2
-"""Radius of the bicubic filter, in pixels of the coarser of its two images."""
 
 STRIP_PIXELS = 1 << 20
 """Pixels of an image that are copied at a time."""
@@ -45,8 +42,9 @@ def classification_input(image: Image.Image, geometry: ClassificationGeometry) -
     crop = geometry.crop_size
     left, top = round((width - crop) / 2), round((height - crop) / 2)
     if max(width, height) <= EXTREME_ASPECT_RATIO * min(width, height):
-        resized = _resized(image, (width, height), (0, 0, image.width, image.height))
-        return np.asarray(resized.crop((left, top, left + crop, top + crop)))
+        whole = (0, 0, image.width, image.height)
+        shown = (left, top, left + crop, top + crop)
+        return resize_and_crop(image, (width, height), whole, shown)
     # A strip of 1 by 65,000 pixels would become 242 by 16 million. Resizing the crop's own part is
     # the same within a grey level, since Pillow keeps its corners in single precision.
     x_scale, y_scale = image.width / width, image.height / height
@@ -56,7 +54,7 @@ def classification_input(image: Image.Image, geometry: ClassificationGeometry) -
         min((left + crop) * x_scale, image.width),
         min((top + crop) * y_scale, image.height),
     )
-    return np.asarray(_resized(image, (crop, crop), box))
+    return resize_and_crop(image, (crop, crop), box, (0, 0, crop, crop))
 
 
 def segmentation_input(
@@ -145,20 +143,3 @@ def resized_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     if width <= height:
         return short_side, int(short_side * height / width)
     return int(short_side * width / height), short_side
-
-
-def _resized(
-    image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]
-) -> Image.Image:
-    """Resize ``box`` of the image, along its rows first, then along its columns.
-
-    Pillow does so too, but from version 13 on not for every tall image, and the order shows where
-    the filter overshoots: its first result is clipped to uint8.
-    """
-    left, top, right, bottom = box
-    reach = BICUBIC_REACH * max(1.0, (bottom - top) / size[1]) + 1
-    first, last = max(0, floor(top - reach)), min(image.height, ceil(bottom + reach))
-    rows = image.resize(
-        (size[0], last - first), Image.Resampling.BICUBIC, (left, first, right, last)
-    )
-    return rows.resize(size, Image.Resampling.BICUBIC, (0, top - first, size[0], bottom - first))

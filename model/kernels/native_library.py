@@ -8,17 +8,23 @@ and where there is no compiler the network runs on PyTorch's operators alone.
 
 A container image has no compiler: ``ship`` puts a build for each of ``INSTRUCTION_SETS`` beside the
 sources, and the best one that the processor can run is loaded.
+
+Free of torch: an HTTP worker resizes images with one of the kernels.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model.kernels.instruction_sets import (
@@ -43,6 +49,8 @@ _SIGNATURES: dict[str, list[type]] = {
     "overlock_excite": [_POINTER] * 7 + [_SIZE] * 4 + [_FLAG],
     "overlock_context_mixing": [_POINTER] * 6 + [_SIZE] * 8 + [_FLAG],
     "overlock_paired": [],
+    "overlock_resample_rows": [_POINTER] * 6 + [_SIZE] * 6,
+    "overlock_resample_columns": [_POINTER] * 5 + [_SIZE] * 4,
 }
 """Every function of the C files and its arguments."""
 
@@ -51,12 +59,16 @@ class NativeKernelsError(Exception):
     """The kernels cannot be built here; the message says why."""
 
 
-_loaded: list[ctypes.CDLL] = []
-"""The kernels of this process, once they are loaded."""
+_loaded: list[ctypes.CDLL | NativeKernelsError] = []
+"""The kernels of this process, once they are loaded, or why they cannot be."""
+
+_loading = threading.Lock()
 
 
 def native_library(folder: Path | None = None) -> ctypes.CDLL:
     """Return the compiled kernels, compiling them where that was not done before.
+
+    Any thread may call it. What a process's first call finds, or fails for, stays.
 
     Args:
         folder: where compiled kernels are kept; by default one below the user's home. Only a
@@ -66,13 +78,24 @@ def native_library(folder: Path | None = None) -> ctypes.CDLL:
         NativeKernelsError: if there is no compiler, it fails, or there is no room for the result.
     """
     if not _loaded:
+        with _loading:
+            if not _loaded:
+                _loaded.append(_found(folder))
+    kernels = _loaded[0]
+    if isinstance(kernels, NativeKernelsError):
+        raise NativeKernelsError(str(kernels)) from kernels
+    return kernels
+
+
+def _found(folder: Path | None) -> ctypes.CDLL | NativeKernelsError:
+    try:
         shipped = _shipped_build()
         if shipped is not None:
-            _loaded.append(_load(shipped))
-        else:
-            default = Path.home() / ".cache" / "overlock-service" / "kernels"
-            _loaded.append(_built(folder or default))
-    return _loaded[0]
+            return _load(shipped)
+        default = Path.home() / ".cache" / "overlock-service" / "kernels"
+        return _built(folder or default)
+    except NativeKernelsError as error:
+        return error
 
 
 def ship() -> list[Path]:
@@ -112,12 +135,28 @@ def _built(folder: Path) -> ctypes.CDLL:
         return _load(kept / name)
     try:
         if kept is not None and os.access(kept, os.W_OK):
-            return _load(compiled(kept / name))
+            with _no_other_process(kept):
+                if not (kept / name).exists():
+                    compiled(kept / name)
+            return _load(kept / name)
         # Nothing of anyone else's may be loaded: a folder of this process alone, gone with it.
         with tempfile.TemporaryDirectory(prefix="overlock-kernels-") as own:
             return _load(compiled(Path(own) / name))
     except OSError as error:
         raise NativeKernelsError(f"there is no room for the compiled kernels: {error}") from error
+
+
+@contextmanager
+def _no_other_process(folder: Path) -> Iterator[None]:
+    """Wait until no other process compiles to a folder: a service starts many at once."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # On a file system without locks each compiles, and the last file stays.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def native_obstacle(folder: Path | None = None) -> str | None:

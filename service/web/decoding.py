@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from model.config import Task
+from model.kernels.native_library import native_obstacle
 from service.settings import Settings
 from service.web.bodies import find_image
 from service.web.geometry import network_input, short_side_needed
@@ -12,16 +14,32 @@ from service.web.images import DecodedImage, ImageLimits, decode_image
 from service.web.journey import Prepared
 from service.web.schemas import ImageFacts
 
+logger = logging.getLogger(__name__)
+
 MAX_IMAGE_SIDE = 32_768
 """Longest side, pixels, whatever the area."""
 
 
 class Decoding:
-    """Decodes images for the models of the settings. Any thread may call it."""
+    """Decodes images for the models of the settings. Any thread may call it.
+
+    Putting it together compiles the kernel that resizes a classifier's images, in a second or two
+    where that was not done before, so that no request has to wait for it.
+
+    Raises:
+        SettingsError: if there is no folder for compiled kernels.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._limits = ImageLimits(settings.max_image_pixels, MAX_IMAGE_SIDE)
+        if settings.model_of(Task.CLASSIFY) is not None:
+            obstacle = native_obstacle(settings.cache_folder / "kernels")
+            if obstacle is not None:
+                logger.warning(
+                    "Images to classify are resized by Pillow, at a tenth of the speed, since %s.",
+                    obstacle,
+                )
 
     def prepare(self, body: bytes, content_type: str | None, task: Task) -> Prepared:
         """Find the image in a body, decode it and bring it to the task's geometry.

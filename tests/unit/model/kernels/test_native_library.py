@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -130,6 +135,47 @@ def test_builds_of_other_sources_are_not_loaded(
 def test_no_compiler_is_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert native_obstacle() == "there is no C compiler (looked for cc, gcc, clang)"
+
+
+def test_what_the_first_call_found_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    obstacle = native_obstacle()
+    monkeypatch.undo()
+    assert obstacle is not None
+    assert native_obstacle() == obstacle
+    with pytest.raises(NativeKernelsError, match="there is no C compiler"):
+        native.native_library()
+
+
+def test_threads_that_come_at_once_compile_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = Mock(wraps=native.compiled)
+    monkeypatch.setattr(native, "compiled", compiled)
+    with ThreadPoolExecutor(4) as threads:
+        libraries = list(threads.map(lambda _: native.native_library(tmp_path), range(4)))
+    compiled.assert_called_once()
+    assert len({id(library) for library in libraries}) == 1
+
+
+def test_processes_that_start_at_once_compile_once(tmp_path: Path) -> None:
+    real, commands, kept = (
+        shutil.which("cc") or shutil.which("gcc"),
+        tmp_path / "log",
+        tmp_path / "k",
+    )
+    compiler = tmp_path / "cc"
+    compiler.write_text(f'#!/bin/sh\necho "$@" >> {commands}\nexec {real} "$@"\n')
+    compiler.chmod(0o755)
+    load = f"from pathlib import Path; native_library(Path({str(kept)!r}))"
+    code = f"from model.kernels.native_library import native_library; {load}"
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    root = Path(native.__file__).parents[2]
+    workers = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=root) for _ in range(3)
+    ]
+    assert [worker.wait(60) for worker in workers] == [0, 0, 0]
+    assert commands.read_text().count("-shared") == 1
 
 
 def test_a_compiler_that_fails_is_an_obstacle(

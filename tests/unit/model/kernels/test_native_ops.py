@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,8 +9,6 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from model.backbone.layers import GlobalResponseNorm, LayerNorm2d, SqueezeExcite
-from model.kernels import native_library
-from model.kernels.instruction_sets import of_this_machine, runnable_instruction_sets
 from model.kernels.native_library import native_obstacle
 from model.kernels.native_ops import (
     LOG2_E,
@@ -30,27 +26,10 @@ from model.kernels.native_ops import (
 from unit.model.filled import filled, random_map
 from unit.model.kernels.mixing_problem import mixing_problem
 
-pytestmark = pytest.mark.skipif(native_obstacle() is not None, reason=str(native_obstacle()))
-
-BUILDS = {each.name: each for each in of_this_machine()}
-
-
-@pytest.fixture(params=["this processor", *BUILDS], autouse=True, scope="module")
-def instructions(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
-    """Compile the kernels for one set of instructions."""
-    flags: tuple[str, ...] = native_library.THIS_PROCESSOR
-    if request.param != "this processor":
-        build = BUILDS[request.param]
-        if build not in runnable_instruction_sets():
-            pytest.skip(f"This processor does not run {build.name}")
-        flags = build.flags
-    library = native_library.compiled(tmp_path_factory.mktemp("kernels") / "kernels.so", flags)
-    native_library._loaded[:] = [native_library._load(library)]
-    yield
-    native_library._loaded.clear()
-
+pytestmark = [
+    pytest.mark.skipif(native_obstacle() is not None, reason=str(native_obstacle())),
+    pytest.mark.usefixtures("instructions"),
+]
 
 DTYPES = [torch.float32, torch.bfloat16]
 TOLERANCES = {

@@ -1,0 +1,75 @@
+"""Where Pillow keeps an image's pixels, by the Arrow C data interface: nothing is copied.
+
+``numpy.asarray`` of an image packs every pixel into 3 bytes and copies that again.
+
+Source: Apache Arrow, the C data interface; Pillow, ``src/libImaging/Arrow.c``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+from PIL import Image
+
+PIXEL_BYTES = 4
+"""Of an RGB image: red, green, blue and one of no meaning."""
+
+
+class _Array(ctypes.Structure):
+    """The interface's ``struct ArrowArray``."""
+
+
+_Array._fields_ = [
+    ("length", ctypes.c_int64),
+    ("null_count", ctypes.c_int64),
+    ("offset", ctypes.c_int64),
+    ("n_buffers", ctypes.c_int64),
+    ("n_children", ctypes.c_int64),
+    ("buffers", ctypes.POINTER(ctypes.c_void_p)),
+    ("children", ctypes.POINTER(ctypes.POINTER(_Array))),
+    ("dictionary", ctypes.c_void_p),
+    ("release", ctypes.c_void_p),
+    ("private_data", ctypes.c_void_p),
+]
+
+_pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer_of.restype = ctypes.POINTER(_Array)
+_pointer_of.argtypes = [ctypes.py_object, ctypes.c_char_p]
+
+
+class SeveralBlocksError(Exception):
+    """The image is so large that its rows lie in several places."""
+
+
+@dataclass(frozen=True)
+class PixelMemory:
+    """The pixels of an RGB image, row by row without gaps.
+
+    Attributes:
+        address: of the first pixel; valid as long as this object lives.
+        row_bytes: of a row; a pixel has ``PIXEL_BYTES``.
+        owner: what keeps the memory.
+    """
+
+    address: int
+    row_bytes: int
+    owner: object
+
+
+def pixel_memory(image: Image.Image) -> PixelMemory:
+    """Find the pixels of an image, to be read only.
+
+    Args:
+        image: mode RGB, not empty.
+
+    Raises:
+        SeveralBlocksError: if it has more bytes than one of Pillow's blocks, usually 16 MB.
+    """
+    try:
+        _, capsule = image.__arrow_c_array__()
+    except ValueError as error:
+        raise SeveralBlocksError from error
+    (values,) = _pointer_of(capsule, b"arrow_array").contents.children[:1]
+    assert values.contents.length == image.width * image.height * PIXEL_BYTES, "rows have no gaps"
+    return PixelMemory(values.contents.buffers[1], image.width * PIXEL_BYTES, capsule)
