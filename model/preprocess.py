@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from model.config import ClassificationGeometry, ScaledGeometry
+from model.pillow_memory import packed_pixels
 from model.resampling import resize_and_crop
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 EXTREME_ASPECT_RATIO = 8
 """Above this, only the part of the image that the crop shows is resized."""
-
-STRIP_PIXELS = 1 << 20
-"""Pixels of an image that are copied at a time."""
 
 # A worker's parallelism is its requests; OpenCV's own threads would only compete with them.
 cv2.setNumThreads(1)
@@ -73,7 +71,7 @@ def segmentation_input(
     """
     size = segmentation_size(image.width, image.height, geometry, square=square)
     if square:
-        return _interpolated(_pixels(image), size, cv2.INTER_LINEAR)
+        return _interpolated(packed_pixels(image), size, cv2.INTER_LINEAR)
     return _interpolated(_scaled(image, geometry), size, cv2.INTER_CUBIC)
 
 
@@ -118,17 +116,7 @@ def padded_size(height: int, width: int, multiple: int) -> tuple[int, int]:
 
 def _scaled(image: Image.Image, geometry: ScaledGeometry) -> NDArray[np.uint8]:
     size = detection_size(image.width, image.height, geometry)
-    return _interpolated(_pixels(image), size, cv2.INTER_LINEAR)
-
-
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Copy the pixels in strips of rows: Pillow would hold them twice meanwhile."""
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    strip_rows = max(1, STRIP_PIXELS // image.width)
-    for top in range(0, image.height, strip_rows):
-        bottom = min(top + strip_rows, image.height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
-    return pixels
+    return _interpolated(packed_pixels(image), size, cv2.INTER_LINEAR)
 
 
 def _interpolated(

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model import preprocess
 from model.config import DETECTORS, SEGMENTERS, ScaledGeometry
 from model.preprocess import (
     detection_input,
@@ -108,15 +107,6 @@ def test_tiny_and_thin_images_keep_their_colour(width: int, height: int, square:
     detected = detection_input(image, DETECTION)
     assert detected.shape == (*detection_size(width, height, DETECTION), 3)
     assert (detected == (10, 20, 30)).all()
-
-
-def test_pixels_are_the_same_in_whatever_strips_they_are_copied(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    image = noise(97, 203)
-    want = detection_input(image, SMALL)
-    monkeypatch.setattr(preprocess, "STRIP_PIXELS", 1000)
-    assert np.array_equal(detection_input(image, SMALL), want)
 
 
 def test_opencv_starts_no_threads() -> None:
