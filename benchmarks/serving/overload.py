@@ -26,7 +26,7 @@ CAPACITY_CONCURRENCY, CAPACITY_SECONDS = 64, 6.0
 SETTLING_SECONDS = 2.0
 """Until queues and refusals have found their level; goodput counts from then on."""
 
-WINDOW_SECONDS = 0.25
+WINDOW_SECONDS, STEADY_SECONDS = 0.25, 1.0
 
 
 @dataclass(frozen=True)
@@ -89,23 +89,31 @@ def measure_overload(
 
 
 def recovery_seconds(samples: Sequence[Sample], end: float, normal_seconds: float) -> float:
-    """Return how long after ``end`` the last abnormal window was over.
+    """Return how long after ``end`` the first ``STEADY_SECONDS`` begin that are all normal.
 
     A window is normal when all of its requests were answered and their median latency is not
-    above ``normal_seconds``.
+    above ``normal_seconds``. The last abnormal window would tell less: at half of its capacity a
+    server has bursts that have nothing to do with what was before.
+
+    Returns:
+        Seconds; ``AFTER_SECONDS`` if it is never normal for so long.
     """
     windows: dict[int, list[Sample]] = {}
     for sample in samples:
         if sample.due_seconds >= end:
             place = int((sample.due_seconds - end) / WINDOW_SECONDS)
             windows.setdefault(place, []).append(sample)
-    abnormal = [
+    abnormal = {
         place
         for place, window in windows.items()
         if any(sample.status != 200 for sample in window)
         or median(sample.latency_seconds for sample in window) > normal_seconds
-    ]
-    return (max(abnormal) + 1) * WINDOW_SECONDS if abnormal else 0.0
+    }
+    steady = int(STEADY_SECONDS / WINDOW_SECONDS)
+    for first in range(int(AFTER_SECONDS / WINDOW_SECONDS) - steady + 1):
+        if abnormal.isdisjoint(range(first, first + steady)):
+            return first * WINDOW_SECONDS
+    return AFTER_SECONDS
 
 
 async def _run(
