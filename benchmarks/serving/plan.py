@@ -27,7 +27,7 @@ class Workload:
 
 WORKLOADS = (
     # What the goals speak of: most of the work is decoding and resizing, the same for everyone.
-    Workload(640, 480, (25, 50, 75, 100, 125, 150, 175, 200, 225, 250, 300)),
+    Workload(640, 480, (25, 50, 100, 150, 200, 250, 300, 350, 400)),
     # As large as the network's geometry wants it, so that there is nothing to resize: what remains
     # is mostly the serving layer itself.
     Workload(313, 235, (50, 100, 200, 300, 400, 500, 600, 800)),

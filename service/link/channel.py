@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     Frame = bytes | memoryview[Any]
 
+# Numbers, since operations on pyzmq's own enumerations take longer than the calls themselves.
+_LAST_FRAME = int(zmq.DONTWAIT)
+_MORE_FRAMES = int(zmq.DONTWAIT | zmq.SNDMORE)
+_EVENTS, _MESSAGE = int(zmq.EVENTS), int(zmq.POLLIN)
+
 BURST = 32
 """Messages that are taken in a row before others on the event loop get their turn."""
 
@@ -44,7 +49,9 @@ class Channel:
             zmq.ZMQError: as the socket refuses.
         """
         try:
-            self._socket.send_multipart(frames, zmq.DONTWAIT)
+            for frame in frames[:-1]:
+                self._socket.send(frame, _MORE_FRAMES)
+            self._socket.send(frames[-1], _LAST_FRAME)
         finally:
             # Sending takes note of the news, too, and the descriptor falls silent.
             if self._has_message():
@@ -56,7 +63,7 @@ class Channel:
             self._something_new.clear()
             taken = 0
             while self._has_message():
-                yield self._socket.recv_multipart(zmq.DONTWAIT)
+                yield self._socket.recv_multipart(_LAST_FRAME)
                 taken += 1
                 if taken % BURST == 0:
                     await asyncio.sleep(0)
@@ -68,4 +75,4 @@ class Channel:
         self._socket.close()
 
     def _has_message(self) -> bool:
-        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)
+        return bool(int(self._socket.get(_EVENTS)) & _MESSAGE)
