@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
     from model.inference import Image
 
-SHOW_SECONDS = 0.05
-"""How long the metrics of the queue may lag behind it."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -81,7 +78,6 @@ class Engine:
         self._stage: Callable[[NDArray[np.uint8]], Image] = lambda image: image
         self._arrival = asyncio.Event()
         self._new_deadline = asyncio.Event()
-        self._showing: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -249,13 +245,6 @@ class Engine:
         return "full" if len(batch.requests) == self._batch_sizes[-1] else "free"
 
     def _show_queue(self) -> None:
-        """Show soon what waits: not after every request, since nobody looks that often."""
-        if self._showing is None:
-            loop = asyncio.get_running_loop()
-            self._showing = loop.call_later(SHOW_SECONDS, self._show_queue_now)
-
-    def _show_queue_now(self) -> None:
-        self._showing = None
         metrics.QUEUE_REQUESTS.set(self._scheduler.waiting)
         metrics.PENDING_WORK_SECONDS.set(self._scheduler.pending_work_seconds())
 
