@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 # prometheus-client looks at it once, when it is imported first.
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="overlock-test-metrics-")
+_metrics = tempfile.TemporaryDirectory(prefix="overlock-test-metrics-")  # gone with the process
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics.name
 
 # Triton looks at it when it is imported. Without a GPU its interpreter runs the kernels.
 if not Path("/dev/nvidiactl").exists():
