@@ -109,6 +109,8 @@ class Predictor:
 
     def do_not_compile(self) -> None:
         """Run everything as it is written, after a failure of the compiler."""
+        if self._compiled is not None:
+            self._compiled.release()
         self._set_up(None)
 
     @torch.inference_mode()
@@ -128,7 +130,9 @@ class Predictor:
 
     def _prepare(self, *batch: Tensor) -> None:
         if self._choices is not None:
-            run, seconds = partial(self.part, *batch), partial(_seconds_of, device=self.device)
+            # A graph has an answer for each question: ask before anything is compiled.
+            as_written = self._compiled.as_written if self._compiled else self.part
+            run, seconds = partial(as_written, *batch), partial(_seconds_of, device=self.device)
             measure_what_it_asks(run, self._choices, len(batch[0]), seconds)
         if self._compiled is not None:
             self._compiled.prepare(*batch)
@@ -138,7 +142,12 @@ class Predictor:
     @torch.inference_mode()
     def rehearse(self, shape: tuple[int, int, int]) -> None:
         """Run a batch without images, as far as its shape decides what happens; wait for it."""
-        self.staging.receive(self._outputs([], shape)[-1:])
+        self.staging.receive(self.launch(shape)[-1:])
+
+    @torch.inference_mode()
+    def launch(self, shape: tuple[int, int, int]) -> Tensors:
+        """Run a batch without images and do not wait; what is returned is the device's own."""
+        return self._outputs([], shape)
 
     @torch.inference_mode()
     def classify(

@@ -52,7 +52,7 @@ class Bench:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         if self.is_cuda:
-            torch.cuda.set_device(self.device)
+            torch.cuda.set_device(self.device.index or 0)
         if self.quick:
             torch.set_num_threads(1)  # beside other work, threads that wait for each other crawl
 

@@ -10,7 +10,7 @@ from benchmarks.on_gpu.bench import Bench, Row, relative_error, verdict
 from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem, of_network
 from model.kernels.context_mixing import Implementation as MixingImplementation
 from model.kernels.context_mixing import context_mixing
-from model.kernels.large_depthwise import TRITON_TILES, Implementation, large_depthwise_with_sums
+from model.kernels.large_depthwise import Implementation, large_depthwise_with_sums, triton_tiles
 from model.kernels.large_depthwise_reference import channel_sums, large_depthwise_reference
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -80,8 +80,9 @@ def _depthwise_rows(bench: Bench, problem: DepthwiseProblem, dtype: torch.dtype)
     features, weight, bias, taps = problem.arguments(dtype, bench.device)
     # On the CPU: no library of the device has a say in what is right.
     want = large_depthwise_reference(*(part.double().cpu() for part in (features, weight, bias)))
-    implementations: tuple[Implementation, ...] = ("plain",)
-    for implementation in (*implementations, *TRITON_TILES) if bench.is_cuda else implementations:
+    tiles = triton_tiles(dtype) if bench.is_cuda else ()
+    implementations: tuple[Implementation, ...] = ("plain", *tiles)
+    for implementation in implementations:
         got, sums = large_depthwise_with_sums(features, weight, bias, taps, implementation)
         again, sums_again = large_depthwise_with_sums(features, weight, bias, taps, implementation)
         error = relative_error(got, want)

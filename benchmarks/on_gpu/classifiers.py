@@ -20,12 +20,9 @@ from benchmarks.on_gpu.networks import (
 )
 from model.kernels.timing import recorded
 
-FORMS: tuple[Form, ...] = ("fused", "plain", "authors", "authors in float32")
-BATCHES = (64, 1, 256)
+FORMS: tuple[Form, ...] = ("fused", "authors", "authors in float32", "plain")
+BATCHES = (64, 256, 1)
 MORE_BATCHES = (128, 16, 32, 8, 4, 2)
-
-MOST_AUTHORS_IMAGES = 64
-"""Their structure holds every weight of every pixel; larger batches take memory and time."""
 
 LATENCIES = 300
 
@@ -42,11 +39,10 @@ def rows(bench: Bench) -> Iterator[Row]:
 def _cases() -> Iterator[tuple[str, Form, int]]:
     """Name what is measured, by value: T in every form, then the others as they are served."""
     others = ("overlock_xt", "overlock_b", "overlock_s")
-    for batch in BATCHES:
-        for form in FORMS if batch <= MOST_AUTHORS_IMAGES else FORMS[:2]:
-            yield "overlock_t", form, batch
-    for name in others:
-        for batch in BATCHES:
+    for form in FORMS:
+        yield "overlock_t", form, BATCHES[0]
+    for name in ("overlock_t", *others):
+        for batch in BATCHES[1:] if name == "overlock_t" else BATCHES:
             yield name, "fused", batch
     for batch in MORE_BATCHES:
         for name in ("overlock_t", *others):

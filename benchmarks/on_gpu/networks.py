@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Literal, cast
 from unittest import mock
 
@@ -33,8 +34,12 @@ GAINS = {"box_heads.0.classify": 6.0, "box_heads.0.regress": 0.5, "mask_heads.0.
 """With these a detector of random weights is sure enough to find things."""
 
 
+@lru_cache(maxsize=2)
 def trained(name: str) -> nn.Module:
-    """Build a network as it is trained, in evaluation mode, random but well-behaved weights."""
+    """Build a network as it is trained, in evaluation mode, random but well-behaved weights.
+
+    It is the same one again for the same name: copy it before you change it.
+    """
     network: nn.Module
     if name in SEGMENTERS:
         segmenter = SEGMENTERS[name]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.config import BACKBONES
 from model.kernels.context_mixing import position_bias_windows
-from model.kernels.depthwise_taps import tap_major
+from model.kernels.depthwise_taps import lay_out
 
 STRIDES = (4, 8, 16, 32)
 SMALL_KERNEL = 5
@@ -81,7 +81,7 @@ class DepthwiseProblem:
         weight = torch.randn(self.channels, 1, side, side, device=device).to(dtype) / side
         bias = torch.randn(self.channels, device=device).to(dtype)
         features = features.to(dtype).contiguous(memory_format=torch.channels_last)
-        return features, weight, bias, tap_major(weight)
+        return features, weight, bias, lay_out(weight)
 
     def bytes_once(self, dtype: torch.dtype) -> int:
         """Count features, result and float32 taps, each moved once."""

@@ -8,26 +8,21 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from benchmarks.on_gpu.bench import Bench, Row
-from benchmarks.on_gpu.classifiers import forward
-from benchmarks.on_gpu.networks import images_of, in_form, trained, with_measured_kernels
+from benchmarks.on_gpu.served import model_of, ready
 
 LINES = 25
 NAME_LENGTH = 90
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Profile the form that is served; the last line is all the rest."""
-    name, size = ("nano", (64, 64)) if bench.quick else ("overlock_t", (224, 224))
+    """Profile batches as they are served; the last line of each is all the rest."""
+    name, side = model_of(bench)
+    predictor, _, _ = ready(bench)
     for batch in (2,) if bench.quick else (64, 1):
-        images = images_of(bench, "fused", batch, size, bench.fast_dtype)
-        network = in_form(trained(name), "fused", bench.fast_dtype, bench.device)
-        network, _ = with_measured_kernels(bench, network, images)
-        run = forward(network, images, "fused")
-        run()
+        predictor.rehearse((batch, side, side))
         activity = ProfilerActivity.CUDA if bench.is_cuda else ProfilerActivity.CPU
         with torch.profiler.profile(activities=[activity]) as profiled:
-            run()
-            bench.synchronize()
+            predictor.rehearse((batch, side, side))
         yield from _lines(f"{name}, {batch}", profiled, bench)
 
 

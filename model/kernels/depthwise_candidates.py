@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 
 from model.kernels.choices import Decision, KernelChoices, Problem, SecondsOf
-from model.kernels.depthwise_taps import tap_major
+from model.kernels.depthwise_taps import lay_out
 from model.kernels.large_depthwise import (
-    TRITON_TILES,
     Implementation,
     large_depthwise,
     large_depthwise_with_sums,
+    triton_tiles,
 )
 from model.kernels.triton_obstacle import triton_obstacle
 
@@ -85,15 +85,11 @@ def depthwise_candidates(problem: Problem, batch: int) -> dict[str, Callable[[],
         ).to(parts.dtype, memory_format=torch.channels_last)
         side = parts.kernel_size
         weight = torch.randn(parts.channels, 1, side, side, device=parts.device) / side
-        taps = tap_major(weight)
-        arguments = (
-            features,
-            weight.to(parts.dtype),
-            torch.randn(parts.channels, device=parts.device).to(parts.dtype),
-            taps,
-        )
+        weight = weight.to(parts.dtype)
+        bias = torch.randn(parts.channels, device=parts.device).to(parts.dtype)
+        arguments = features, weight, bias, lay_out(weight)
     names: list[Implementation] = ["plain"]
     if triton_obstacle(*arguments) is None:
-        names += TRITON_TILES
+        names += triton_tiles(parts.dtype)
     operation = _OPERATIONS[parts.operation]
     return {name: partial(torch.inference_mode()(operation), *arguments, name) for name in names}

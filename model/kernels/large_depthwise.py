@@ -1,8 +1,9 @@
 """Depthwise convolutions with large kernels, optionally with the sums that squeeze-excite needs.
 
 Stride 1, the map keeps its size. "plain" is PyTorch's own convolution (cuDNN's on a GPU); the
-others are tiles of a Triton kernel for maps in the channels_last memory format. Which is fastest
-depends on shape and device, and is measured: see ``KernelChoices``.
+others are tiles of two Triton kernels for maps in the channels_last memory format: 16-bit maps are
+convolved on the matrix units, float32 ones number by number. Which is fastest depends on shape and
+device, and is measured: see ``KernelChoices``.
 """
 
 from __future__ import annotations
@@ -13,20 +14,28 @@ import torch
 from torch import Tensor
 
 from model.kernels.choices import KernelChoices, Problem
-from model.kernels.depthwise_taps import CHANNEL_MULTIPLE
+from model.kernels.depthwise_taps import laid_out_shape
 from model.kernels.large_depthwise_reference import channel_sums, large_depthwise_reference
 from model.kernels.triton_obstacle import TRITON_INSTALLED, triton_obstacle
 
 # Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
 if TRITON_INSTALLED and torch.cuda.is_available():
+    from model.kernels.depthwise_matrix_triton import depthwise_matrix_triton
     from model.kernels.large_depthwise_triton import large_depthwise_triton
 
-TritonTile = Literal["small", "large", "wide"]
-Implementation = Literal["plain", "small", "large", "wide"]
-TRITON_TILES: tuple[TritonTile, ...] = get_args(TritonTile)
+MatrixTile = Literal["few", "many"]
+FloatTile = Literal["small", "large"]
+Implementation = Literal["plain", "few", "many", "small", "large"]
+MATRIX_TILES: tuple[MatrixTile, ...] = get_args(MatrixTile)
+FLOAT_TILES: tuple[FloatTile, ...] = get_args(FloatTile)
 
 Choice = Implementation | KernelChoices
 """An explicit wish, or the table that knows; an unmeasured problem is solved by "plain"."""
+
+
+def triton_tiles(dtype: torch.dtype) -> tuple[Implementation, ...]:
+    """Return the tiles of the kernel that convolves maps of a dtype on a GPU."""
+    return MATRIX_TILES if dtype.itemsize == 2 else FLOAT_TILES
 
 
 def large_depthwise(
@@ -38,7 +47,7 @@ def large_depthwise(
         features: (B, C, H, W).
         weight: in the features' dtype, (C, 1, K, K), odd K.
         bias: in the features' dtype, (C,).
-        taps: ``tap_major(weight)``, what the Triton kernel reads.
+        taps: ``lay_out(weight)``, what the Triton kernels read.
         choice: who computes.
 
     Returns:
@@ -51,8 +60,8 @@ def large_depthwise(
     implementation = _implementation(choice, features, weight, bias, taps, with_sums=False)
     if implementation == "plain":
         return large_depthwise_reference(features, weight, bias)
-    convolved, _ = large_depthwise_triton(features, taps, bias, False, implementation)
-    return cast("Tensor", convolved)
+    convolved, _ = _by_triton(features, taps, bias, implementation, with_sums=False)
+    return convolved
 
 
 def large_depthwise_with_sums(
@@ -69,8 +78,18 @@ def large_depthwise_with_sums(
     if implementation == "plain":
         convolved = large_depthwise_reference(features, weight, bias)
         return convolved, channel_sums(convolved)
-    convolved, partial_sums = large_depthwise_triton(features, taps, bias, True, implementation)
+    convolved, partial_sums = _by_triton(features, taps, bias, implementation, with_sums=True)
     return convolved, partial_sums.sum(dim=1)  # (B, tiles, C) -> (B, C)
+
+
+def _by_triton(
+    features: Tensor, taps: Tensor, bias: Tensor, tile: str, *, with_sums: bool
+) -> tuple[Tensor, Tensor]:
+    if tile in MATRIX_TILES:
+        result = depthwise_matrix_triton(features, taps, bias, with_sums, tile)
+    else:
+        result = large_depthwise_triton(features, taps, bias, with_sums, tile)
+    return cast("tuple[Tensor, Tensor]", result)
 
 
 def depthwise_problem(features: Tensor, kernel_size: int, *, with_sums: bool) -> Problem:
@@ -104,8 +123,10 @@ def _implementation(
             return "plain"
         problem = depthwise_problem(features, weight.shape[-1], with_sums=with_sums)
         return choice.fastest(problem, default="plain")
+    if obstacle is None and choice not in triton_tiles(features.dtype):
+        obstacle = f"{choice!r} is no tile for {features.dtype}"
     if obstacle is not None:
-        raise ValueError(f"The Triton depthwise kernel was asked for, but {obstacle}.")
+        raise ValueError(f"A Triton depthwise kernel was asked for, but {obstacle}.")
     return choice
 
 
@@ -116,11 +137,8 @@ def _check_shapes(features: Tensor, weight: Tensor, bias: Tensor, taps: Tensor) 
             f"A weight of {channels} channels is ({channels}, 1, K, K) with an odd K, "
             f"not {tuple(weight.shape)}."
         )
-    filled_up = channels + -channels % CHANNEL_MULTIPLE
-    if taps.shape != (kernel_size + 2, kernel_size, filled_up):
-        raise ValueError(
-            f"Taps of that weight are {(kernel_size + 2, kernel_size, filled_up)}, "
-            f"not {tuple(taps.shape)}."
-        )
+    laid_out = laid_out_shape(channels, kernel_size, weight.dtype)
+    if taps.shape != laid_out:
+        raise ValueError(f"Taps of that weight are {laid_out}, not {tuple(taps.shape)}.")
     if bias.shape != (channels,):
         raise ValueError(f"The bias of {channels} channels is not {tuple(bias.shape)}.")

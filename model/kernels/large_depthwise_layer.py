@@ -7,7 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from model.kernels.choices import KernelChoices
-from model.kernels.depthwise_taps import tap_major
+from model.kernels.depthwise_taps import lay_out
 from model.kernels.large_depthwise import large_depthwise
 
 SMALLEST_KERNEL = 7
@@ -32,7 +32,7 @@ class LargeDepthwiseLayer(nn.Module):
         self.choices = choices
         self.register_buffer("weight", conv.weight.detach())
         self.register_buffer("bias", conv.bias.detach())
-        self.register_buffer("taps", tap_major(conv.weight.detach()))
+        self.register_buffer("taps", lay_out(conv.weight.detach()))
         self.train(conv.training)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -44,8 +44,8 @@ def choose_depthwise(network: nn.Module, choices: KernelChoices) -> int:
     """Replace every large depthwise convolution of a network, in place; how many.
 
     Args:
-        network: folded, and already of the device and dtype that it will be used in: the taps are
-            float32 whatever the network is.
+        network: folded, and already of the device and dtype that it will be used in: how taps are
+            laid out depends on it.
         choices: who computes which shape; it may be filled later.
     """
     replaced = 0

@@ -1,24 +1,16 @@
 # ruff: noqa: N803 - what is constant in a compilation is upper case, as Triton has it
-"""Large-kernel depthwise convolution as one GPU kernel, for maps in channels_last.
+"""Large-kernel depthwise convolution number by number, for float32 maps in channels_last.
 
 A program owns a tile of pixels and a block of channels of one image. It holds the sums of two
 neighbouring rows at once: a pixel that it loads lies under tap row y of the upper output row and
-tap row y - 1 of the lower one, so it is loaded and widened to float32 once for two multiply-adds.
-Weights come as float32, which saves widening them. Nothing is staged in shared memory: a tile and
-its margin are a few kilobytes, which the first-level cache keeps.
+tap row y - 1 of the lower one, so it is loaded once for two multiply-adds. Nothing is staged in
+shared memory: a tile and its margin are a few kilobytes, which the first-level cache keeps.
 
-Bytes and operations of one layer and image, T at 224x224, bfloat16:
-
-    map and kernel            memory     multiply-adds   at the memory's, at the units' peak (H200)
-    56x56,  64 channels, 17   0.80 MB    58.0 M          0.17 us | 1.7 us
-    28x28, 128 channels, 15   0.40 MB    22.6 M          0.08 us | 0.7 us
-    14x14, 256 channels, 13   0.20 MB     8.5 M          0.04 us | 0.3 us
-    7x7,   512 channels,  7   0.10 MB     1.2 M          0.02 us | 0.04 us
-
-So it is bound by float32 multiply-adds (33.5 T a second), not by memory: depthwise sums have no
-common factor for a matrix unit. Of the inner loop's instructions 37 to 42 % are multiply-adds (in
-the machine code for sm_90 that ``test_triton_compiles`` makes), and one row of taps in K + 1 is
-zero, so that about a third of the peak is to be expected.
+It is bound by float32 multiply-adds, of which an H200 does 33.5 T a second: a layer of 17x17 taps
+on a map of 56x56 pixels and 64 channels has 58 M of them for 1.6 MB. Of the inner loop's
+instructions 37 % are multiply-adds (in the machine code for sm_90 that ``test_triton_compiles``
+makes), and one row of taps in K + 1 is zero, so a third of the peak is to be expected. 16-bit maps
+go through the matrix units instead (``depthwise_matrix_triton``).
 
 The sums for squeeze-excite are one partial sum a tile, added up afterwards in a fixed order: with
 atomics the order, and so the rounding, would change from run to run.
@@ -37,7 +29,7 @@ from torch.library import triton_op, wrap_triton
 
 
 class Tile(NamedTuple):
-    """What one program computes: every thread of it holds two rows of 16 or 32 values.
+    """What one program computes: every thread of it holds two rows of 16 values.
 
     Attributes:
         row_pairs: pairs of output rows.
@@ -55,12 +47,9 @@ class Tile(NamedTuple):
 TILES = {
     "small": Tile(row_pairs=4, columns=8, channels=16, warps=1),
     "large": Tile(row_pairs=8, columns=8, channels=32, warps=4),
-    "wide": Tile(row_pairs=8, columns=8, channels=32, warps=2),
 }
 """What is worth measuring on a device: small tiles leave no multiprocessor idle when maps are few,
-large ones read their margins less often, and a thread of a wide one holds twice as much: of its
-instructions 42 % are multiply-adds, not 37 % (counted in the machine code for sm_90), while half
-as many threads hide each other's waiting."""
+large ones read their margins less often."""
 
 
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]

@@ -26,15 +26,14 @@ SECTIONS = [
     "kernel-checks",
     "network-checks",
     "kernels",
-    "classifiers",
     "served",
-    "latency",
-    "dense",
-    "detection",
+    "classifiers",
     "profile",
-    "compiled",
     "peers",
+    "dense",
     "starts",
+    "detection",
+    "latency",
 ]
 
 

@@ -1,7 +1,8 @@
-"""What is compiled: two graphs a shape, without a break, and nothing ever under traffic."""
+"""What is compiled: two graphs a kind of block and size, and nothing ever under traffic."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torch.testing import assert_close
 
+from model.backbone.overlock import Stem
 from model.compiled import CompiledPart, CompileError, compile_obstacle
 from model.config import BACKBONES
 from model.fuse import fold
@@ -21,6 +23,7 @@ from unit.model.filled import filled
 
 CPU = torch.device("cpu")
 BATCHES = (4, 2, 1)
+KINDS = 8  # stem; stages 1, 2, 3 and the overview; of the focus net the first, stage 3 and stage 4
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "classifier": lambda: create_model("demo", weights="random"),
     "segmenter": lambda: fold(filled(UPerNet(BACKBONES["nano"], 8, 5), torch.float32)),
@@ -49,38 +52,60 @@ def batch_of(count: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("kind", NETWORKS)
 @torch.inference_mode()
-def test_all_batches_of_a_shape_share_two_graphs_and_no_other_is_ever_compiled(kind: str) -> None:
+def test_all_batches_of_a_size_share_two_graphs_and_no_other_is_ever_compiled(kind: str) -> None:
     network = NETWORKS[kind]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     part = TensorPart(network, CPU, torch.float32)
+    as_written = copy.deepcopy(part)
     # What breaks a graph or asks for a new one is the tracer's matter, not the code generator's.
     compiled = CompiledPart(part, backend="eager")
     for size in SHAPES[kind]:
         for count in BATCHES:
             compiled.prepare(*batch_of(count, size))
-    graphs = 2 * len(SHAPES[kind])
+    graphs = KINDS * 2 * len(SHAPES[kind])
     assert counters["stats"]["unique_graphs"] == graphs
     assert not counters["graph_break"]
 
     for size in (*SHAPES[kind], (64, 64)):  # the last one is on no list
         for count in (3, *BATCHES):
             batch = batch_of(count, size)
-            for got, want in zip(compiled(*batch), part(*batch), strict=True):
+            for got, want in zip(compiled(*batch), as_written(*batch), strict=True):
                 assert_close(got, want)
     assert counters["stats"]["unique_graphs"] == graphs
     assert not counters["graph_break"]
 
 
-class Broken(nn.Module):
+class BrokenStem(Stem):
     """Cannot be traced as one graph."""
 
-    def forward(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor]:
+    def forward(self, images: Tensor) -> Tensor:
         torch._dynamo.graph_break()
-        return (pixels + sizes.sum(),)
+        return super().forward(images)
 
 
-def test_a_part_that_is_no_single_graph_is_refused() -> None:
+@torch.inference_mode()
+def test_as_written_compiles_nothing() -> None:
+    part = TensorPart(create_model("demo", weights="random"), CPU, torch.float32)
+    batch = batch_of(2, (64, 64))
+    want = part(*batch)
+    compiled = CompiledPart(part, backend="eager")
+    assert_close(compiled.as_written(*batch), want)
+    assert not counters["stats"]["unique_graphs"]
+
+
+@torch.inference_mode()
+def test_a_block_that_is_no_single_graph_is_refused_and_runs_as_written_when_given_back() -> None:
+    network = create_model("demo", weights="random")
+    whole = TensorPart(network, CPU, torch.float32)
+    want = whole(*batch_of(1, (64, 64)))
+    stem = BrokenStem(BACKBONES["nano"].channels[0]).eval()
+    stem.layers = network.backbone.stem.layers
+    network.backbone.stem = stem
+    compiled = CompiledPart(whole, backend="eager")
     with pytest.raises(CompileError, match="graph_break"):
-        CompiledPart(Broken(), backend="eager").prepare(*batch_of(1, (8, 8)))
+        compiled.prepare(*batch_of(1, (64, 64)))
+    compiled.release()
+    assert network.backbone.stem is stem
+    assert_close(whole(*batch_of(1, (64, 64))), want)
 
 
 def test_a_gpu_without_triton_and_a_cpu_without_a_compiler_cannot(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.kernels.depthwise_taps import tap_major
+from model.kernels.depthwise_taps import lay_out
 
 
 class DepthwiseArguments(NamedTuple):
@@ -36,4 +36,4 @@ def depthwise_arguments(
     bias = torch.randn(channels, generator=generator)
     features = features.to(device, dtype).contiguous(memory_format=torch.channels_last)
     weight = weight.to(device, dtype)
-    return DepthwiseArguments(features, weight, bias.to(device, dtype), tap_major(weight))
+    return DepthwiseArguments(features, weight, bias.to(device, dtype), lay_out(weight))

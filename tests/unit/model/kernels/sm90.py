@@ -23,8 +23,10 @@ from triton.backends.compiler import (  # type: ignore[import-untyped,import-not
 
 from model.config import BACKBONES, BackboneConfig
 from model.kernels import context_mixing_triton as mixing
+from model.kernels import depthwise_matrix_triton as matrix
 from model.kernels import large_depthwise_triton as depthwise
-from model.kernels.depthwise_taps import tap_major
+from model.kernels.depthwise_taps import lay_out
+from model.kernels.large_depthwise import triton_tiles
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 LAST = torch.channels_last
@@ -70,7 +72,7 @@ def compiled_kernels(dtypes: list[torch.dtype]) -> Iterator[tuple[str, Any]]:
     """Compile what the networks launch, each distinct kernel once; name and compiled kernel."""
     triton.runtime.driver.set_active(DescribedDevice())
     compiling = Compiling()
-    for module in (mixing, depthwise):
+    for module in (mixing, matrix, depthwise):
         setattr(module, "wrap_triton", compiling)  # noqa: B010 - not a name of theirs, says mypy
     seen = set()
     for dtype in dtypes:
@@ -105,10 +107,13 @@ def _depthwise(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> I
     stages = zip(config.kernel_sizes, config.channels, STRIDES, strict=True)
     for kernel_size, channels, stride in stages:
         features = _features(2, channels, size[0] // stride, size[1] // stride, dtype)
-        taps = tap_major(torch.zeros(channels, 1, kernel_size, kernel_size))
+        taps = lay_out(torch.zeros(channels, 1, kernel_size, kernel_size, dtype=dtype))
         bias = torch.zeros(channels, dtype=dtype)
-        for tile in depthwise.TILES:
-            depthwise.large_depthwise_triton(features, taps, bias, True, tile)
+        for tile in triton_tiles(dtype):
+            if tile in matrix.TILES:
+                matrix.depthwise_matrix_triton(features, taps, bias, True, tile)
+            else:
+                depthwise.large_depthwise_triton(features, taps, bias, True, tile)
             yield f"depthwise {kernel_size}x{kernel_size} of {channels} channels, {tile} tiles"
 
 

@@ -14,7 +14,7 @@ from model.kernels.depthwise_candidates import (
     measure_depthwise,
     measure_what_it_asks,
 )
-from model.kernels.large_depthwise import TRITON_TILES, depthwise_problem
+from model.kernels.large_depthwise import FLOAT_TILES, MATRIX_TILES, depthwise_problem
 from model.kernels.large_depthwise_layer import choose_depthwise
 from model.kernels.timing import seconds_of
 
@@ -36,11 +36,11 @@ def test_measured_problem_is_decided_by_the_timer(monkeypatch: pytest.MonkeyPatc
     # A GPU's candidates; the timer never runs them.
     monkeypatch.setattr("model.kernels.depthwise_candidates.triton_obstacle", lambda *_: None)
     problem = depthwise_problem(torch.empty(2, 5, 9, 8), 7, with_sums=False)
-    seconds = iter([4e-6, 3e-6, 1e-6, 2e-6])
+    seconds = iter([4e-6, 3e-6, 1e-6])
     choices = KernelChoices()
     decision = measure_depthwise(choices, problem, 2, lambda _: next(seconds))
-    assert [*decision.seconds] == ["plain", *TRITON_TILES]
-    assert choices.fastest(problem, default="plain") == TRITON_TILES[1]
+    assert [*decision.seconds] == ["plain", *FLOAT_TILES]
+    assert choices.fastest(problem, default="plain") == FLOAT_TILES[1]
 
 
 def test_what_a_network_asks_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_gpu_decides_by_its_own_time() -> None:
     problem = depthwise_problem(features, 17, with_sums=True)
     choices = KernelChoices()
     decision = measure_depthwise(choices, problem, 4, lambda run: seconds_of([run], device))
-    assert [*decision.seconds] == ["plain", *TRITON_TILES]
+    assert [*decision.seconds] == ["plain", *MATRIX_TILES]
     assert decision.seconds[decision.fastest] == min(decision.seconds.values())
     # 4 x 0.8 MB at 10 TB/s, which no device reaches, and a launch that takes a tenth of a second
     assert all(1e-7 < seconds < 0.1 for seconds in decision.seconds.values())

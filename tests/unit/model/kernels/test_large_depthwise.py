@@ -12,9 +12,10 @@ from torch.testing import assert_close
 
 from model.kernels import large_depthwise as dispatch
 from model.kernels.choices import KernelChoices
-from model.kernels.depthwise_taps import tap_major
+from model.kernels.depthwise_taps import lay_out, tap_major, tap_table
 from model.kernels.large_depthwise import (
-    TRITON_TILES,
+    FLOAT_TILES,
+    MATRIX_TILES,
     Implementation,
     large_depthwise,
     large_depthwise_with_sums,
@@ -30,7 +31,7 @@ def test_cpu_convolves_as_pytorch_does(kernel_size: int, layout: torch.memory_fo
     weight = torch.randn(5, 1, kernel_size, kernel_size, generator=generator) / kernel_size
     bias = torch.randn(5, generator=generator)
     want = F.conv2d(features, weight, bias, padding=kernel_size // 2, groups=5)
-    got = large_depthwise(features, weight, bias, tap_major(weight), KernelChoices())
+    got = large_depthwise(features, weight, bias, lay_out(weight), KernelChoices())
     assert_close(got, want, rtol=0, atol=0)
     assert got.stride() == want.stride()
 
@@ -42,6 +43,25 @@ def test_taps_lie_between_rows_of_zeros_and_end_at_a_whole_block() -> None:
     assert taps.sum() == 33 * 9  # nothing but the weight's own ones
     assert not taps[0].any()
     assert not taps[-1].any()
+
+
+def test_rows_of_a_table_convolve_a_strip() -> None:
+    weight = torch.randn(33, 1, 5, 5, generator=torch.Generator().manual_seed(0)).double()
+    table = tap_table(weight)  # (C', U, K + 6, 16)
+    assert table.shape == (64, 32, 11, 16)
+    assert not table[33:].any()
+    strip = torch.randn(33, 6, 20, generator=torch.Generator().manual_seed(1)).double()
+    want = F.conv2d(strip[None], weight, groups=33)[0]  # (33, 2, 16)
+    # Output row 1 lies one tap row above output row 0: of two neighbours it is the first.
+    for row, first in ((0, 3), (1, 2)):
+        rows = [strip[:, y, None, :] @ table[:33, :20, first + y] for y in range(6)]
+        assert_close(torch.stack(rows).sum(dim=0)[:, 0], want[:, row])
+
+
+def test_layout_is_that_of_the_dtype() -> None:
+    weight = torch.ones(3, 1, 7, 7)
+    assert_close(lay_out(weight), tap_major(weight))
+    assert_close(lay_out(weight.bfloat16()), tap_table(weight.bfloat16()))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -72,9 +92,9 @@ def test_bias_of_another_width_is_refused() -> None:
         large_depthwise_with_sums(*problem._replace(bias=problem.bias[:2]), "plain")
 
 
-@pytest.mark.parametrize("tile", TRITON_TILES)
+@pytest.mark.parametrize("tile", [*FLOAT_TILES, *MATRIX_TILES])
 def test_triton_is_refused_on_a_cpu(tile: Implementation) -> None:
-    with pytest.raises(ValueError, match="The Triton depthwise kernel was asked for, but "):
+    with pytest.raises(ValueError, match="A Triton depthwise kernel was asked for, but "):
         large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), tile)
 
 
@@ -97,7 +117,8 @@ def as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return features, features.new_zeros(len(features), 1, features.shape[1])
 
     monkeypatch.setattr(dispatch, "triton_obstacle", lambda *_: None)
-    monkeypatch.setattr(dispatch, "large_depthwise_triton", convolved, raising=False)
+    for operator in ("large_depthwise_triton", "depthwise_matrix_triton"):
+        monkeypatch.setattr(dispatch, operator, convolved, raising=False)
     return asked
 
 
@@ -106,17 +127,26 @@ def test_unmeasured_shape_is_pytorchs(as_if_on_a_gpu: list[str]) -> None:
     assert as_if_on_a_gpu == []
 
 
+@pytest.mark.parametrize(("tile", "dtype"), [("large", torch.float32), ("few", torch.bfloat16)])
 @pytest.mark.parametrize("operation", [large_depthwise, large_depthwise_with_sums])
-def test_measured_shape_is_the_fastests(as_if_on_a_gpu: list[str], operation: Any) -> None:
+def test_measured_shape_is_the_fastests(
+    as_if_on_a_gpu: list[str], operation: Any, tile: str, dtype: torch.dtype
+) -> None:
     choices = KernelChoices()
-    problem = depthwise_arguments(2, 3, 9, 9, 7)
+    problem = depthwise_arguments(2, 3, 9, 9, 7, dtype=dtype)
     with choices.noting() as noted:
         operation(*problem, choices)
     choices.measure(
-        noted[0], {"plain": object, "wide": list}, lambda run: 1.0 if run is list else 2.0
+        noted[0], {"plain": object, tile: list}, lambda run: 1.0 if run is list else 2.0
     )
     operation(*problem, choices)
-    assert as_if_on_a_gpu == ["wide"]
+    assert as_if_on_a_gpu == [tile]
+
+
+def test_tile_of_another_dtype_is_refused(as_if_on_a_gpu: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"'few' is no tile for torch\.float32"):
+        large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), "few")
+    assert as_if_on_a_gpu == []
 
 
 def test_other_layouts_are_pytorchs(as_if_on_a_gpu: list[str]) -> None:

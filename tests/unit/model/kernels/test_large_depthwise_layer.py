@@ -11,6 +11,7 @@ from model.config import BACKBONES
 from model.fuse import fold
 from model.heads.classifier import ImageClassifier
 from model.kernels.choices import KernelChoices
+from model.kernels.depthwise_taps import lay_out
 from model.kernels.large_depthwise_layer import LargeDepthwiseLayer, choose_depthwise
 from unit.model.filled import filled, random_map
 
@@ -40,10 +41,12 @@ def test_kernels_without_a_choice_are_left_alone() -> None:
     assert choose_depthwise(others, KernelChoices()) == 0
 
 
-def test_taps_stay_float32_in_a_bfloat16_network() -> None:
-    conv = nn.Conv2d(4, 4, 7, padding=3, groups=4).to(torch.bfloat16)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_taps_are_laid_out_for_the_networks_dtype(dtype: torch.dtype) -> None:
+    conv = nn.Conv2d(4, 4, 7, padding=3, groups=4).to(dtype)
     layer = LargeDepthwiseLayer(conv, KernelChoices())
-    assert (layer.weight.dtype, layer.taps.dtype) == (torch.bfloat16, torch.float32)
+    assert (layer.weight.dtype, layer.taps.dtype) == (dtype, dtype)
+    assert_close(layer.taps, lay_out(conv.weight))
 
 
 def test_layer_compiles_into_one_graph(network: ImageClassifier) -> None:

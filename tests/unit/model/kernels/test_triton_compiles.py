@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from model.kernels.large_depthwise import TRITON_TILES
+from model.kernels.large_depthwise import FLOAT_TILES, MATRIX_TILES
 
 PROGRAM = Path(__file__).parent / "sm90.py"
 ROOT = Path(__file__).parents[4]
@@ -53,7 +53,8 @@ def kernels(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
 def test_every_configuration_compiles(kernels: list[dict[str, Any]]) -> None:
     for variant in ("overlock_xt", "overlock_t", "overlock_s", "overlock_b", "nano"):
         assert any("ContMix" in kernel["kernel"] for kernel in kernels if variant in str(kernel))
-    for tile in TRITON_TILES:
+    tiles = MATRIX_TILES if "bfloat16" in str(kernels) else FLOAT_TILES
+    for tile in tiles:
         assert any(f"{tile} tiles" in kernel["kernel"] for kernel in kernels)
 
 
@@ -72,6 +73,16 @@ def test_a_multiprocessor_holds_enough_programs(kernels: list[dict[str, Any]]) -
 def test_context_mixing_multiplies_on_the_matrix_units(kernels: list[dict[str, Any]]) -> None:
     mixing = [kernel for kernel in kernels if "ContMix" in kernel["kernel"]]
     assert [kernel for kernel in mixing if kernel["matrix_products"] < 4] == []
+
+
+def test_depthwise_of_short_dtypes_multiplies_on_the_matrix_units(
+    kernels: list[dict[str, Any]],
+) -> None:
+    depthwise = [kernel for kernel in kernels if "depthwise" in kernel["kernel"]]
+    for kernel in depthwise:
+        if "bfloat16" in kernel["kernel"]:
+            assert kernel["matrix_products"] >= 16, kernel
+            assert kernel["multiply_adds"] == 0, kernel
 
 
 def test_depthwise_loads_vectors_whatever_the_width(kernels: list[dict[str, Any]]) -> None:

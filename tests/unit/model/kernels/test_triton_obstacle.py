@@ -20,13 +20,13 @@ sys.modules["triton"] = None  # as if it were not installed
 import torch
 from model.kernels.choices import KernelChoices
 from model.kernels.context_mixing import context_mixing
-from model.kernels.depthwise_taps import tap_major
+from model.kernels.depthwise_taps import lay_out
 from model.kernels.large_depthwise import large_depthwise
 
 parts = [(1, 4, 5, 5), (1, 2, 5, 5), (1, 1, 50, 2), (1, 5, 5, 25), (1, 5, 5, 25)]
 mixing = [torch.zeros(shape) for shape in parts]
 weight = torch.zeros(3, 1, 7, 7)
-depthwise = [torch.zeros(1, 3, 9, 9), weight, torch.zeros(3), tap_major(weight)]
+depthwise = [torch.zeros(1, 3, 9, 9), weight, torch.zeros(3), lay_out(weight)]
 context_mixing(*mixing)
 large_depthwise(*depthwise, KernelChoices())
 for wish in (
