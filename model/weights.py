@@ -27,6 +27,7 @@ from model.checkpoint_classes import (
     classes_from_meta,
     classes_from_metadata,
 )
+from model.config import BACKBONES
 from model.inert_numpy import INERT_GLOBALS
 from model.official_names import naming_of
 
@@ -166,8 +167,22 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
         if names
     ]
     if problems:
-        raise CheckpointError(f"{checkpoint.path} does not fit the network. " + "; ".join(problems))
+        found_backbone, backbone = map(_backbone_of, (checkpoint.state, network.state_dict()))
+        guess = f"It looks like {found_backbone}, not {backbone}. "
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit the network. "
+            + (guess if found_backbone not in {None, backbone} else "")
+            + "; ".join(problems)
+        )
     network.load_state_dict(checkpoint.state, strict=False)
+
+
+def _backbone_of(state: dict[str, Tensor]) -> str | None:
+    """Tell a variant by the widths of its stages, which no two share; None if it is no one's."""
+    convolutions = [state.get(f"backbone.downsample{stage}.conv.weight") for stage in (2, 3)]
+    widths = [weight.shape[0] for weight in convolutions if weight is not None and weight.ndim]
+    names = (name for name, each in BACKBONES.items() if [*each.channels[1:3]] == widths)
+    return next(names, None)
 
 
 def _listed(names: list[str], at_most: int = 20) -> str:

@@ -56,16 +56,22 @@ def _run() -> int:
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     name = words[0] if words and words[0] in COMMANDS else None
     command = cast("Command", import_module(f"service.commands.{name}")) if name else None
-    parser = _parser(name, command)
+    parser, its_parser = _parsers(name, command)
     if len(sys.argv) == 1:
         parser.print_help(sys.stderr)
         return REFUSED
-    arguments = parser.parse_args()
+    # argparse would let the outermost parser complain, whose usage helps nobody.
+    arguments, unknown = parser.parse_known_args()
+    if unknown:
+        its_parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     assert command is not None, "argparse refuses what is no command"
     return command.run(arguments)
 
 
-def _parser(chosen: str | None, command: Command | None) -> argparse.ArgumentParser:
+def _parsers(
+    chosen: str | None, command: Command | None
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Return the command line's parser, and the chosen command's, or the former again."""
     parser = argparse.ArgumentParser(
         prog="overlock",
         usage="overlock COMMAND ...",
@@ -80,11 +86,13 @@ def _parser(chosen: str | None, command: Command | None) -> argparse.ArgumentPar
     commands = parser.add_subparsers(
         prog="overlock", title="commands", required=True, metavar="COMMAND"
     )
+    chosen_parser = parser
     for name, purpose in COMMANDS.items():
         subparser = commands.add_parser(name, help=purpose)
         if name == chosen and command is not None:
             command.fill_parser(subparser)
-    return parser
+            chosen_parser = subparser
+    return parser, chosen_parser
 
 
 if __name__ == "__main__":

@@ -173,12 +173,17 @@ def _listener(settings: Settings) -> socket.socket:
     """Open the socket that all HTTP workers accept from.
 
     Raises:
-        OSError: if the address is taken or not ours.
+        OSError: if the address is taken or not ours; it names the settings.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server(
-        (settings.host, settings.port), family=family, backlog=LISTEN_BACKLOG
-    )
+    address = settings.host, settings.port
+    try:
+        return socket.create_server(address, family=family, backlog=LISTEN_BACKLOG)
+    except OSError as error:
+        raise OSError(
+            f"OVERLOCK_HOST and OVERLOCK_PORT (--host, --port): cannot listen on {settings.host}, "
+            f"port {settings.port}: {os.strerror(error.errno) if error.errno else error}."
+        ) from error
 
 
 def _url(listener: socket.socket) -> str:

@@ -72,7 +72,8 @@ class Serving:
             setting = f"{PREFIX}{task.upper()}"
             raise TaskOffError(
                 f"{setting}_MODEL is off. To {task}, start the service with it set to one of "
-                f"{', '.join(MODELS[task])} and {setting}_WEIGHTS to a checkpoint's path."
+                f"{', '.join(MODELS[task])} and {setting}_WEIGHTS to pretrained or a checkpoint's "
+                "path."
             )
         for offer in self.engines.offers:
             for model in offer.models:

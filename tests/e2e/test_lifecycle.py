@@ -130,7 +130,7 @@ def test_a_misspelt_setting_stops_the_start_with_a_hint() -> None:
 def test_a_taken_port_is_said_in_words(demo: RunningService) -> None:
     result = overlock("serve", "--port", str(demo.port))
     assert result.returncode == 2
-    assert str(demo.port) in result.stderr
+    assert f"--port): cannot listen on 127.0.0.1, port {demo.port}: Address" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -204,6 +204,13 @@ def test_wrongly_shaped_entries_are_listed_with_both_shapes(
         create_model("demo", weights=path)
 
 
+def test_weights_of_another_variant_are_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(create_model("overlock_xt", weights="random", fused=False).state_dict(), path)
+    with pytest.raises(CheckpointError, match=r"network\. It looks like overlock_xt, not nano\. "):
+        create_model("demo", weights=path)
+
+
 def test_every_kind_of_problem_is_told_at_once(path: Path, state: dict[str, Tensor]) -> None:
     del state["head.classify.bias"]
     state["surplus"] = torch.zeros(1)
