@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 # prometheus-client looks at it once, when it is imported first.
 _metrics = tempfile.TemporaryDirectory(prefix="overlock-test-metrics-")  # gone with the process
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics.name
+
+# A shell's background job ignores Ctrl-C, and so would every process that the tests start from one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Triton looks at it when it is imported. Without a GPU its interpreter runs the kernels.
 if not Path("/dev/nvidiactl").exists():
