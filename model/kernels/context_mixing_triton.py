@@ -39,8 +39,8 @@ Measured on an H200 (``benchmarks/results/gpu.md``) they take 87 and 52 us: a pr
 13 dependent steps, and waits.
 
 The machine code for sm_90 (Triton 3.6 and 3.9; ``test_triton_compiles`` makes it) agrees with the
-count: 173 instructions in the loop over tap rows at 14x14 in bfloat16, four of them matrix products, no
-spills, 72 to 94 registers; wide maps 106 to 117, float32 127 to 185.
+count: 173 instructions in the loop over tap rows at 14x14 in bfloat16, four of them matrix
+products, no spills, 72 to 94 registers; wide maps 106 to 117, float32 127 to 185.
 
 Virtual keys are made before, by one small batched product, and not in here. Of an image of T at
 14x14 they are 1.2 M multiply-adds and 0.05 MB, which the kernel finds in the second-level cache.
