@@ -180,9 +180,10 @@ def _listener(settings: Settings) -> socket.socket:
     try:
         return socket.create_server(address, family=family, backlog=LISTEN_BACKLOG)
     except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (while")[0]  # Python adds the address
         raise OSError(
             f"OVERLOCK_HOST and OVERLOCK_PORT (--host, --port): cannot listen on {settings.host}, "
-            f"port {settings.port}: {os.strerror(error.errno) if error.errno else error}."
+            f"port {settings.port}: {reason}."
         ) from error
 
 

@@ -25,6 +25,8 @@ that this one replaced and cuDNN's (``benchmarks/results/gpu.md``; memory alone:
     28x28, 128 channels, 15    130       321     1721
     14x14, 256 channels, 13     57       135      723
 
+A layer's table is some megabytes, those of T 134 MB together.
+
 The sums for squeeze-excite are one partial sum a strip, added up afterwards in a fixed order.
 """
 

@@ -127,6 +127,14 @@ def test_a_misspelt_setting_stops_the_start_with_a_hint() -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_a_host_that_is_none_is_said_in_words() -> None:
+    result = overlock("serve", "--host", "nowhere.invalid")
+    assert result.returncode == 2
+    assert "cannot listen on nowhere.invalid, port 8000: " in result.stderr
+    assert "Unknown error" not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_taken_port_is_said_in_words(demo: RunningService) -> None:
     result = overlock("serve", "--port", str(demo.port))
     assert result.returncode == 2
