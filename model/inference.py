@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from model.compiled import CompiledPart
 from model.cuda_graphs import CudaGraphRecorder, RecordedPart, recording_bytes
+from model.gpu_form import gpu_form
 from model.heads.detections import Detections
 from model.heads.label_map import label_map
 from model.heads.mask_rcnn import MaskRCNN
 from model.kernels.choices import KernelChoices
 from model.kernels.depthwise_candidates import measure_what_it_asks
-from model.kernels.large_depthwise_layer import choose_depthwise
 from model.kernels.timing import seconds_of
 from model.kernels.triton_obstacle import TRITON_INSTALLED
 from model.native_form import native_form, native_form_obstacle
@@ -83,7 +84,8 @@ class Predictor:
         own = "native" if device.type == "cpu" else "Triton"
         self.kernels = own if obstacle is None else f"PyTorch's alone, since {obstacle}"
         self.network = network.to(device, dtype)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Convolutions alone: other parameters of four dimensions are no maps.
+        convert_conv2d_weight_memory_format(self.network, torch.channels_last)
         self.device = device
         self.dtype = dtype
         if device.type == "cuda" and dtype == torch.float32:
@@ -92,7 +94,7 @@ class Predictor:
         self._choices: KernelChoices | None = None
         if device.type == "cuda" and obstacle is None:
             self._choices = KernelChoices()
-            choose_depthwise(self.network, self._choices)
+            gpu_form(self.network, self._choices)
         self.staging = staging or staging_for(device)
         self.part = TensorPart(self.network, device, dtype)
         self._set_up(compiler)

@@ -14,18 +14,19 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from benchmarks.authors_structure import with_authors_structure
 from benchmarks.on_gpu.bench import Bench
 from model.backbone.overlock import OverLoCK
 from model.config import BACKBONES, DETECTORS, SEGMENTERS
 from model.fuse import fold
+from model.gpu_form import LargeDepthwise, gpu_form
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
 from model.kernels.choices import Decision, KernelChoices
 from model.kernels.depthwise_candidates import measure_depthwise
-from model.kernels.large_depthwise_layer import LargeDepthwiseLayer, choose_depthwise
 
 Form = Literal["fused", "plain", "authors", "authors in float32"]
 """Folded, with our kernels; folded, in plain PyTorch; the authors' structure."""
@@ -90,7 +91,7 @@ def in_form(network: nn.Module, form: Form, dtype: torch.dtype, device: torch.de
     if is_authors(form):
         return with_authors_structure(network).to(device, dtype)
     network = fold(network).to(device, dtype)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    convert_conv2d_weight_memory_format(network, torch.channels_last)
     return network
 
 
@@ -113,11 +114,9 @@ def images_of(
 def with_measured_kernels(
     bench: Bench, network: nn.Module, images: Tensor
 ) -> tuple[nn.Module, list[Decision]]:
-    """Give a folded network the fastest depthwise convolution for each shape of this batch."""
-    if not choose_depthwise(network, choices := KernelChoices()):
-        choices = next(
-            part.choices for part in network.modules() if isinstance(part, LargeDepthwiseLayer)
-        )
+    """Bring a folded network into its form for GPUs, its kernels measured for this batch."""
+    gpu_form(network, KernelChoices())
+    choices = next(part.choices for part in network.modules() if isinstance(part, LargeDepthwise))
     backbone = cast("OverLoCK", network.backbone)
     with torch.inference_mode(), choices.noting() as problems:
         backbone.dense_features(images) if backbone.dense else backbone(images)

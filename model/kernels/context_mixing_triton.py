@@ -61,6 +61,8 @@ import triton.language as tl  # type: ignore[import-untyped,import-not-found,unu
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
+from model.kernels.triton_result import empty_result
+
 TILE_PIXELS = 16
 """Pixels of a tile: the least number of rows a matrix unit takes."""
 
@@ -278,7 +280,7 @@ def context_mixing_triton(
         ValueError: if the shapes do not belong together (the kernel would read elsewhere).
     """
     _check_shapes(values, queries, virtual_keys, small_bias, large_bias)
-    result = torch.empty_like(values)
+    result = empty_result(values, torch.preserve_format)
     batch, channels, height, width = values.shape
     groups, small, large = small_bias.shape[0], small_bias.shape[1], large_bias.shape[1]
     query_width, group_width = queries.shape[1] // groups, channels // (2 * groups)

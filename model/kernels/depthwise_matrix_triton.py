@@ -42,6 +42,7 @@ from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
 from model.kernels.depthwise_taps import MOST_STRIP_ROWS, STRIP_COLUMNS
+from model.kernels.triton_result import empty_result
 
 
 class Tile(NamedTuple):
@@ -185,7 +186,7 @@ def depthwise_matrix_triton(
     strip_rows, strip_columns = triton.cdiv(height, tile.rows), triton.cdiv(width, STRIP_COLUMNS)
     strips = batch * strip_rows * strip_columns
     blocks_of_strips = (strips + tile.strips - 1) // tile.strips  # a compiler's batch is a symbol
-    result = torch.empty_like(features, memory_format=torch.channels_last)
+    result = empty_result(features, torch.channels_last)
     partial_sums = torch.empty(
         (batch, strip_rows * strip_columns if with_sums else 0, channels),
         dtype=torch.float32,

@@ -27,6 +27,8 @@ import triton.language as tl  # type: ignore[import-untyped,import-not-found,unu
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
+from model.kernels.triton_result import empty_result
+
 
 class Tile(NamedTuple):
     """What one program computes: every thread of it holds two rows of 16 values.
@@ -147,7 +149,7 @@ def large_depthwise_triton(
     batch, channels, height, width = features.shape
     tile = TILES[tile_name]
     tiles = triton.cdiv(height, 2 * tile.row_pairs) * triton.cdiv(width, tile.columns)
-    result = torch.empty_like(features, memory_format=torch.channels_last)
+    result = empty_result(features, torch.channels_last)
     partial_sums = torch.empty(
         (batch, tiles if with_sums else 0, channels), dtype=torch.float32, device=features.device
     )

@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from model.config import BACKBONES
 from model.fuse import fold
+from model.gpu_form import gpu_form
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
 from model.kernels.choices import KernelChoices
 from model.kernels.depthwise_candidates import measure_depthwise
-from model.kernels.large_depthwise_layer import choose_depthwise
 from model.kernels.timing import seconds_of
 from unit.model.filled import filled, random_map
 
@@ -73,10 +74,10 @@ def _served(
 ) -> tuple[nn.Module, Tensor]:
     """Fold, move, and measure the kernels for these images."""
     network = fold(filled(build(), torch.float32)).to(device, dtype)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    convert_conv2d_weight_memory_format(network, torch.channels_last)
     images = images.to(device, dtype).contiguous(memory_format=torch.channels_last)
     choices = KernelChoices()
-    assert choose_depthwise(network, choices)
+    gpu_form(network, choices)
     with choices.noting() as problems:
         _output(network, images)
     assert problems

@@ -25,6 +25,7 @@ from model.config import BACKBONES, BackboneConfig
 from model.kernels import context_mixing_triton as mixing
 from model.kernels import depthwise_matrix_triton as matrix
 from model.kernels import large_depthwise_triton as depthwise
+from model.kernels import squeeze_excite_triton as excite
 from model.kernels.depthwise_taps import lay_out
 from model.kernels.large_depthwise import triton_tiles
 
@@ -72,12 +73,12 @@ def compiled_kernels(dtypes: list[torch.dtype]) -> Iterator[tuple[str, Any]]:
     """Compile what the networks launch, each distinct kernel once; name and compiled kernel."""
     triton.runtime.driver.set_active(DescribedDevice())
     compiling = Compiling()
-    for module in (mixing, matrix, depthwise):
+    for module in (mixing, matrix, depthwise, excite):
         setattr(module, "wrap_triton", compiling)  # noqa: B010 - not a name of theirs, says mypy
     seen = set()
     for dtype in dtypes:
         for (variant, *size), config in INPUTS.items():
-            for launches in (_mixings, _depthwise):
+            for launches in (_mixings, _depthwise, _excitations):
                 for label in launches(config, size, dtype):
                     kernel = compiling.compiled.pop()
                     if kernel.hash not in seen:
@@ -115,6 +116,18 @@ def _depthwise(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> I
             else:
                 depthwise.large_depthwise_triton(features, taps, bias, True, tile)
             yield f"depthwise {kernel_size}x{kernel_size} of {channels} channels, {tile} tiles"
+
+
+def _excitations(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
+    for channels, stride in zip(config.channels, STRIDES, strict=True):
+        hidden_channels = max(16, channels // 8)
+        pixels = size[0] // stride * (size[1] // stride)
+        matrix_of = torch.empty(hidden_channels, channels, dtype=dtype)
+        bias = torch.empty(channels, dtype=dtype)
+        excite.squeeze_excite_gates_triton(
+            torch.empty(2, channels), pixels, matrix_of, bias[:hidden_channels], matrix_of, bias
+        )
+        yield f"squeeze-excite of {channels} channels"
 
 
 def _features(batch: int, channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:

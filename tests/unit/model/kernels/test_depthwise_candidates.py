@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from model.gpu_form import gpu_form
 from model.kernels.choices import KernelChoices
 from model.kernels.depthwise_candidates import (
     depthwise_candidates,
@@ -15,7 +16,6 @@ from model.kernels.depthwise_candidates import (
     measure_what_it_asks,
 )
 from model.kernels.large_depthwise import FLOAT_TILES, MATRIX_TILES, depthwise_problem
-from model.kernels.large_depthwise_layer import choose_depthwise
 from model.kernels.timing import seconds_of
 
 
@@ -47,7 +47,7 @@ def test_what_a_network_asks_is_measured_once(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("model.kernels.large_depthwise.triton_obstacle", lambda *_: None)
     choices = KernelChoices()
     network = nn.Sequential(*(nn.Conv2d(4, 4, 7, padding=3, groups=4) for _ in range(2)))
-    choose_depthwise(network, choices)
+    gpu_form(network, choices)
 
     def decided(batch: int, side: int) -> int:
         images = torch.zeros(batch, 4, side, side).to(memory_format=torch.channels_last)

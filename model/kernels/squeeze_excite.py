@@ -1,0 +1,50 @@
+"""Squeeze-excite's gates, from the sums of a map's channels."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.kernels.triton_obstacle import TRITON_INSTALLED, triton_obstacle
+
+# Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
+if TRITON_INSTALLED and torch.cuda.is_available():
+    from model.kernels.squeeze_excite_triton import squeeze_excite_gates_triton
+
+
+def squeeze_excite_gates(
+    sums: Tensor,
+    pixels: int,
+    reduce: Tensor,
+    reduce_bias: Tensor,
+    expand: Tensor,
+    expand_bias: Tensor,
+) -> Tensor:
+    """Return by what each channel of each image is multiplied.
+
+    On a GPU a Triton kernel does it in one launch.
+
+    Args:
+        sums: of each image's channels over its pixels, (B, C), float32 (float64 for a float64
+            network), contiguous.
+        pixels: how many there are in an image.
+        reduce: weight of the layer to the hidden channels, (H, C).
+        reduce_bias: its bias, (H,).
+        expand: weight of the layer back, transposed: (H, C).
+        expand_bias: its bias, (C,).
+
+    Returns:
+        (B, C) in (0, 1), in the weights' dtype; computed in that of the sums.
+
+    Source: arXiv:1709.01507, with GELU between the layers as OverLoCK has it.
+    """
+    if triton_obstacle(sums, reduce, reduce_bias, expand, expand_bias) is None:
+        gates = squeeze_excite_gates_triton(sums, pixels, reduce, reduce_bias, expand, expand_bias)
+        return cast("Tensor", gates)
+    weights = (part.to(sums.dtype) for part in (reduce, reduce_bias, expand, expand_bias))
+    to_hidden, hidden_bias, to_gates, gates_bias = weights
+    hidden = F.gelu(F.linear(sums / pixels, to_hidden, hidden_bias))
+    return torch.sigmoid(torch.addmm(gates_bias, hidden, to_gates)).to(reduce.dtype)
