@@ -7,6 +7,7 @@ import signal
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -41,19 +42,23 @@ def run_sections(
 ) -> dict[str, Any]:
     """Run the sections in order and write the report after every row.
 
-    A section that fails is reported with its error, and the next one runs.
+    A section that fails is reported with its error, and the next one runs. The last one may take
+    all the time that is left.
     """
     elapsed = stopwatch()
     report: dict[str, Any] = {"facts": facts, "sections": {}}
     for place, section in enumerate(sections):
+        if place == len(sections) - 1:
+            left_seconds = all_seconds - elapsed()
+            section = replace(section, seconds=max(section.seconds, left_seconds))
         entry: dict[str, Any] = {"title": section.title, "rows": [], "end": "running"}
-        entry["of_seconds"] = section.seconds
+        entry["of_seconds"] = round(section.seconds)
         report["sections"][section.name] = entry
         own = stopwatch()
         entry["end"] = _run(section, bench, entry, report, output, own, elapsed, all_seconds)
         entry["seconds"] = round(own(), 1)
         print(
-            f"{section.name}: {entry['end']}, {entry['seconds']} s of {section.seconds:g}",
+            f"{section.name}: {entry['end']}, {entry['seconds']} s of {section.seconds:.0f}",
             flush=True,
         )
         _write(report, output)
@@ -141,7 +146,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines = ["# Kernels and networks on a GPU", ""]
     lines += [f"- {fact}: {value}" for fact, value in report["facts"].items()]
     for name, entry in report["sections"].items():
-        took = f", {entry['seconds']} s of {entry['of_seconds']:g}" if "seconds" in entry else ""
+        took = f", {entry['seconds']} s of {entry['of_seconds']}" if "seconds" in entry else ""
         lines += ["", f"## {entry['title']}", "", f"Section `{name}`: {entry['end']}{took}.", ""]
         lines += _table(entry["rows"])
     return "\n".join(lines).rstrip() + "\n"

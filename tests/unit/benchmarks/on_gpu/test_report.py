@@ -98,6 +98,18 @@ def test_section_gets_no_row_after_its_time(tmp_path: Path, watch: FakeWatch) ->
     assert found["next"]["end"] == "complete"
 
 
+def test_last_section_takes_the_time_that_is_left(tmp_path: Path, watch: FakeWatch) -> None:
+    def slow(_: Bench) -> Iterator[Row]:
+        for number in range(5):
+            watch.now_seconds += 4
+            yield {"number": number}
+
+    sections = [section("slow", slow), section("last", slow)]
+    found = run_sections(sections, BENCH, {}, tmp_path / "gpu")["sections"]
+    assert found["slow"]["end"] == "stopped: its time was up"
+    assert (found["last"]["end"], found["last"]["of_seconds"]) == ("complete", 448)  # of 460
+
+
 def test_nothing_begins_when_all_time_is_up(tmp_path: Path, watch: FakeWatch) -> None:
     def endless(_: Bench) -> Iterator[Row]:
         watch.now_seconds += report.ALL_SECONDS + 1
