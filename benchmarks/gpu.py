@@ -5,8 +5,9 @@
     python benchmarks/gpu.py --device cpu --quick  # the same program on tiny problems, to try it
 
 Needs torch, triton, numpy and pillow; timm and torchvision are compared with where they are
-installed. Writes ``benchmarks/results/gpu.json`` and ``gpu.md`` after every measured row, so that
-what was measured stays if the time is up or the machine goes.
+installed, and the service is started where its packages are. Writes ``benchmarks/results/gpu.json``
+and ``gpu.md`` after every measured row, so that what was measured stays if the time is up or the
+machine goes.
 """
 
 import sys

@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from typing import Protocol, cast
 
 from service.console.exits import EXIT_CODES, REFUSED, run_to_exit
+from service.release import release
 
 COMMANDS = {
     "serve": "run the service",
@@ -79,9 +79,7 @@ def _parsers(
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--version", action="version", version=f"overlock-service {version('overlock-service')}"
-    )
+    parser.add_argument("--version", action="version", version=f"overlock-service {release()}")
     # argparse would repeat this parser's usage in front of the command's name.
     commands = parser.add_subparsers(
         prog="overlock", title="commands", required=True, metavar="COMMAND"

@@ -10,7 +10,6 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from service import tracing
 from service.children import Child, ConfigurationRefusedError
 from service.compile_cache import compiler_environment
 from service.process_environment import engine_environment
+from service.release import release
 from service.runtime_folder import RuntimeFolder
 from service.settings import MAX_TIMEOUT_SECONDS, Settings
 
@@ -138,7 +138,7 @@ class Supervisor:
             return
         self._said_ready = True
         seconds = time.monotonic() - self._started_at
-        lines = [f"overlock-service {version('overlock-service')} is ready after {seconds:.1f} s"]
+        lines = [f"overlock-service {release()} is ready after {seconds:.1f} s"]
         for engine in self._engines:
             lines += [_describe(model) for model in (engine.facts or {})["models"]]
         lines += [f"  {'page':<10}{self._url}/", f"  {'API':<10}{self._url}/docs"]

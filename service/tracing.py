@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
+from service.release import release
 from service.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -106,10 +107,9 @@ def start_with(processor: SpanProcessor, process: str) -> None:
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    release = version("overlock-service")
     own = {
         "service.name": "overlock-service",
-        "service.version": release,
+        "service.version": release(),
         "overlock.process": process,
     }
     # Of `create`, what it is given wins over OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
@@ -117,7 +117,7 @@ def start_with(processor: SpanProcessor, process: str) -> None:
     # At exit it would wait for a collector that does not answer.
     _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     _provider.add_span_processor(processor)
-    _tracer = _provider.get_tracer("overlock-service", release)
+    _tracer = _provider.get_tracer("overlock-service", release())
 
 
 def stop() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,8 @@ class Bench:
         return self.seconds([make() for _ in range(sets)])
 
     def forget_memory(self) -> None:
-        """Give cached memory back and start counting the peak anew."""
+        """Give back what nothing refers to any more and start counting the peak anew."""
+        gc.collect()  # compiled networks are in cycles
         if self.is_cuda:
             self.synchronize()
             torch.cuda.empty_cache()
@@ -83,6 +85,10 @@ class Bench:
     def peak_gigabytes(self) -> float | None:
         """Most memory that tensors held since ``forget_memory``; None on a CPU."""
         return torch.cuda.max_memory_allocated(self.device) / 1e9 if self.is_cuda else None
+
+    def held_gigabytes(self) -> float | None:
+        """Memory that is taken of the device at present, used or not; None on a CPU."""
+        return torch.cuda.memory_reserved(self.device) / 1e9 if self.is_cuda else None
 
 
 @dataclass(frozen=True)
@@ -94,12 +100,14 @@ class Section:
         title: heading of its table.
         seconds: it gets no new row after so long; a row that has begun is finished.
         rows: measures them one by one.
+        let_go: gives back what several sections use; called after the last of them.
     """
 
     name: str
     title: str
     seconds: float
     rows: Callable[[Bench], Iterator[Row]]
+    let_go: Callable[[], None] | None = None
 
 
 def relative_error(got: Tensor, want: Tensor) -> float:

@@ -15,13 +15,9 @@ NAME_LENGTH = 90
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Profile batches as they are served; the last line of each is all the rest.
-
-    What was made ready is then let go: later sections state how much memory theirs takes.
-    """
+    """Profile batches as they are served; the last line of each is all the rest."""
     name, side = model_of(bench)
     predictor, _, _ = ready(bench)
-    ready.cache_clear()
     for batch in (2,) if bench.quick else (64, 1):
         predictor.rehearse((batch, side, side))
         activity = ProfilerActivity.CUDA if bench.is_cuda else ProfilerActivity.CPU

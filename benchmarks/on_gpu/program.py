@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import os
 import platform
 import shlex
 import subprocess
@@ -13,12 +14,15 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.machine import processor_facts
 from benchmarks.on_gpu import (
     check_kernels,
     check_networks,
     classifiers,
     dense,
     detection,
+    endurance,
+    http,
     kernels,
     peers,
     profile,
@@ -27,24 +31,27 @@ from benchmarks.on_gpu import (
 )
 from benchmarks.on_gpu.bench import Bench, Section
 from benchmarks.on_gpu.report import ALL_SECONDS, run_sections
+from benchmarks.on_gpu.served import let_go
 
 SECTIONS = [
-    Section("kernel-checks", "Kernels against the reference", 25, check_kernels.rows),
-    Section("network-checks", "Networks against the CPU", 45, check_networks.rows),
-    Section("kernels", "Kernels against the memory's roofline", 30, kernels.rows),
-    Section("served", "As an engine serves it: pixels in, logits out", 60, served.rows),
-    Section("profile", "Where the time goes, T, batches as served", 12, profile.rows),
-    Section("classifiers", "Classifiers at 224x224, images a second", 60, classifiers.rows),
-    Section("peers", "Other networks, from timm, the same way", 45, peers.rows),
-    Section("dense", "Segmenter and detector", 50, dense.rows),
-    Section("starts", "From the start of a process to the first answers", 60, starts.rows),
-    Section("detection", "RoIAlign and NMS beside torchvision's", 8, detection.rows),
-    Section("latency", "Latency of one image, without the compiler", 15, classifiers.latency_rows),
+    Section("kernel-checks", "Kernels against the reference", 20, check_kernels.rows),
+    Section("network-checks", "Networks against the CPU", 40, check_networks.rows),
+    Section("kernels", "Kernels against the memory's roofline", 25, kernels.rows),
+    Section("served", "As an engine serves it: pixels in, logits out", 60, served.rows, let_go),
+    Section("profile", "Where the time goes, T, batches as served", 8, profile.rows, let_go),
+    Section("endurance", "Thousands of batches of mixed shapes", 70, endurance.rows, let_go),
+    Section("http", "The whole service, saturated, beside the bare engine", 100, http.rows, let_go),
+    Section("classifiers", "Classifiers at 224x224, images a second", 45, classifiers.rows),
+    Section("peers", "Other networks, from timm, the same way", 35, peers.rows),
+    Section("dense", "Segmenter and detector", 30, dense.rows),
+    Section("detection", "RoIAlign and NMS beside torchvision's", 5, detection.rows),
+    Section("latency", "Latency of one image, without the compiler", 7, classifiers.latency_rows),
+    Section("starts", "From the start of a process to the first answers", 15, starts.rows),
 ]
-"""By value: what comes last is what may not fit into the time."""
+"""By value: what comes last is what may not fit into the time. All of them together fill it."""
 
 GRACE_SECONDS = 80.0
-"""A row that hangs ends the program then; the report has what was measured before it."""
+"""What hangs in the device ends the program then; the report has what was measured before it."""
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 PACKAGES = ("torch", "triton", "numpy", "timm", "torchvision")
@@ -52,9 +59,10 @@ PACKAGES = ("torch", "triton", "numpy", "timm", "torchvision")
 
 def main() -> None:
     arguments = _arguments()
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(arguments.seconds + GRACE_SECONDS, exit=True)
     bench = Bench(torch.device(arguments.device), arguments.quick)
     bench.set_up()
-    faulthandler.dump_traceback_later(arguments.seconds + GRACE_SECONDS, exit=True)
     wanted = [section for section in SECTIONS if section.name in arguments.only]
     run_sections(wanted, bench, _facts(bench), arguments.output, arguments.seconds)
     print(arguments.output.with_suffix(".md").read_text())
@@ -90,6 +98,8 @@ def _facts(bench: Bench) -> dict[str, str]:
         "command": shlex.join(["python", "benchmarks/gpu.py", *sys.argv[1:]]),
         "versions": ", ".join(versions),
         "device": str(bench.device),
+        "processor": f"{processor_facts().get('model name', 'unknown')}, "
+        f"{len(os.sched_getaffinity(0))} cores",
     }
     if not bench.is_cuda:
         return facts | {"not a measurement": "no GPU; the program was only tried"}

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import json
+import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from benchmarks.on_gpu.bench import Bench, Row, Section, stopwatch
 
 ALL_SECONDS = 460.0
-"""No row begins after so long: what has begun then ends within eight minutes."""
+"""No row begins after so long."""
+
+LAST_ROW_SECONDS = 20.0
+"""A row that is under way then is given up after so long: all ends within eight minutes."""
+
+OVERDUE_SECONDS = 60.0
+"""So long after its section's time a row is given up, for the other sections' sake."""
+
+
+REMINDER_SECONDS = 30.0
+"""After which it is given up once more: Python drops what is raised in a finalizer. A server that
+a section has started is stopped within that time."""
+
+
+class SectionOverdueError(Exception):
+    """A row took far longer than its section may."""
 
 
 def run_sections(
@@ -23,19 +42,27 @@ def run_sections(
 ) -> dict[str, Any]:
     """Run the sections in order and write the report after every row.
 
-    A section that fails is reported with its error, and the next one runs.
+    A section that fails is reported with its error, and the next one runs. The last one may take
+    all the time that is left.
     """
     elapsed = stopwatch()
     report: dict[str, Any] = {"facts": facts, "sections": {}}
-    for section in sections:
+    for place, section in enumerate(sections):
+        if place == len(sections) - 1:
+            left_seconds = all_seconds - elapsed()
+            section = replace(section, seconds=max(section.seconds, left_seconds))
         entry: dict[str, Any] = {"title": section.title, "rows": [], "end": "running"}
+        entry["of_seconds"] = round(section.seconds)
         report["sections"][section.name] = entry
         own = stopwatch()
         entry["end"] = _run(section, bench, entry, report, output, own, elapsed, all_seconds)
         entry["seconds"] = round(own(), 1)
-        print(f"{section.name}: {entry['end']}, {entry['seconds']} s", flush=True)
+        print(
+            f"{section.name}: {entry['end']}, {entry['seconds']} s of {section.seconds:.0f}",
+            flush=True,
+        )
         _write(report, output)
-        bench.forget_memory()
+        _tidy_up(section, sections[place + 1 :], bench)
     return report
 
 
@@ -49,20 +76,52 @@ def _run(
     elapsed: Any,
     all_seconds: float,
 ) -> str:
-    if elapsed() > all_seconds:
+    left_seconds = all_seconds - elapsed()
+    if left_seconds < 0:
         return "not begun: the time was up"
+    patience_seconds = min(section.seconds + OVERDUE_SECONDS, left_seconds + LAST_ROW_SECONDS)
     try:
-        for row in section.rows(bench):
-            entry["rows"].append({name: _rounded(value) for name, value in row.items()})
-            print(f"  {section.name}: {entry['rows'][-1]}", flush=True)
-            _write(report, output)
-            if own() > section.seconds or elapsed() > all_seconds:
-                return "stopped: its time was up"
+        with _given_up_after(patience_seconds):
+            for row in section.rows(bench):
+                entry["rows"].append({name: _rounded(value) for name, value in row.items()})
+                print(f"  {section.name}: {entry['rows'][-1]}", flush=True)
+                _write(report, output)
+                if own() > section.seconds or elapsed() > all_seconds:
+                    return "stopped: its time was up"
     except Exception as error:  # noqa: BLE001 - whatever fails, the other sections are to run
         traceback.print_exc()
         entry["error"] = "".join(traceback.format_exception(error))[-3000:]
         return f"failed: {type(error).__name__}: {str(error).strip()[:300]}"
     return "complete"
+
+
+@contextmanager
+def _given_up_after(seconds: float) -> Iterator[None]:
+    """Raise ``SectionOverdueError`` in what still runs then, as soon as it is Python's turn.
+
+    What waits for a device that hangs never comes to that: the whole program has its own end.
+    """
+
+    def give_up(_signal: int, _frame: FrameType | None) -> None:
+        raise SectionOverdueError(f"not done after {seconds:.0f} s")
+
+    handler = signal.signal(signal.SIGALRM, give_up)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds, REMINDER_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)
+
+
+def _tidy_up(section: Section, later: Sequence[Section], bench: Bench) -> None:
+    """Give back what a section held, as far as no later one uses it."""
+    try:
+        if section.let_go is not None and all(each.let_go != section.let_go for each in later):
+            section.let_go()
+        bench.forget_memory()
+    except RuntimeError:  # after some errors a device answers nothing any more
+        traceback.print_exc()
 
 
 def _rounded(value: object) -> object:
@@ -71,8 +130,15 @@ def _rounded(value: object) -> object:
 
 def _write(report: dict[str, Any], output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-    output.with_suffix(".md").write_text(as_markdown(report))
+    _replace(output.with_suffix(".json"), json.dumps(report, indent=1, default=str) + "\n")
+    _replace(output.with_suffix(".md"), as_markdown(report))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that it is never half there, whenever the program ends."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    new.replace(path)
 
 
 def as_markdown(report: dict[str, Any]) -> str:
@@ -80,7 +146,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines = ["# Kernels and networks on a GPU", ""]
     lines += [f"- {fact}: {value}" for fact, value in report["facts"].items()]
     for name, entry in report["sections"].items():
-        took = f", {entry['seconds']} s" if "seconds" in entry else ""
+        took = f", {entry['seconds']} s of {entry['of_seconds']}" if "seconds" in entry else ""
         lines += ["", f"## {entry['title']}", "", f"Section `{name}`: {entry['end']}{took}.", ""]
         lines += _table(entry["rows"])
     return "\n".join(lines).rstrip() + "\n"
@@ -97,4 +163,6 @@ def _table(rows: list[Row]) -> list[str]:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:,.4g}" if isinstance(value, float) else str(value).replace("|", "/")
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "/")

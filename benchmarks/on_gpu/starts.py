@@ -7,13 +7,11 @@ could have answered.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 STARTED = time.perf_counter()  # before the packages are imported: that is part of a start
 
@@ -21,33 +19,33 @@ import torch  # noqa: E402
 
 from benchmarks.on_gpu.bench import Bench, Row  # noqa: E402
 from benchmarks.on_gpu.networks import trained  # noqa: E402
+from benchmarks.serving.environments import REPOSITORY, checkout_environment  # noqa: E402
 from model.fitting import fitting_batch_sizes  # noqa: E402
 from model.fuse import fold  # noqa: E402
 from model.inference import Predictor  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[2]
 MOST_SECONDS = 120.0
 BATCHES = (1, 2, 4, 8, 16)
 """As served by default."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         for caches in ("empty", "full"):
             yield {"caches": caches} | _start(bench, cache)
 
 
 def _start(bench: Bench, cache: str) -> Row:
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
+    environment = checkout_environment() | {
         "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",
         "TRITON_CACHE_DIR": f"{cache}/triton",
     }
-    program = [sys.executable, "-m", "benchmarks.on_gpu.starts", str(bench.device)]
+    program = ["setpriv", "--pdeathsig", "KILL", sys.executable]
+    program += ["-m", "benchmarks.on_gpu.starts", str(bench.device)]
     start = time.perf_counter()
     run = subprocess.run(
         [*program, "quick"] if bench.quick else program,
-        cwd=ROOT,
+        cwd=REPOSITORY,
         env=environment,
         capture_output=True,
         text=True,

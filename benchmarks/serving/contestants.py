@@ -58,20 +58,30 @@ def ours_simulated(
     )
 
 
-def ours_real(model: str, weights: str) -> Contestant:
-    """Return the service as users start it, with one classifier."""
+def ours_real(
+    model: str, weights: str, *, max_batch_size: int = MAX_BATCH_SIZE, **settings: str
+) -> Contestant:
+    """Return the service as users start it, with one classifier.
+
+    Args:
+        model: its name.
+        weights: as the settings name them.
+        max_batch_size: of the engine.
+        settings: more of the service's, as ``http_workers="4"``.
+    """
     return Contestant(
         name="overlock-service",
         requirements=None,
-        command=("{bin}/overlock", "serve"),
+        command=("{python}", "-m", "service.cli", "serve"),
         path=f"/v1/classify?timeout={TIMEOUT_SECONDS * 6}&top_k=1",
         note=f"{model}, {weights} weights",
         variables={
             "OVERLOCK_CLASSIFY_MODEL": model,
             "OVERLOCK_CLASSIFY_WEIGHTS": weights,
             "OVERLOCK_SEGMENT_MODEL": "off",
-            "OVERLOCK_MAX_BATCH_SIZE": str(MAX_BATCH_SIZE),
+            "OVERLOCK_MAX_BATCH_SIZE": str(max_batch_size),
             "OVERLOCK_PORT": "{port}",
+            **{f"OVERLOCK_{name.upper()}": value for name, value in settings.items()},
         },
     )
 

@@ -1,12 +1,17 @@
-"""Virtual environments for the peers and the plot: each of its own, since their pins conflict."""
+"""Virtual environments for the peers and the plot: each of its own, since their pins conflict.
+
+And the variables of processes that run from this checkout, installed or not.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
 ENVIRONMENTS = HERE / ".venvs"
 """Ignored by git."""
 
@@ -28,3 +33,13 @@ def environment_bin(name: str | None) -> Path:
         subprocess.run([*pip, "--disable-pip-version-check", "-r", str(requirements)], check=True)
         stamp.write_text(requirements.read_text())
     return folder / "bin"
+
+
+def checkout_environment() -> dict[str, str]:
+    """Return this process's variables for another one, which imports from the checkout first.
+
+    Whatever is set of the service stays behind.
+    """
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("OVERLOCK_")}
+    paths = [str(REPOSITORY), *filter(None, [inherited.get("PYTHONPATH")])]
+    return inherited | {"PYTHONPATH": os.pathsep.join(paths)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -40,6 +41,42 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return nanoseconds / 1e9
 
 
+@dataclass(frozen=True)
+class ThreadSeconds:
+    """Processor time of one of our processes' threads so far, seconds.
+
+    Attributes:
+        loop: of the first thread, which runs the event loop.
+        link: of ZeroMQ's.
+        others: that decode, or give a device its work.
+    """
+
+    loop: float
+    link: float
+    others: float
+
+    @property
+    def all(self) -> float:
+        """Of the whole process."""
+        return self.loop + self.link + self.others
+
+
+def thread_seconds(pid: int) -> ThreadSeconds:
+    """Return what a process's threads have used, by what they are for."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for thread in (PROC / str(pid) / "task").iterdir():
+        try:
+            name = (thread / "comm").read_text()
+            nanoseconds = int((thread / "schedstat").read_text().split()[0])
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            continue
+        role = "link" if name.startswith("ZMQ") else "others"
+        if int(thread.name) == pid:
+            role = "loop"
+        seconds[role] += nanoseconds / 1e9
+    return ThreadSeconds(seconds["loop"], seconds["link"], seconds["others"])
+
+
 def core_busy_seconds(core: int) -> float:
     """Return for how long a core has worked since the machine started, to its clock's tick.
 
@@ -65,10 +102,15 @@ def member_running(pids: Iterable[int], module: str) -> int:
     Raises:
         LookupError: if there is none, or more than one.
     """
-    found = [pid for pid in pids if module in _command_line(pid)]
+    found = members_running(pids, module)
     if len(found) != 1:
         raise LookupError(f"{len(found)} processes run {module}, not one")
     return found[0]
+
+
+def members_running(pids: Iterable[int], module: str) -> list[int]:
+    """Return the processes that were started with a module."""
+    return [pid for pid in pids if module in _command_line(pid)]
 
 
 def pin(pids: Iterable[int], core: int) -> None:

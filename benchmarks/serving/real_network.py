@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,10 +12,12 @@ from statistics import median
 import uvloop
 
 from benchmarks.serving.contestants import ours_real
+from benchmarks.serving.environments import REPOSITORY, checkout_environment
 from benchmarks.serving.footprint import ENGINE
 from benchmarks.serving.payload import Payload
 from benchmarks.serving.processes import member_running, pin
-from benchmarks.serving.running_server import REPOSITORY, RunningServer
+from benchmarks.serving.running_server import RunningServer
+from benchmarks.serving.scrape import get, sum_of
 from benchmarks.serving.simulated_device import MAX_BATCH_SIZE
 from service.bench.generator import LoadGenerator, Sample
 
@@ -126,27 +125,14 @@ def _over_http(
 
 def _batches(port: int) -> tuple[float, float]:
     """Return how many images and batches the engine has counted."""
-    text = _get(port, "/metrics")
-    return _sum_of("overlock_batch_size_sum", text), _sum_of("overlock_batch_size_count", text)
+    text = get(port, "/metrics")
+    return sum_of("overlock_batch_size_sum", text), sum_of("overlock_batch_size_count", text)
 
 
 def _dtype(port: int) -> str:
     """Return what the only model computes in, such as "float32"."""
-    (model,) = json.loads(_get(port, "/v1/models"))["models"]
+    (model,) = json.loads(get(port, "/v1/models"))["models"]
     return str(model["dtype"])
-
-
-def _get(port: int, path: str) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    connection.request("GET", path)
-    text = connection.getresponse().read().decode()
-    connection.close()
-    return text
-
-
-def _sum_of(metric: str, exposition: str) -> float:
-    samples = re.findall(rf"^{metric}{{.*}} (\S+)$", exposition, re.MULTILINE)
-    return sum(map(float, samples))
 
 
 def _bare(model: str, weights: str, dtype: str, batch: int, core: int, seconds: float) -> float:
@@ -155,7 +141,7 @@ def _bare(model: str, weights: str, dtype: str, batch: int, core: int, seconds: 
         *("benchmarks.serving.bare_engine", "--model", model, "--weights", weights),
         *("--dtype", dtype, "--batch", str(batch), "--seconds", str(seconds)),
     ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    environment = checkout_environment() | {"OMP_NUM_THREADS": "1"}
     finished = subprocess.run(
         command, cwd=REPOSITORY, env=environment, check=True, stdout=subprocess.PIPE
     )

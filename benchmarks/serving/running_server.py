@@ -7,18 +7,17 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import IO, Self
 
 from benchmarks.serving.contestants import Contestant
-from benchmarks.serving.environments import environment_bin
+from benchmarks.serving.environments import REPOSITORY, checkout_environment, environment_bin
 from benchmarks.serving.payload import Payload
 from benchmarks.serving.processes import family_of
 from service.bench.connection import Target
 
-REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 
@@ -46,16 +45,17 @@ class RunningServer:
         self._payload = payload
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         folder = environment_bin(contestant.requirements)
-        places = {"bin": str(folder), "python": str(folder / "python"), "port": str(self.port)}
+        python = str(folder / "python") if contestant.requirements else sys.executable
+        places = {"bin": str(folder), "python": python, "port": str(self.port)}
         command = [word.format(**places) for word in contestant.command]
         variables = {name: value.format(**places) for name, value in contestant.variables.items()}
         if threads is not None:
             variables["OMP_NUM_THREADS"] = str(threads)
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("OVERLOCK_")}
         self.process = subprocess.Popen(
-            ["taskset", "--cpu-list", cores, *command],
+            # Whatever ends this process, also without a word, ends the server.
+            ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", cores, *command],
             cwd=REPOSITORY,
-            env=inherited | {"PYTHONPATH": str(REPOSITORY)} | variables,
+            env=checkout_environment() | variables,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import statistics
 import sys
-from collections import defaultdict
 from collections.abc import Iterable
 
 import uvloop
@@ -22,7 +21,7 @@ from benchmarks.serving.contestants import ours_simulated
 from benchmarks.serving.footprint import HTTP_WORKER
 from benchmarks.serving.payload import Payload, draw_payloads
 from benchmarks.serving.plan import WORKLOADS
-from benchmarks.serving.processes import PROC, member_running
+from benchmarks.serving.processes import PROC, member_running, thread_seconds
 from benchmarks.serving.running_server import RunningServer
 from service.bench.generator import LoadGenerator
 
@@ -68,18 +67,16 @@ def _measure_once(server: RunningServer, payloads: list[Payload]) -> dict[str, f
 def role_seconds(family: Iterable[int]) -> dict[str, float]:
     """Return the processor time of our processes' threads so far, by what they are for."""
     family = list(family)
-    seconds: defaultdict[str, float] = defaultdict(float)
-    for pid, loop, link, others in (
-        (member_running(family, HTTP_WORKER), HTTP_LOOP, HTTP_LINK, HTTP_DECODING),
-        (_engine(family), ENGINE_LOOP, ENGINE_LINK, ENGINE_DEVICE),
-    ):
-        for thread in (PROC / str(pid) / "task").iterdir():
-            if int(thread.name) == pid:
-                role = loop
-            else:
-                role = link if (thread / "comm").read_text().startswith("ZMQ") else others
-            seconds[role] += int((thread / "schedstat").read_text().split()[0]) / 1e9
-    return seconds
+    http = thread_seconds(member_running(family, HTTP_WORKER))
+    engine = thread_seconds(_engine(family))
+    return {
+        HTTP_LOOP: http.loop,
+        HTTP_DECODING: http.others,
+        HTTP_LINK: http.link,
+        ENGINE_LOOP: engine.loop,
+        ENGINE_DEVICE: engine.others,
+        ENGINE_LINK: engine.link,
+    }
 
 
 def _engine(family: Iterable[int]) -> int:

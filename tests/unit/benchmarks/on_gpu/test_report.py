@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,18 @@ def test_section_gets_no_row_after_its_time(tmp_path: Path, watch: FakeWatch) ->
     assert found["next"]["end"] == "complete"
 
 
+def test_last_section_takes_the_time_that_is_left(tmp_path: Path, watch: FakeWatch) -> None:
+    def slow(_: Bench) -> Iterator[Row]:
+        for number in range(5):
+            watch.now_seconds += 4
+            yield {"number": number}
+
+    sections = [section("slow", slow), section("last", slow)]
+    found = run_sections(sections, BENCH, {}, tmp_path / "gpu")["sections"]
+    assert found["slow"]["end"] == "stopped: its time was up"
+    assert (found["last"]["end"], found["last"]["of_seconds"]) == ("complete", 448)  # of 460
+
+
 def test_nothing_begins_when_all_time_is_up(tmp_path: Path, watch: FakeWatch) -> None:
     def endless(_: Bench) -> Iterator[Row]:
         watch.now_seconds += report.ALL_SECONDS + 1
@@ -106,3 +120,61 @@ def test_nothing_begins_when_all_time_is_up(tmp_path: Path, watch: FakeWatch) ->
     assert found["endless"]["end"] == "stopped: its time was up"
     assert found["next"]["end"] == "not begun: the time was up"
     assert found["next"]["rows"] == []
+
+
+def test_a_row_that_waits_for_ever_is_given_up_and_the_next_section_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "OVERDUE_SECONDS", 0.02)
+
+    def waiting(_: Bench) -> Iterator[Row]:
+        yield {"model": "a"}
+        threading.Event().wait()
+
+    sections = [section("waiting", waiting, seconds=0.03), section("next", two_rows)]
+    found = run_sections(sections, BENCH, {}, tmp_path / "gpu")["sections"]
+    assert found["waiting"]["rows"] == [{"model": "a"}]
+    assert found["waiting"]["end"] == "failed: SectionOverdueError: not done after 0 s"
+    assert found["next"]["end"] == "complete"
+
+
+def test_a_device_that_answers_no_more_does_not_keep_the_next_section_from_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_: Bench) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(Bench, "forget_memory", lost)
+    sections = [section("first", two_rows), section("second", two_rows)]
+    found = run_sections(sections, BENCH, {}, tmp_path / "gpu")["sections"]
+    assert [entry["end"] for entry in found.values()] == ["complete", "complete"]
+
+
+def test_a_value_that_json_does_not_know_spoils_no_report(tmp_path: Path) -> None:
+    def odd(_: Bench) -> Iterator[Row]:
+        yield {"size": torch.Size([2, 3]), "dtype": torch.float32}
+
+    found = run_sections([section("odd", odd)], BENCH, {}, tmp_path / "gpu")["sections"]
+    assert found["odd"]["end"] == "complete"
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    assert written["sections"]["odd"]["rows"] == [{"size": [2, 3], "dtype": "torch.float32"}]
+
+
+def test_what_sections_share_is_let_go_behind_the_last_of_them(tmp_path: Path) -> None:
+    happened: list[str] = []
+
+    def noting(name: str) -> Section:
+        def rows(_: Bench) -> Iterator[Row]:
+            happened.append(name)
+            yield {"model": name}
+
+        return section(name, rows)
+
+    def let_go() -> None:
+        happened.append("let go")
+
+    sections = [noting("first"), noting("between"), noting("last"), noting("other")]
+    sections[0] = replace(sections[0], let_go=let_go)
+    sections[2] = replace(sections[2], let_go=let_go)
+    run_sections(sections, BENCH, {}, tmp_path / "gpu")
+    assert happened == ["first", "between", "last", "let go", "other"]

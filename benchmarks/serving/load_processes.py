@@ -1,0 +1,179 @@
+"""Several load generators at once: one Python process cannot ask for thousands of images a second.
+
+Run as a program it is one of them: it says when it could begin, is told from when to when, and
+prints what became of its requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import IO, Self, cast
+
+import uvloop
+
+from benchmarks.serving.environments import REPOSITORY, checkout_environment
+from benchmarks.serving.payload import draw_payloads
+from service.bench.connection import Target
+from service.bench.generator import ANSWER_SECONDS, LoadGenerator, Sample
+from service.bench.outcome import REFUSALS
+
+TAIL_SECONDS = 0.5
+"""Of load after what is counted: who then looks at the server still finds it at work."""
+
+END_SECONDS = ANSWER_SECONDS + 10
+"""After the load's end, until when a generator has said what came of it."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What became of the requests of a span of time.
+
+    Attributes:
+        answered: status 200, the last byte within the span.
+        refused: sent within it, and told to come later.
+        failed: sent within it, with another status or no answer.
+    """
+
+    answered: int
+    refused: int
+    failed: int
+
+
+class LoadProcesses:
+    """Load generators that wait for their beginning when entered, and are gone when left.
+
+    Args:
+        target: a server on this machine.
+        size: width and height of the images that are sent.
+        processes: how many generators.
+        concurrency: requests that all of them together keep under way.
+    """
+
+    def __init__(
+        self, target: Target, size: tuple[int, int], *, processes: int, concurrency: int
+    ) -> None:
+        width, height = size
+        command = [
+            *("setpriv", "--pdeathsig", "KILL", sys.executable),
+            *("-m", "benchmarks.serving.load_processes"),
+            *("--port", str(target.port), "--path", target.path),
+            *("--width", str(width), "--height", str(height)),
+            *("--concurrency", str(max(concurrency // processes, 1))),
+        ]
+        self._processes = [
+            subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env=checkout_environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(processes)
+        ]
+
+    def __enter__(self) -> Self:
+        try:
+            for process in self._processes:
+                _line_of(process)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+
+    @property
+    def pids(self) -> list[int]:
+        """The generators."""
+        return [process.pid for process in self._processes]
+
+    def begin(self, counted_from: float, until: float) -> None:
+        """Let all of them ask from now on.
+
+        Args:
+            counted_from: monotonic moment; what happens before it warms up.
+            until: monotonic moment; what happens after it is not counted either.
+        """
+        for process in self._processes:
+            told = cast("IO[str]", process.stdin)
+            told.write(f"{counted_from} {until}\n")
+            told.flush()
+
+    def answers(self, until: float) -> Answers:
+        """Wait for the end, and sum up what all of them say.
+
+        Args:
+            until: monotonic moment that ``begin`` was told.
+        """
+        said = []
+        for process in self._processes:
+            left_seconds = max(until - time.monotonic(), 0.0) + END_SECONDS
+            output, _ = process.communicate(timeout=left_seconds)
+            said.append(json.loads(output))
+        names = ("answered", "refused", "failed")
+        return Answers(**{name: sum(each[name] for each in said) for name in names})
+
+
+def count(samples: Sequence[Sample], started: float, counted_from: float, until: float) -> Answers:
+    """Count what happened between two moments.
+
+    Args:
+        samples: of a load.
+        started: moment of its start, by the clock of the others.
+        counted_from: moment.
+        until: moment.
+    """
+    first, last = counted_from - started, until - started
+    sent = [sample for sample in samples if first <= sample.due_seconds < last]
+    return Answers(
+        answered=sum(
+            sample.status == 200 and first <= sample.due_seconds + sample.latency_seconds < last
+            for sample in samples
+        ),
+        refused=sum(sample.status in REFUSALS for sample in sent),
+        failed=sum(sample.status not in {200, *REFUSALS} for sample in sent),
+    )
+
+
+def _line_of(process: subprocess.Popen[str]) -> str:
+    line: str = cast("IO[str]", process.stdout).readline()
+    if not line:
+        raise RuntimeError(f"a load generator ended with {process.wait()}")
+    return line
+
+
+def main() -> None:
+    """Generate load as the arguments and standard input say."""
+    parser = argparse.ArgumentParser(description="One of several load generators.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--path", required=True)
+    parser.add_argument("--width", type=int, required=True)
+    parser.add_argument("--height", type=int, required=True)
+    parser.add_argument("--concurrency", type=int, required=True)
+    arguments = parser.parse_args()
+    drawn = draw_payloads(arguments.width, arguments.height)
+    generator = LoadGenerator(
+        Target("127.0.0.1", arguments.port, arguments.path),
+        [replace(payload, class_id=None) for payload in drawn],
+    )
+    print("ready", flush=True)
+    counted_from, until = map(float, sys.stdin.readline().split())
+    started = time.monotonic()
+    samples = uvloop.run(
+        generator.closed_loop(arguments.concurrency, until + TAIL_SECONDS - started)
+    )
+    print(json.dumps(asdict(count(samples, started, counted_from, until))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""What a running service tells of itself."""
+
+from __future__ import annotations
+
+import http.client
+import re
+
+
+def get(port: int, path: str) -> str:
+    """Return what the service on this machine answers to a GET."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def sum_of(metric: str, exposition: str) -> float:
+    """Return the sum of a metric's samples, whatever their labels."""
+    samples = re.findall(rf"^{metric}(?:{{.*}})? (\S+)$", exposition, re.MULTILINE)
+    return sum(map(float, samples))
