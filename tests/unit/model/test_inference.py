@@ -138,6 +138,18 @@ def test_a_label_map_is_not_made_of_logits_that_are_not_finite() -> None:
     assert [label_map is None for label_map in found] == [False, True]
 
 
+def test_only_convolutions_are_laid_out_for_channels_last() -> None:
+    network = Predictor(
+        create_model("demo", weights="demo"), CPU, torch.float32, compiler="eager"
+    ).network
+    mixing = network.get_submodule("backbone.focus3.0.block.context_mixing")
+    # Bias windows have four dimensions too; the kernels want them as they were.
+    assert mixing.get_buffer("large_bias").is_contiguous()
+    weight = network.get_parameter("backbone.downsample2.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
+
+
 def test_a_device_that_is_missing_is_refused() -> None:
     with pytest.raises(ValueError, match="Device cuda:99 was asked for"):
         find_device("cuda:99")
