@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from benchmarks.on_gpu.bench import Bench, Row, relative_error, verdict
 from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem, of_network
@@ -12,6 +13,7 @@ from model.kernels.context_mixing import Implementation as MixingImplementation
 from model.kernels.context_mixing import context_mixing
 from model.kernels.large_depthwise import Implementation, large_depthwise_with_sums, triton_tiles
 from model.kernels.large_depthwise_reference import channel_sums, large_depthwise_reference
+from model.kernels.squeeze_excite import squeeze_excite_gates
 
 DTYPES = (torch.bfloat16, torch.float32, torch.float16)  # by value: the time may be up
 
@@ -40,6 +42,8 @@ ODD_DEPTHWISE = [
     DepthwiseProblem(1, 17, 33, 2, 13),
     DepthwiseProblem(2, 112, 1, 40, 7),
 ]
+EXCITED_CHANNELS = (56, 336, 512, 576)
+"""No powers of two, the most of T and of all, hidden channels that do not fill their last block."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -55,6 +59,8 @@ def rows(bench: Bench) -> Iterator[Row]:
                 yield _mixing_row(bench, problem, dtype, layout)
         for convolution in depthwise:
             yield from _depthwise_rows(bench, convolution, dtype)
+        for channels in EXCITED_CHANNELS:
+            yield _excitation_row(bench, channels, dtype)
 
 
 def _mixing_row(
@@ -100,6 +106,32 @@ def _depthwise_rows(bench: Bench, problem: DepthwiseProblem, dtype: torch.dtype)
             "error": max(error, sums_error),
             "verdict": "ok" if right and same else "WRONG",
         }
+
+
+def _excitation_row(bench: Bench, channels: int, dtype: torch.dtype) -> Row:
+    generator = torch.Generator().manual_seed(channels)
+    hidden_channels, pixels = max(16, channels // 8), 49
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(bench.device)
+
+    sums = pixels * normal(3, channels)
+    reduce = normal(hidden_channels, channels) / channels**0.5
+    expand = normal(hidden_channels, channels) / hidden_channels**0.5
+    weights = (reduce, normal(hidden_channels), expand, normal(channels))
+    short = [part.to(dtype) for part in weights]
+    want = squeeze_excite_gates(sums.double(), pixels, *(part.double() for part in short))
+    error = relative_error(squeeze_excite_gates(sums, pixels, *short), want)
+    implementation = "triton" if bench.is_cuda else "plain"
+    return {
+        "kernel": "squeeze-excite",
+        "problem": f"{channels} channels, {hidden_channels} hidden ones, 3 images",
+        "dtype": str(dtype),
+        "layout": "",
+        "implementation": implementation,
+        "error": error,
+        "verdict": verdict(error, _bound(dtype, implementation)),
+    }
 
 
 def _bound(dtype: torch.dtype, implementation: str) -> float:
