@@ -21,9 +21,11 @@ def rows(bench: Bench) -> Iterator[Row]:
     if missing:
         yield {"what": f"not started: {', '.join(missing)} missing"}
         return
-    # Not at the top: it imports what may be missing.
-    from benchmarks.on_gpu.whole_service import rows as measured
-
+    try:  # not at the top: it imports what may be missing
+        from benchmarks.on_gpu.whole_service import rows as measured
+    except ModuleNotFoundError as error:
+        yield {"what": f"not started: {error.name} missing"}
+        return
     yield from measured(bench)
 
 

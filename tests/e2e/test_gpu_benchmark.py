@@ -28,12 +28,14 @@ SECTIONS = [
     "kernels",
     "served",
     "profile",
+    "endurance",
+    "http",
     "classifiers",
     "peers",
     "dense",
-    "starts",
     "detection",
     "latency",
+    "starts",
 ]
 
 
