@@ -29,7 +29,7 @@ def squeeze_excite_gates(
 
     Args:
         sums: of each image's channels over its pixels, (B, C), float32 (float64 for a float64
-            network), contiguous.
+            network).
         pixels: how many there are in an image.
         reduce: weight of the layer to the hidden channels, (H, C).
         reduce_bias: its bias, (H,).

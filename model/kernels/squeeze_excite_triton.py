@@ -73,7 +73,7 @@ def squeeze_excite_gates_triton(
     hidden_channels, channels = reduce.shape
     gates = torch.empty((len(sums), channels), dtype=reduce.dtype, device=sums.device)
     wrap_triton(_squeeze_excite_kernel)[(len(sums),)](
-        sums,
+        sums.contiguous(),
         reduce,
         reduce_bias,
         expand,

@@ -83,6 +83,13 @@ def test_kernel_equals_the_reference(
     assert_close(gates.cpu().double(), exact, rtol=0, atol=BOUNDS[dtype])
 
 
+def test_kernel_takes_sums_of_any_strides(kernel: Any, kernel_device: str) -> None:
+    layer = filled(SqueezeExcite(20)).to(kernel_device, torch.float32)
+    sums = random_map(20, 3, dtype=torch.float32).to(kernel_device).t()
+    gates = kernel(sums, 1, *weights_of(layer))
+    assert_close(gates, kernel(sums.contiguous(), 1, *weights_of(layer)), rtol=0, atol=0)
+
+
 def test_operator_keeps_its_schema(kernel: Any, kernel_device: str) -> None:
     layer = filled(SqueezeExcite(20)).to(kernel_device, torch.float32)
     sums = random_map(2, 20, dtype=torch.float32).to(kernel_device)
