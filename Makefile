@@ -75,7 +75,7 @@ bench: $(READY)
 
 # Ten thousand damaged images against a running service: no 5xx, no hang, no memory that grows.
 fuzz: $(READY)
-	$(BIN)/python tests/hostile_images.py --count 10000
+	$(BIN)/python tests/support/hostile_images.py --count 10000
 
 # Clients that come and leave for a minute, after which nothing may be kept.
 SECONDS ?= 60
@@ -83,8 +83,8 @@ soak: $(READY)
 	$(BIN)/pytest tests/fault/test_clients.py -k leave --log-cli-level INFO --log-disable httpx --timeout 0 --soak-seconds $(SECONDS)
 
 train-demo: $(READY)
-	$(BIN)/python -m model.demo.train classify
-	$(BIN)/python -m model.demo.train segment
+	$(BIN)/python -m service.commands.train_demo classify
+	$(BIN)/python -m service.commands.train_demo segment
 
 # The lock pins torch without a local suffix, so that a CPU build at hand or the CUDA build of the
 # index satisfies the same line; what only the CUDA build needs is pinned by torch itself.

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.backbone.layers import LayerNorm2d, LayerScale
-from model.fuse import merge_branches
+from model.lowering.folding import merge_branches
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -1,6 +1,6 @@
 """Does bfloat16 keep the answers? Measures what changes from float32, on a CPU as it is served.
 
-- Logits of every variant on photographs, with the weights of ``tests/golden/fill.py``, which
+- Logits of every variant on photographs, with the weights of ``tests/support/fill.py``, which
   recognise nothing but exercise every norm, bias and scale: the relative error by norms.
 - The demo classifier and segmenter on the held-out drawn scenes: top-1 and mean IoU in both dtypes,
   and how often they agree.
@@ -24,17 +24,17 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.machine import describe_machine
-from golden.checkpoints import official_state
+from model.checkpoints.checkpoint import renamed
 from model.config import CLASSIFIERS, SEGMENTERS
-from model.demo.scenes import SEGMENT_NAMES, draw_scene
 from model.evaluation.drawn import SCENES, SIDE_PIXELS
 from model.evaluation.metrics import SegmentationCounts
-from model.fuse import fold
 from model.heads.classifier import ImageClassifier
-from model.inference import Predictor
-from model.preprocess import classification_input, segmentation_input
-from model.weights import renamed
+from model.images.preprocess import classification_input, segmentation_input
+from model.inference.predictor import Predictor
+from model.lowering.folding import fold
+from model.scenes.scenes import SEGMENT_NAMES, draw_scene
 from model.zoo import create_model
+from support.checkpoints import official_state
 
 RESULTS = Path(__file__).parent / "results"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -25,9 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.authors_structure import with_authors_structure
 from model.heads.mask_rcnn import MaskRCNN
-from model.native_form import native_form
+from model.lowering.cpu import native_form
 from model.zoo import create_model
-from service.process_environment import engine_environment
+from service.processes.environment import engine_environment
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from model.config import Task
-from service.engine.requests import QueueKey, Request
-from service.engine.scheduler import Scheduler
-from service.engine.sizing import batch_sizes_up_to
+from service.engine.scheduling.batch_sizes import batch_sizes_up_to
+from service.engine.scheduling.queues import QueueKey, Request
+from service.engine.scheduling.scheduler import Scheduler
 
 FIXED_SECONDS, IMAGE_SECONDS = 0.005, 0.0005
 THREADS = 2

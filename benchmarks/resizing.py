@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.machine import describe_machine
-from model import resampling
 from model.config import CLASSIFIERS
-from model.kernels.native_library import native_library
-from model.pillow_memory import PIXEL_BYTES
-from model.preprocess import classification_input, resized_size
-from service.bench.photograph import draw_photograph
-from service.web.images import ImageLimits, decode_image
+from model.images import resampling
+from model.images.pillow_memory import PIXEL_BYTES
+from model.images.preprocess import classification_input, resized_size
+from model.kernels.cpu.library import native_library
+from service.commands.bench.sample_image import draw_photograph
+from service.images.decode import ImageLimits, decode_image
 
 RESULTS = Path(__file__).parent / "results"
 COMMAND = "taskset -c 1 python -m benchmarks.resizing"

@@ -33,17 +33,12 @@ from benchmarks.authors_structure import (
 from benchmarks.contestants import DTYPES
 from benchmarks.machine import describe_machine
 from model.backbone.context_mixing import ContextMixing, FoldedContextMixing
-from model.backbone.layers import (
-    GlobalResponseNorm,
-    LayerNorm2d,
-    LayerScale,
-    SqueezeExcite,
-)
-from model.backbone.native_blocks import NativeContextMixing
-from model.kernels import native_ops
-from model.kernels.native_library import native_library
-from model.kernels.packed_conv import PackedConv
-from model.native_form import native_form
+from model.backbone.layers import GlobalResponseNorm, LayerNorm2d, LayerScale, SqueezeExcite
+from model.kernels.cpu import ops
+from model.kernels.cpu.library import native_library
+from model.kernels.cpu.packed_conv import PackedConv
+from model.lowering.cpu import native_form
+from model.lowering.cpu_blocks import NativeContextMixing
 from model.zoo import create_model
 
 RESULTS = Path(__file__).parent / "results"
@@ -145,7 +140,7 @@ def watched_kernels(watch: Stopwatch) -> Iterator[None]:
         return result
 
     with (
-        patch.object(native_ops, "native_library", lambda: kernels),
+        patch.object(ops, "native_library", lambda: kernels),
         patch.object(PackedConv, "add_to", timed),
     ):
         yield

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from image_build import ImageStore, missing_tools
-from image_container import Container
 from PIL import Image
 
-from model.demo.scenes import draw_scene
+from model.scenes.scenes import draw_scene
 from service.settings import PREFIX, Settings
+from support.image_build import ImageStore, missing_tools
+from support.image_container import Container
 
 LARGEST_BYTES = 1_500_000_000
 """On this test's base; docker/README.md says what the image is made of."""

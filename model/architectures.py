@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, load_strictly
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
-from model.weights import Checkpoint, CheckpointError, load_strictly
 
 Network = ImageClassifier | UPerNet | MaskRCNN
 

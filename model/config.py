@@ -26,6 +26,9 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 """Standard deviation of the same."""
 
+MAX_LABEL_MAP_CLASSES = 256
+"""Class ids of a label map are bytes."""
+
 
 @dataclass(frozen=True)
 class BackboneConfig:
@@ -66,7 +69,7 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class ClassificationGeometry:
-    """How a classifier's image is resized and cropped (see ``model.preprocess``).
+    """How a classifier's image is resized and cropped (see ``model.images.preprocess``).
 
     Attributes:
         crop_size: side of the square network input, pixels.
@@ -84,7 +87,7 @@ class ClassificationGeometry:
 
 @dataclass(frozen=True)
 class ScaledGeometry:
-    """How a dense task's image is resized, its aspect ratio kept (see ``model.preprocess``).
+    """How a dense task's image is resized, its aspect ratio kept (see ``model.images.preprocess``).
 
     Attributes:
         short_side: the short side becomes this long at most, pixels.
@@ -233,3 +236,42 @@ DETECTORS: dict[str, DetectorConfig] = {
 
 DEFAULT_NUM_CLASSES = {Task.CLASSIFY: 1000, Task.SEGMENT: 150, Task.DETECT: 80}
 """Classes of the paper's data sets, ImageNet-1K, ADE20K and COCO, by task."""
+
+
+PARAMETERS: dict[Task, dict[str, int]] = {
+    Task.CLASSIFY: {
+        "overlock_xt": 16_453_712,
+        "overlock_t": 33_467_040,
+        "overlock_s": 56_156_452,
+        "overlock_b": 94_942_528,
+        "demo": 708_754,
+    },
+    Task.SEGMENT: {
+        "upernet_overlock_xt": 44_095_550,
+        "upernet_overlock_t": 62_383_310,
+        "upernet_overlock_s": 85_105_618,
+        "upernet_overlock_b": 124_408_206,
+        "demo": 986_659,
+    },
+    Task.DETECT: {
+        "mask_rcnn_overlock_xt": 35_284_324,
+        "mask_rcnn_overlock_t": 52_334_248,
+        "mask_rcnn_overlock_s": 75_040_172,
+        "mask_rcnn_overlock_b": 113_885_400,
+        "cascade_mask_rcnn_overlock_xt": 68_212_594,
+        "cascade_mask_rcnn_overlock_t": 85_262_518,
+        "cascade_mask_rcnn_overlock_s": 107_968_442,
+        "cascade_mask_rcnn_overlock_b": 146_813_670,
+    },
+}
+"""With the classes of ImageNet-1K, ADE20K, COCO or the drawn scenes, branches merged, and without
+the head that only training needs: as the paper counts."""
+
+
+GMACS: dict[str, float] = {
+    "overlock_xt": 2.7,
+    "overlock_t": 5.6,
+    "overlock_s": 9.9,
+    "overlock_b": 17.1,
+}
+"""Billions of multiply-adds of the paper's classifiers for an image of 224 by 224."""

@@ -7,20 +7,14 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from model.architectures import Network, architecture_of, network_for, random_network
-from model.checkpoint_classes import ClassTable
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from model.checkpoints.class_table import ClassTable
 from model.config import DEFAULT_NUM_CLASSES, Task
-from model.fuse import fold
-from model.labels.tables import (
-    Color,
-    ade20k_labels,
-    ade20k_palette,
-    coco_labels,
-    imagenet_labels,
-)
+from model.labels.tables import Color, ade20k_labels, ade20k_palette, coco_labels, imagenet_labels
+from model.lowering.folding import fold
 from model.pretrained.assets import PRETRAINED
 from model.pretrained.records import default_folder
 from model.pretrained.store import load_kept, obtain
-from model.weights import Checkpoint, CheckpointError, read_checkpoint
 
 DEMO_WEIGHTS = {
     Task.CLASSIFY: "overlock_nano.safetensors",

@@ -11,19 +11,28 @@ import sys
 from importlib import import_module
 from typing import Protocol, cast
 
-from service.console.exits import EXIT_CODES, REFUSED, run_to_exit
+from service.commands.console.exits import EXIT_CODES, REFUSED, run_to_exit
 from service.release import release
 
 COMMANDS = {
-    "serve": "run the service",
-    "predict": "classify, segment or detect on files, here or by a service",
-    "models": "list the networks: sizes, the paper's numbers, what is cached",
-    "download": "fetch the authors' weights",
-    "evaluate": "measure a network on a data set",
-    "bench": "load a running service and measure it",
-    "plan": "say how many replicas a load needs, and what they cost",
+    "serve": ("service.commands.serve", "run the service"),
+    "predict": (
+        "service.commands.predict.command",
+        "classify, segment or detect on files, here or by a service",
+    ),
+    "models": (
+        "service.commands.models",
+        "list the networks: sizes, the paper's numbers, what is cached",
+    ),
+    "download": ("service.commands.download.command", "fetch the authors' weights"),
+    "evaluate": ("service.commands.evaluate.command", "measure a network on a data set"),
+    "bench": ("service.commands.bench.command", "load a running service and measure it"),
+    "plan": (
+        "service.commands.plan.command",
+        "say how many replicas a load needs, and what they cost",
+    ),
 }
-"""Modules of ``service.commands``, and what they are for."""
+"""The module of each command, and what it is for."""
 
 EPILOG = f"""\
 overlock COMMAND --help says more.
@@ -55,7 +64,7 @@ def main() -> None:
 def _run() -> int:
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     name = words[0] if words and words[0] in COMMANDS else None
-    command = cast("Command", import_module(f"service.commands.{name}")) if name else None
+    command = cast("Command", import_module(COMMANDS[name][0])) if name else None
     parser, its_parser = _parsers(name, command)
     if len(sys.argv) == 1:
         parser.print_help(sys.stderr)
@@ -85,7 +94,7 @@ def _parsers(
         prog="overlock", title="commands", required=True, metavar="COMMAND"
     )
     chosen_parser = parser
-    for name, purpose in COMMANDS.items():
+    for name, (_, purpose) in COMMANDS.items():
         subparser = commands.add_parser(name, help=purpose)
         if name == chosen and command is not None:
             command.fill_parser(subparser)

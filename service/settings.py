@@ -17,12 +17,10 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from service.api.schemas import MAX_TIMEOUT_SECONDS
 
 PREFIX = "OVERLOCK_"
 CUDA_DEVICE = re.compile(r"cuda:\d+")
-
-MAX_TIMEOUT_SECONDS = 600.0
-"""Longest time that a caller may wait."""
 
 
 OFF = "off"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.kernels.timing import Run, seconds_of
+from model.kernels.gpu.timing import Run, seconds_of
 
 Row = dict[str, object]
 """One line of a section's table; all lines of a section have the same columns, in order."""
@@ -63,7 +63,7 @@ class Bench:
             torch.cuda.synchronize(self.device)
 
     def seconds(self, runs: Sequence[Run], *, as_graph: bool = True) -> float:
-        """Return the median time of one run; see ``model.kernels.timing``."""
+        """Return the median time of one run; see ``model.kernels.gpu.timing``."""
         repeats, repetitions = (1, 1) if self.quick else (10, 2)
         return seconds_of(
             runs, self.device, repeats=repeats, repetitions=repetitions, as_graph=as_graph

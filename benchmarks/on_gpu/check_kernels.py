@@ -11,8 +11,13 @@ from benchmarks.on_gpu.bench import Bench, Row, relative_error, verdict
 from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem, of_network
 from model.kernels.context_mixing import Implementation as MixingImplementation
 from model.kernels.context_mixing import context_mixing
-from model.kernels.large_depthwise import Implementation, large_depthwise_with_sums, triton_tiles
-from model.kernels.large_depthwise_reference import channel_sums, large_depthwise_reference
+from model.kernels.large_depthwise import (
+    Implementation,
+    channel_sums,
+    large_depthwise_reference,
+    large_depthwise_with_sums,
+    triton_tiles,
+)
 from model.kernels.squeeze_excite import squeeze_excite_gates
 
 DTYPES = (torch.bfloat16, torch.float32, torch.float16)  # by value: the time may be up

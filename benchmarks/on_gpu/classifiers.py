@@ -18,7 +18,7 @@ from benchmarks.on_gpu.networks import (
     with_measured_kernels,
     without_our_kernels,
 )
-from model.kernels.timing import recorded
+from model.kernels.gpu.timing import recorded
 
 FORMS: tuple[Form, ...] = ("fused", "authors", "authors in float32", "plain")
 BATCHES = (64, 256, 1)

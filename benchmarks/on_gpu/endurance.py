@@ -15,15 +15,15 @@ import torch
 from benchmarks.on_gpu.bench import Bench, Row, relative_error, stopwatch, verdict
 from benchmarks.on_gpu.growth import Holding, growth_rows
 from benchmarks.on_gpu.served import model_of, noise_images, ready
-from model.compilations import on_compilation
-from model.fitting import fitting_batch_sizes
-from model.inference import Predictor
+from model.inference.batch_limits import fitting_batch_sizes
+from model.inference.compiled import on_compilation
+from model.inference.predictor import Predictor
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from model.staging import StagedImage
+    from model.inference.staging import StagedImage
 
 WARM_UP_BATCHES, BATCHES = 300, 10_000
 MOST_SECONDS = 35.0

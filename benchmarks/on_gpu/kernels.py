@@ -13,8 +13,8 @@ from benchmarks.on_gpu.bench import Bench, Row
 from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem, of_network
 from model.kernels.context_mixing import Implementation as MixingImplementation
 from model.kernels.context_mixing import context_mixing
+from model.kernels.gpu.timing import Run
 from model.kernels.large_depthwise import large_depthwise, triton_tiles
-from model.kernels.timing import Run
 
 COPIED_BYTES = 2**32
 MIXING_SETTINGS = ((1, 2), (1, 3))
@@ -85,7 +85,7 @@ def _mixing_runs(
     yield "tiles", partial(make, "tiles")
     if not bench.is_cuda:
         return
-    kernel = import_module("model.kernels.context_mixing_triton")
+    kernel = import_module("model.kernels.gpu.context_mixing")
     for warps, stages in MIXING_SETTINGS:
         with mock.patch.multiple(kernel, WARPS=warps, STAGES=stages):
             yield f"triton, {warps} warps, {stages} stages", partial(make, "triton")

@@ -20,13 +20,13 @@ from benchmarks.authors_structure import with_authors_structure
 from benchmarks.on_gpu.bench import Bench
 from model.backbone.overlock import OverLoCK
 from model.config import BACKBONES, DETECTORS, SEGMENTERS
-from model.fuse import fold
-from model.gpu_form import LargeDepthwise, gpu_form
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
-from model.kernels.choices import Decision, KernelChoices
-from model.kernels.depthwise_candidates import measure_depthwise
+from model.kernels.gpu.autotune import Decision, KernelChoices
+from model.kernels.gpu.depthwise_candidates import measure_depthwise
+from model.lowering.folding import fold
+from model.lowering.gpu import LargeDepthwise, gpu_form
 
 Form = Literal["fused", "plain", "authors", "authors in float32"]
 """Folded, with our kernels; folded, in plain PyTorch; the authors' structure."""

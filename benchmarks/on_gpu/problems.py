@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.config import BACKBONES
 from model.kernels.context_mixing import position_bias_windows
-from model.kernels.depthwise_taps import lay_out
+from model.kernels.gpu.depthwise_layout import lay_out
 
 STRIDES = (4, 8, 16, 32)
 SMALL_KERNEL = 5

@@ -15,10 +15,10 @@ import torch
 
 from benchmarks.on_gpu.bench import Bench, Row, relative_error, stopwatch, verdict
 from benchmarks.on_gpu.networks import trained
-from model.fitting import fitting_batch_sizes
-from model.fuse import fold
-from model.inference import Predictor
-from model.staging import StagedImage
+from model.inference.batch_limits import fitting_batch_sizes
+from model.inference.predictor import Predictor
+from model.inference.staging import StagedImage
+from model.lowering.folding import fold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

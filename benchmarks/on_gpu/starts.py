@@ -20,9 +20,9 @@ import torch  # noqa: E402
 from benchmarks.on_gpu.bench import Bench, Row  # noqa: E402
 from benchmarks.on_gpu.networks import trained  # noqa: E402
 from benchmarks.serving.environments import REPOSITORY, checkout_environment  # noqa: E402
-from model.fitting import fitting_batch_sizes  # noqa: E402
-from model.fuse import fold  # noqa: E402
-from model.inference import Predictor  # noqa: E402
+from model.inference.batch_limits import fitting_batch_sizes  # noqa: E402
+from model.inference.predictor import Predictor  # noqa: E402
+from model.lowering.folding import fold  # noqa: E402
 
 MOST_SECONDS = 120.0
 BATCHES = (1, 2, 4, 8, 16)

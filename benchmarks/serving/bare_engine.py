@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.serving.payload import draw_payloads
 from benchmarks.serving.peer_work import decode
-from model.inference import DTYPES, Predictor
+from model.inference.predictor import DTYPES, Predictor
 from model.zoo import load_model
 
 

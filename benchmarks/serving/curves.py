@@ -14,8 +14,8 @@ from benchmarks.serving.contestants import Contestant
 from benchmarks.serving.payload import Payload
 from benchmarks.serving.processes import core_busy_seconds, cpu_seconds
 from benchmarks.serving.running_server import RunningServer
-from service.bench.generator import LoadGenerator, poisson_arrivals
-from service.bench.outcome import Outcome, outcome_of
+from service.commands.bench.generator import LoadGenerator, poisson_arrivals
+from service.commands.bench.summary import Outcome, outcome_of
 
 CONCURRENCIES = (1, 32)
 JUDGED_RATE = 300.0

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from benchmarks.serving.curves import CONCURRENCIES
 from benchmarks.serving.plan import Plan, Workload, rates_of
 from benchmarks.serving.simulated_device import DEVICE_COST, MAX_BATCH_SIZE, DeviceCost
-from service.bench.generator import poisson_arrivals
-from service.bench.outcome import percentile
+from service.commands.bench.generator import poisson_arrivals
+from service.commands.bench.summary import percentile
 
 REQUESTS = 4000
 """Of a closed loop; its start weighs less than a thousandth."""

@@ -19,9 +19,9 @@ import uvloop
 
 from benchmarks.serving.environments import REPOSITORY, checkout_environment
 from benchmarks.serving.payload import draw_payloads
-from service.bench.connection import Target
-from service.bench.generator import ANSWER_SECONDS, LoadGenerator, Sample
-from service.bench.outcome import REFUSALS
+from service.commands.bench.connection import Target
+from service.commands.bench.generator import ANSWER_SECONDS, LoadGenerator, Sample
+from service.commands.bench.summary import REFUSALS
 
 TAIL_SECONDS = 0.5
 """Of load after what is counted: who then looks at the server still finds it at work."""

@@ -12,8 +12,8 @@ import uvloop
 from benchmarks.serving.contestants import Contestant
 from benchmarks.serving.payload import Payload
 from benchmarks.serving.running_server import RunningServer
-from service.bench.generator import LoadGenerator, Sample, poisson_arrivals
-from service.bench.outcome import REFUSALS, percentile
+from service.commands.bench.generator import LoadGenerator, Sample, poisson_arrivals
+from service.commands.bench.summary import REFUSALS, percentile
 
 CALM_SECONDS = 5.0
 AFTER_SECONDS = 12.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.serving.peer_work import answer, decode
 from benchmarks.serving.simulated_device import image_scores
-from service.bench.photograph import HEIGHT, WIDTH, draw_photograph
+from service.commands.bench.sample_image import HEIGHT, WIDTH, draw_photograph
 
 VARIANTS = 8
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from model.config import CLASSIFIERS
+from model.images.preprocess import classification_input
 from model.labels.tables import imagenet_labels
-from model.preprocess import classification_input
-from model.ranking import best_classes
-from service.web.images import ImageLimits, decode_image
+from service.answers.classify import best_classes
+from service.images.decode import ImageLimits, decode_image
 
 if TYPE_CHECKING:
     import numpy as np

@@ -34,10 +34,10 @@ from benchmarks.serving.processes import core_busy_seconds, cpu_seconds
 from benchmarks.serving.running_server import RunningServer
 from benchmarks.serving.simulated_device import DEVICE_COST, MAX_BATCH_SIZE, DeviceCost
 from model.config import Task
-from service.bench.generator import LoadGenerator, poisson_arrivals
-from service.bench.outcome import WARM_UP_SECONDS, outcome_of
-from service.capacity.replica import Behaviour, ReplicaSetup, simulate
-from service.engine.cost import AffineCost
+from service.commands.bench.generator import LoadGenerator, poisson_arrivals
+from service.commands.bench.summary import WARM_UP_SECONDS, outcome_of
+from service.commands.plan.replica import Behaviour, ReplicaSetup, simulate
+from service.engine.scheduling.cost_model import AffineCost
 from service.settings import Settings
 
 OUTPUT = Path(__file__).parents[1] / "results"

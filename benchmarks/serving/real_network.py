@@ -19,7 +19,7 @@ from benchmarks.serving.processes import member_running, pin
 from benchmarks.serving.running_server import RunningServer
 from benchmarks.serving.scrape import get, sum_of
 from benchmarks.serving.simulated_device import MAX_BATCH_SIZE
-from service.bench.generator import LoadGenerator, Sample
+from service.commands.bench.generator import LoadGenerator, Sample
 
 CONCURRENCY = 2 * MAX_BATCH_SIZE
 """One full batch on the device and another that waits."""

@@ -14,7 +14,7 @@ from benchmarks.serving.footprint import Idleness, Memory
 from benchmarks.serving.ideal import Ideal
 from benchmarks.serving.overload import Overload
 from benchmarks.serving.real_network import RealNetwork
-from service.bench.outcome import Outcome, medians
+from service.commands.bench.summary import Outcome, medians
 
 
 @dataclass(frozen=True)

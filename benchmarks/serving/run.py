@@ -30,13 +30,7 @@ from benchmarks.serving.alone import (
     measure_overloads,
     measure_real_networks,
 )
-from benchmarks.serving.contestants import (
-    PEERS,
-    RESPONDER,
-    Contestant,
-    ours_real,
-    ours_simulated,
-)
+from benchmarks.serving.contestants import PEERS, RESPONDER, Contestant, ours_real, ours_simulated
 from benchmarks.serving.curves import Measurement, Turn, measure_turn
 from benchmarks.serving.environments import environment_bin
 from benchmarks.serving.footprint import Idleness, measure_idleness, measure_ours

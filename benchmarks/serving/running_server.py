@@ -16,7 +16,7 @@ from benchmarks.serving.contestants import Contestant
 from benchmarks.serving.environments import REPOSITORY, checkout_environment, environment_bin
 from benchmarks.serving.payload import Payload
 from benchmarks.serving.processes import family_of
-from service.bench.connection import Target
+from service.commands.bench.connection import Target
 
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0

@@ -23,7 +23,7 @@ from benchmarks.serving.payload import Payload, draw_payloads
 from benchmarks.serving.plan import WORKLOADS
 from benchmarks.serving.processes import PROC, member_running, thread_seconds
 from benchmarks.serving.running_server import RunningServer
-from service.bench.generator import LoadGenerator
+from service.commands.bench.generator import LoadGenerator
 
 CONCURRENCY, SECONDS, REPEATS = 32, 6.0, 3
 

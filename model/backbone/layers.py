@@ -1,7 +1,7 @@
 """The small parts that the network is built from, each in its trained form.
 
 Every part with a ``folded()`` method can hand back an equivalent, cheaper module for inference;
-``model.fuse`` walks a network and puts those in. Maps are (B, C, H, W) throughout.
+``model.lowering.folding`` walks a network and puts those in. Maps are (B, C, H, W) throughout.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from model.config import CLASSIFIERS
 from model.demo.loop import network_input
-from model.demo.scenes import CLASS_NAMES, SEGMENT_NAMES
 from model.demo.stream import SceneBatch, held_out_batches
 from model.demo.supervision import DenselySupervised, dense_loss
-from model.fuse import merge_branches
 from model.heads.classifier import ImageClassifier
+from model.lowering.folding import merge_branches
+from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
 from model.zoo import create_model
 
 

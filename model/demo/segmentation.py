@@ -17,13 +17,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from model.config import CLASSIFIERS, SEGMENTERS
-from model.demo.scenes import SEGMENT_NAMES
 from model.demo.stream import SceneBatch, held_out_batches
 from model.evaluation.metrics import SegmentationCounts
-from model.fuse import merge_branches
 from model.heads.upernet import UPerNet
-from model.inference import Predictor
-from model.preprocess import segmentation_input
+from model.images.preprocess import segmentation_input
+from model.inference.predictor import Predictor
+from model.lowering.folding import merge_branches
+from model.scenes.scenes import SEGMENT_NAMES
 from model.zoo import create_model
 
 

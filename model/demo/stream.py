@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.demo.scenes import draw_scene
+from model.scenes.scenes import draw_scene
 
 HELD_OUT_SEEDS_END = 1_000_000
 """Seeds below this are held out: evaluation and tests draw from them."""

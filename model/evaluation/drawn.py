@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from model.demo.scenes import CLASS_NAMES, SEGMENT_NAMES, draw_scene
 from model.evaluation.datasets import ClassifiedImage, Prepare, SegmentedImage
 from model.evaluation.images import EvaluationError
+from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES, draw_scene
 
 SCENES = 2000
 """The seeds are 0 to 1999, those of the demo weights' own metrics."""

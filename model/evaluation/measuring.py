@@ -18,8 +18,8 @@ from model.evaluation.datasets import ClassifiedImage, SegmentedImage
 from model.evaluation.images import EvaluationError
 from model.evaluation.metrics import ClassificationCounts, SegmentationCounts
 from model.evaluation.predictions import coco_results, label_map_of, logits_of
-from model.inference import Predictor
-from model.read_ahead import read_ahead
+from model.images.prefetch import read_ahead
+from model.inference.predictor import Predictor
 
 SECONDS_BETWEEN_LINES = 30.0
 """Of the progress, where it goes to a file."""

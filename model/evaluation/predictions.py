@@ -10,9 +10,9 @@ import numpy as np
 from model.evaluation.average_precision import coco_result
 from model.evaluation.coco import CocoImage
 from model.evaluation.images import EvaluationError
-from model.inference import Predictor
-from model.masks import paste_mask, rle_of_region
-from model.preprocess import padded_size
+from model.images.masks import paste_mask, rle_of_region
+from model.images.preprocess import padded_size
+from model.inference.predictor import Predictor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

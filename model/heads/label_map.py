@@ -16,10 +16,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from model.config import MAX_LABEL_MAP_CLASSES
 from model.heads.resizing import resized, resizing
-
-MAX_CLASSES = 256
-"""Class ids of a label map are bytes."""
 
 TILE_CELLS = 8
 """Side of a tile, in pixels of the logits."""
@@ -44,8 +42,8 @@ def label_map(
     Raises:
         ValueError: if there are more than 256 classes.
     """
-    if len(logits) > MAX_CLASSES:
-        raise ValueError(f"A label map holds {MAX_CLASSES} classes, not {len(logits)}.")
+    if len(logits) > MAX_LABEL_MAP_CLASSES:
+        raise ValueError(f"A label map holds {MAX_LABEL_MAP_CLASSES} classes, not {len(logits)}.")
     logits = logits.float()
     rows = _resizing_twice(logits.shape[1], network_size[0], original_size[0])
     columns = _resizing_twice(logits.shape[2], network_size[1], original_size[1])

@@ -23,11 +23,11 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from model.kernels.triton_obstacle import TRITON_INSTALLED, triton_obstacle
+from model.kernels.gpu.support import TRITON_INSTALLED, triton_obstacle
 
 # Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
 if TRITON_INSTALLED and torch.cuda.is_available():
-    from model.kernels.context_mixing_triton import context_mixing_triton
+    from model.kernels.gpu.context_mixing import context_mixing_triton
 
 Implementation = Literal["auto", "tiles", "triton"]
 

@@ -11,17 +11,17 @@ from __future__ import annotations
 from typing import Literal, cast, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from model.kernels.choices import KernelChoices, Problem
-from model.kernels.depthwise_taps import laid_out_shape
-from model.kernels.large_depthwise_reference import channel_sums, large_depthwise_reference
-from model.kernels.triton_obstacle import TRITON_INSTALLED, triton_obstacle
+from model.kernels.gpu.autotune import KernelChoices, Problem
+from model.kernels.gpu.depthwise_layout import laid_out_shape
+from model.kernels.gpu.support import TRITON_INSTALLED, triton_obstacle
 
 # Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
 if TRITON_INSTALLED and torch.cuda.is_available():
-    from model.kernels.depthwise_matrix_triton import depthwise_matrix_triton
-    from model.kernels.large_depthwise_triton import large_depthwise_triton
+    from model.kernels.gpu.depthwise_16bit import depthwise_matrix_triton
+    from model.kernels.gpu.depthwise_float32 import large_depthwise_triton
 
 MatrixTile = Literal["few", "many"]
 FloatTile = Literal["small", "large"]
@@ -93,7 +93,7 @@ def _by_triton(
 
 
 def depthwise_problem(features: Tensor, kernel_size: int, *, with_sums: bool) -> Problem:
-    """Name what decides how long the convolution takes; see ``model.kernels.choices``.
+    """Name what decides how long the convolution takes; see ``model.kernels.gpu.autotune``.
 
     Of the batch it is whether there is more than one image: a compiled graph serves all larger
     batches, and has one answer for them.
@@ -142,3 +142,17 @@ def _check_shapes(features: Tensor, weight: Tensor, bias: Tensor, taps: Tensor) 
         raise ValueError(f"Taps of that weight are {laid_out}, not {tuple(taps.shape)}.")
     if bias.shape != (channels,):
         raise ValueError(f"The bias of {channels} channels is not {tuple(bias.shape)}.")
+
+
+def large_depthwise_reference(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve each channel of (B, C, H, W) with its kernel (C, 1, K, K), and add ``bias`` (C,).
+
+    The map keeps its size: outside of it there are zeros.
+    """
+    return F.conv2d(features, weight, bias, padding=weight.shape[-1] // 2, groups=features.shape[1])
+
+
+def channel_sums(convolved: Tensor) -> Tensor:
+    """Sum the pixels of (B, C, H, W) to (B, C), at least in float32."""
+    sum_type = torch.promote_types(convolved.dtype, torch.float32)
+    return convolved.sum(dim=(2, 3), dtype=sum_type)

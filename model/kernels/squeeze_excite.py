@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.kernels.triton_obstacle import TRITON_INSTALLED, triton_obstacle
+from model.kernels.gpu.support import TRITON_INSTALLED, triton_obstacle
 
 # Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
 if TRITON_INSTALLED and torch.cuda.is_available():
-    from model.kernels.squeeze_excite_triton import squeeze_excite_gates_triton
+    from model.kernels.gpu.squeeze_excite import squeeze_excite_gates_triton
 
 
 def squeeze_excite_gates(

@@ -20,11 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from model.architectures import Network, architecture_of, network_for
-from model.checkpoint_classes import ClassTable, as_metadata
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from model.checkpoints.class_table import ClassTable, as_metadata
 from model.config import DEFAULT_NUM_CLASSES
 from model.pretrained import progress
 from model.pretrained.assets import Asset, PretrainedError, asset_of
-from model.pretrained.part import Part
+from model.pretrained.partial_file import Part
 from model.pretrained.records import (
     Record,
     find_kept,
@@ -35,7 +36,6 @@ from model.pretrained.records import (
     weights_path,
     write_record,
 )
-from model.weights import Checkpoint, CheckpointError, read_checkpoint
 
 logger = logging.getLogger(__name__)
 

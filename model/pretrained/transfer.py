@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from model.pretrained.part import Part
+from model.pretrained.partial_file import Part
 from model.pretrained.progress import Report, megabytes
 
 LARGEST_BYTES = 4 * 2**30

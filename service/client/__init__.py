@@ -3,6 +3,13 @@
 Torch-free and light: it needs httpx and pydantic.
 """
 
+from service.api.schemas import (
+    ClassifyResponse,
+    DetectResponse,
+    ProblemDocument,
+    SegmentResponse,
+    ServedModel,
+)
 from service.client.async_client import AsyncClient
 from service.client.client import Client
 from service.client.errors import (
@@ -11,13 +18,6 @@ from service.client.errors import (
     TooLateError,
     UnexpectedAnswerError,
     UnreachableError,
-)
-from service.web.schemas import (
-    ClassifyResponse,
-    DetectResponse,
-    ProblemDocument,
-    SegmentResponse,
-    ServedModel,
 )
 
 __all__ = [

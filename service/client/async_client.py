@@ -7,11 +7,11 @@ from typing import Literal, Self, TypeVar
 
 import httpx
 
+from service.api.schemas import ClassifyResponse, DetectResponse, SegmentResponse, ServedModel
 from service.client import requests
-from service.client.asking import Asking
-from service.client.attempts import Pause, Send
+from service.client.base import Asking
 from service.client.requests import Ask, ImageFile, Reply
-from service.web.schemas import ClassifyResponse, DetectResponse, SegmentResponse, ServedModel
+from service.client.retries import Pause, Send
 
 Result = TypeVar("Result")
 

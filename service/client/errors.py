@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.web.schemas import ProblemDocument
+from service.api.schemas import ProblemDocument
 
 
 class ClientError(Exception):

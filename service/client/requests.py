@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -11,9 +13,7 @@ from typing import Generic, Literal, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from service.client.errors import ClientError, ProblemError, UnexpectedAnswerError
-from service.client.waiting import stated_seconds
-from service.web.schemas import (
+from service.api.schemas import (
     ClassifyResponse,
     DetectResponse,
     ModelsResponse,
@@ -21,6 +21,7 @@ from service.web.schemas import (
     SegmentResponse,
     ServedModel,
 )
+from service.client.errors import ClientError, ProblemError, UnexpectedAnswerError
 
 JSON, PNG = "application/json", "image/png"
 
@@ -160,3 +161,18 @@ def _unexpected(reply: Reply) -> UnexpectedAnswerError:
     text = reply.body.decode("utf-8", "replace")
     said = " ".join(text.split())[:SHOWN_CHARACTERS] or "nothing"
     return UnexpectedAnswerError(reply.url, reply.status, said)
+
+
+def stated_seconds(retry_after: str | None) -> float | None:
+    """Read a Retry-After header: seconds or a date; None if there is none that makes sense."""
+    if retry_after is None:
+        return None
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        moment = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.config import CLASSIFIERS, DETECTORS, GMACS, PARAMETERS, SEGMENTERS, Task
 from model.pretrained.records import find_kept, weights_folder, weights_path
-from model.sizes import GMACS, PARAMETERS
-from service.console.exits import DONE
-from service.console.table import Table
+from service.commands.console.exits import DONE
+from service.commands.console.table import Table
 from service.settings import load_settings
 
 DESCRIPTION = """\

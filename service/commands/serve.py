@@ -6,8 +6,8 @@ import argparse
 import asyncio
 
 from service.logs import configure_logging
+from service.processes.supervisor import Supervisor
 from service.settings import PREFIX, Settings, load_settings
-from service.supervisor import Supervisor
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
-from model.heads.label_map import MAX_CLASSES
-from model.preprocess import padded_size
+from model.config import CLASSIFIERS, DETECTORS, MAX_LABEL_MAP_CLASSES, SEGMENTERS, Task
+from model.images.preprocess import padded_size
 from service.link.messages import InputInfo
 
 if TYPE_CHECKING:
@@ -62,8 +61,10 @@ def labels_of(loaded: LoadedModel, task: Task, labels_file: Path | None) -> tupl
             has no room for so many classes.
     """
     classes = loaded.network.num_classes
-    if task is Task.SEGMENT and classes > MAX_CLASSES:
-        raise ValueError(f"{loaded.name} has {classes} classes; a label map holds {MAX_CLASSES}.")
+    if task is Task.SEGMENT and classes > MAX_LABEL_MAP_CLASSES:
+        raise ValueError(
+            f"{loaded.name} has {classes} classes; a label map holds {MAX_LABEL_MAP_CLASSES}."
+        )
     if labels_file is None:
         return loaded.labels
     try:

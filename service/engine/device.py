@@ -10,9 +10,9 @@ from typing import Any
 
 from service import metrics
 from service.engine.faults import BatchFailedError, DeviceFailedError, Fault
-from service.engine.flight_record import FlightRecord, Identity
-from service.engine.requests import QueueKey
+from service.engine.journal import FlightRecord, Identity
 from service.engine.runner import Input, Outcome, Runner
+from service.engine.scheduling.queues import QueueKey
 
 HANG_FACTOR = 20.0
 HANG_FLOOR_SECONDS = 30.0

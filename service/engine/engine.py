@@ -15,32 +15,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service import metrics
-from service.engine.device import Device
-from service.engine.faults import BatchFailedError, Fault
-from service.engine.flight_record import FlightRecord
-from service.engine.requests import Batch, QueueKey, Request
-from service.engine.runner import Input, Outcome, Runner
-from service.engine.scheduler import Scheduler
-from service.engine.sizing import batch_sizes_up_to
-from service.engine.spans import WITHDRAWN, trace_unanswered
-from service.engine.workers import Work, Workers
-from service.errors import (
+from service.api.errors import (
     DeadlineExceededError,
     DeviceMemoryError,
     InferenceError,
     ServiceError,
 )
-from service.garbage import settle
-from service.lifeline import announce
+from service.engine.device import Device
+from service.engine.faults import BatchFailedError, Fault
+from service.engine.journal import FlightRecord
+from service.engine.runner import Input, Outcome, Runner
+from service.engine.scheduling.batch_sizes import batch_sizes_up_to
+from service.engine.scheduling.queues import Batch, QueueKey, Request
+from service.engine.scheduling.scheduler import Scheduler
+from service.engine.workers import WITHDRAWN, Work, Workers, trace_unanswered
 from service.link.messages import Cancel, Hello, ModelInfo, Submit, array_from
 from service.link.server import LinkServer, Received
+from service.processes.environment import settle
+from service.processes.heartbeat import announce
 from service.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from model.inference import Image
+    from model.inference.predictor import Image
 
 logger = logging.getLogger(__name__)
 

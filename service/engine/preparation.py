@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model.compiled import CompileError, compile_obstacle
-from model.fitting import fitting_batch_sizes
+from model.inference.batch_limits import fitting_batch_sizes
+from model.inference.compiled import CompileError, compile_obstacle
 from service.settings import PREFIX
 
 if TYPE_CHECKING:
     import torch
 
-    from model.inference import Predictor
+    from model.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 

@@ -14,15 +14,15 @@ import uvloop
 from service import metrics, tracing
 from service.engine.engine import ConfigurationError, Engine
 from service.engine.faults import DeviceFailedError
-from service.lifeline import (
+from service.link.server import LinkServer
+from service.logs import configure_logging
+from service.processes.heartbeat import (
     CONFIGURATION_EXIT_CODE,
     beat,
     keep_output_for_announcements,
     orphaned,
 )
-from service.link.server import LinkServer
-from service.logs import configure_logging
-from service.runtime_folder import RuntimeFolder
+from service.processes.runtime_folder import RuntimeFolder
 from service.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)

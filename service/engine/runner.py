@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from model.compilations import on_compilation
 from model.config import Task
-from model.dtype_choice import DtypeChoice, choose_dtype
 from model.heads.detections import Detections
-from model.inference import DTYPES, Image, Predictor, find_device
-from model.kernels.native_library import native_obstacle
+from model.inference.compiled import on_compilation
+from model.inference.dtype_selection import DtypeChoice, choose_dtype
+from model.inference.predictor import DTYPES, Image, Predictor, find_device
+from model.inference.staging import staging_for
+from model.kernels.cpu.library import native_obstacle
 from model.labels.palettes import palette_of
 from model.pretrained.assets import PRETRAINED
 from model.pretrained.progress import log_lines
 from model.pretrained.records import weights_folder
 from model.pretrained.store import obtain
-from model.staging import staging_for
 from model.zoo import LoadedModel, load_model
 from service.engine.descriptions import input_of, labels_of, usual_input_sizes
 from service.engine.faults import Fault

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service import metrics
-from service.engine.flight_record import Flight, Identity
-from service.engine.requests import Batch
-from service.engine.scheduler import Scheduler
-from service.engine.spans import trace_answered, trace_unanswered
-from service.errors import InferenceError, ServiceError
+from service import metrics, tracing
+from service.api.errors import InferenceError, ServiceError
+from service.engine.journal import Flight, Identity
+from service.engine.scheduling.queues import Batch
+from service.engine.scheduling.scheduler import Scheduler
 from service.link.messages import (
     Answer,
     CostInfo,
@@ -27,11 +26,12 @@ from service.link.messages import (
     header_of,
 )
 from service.link.server import LinkServer
+from service.tracing import Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from model.inference import Image
+    from model.inference.predictor import Image
 
 SUSPICIOUS_SECONDS = 1.0
 """A worker greets twice as often; of one that is silent for longer the link is asked."""
@@ -198,3 +198,54 @@ class Workers:
             wait_seconds=self._scheduler.wait_seconds(),
             crash=crash,
         )
+
+
+WITHDRAWN = "withdrawn"
+"""Why a request got no result whose client left while it waited; others have an error's slug."""
+
+
+def trace_answered(
+    submit: Submit,
+    *,
+    arrived: float,
+    started: float,
+    network_seconds: float,
+    device_seconds: float,
+    batch_size: int,
+) -> None:
+    """Record a request that was in a batch.
+
+    Args:
+        submit: the request.
+        arrived: moment of its admission.
+        started: moment at which the device had its batch.
+        network_seconds: of the batch's time on the device, the network's.
+        device_seconds: all of that time.
+        batch_size: requests in the batch.
+    """
+    network_done, done = started + network_seconds, started + device_seconds
+    tracing.record(
+        "engine",
+        arrived,
+        time.monotonic(),
+        within=submit.traceparent,
+        parts=(
+            Part("queue", arrived, started),
+            Part("device", started, network_done),
+            Part("postprocess", network_done, done),
+        ),
+        batch_size=batch_size,
+    )
+
+
+def trace_unanswered(submit: Submit, arrived: float | None, reason: str) -> None:
+    """Record a request that gets no result.
+
+    Args:
+        submit: the request.
+        arrived: moment of its admission; None if it was not admitted.
+        reason: an error's slug, or ``WITHDRAWN``.
+    """
+    now = time.monotonic()
+    began = now if arrived is None else arrived
+    tracing.record("engine", began, now, within=submit.traceparent, error=reason)

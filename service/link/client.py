@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import zmq
 from msgspec.structs import replace
@@ -20,14 +21,16 @@ from zmq.utils.monitor import parse_monitor_message
 
 from model.config import Task
 from service import tracing
-from service.errors import DeadlineExceededError, InferenceError, NotReadyError, ServiceError
+from service.api.errors import DeadlineExceededError, InferenceError, NotReadyError, ServiceError
 from service.link.channel import Channel
-from service.link.load import EngineLoad
 from service.link.messages import (
     Answer,
     Cancel,
+    CostInfo,
     Hello,
+    NetworkInput,
     Refusal,
+    Result,
     Returned,
     Submit,
     ToWorker,
@@ -50,38 +53,6 @@ MAX_CRASHES = 2
 """A request that was on the device when two engines died is likely to be why."""
 
 
-@dataclass(frozen=True)
-class NetworkInput:
-    """An image, brought to a network's geometry.
-
-    Attributes:
-        pixels: (H, W, 3) uint8.
-        size: height and width of the network's input; not smaller than the image.
-        original_size: height and width of the caller's image.
-    """
-
-    pixels: NDArray[np.uint8]
-    size: tuple[int, int]
-    original_size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Result:
-    """An engine's answer.
-
-    Attributes:
-        arrays: as the task defines them.
-        queue_seconds: from arrival at the engine to the batch's start.
-        inference_seconds: the batch's time on the device.
-        batch_size: requests in the batch.
-    """
-
-    arrays: tuple[NDArray[Any], ...]
-    queue_seconds: float
-    inference_seconds: float
-    batch_size: int
-
-
 @dataclass
 class _Pending:
     """A request without an answer.
@@ -94,6 +65,37 @@ class _Pending:
     answer: asyncio.Future[Result]
     sent_to: str | None = None
     crashes: int = 0
+
+
+class EngineLoad:
+    """One engine's load."""
+
+    def __init__(self) -> None:
+        self._costs: tuple[CostInfo, ...] = ()
+        self._pending_work_seconds = 0.0
+        self._wait_seconds: dict[Task, float] = {}
+        self._sent_seconds = dict.fromkeys(Task, 0.0)
+
+    @property
+    def pending_work_seconds(self) -> float:
+        """How long the device is busy with what the engine has."""
+        return self._pending_work_seconds + sum(self._sent_seconds.values())
+
+    def wait_seconds(self, task: Task) -> float:
+        """Return how long one more request of a task would wait for the device."""
+        return self._wait_seconds.get(task, 0.0) + self._sent_seconds[task]
+
+    def report(self, message: Welcome | Answer) -> None:
+        """Take what the engine says."""
+        if isinstance(message, Welcome):
+            self._costs = message.costs
+        self._pending_work_seconds = message.pending_work_seconds
+        self._wait_seconds = message.wait_seconds
+        self._sent_seconds = dict.fromkeys(Task, 0.0)
+
+    def sent(self, submit: Submit) -> None:
+        """Count a request that the engine has not reported yet."""
+        self._sent_seconds[submit.task] += _marginal_seconds(self._costs, submit)
 
 
 class EngineClient:
@@ -281,3 +283,13 @@ def _result(answer: Answer, frames: list[bytes]) -> Result:
         array_from(header, frame) for header, frame in zip(answer.arrays, frames, strict=True)
     )
     return Result(arrays, answer.queue_seconds, answer.inference_seconds, answer.batch_size)
+
+
+def _marginal_seconds(costs: tuple[CostInfo, ...], submit: Submit) -> float:
+    """Return what one more request is likely to add to a batch; 0.0 where nothing was learnt."""
+    known = [cost for cost in costs if cost.task is submit.task]
+    if not known:
+        return 0.0
+    pixels = math.prod(submit.input_size)
+    nearest = min(known, key=lambda cost: abs(math.prod(cost.input_size) - pixels))
+    return nearest.per_image_seconds * pixels / math.prod(nearest.input_size)

@@ -7,6 +7,7 @@ is pickled. Moments are on the machine's monotonic clock, which all of its proce
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,7 @@ import numpy as np
 from model.config import Task
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -194,7 +196,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
 
 
 class Refusal(msgspec.Struct, tag=True, frozen=True):
-    """A request that gets no result, and why (see ``service.errors``)."""
+    """A request that gets no result, and why (see ``service.api.errors``)."""
 
     request_id: int
     slug: str
@@ -243,3 +245,35 @@ def array_from(header: ArrayHeader, frame: bytes | memoryview) -> NDArray[Any]:
     if math.prod(header.shape) * dtype.itemsize != len(frame):
         raise ValueError(f"A frame of {len(frame)} bytes is no {header.shape} array of {dtype}.")
     return np.frombuffer(frame, dtype).reshape(header.shape)
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """An image, brought to a network's geometry.
+
+    Attributes:
+        pixels: (H, W, 3) uint8.
+        size: height and width of the network's input; not smaller than the image.
+        original_size: height and width of the caller's image.
+    """
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    original_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Result:
+    """An engine's answer.
+
+    Attributes:
+        arrays: as the task defines them.
+        queue_seconds: from arrival at the engine to the batch's start.
+        inference_seconds: the batch's time on the device.
+        batch_size: requests in the batch.
+    """
+
+    arrays: tuple[NDArray[Any], ...]
+    queue_seconds: float
+    inference_seconds: float
+    batch_size: int

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from model.config import Task
-from service.errors import DeadlineUnreachableError, NotReadyError
-from service.link.client import EngineClient, NetworkInput, Result
-from service.link.messages import Welcome
+from service.api.errors import DeadlineUnreachableError, NotReadyError
+from service.link.client import EngineClient
+from service.link.messages import NetworkInput, Result, Welcome
 
 
 class EnginePool:

@@ -12,12 +12,12 @@ from fastapi_offline import FastAPIOffline
 from service import tracing
 from service.link.pool import EnginePool
 from service.settings import Settings
-from service.web.api_keys import ApiKeys, require_key
-from service.web.middleware import RequestMiddleware
-from service.web.problems import install_problem_handlers
+from service.web.http.api_keys import ApiKeys, require_key
+from service.web.http.middleware import RequestMiddleware
+from service.web.http.problems import install_problem_handlers
+from service.web.pipeline import Serving
 from service.web.routes import classify, detect, health, models, segment
 from service.web.routes.playground import playground_router
-from service.web.serving import Serving
 
 API_VERSION = "1"
 

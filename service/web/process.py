@@ -19,24 +19,25 @@ import uvloop
 
 from model.config import Task
 from service import metrics, tracing
-from service.errors import all_errors
-from service.garbage import settle
-from service.lifeline import (
+from service.api.errors import all_errors
+from service.api.schemas import MAX_TIMEOUT_SECONDS
+from service.link.client import EngineClient
+from service.link.pool import EnginePool
+from service.logs import configure_logging
+from service.processes.environment import settle
+from service.processes.heartbeat import (
     CONFIGURATION_EXIT_CODE,
     announce,
     beat,
     keep_output_for_announcements,
     orphaned,
 )
-from service.link.client import EngineClient
-from service.link.pool import EnginePool
-from service.logs import configure_logging
-from service.runtime_folder import RuntimeFolder
-from service.settings import MAX_TIMEOUT_SECONDS, Settings, SettingsError, load_settings
+from service.processes.runtime_folder import RuntimeFolder
+from service.settings import Settings, SettingsError, load_settings
 from service.web.app import create_app
-from service.web.connections import CUT_REASONS, Connection, OpenConnections
-from service.web.middleware import PLACES
-from service.web.serving import Serving
+from service.web.http.connections import CUT_REASONS, Connection, OpenConnections
+from service.web.http.middleware import PLACES
+from service.web.pipeline import Serving
 
 logger = logging.getLogger(__name__)
 

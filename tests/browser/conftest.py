@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
-from running_service import RunningService
-from served_app import served
 
 from service.settings import Settings
-from service_fakes import FakeEngines
+from support.running_service import RunningService
+from support.served_app import served
+from support.service_fakes import FakeEngines
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from page_visitor import choose, select
 from playwright.async_api import Browser, Page, expect
+
+from support.page_visitor import choose, select
 
 PHONE_WIDTH, PHONE_HEIGHT = 360, 740
 

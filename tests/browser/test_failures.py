@@ -3,13 +3,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from page_visitor import choose
 from playwright.async_api import Page, expect
-from served_app import served
 
-from service.errors import QueueFullError
+from service.api.errors import QueueFullError
 from service.settings import Settings
-from service_fakes import FakeEngines
+from support.page_visitor import choose
+from support.served_app import served
+from support.service_fakes import FakeEngines
 
 KEY = "k-3141592653589793"
 

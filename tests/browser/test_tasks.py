@@ -7,12 +7,12 @@ import subprocess
 from typing import Any
 
 import pytest
-from page_visitor import HEIGHT, SCENE, TIMES, WIDTH, choose, hand_over, scene_file, select
 from PIL import Image
 from playwright.async_api import Page, Request, expect
-from running_service import RunningService
 
-from service_fakes import FakeEngines
+from support.page_visitor import HEIGHT, SCENE, TIMES, WIDTH, choose, hand_over, scene_file, select
+from support.running_service import RunningService
+from support.service_fakes import FakeEngines
 
 
 async def alpha_at(page: Page, x: float, y: float) -> int:

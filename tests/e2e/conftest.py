@@ -3,7 +3,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from running_service import RunningService
+
+from support.running_service import RunningService
 
 
 @pytest.fixture(scope="session")

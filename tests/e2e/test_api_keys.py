@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 
 import httpx
-from running_service import RunningService
+
+from support.running_service import RunningService
 
 KEY, IN_THE_BODY = "k-27182818284590", b"b1b2c3d4e5f6"
 

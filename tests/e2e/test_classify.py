@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from running_service import RunningService
-from scene_files import png
 
-from image_samples import bad_samples, good_samples
-from model.demo.scenes import CLASS_NAMES, draw_scene
+from model.scenes.scenes import CLASS_NAMES, draw_scene
+from support.image_samples import bad_samples, good_samples
+from support.running_service import RunningService
+from support.scene_files import png
 
 GOOD = good_samples()
 BAD = bad_samples()

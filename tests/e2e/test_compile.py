@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from running_service import RunningService
-from scene_files import png
 
-from model.demo.scenes import draw_scene
+from model.scenes.scenes import draw_scene
+from support.running_service import RunningService
+from support.scene_files import png
 
 SETTINGS: dict[str, str | int] = {"compile": "on", "segment_model": "off", "max_batch_size": 1}
 CLASSES = 10

@@ -13,15 +13,15 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from command_line import overlock
 from PIL import Image
 from pycocotools import mask as coco_mask
-from running_service import RunningService
-from scene_files import png
 
-from golden.checkpoints import official_state
-from model.demo.scenes import draw_scene
 from model.labels.tables import coco_labels
+from model.scenes.scenes import draw_scene
+from support.checkpoints import official_state
+from support.command_line import overlock
+from support.running_service import RunningService
+from support.scene_files import png
 
 HEIGHT, WIDTH = 240, 320
 SCENE = png(draw_scene(520_000, HEIGHT, WIDTH).image)

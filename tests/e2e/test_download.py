@@ -16,14 +16,14 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
-from release_server import ReleaseServer, answer_with, drop_after, hold_after
-from running_service import RunningService
-from scene_files import png
 
-from golden.fill import image
 from model.config import CLASSIFIERS
 from model.heads.classifier import ImageClassifier
-from unit.model.filled import filled
+from support.fill import image
+from support.filled import filled
+from support.release_server import ReleaseServer, answer_with, drop_after, hold_after
+from support.running_service import RunningService
+from support.scene_files import png
 
 OVERLOCK = str(Path(sys.executable).with_name("overlock"))
 INJECTION = Path(__file__).parents[1] / "release_injection"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running_service import RunningService
-from scene_files import png
 
-from model.demo.scenes import draw_scene
+from model.scenes.scenes import draw_scene
+from support.running_service import RunningService
+from support.scene_files import png
 
 
 def post_scene(service: RunningService, seed: int) -> int:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from running_service import RunningService
 
-from golden.checkpoints import official_state
-from model.demo.scenes import draw_scene
+from model.scenes.scenes import draw_scene
+from support.checkpoints import official_state
+from support.running_service import RunningService
 
 ENGINE_LIMIT_BYTES = 2_500_000_000
 WORKER_LIMIT_BYTES = 150_000_000

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from running_service import RunningService
-from scene_files import png
 
-from golden.checkpoints import official_state
-from golden.fill import image, model_input
 from model.config import CLASSIFIERS
+from model.images.preprocess import classification_input
 from model.labels.tables import imagenet_labels
-from model.preprocess import classification_input
 from model.zoo import create_model
+from support.checkpoints import official_state
+from support.fill import image, model_input
+from support.running_service import RunningService
+from support.scene_files import png
 
 NAME = "overlock_xt"
 TOLERANCE = 2e-3  # of the largest score, the issue's; float32 alone would give less

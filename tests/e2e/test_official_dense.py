@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
-from running_service import RunningService
 
-from golden.checkpoints import official_state
+from support.checkpoints import official_state
+from support.running_service import RunningService
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LABELS = dict(np.load(GOLDEN / "e2e_seg.npz"))

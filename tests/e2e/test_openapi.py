@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from running_service import RunningService
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from support.running_service import RunningService
 
 
 @schemathesis.serializer("image/bmp", "image/tiff")

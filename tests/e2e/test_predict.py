@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import overlock, overlock_on_a_terminal
-from running_service import RunningService
-from scene_files import png
 
-from model.demo.scenes import draw_scene
+from model.scenes.scenes import draw_scene
+from support.command_line import overlock, overlock_on_a_terminal
+from support.running_service import RunningService
+from support.scene_files import png
 
 ESCAPE = b"\x1b"
 

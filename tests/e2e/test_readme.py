@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import overlock
 from PIL import Image
-from running_service import RunningService
+
+from support.command_line import overlock
+from support.running_service import RunningService
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

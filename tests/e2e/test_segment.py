@@ -10,12 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
-from running_service import RunningService
-from scene_files import png
 
-from image_samples import good_samples
-from model.demo.scenes import SEGMENT_NAMES, Scene, draw_scene
 from model.evaluation.metrics import SegmentationCounts
+from model.scenes.scenes import SEGMENT_NAMES, Scene, draw_scene
+from support.image_samples import good_samples
+from support.running_service import RunningService
+from support.scene_files import png
 
 FRESH_SEED = 510_000
 """Held out: training starts at ``HELD_OUT_SEEDS_END``."""

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from running_service import RunningService
+
+from support.running_service import RunningService
 
 INJECTION = Path(__file__).with_name("injection")
 

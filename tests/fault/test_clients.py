@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from running_service import RunningService
 
-from fault_clients import HARMLESS, picture
+from support.fault_clients import HARMLESS, picture
+from support.running_service import RunningService
 
 logger = logging.getLogger(__name__)
 

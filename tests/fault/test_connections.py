@@ -9,9 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
 
-from running_service import RunningService
-
-from fault_clients import HARMLESS, classify, picture
+from support.fault_clients import HARMLESS, classify, picture
+from support.running_service import RunningService
 
 Start = Callable[..., RunningService]
 

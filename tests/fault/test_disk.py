@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running_service import RunningService
 
-from fault_clients import classify
+from support.fault_clients import classify
+from support.running_service import RunningService
 
 FULL_AND_READ_ONLY = """
 set -e

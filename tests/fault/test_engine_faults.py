@@ -7,9 +7,7 @@ import signal
 import time
 from functools import partial
 
-from running_service import RunningService
-
-from fault_clients import (
+from support.fault_clients import (
     CRASHES,
     FITS_IN_TWOS,
     HANGS,
@@ -21,6 +19,7 @@ from fault_clients import (
     classify_together,
     load,
 )
+from support.running_service import RunningService
 
 
 def engine_of(service: RunningService) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from running_service import RunningService
-
-from hostile_images import ROUND, attack
+from support.hostile_images import ROUND, attack
+from support.running_service import RunningService
 
 
 def test_damaged_images_give_an_answer_or_a_refusal_and_never_a_failure(

@@ -13,12 +13,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from compose import panels
-from running_prometheus import RunningPrometheus, configuration_for, obstacle
-from running_service import RunningService
-from scene_files import png
 
-from model.demo.scenes import draw_scene
+from model.scenes.scenes import draw_scene
+from support.compose import panels
+from support.running_prometheus import RunningPrometheus, configuration_for, obstacle
+from support.running_service import RunningService
+from support.scene_files import png
 
 pytestmark = pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running_service import RunningService
 
-from fault_clients import HARMLESS, SLOW, classify, load
+from support.fault_clients import HARMLESS, SLOW, classify, load
+from support.running_service import RunningService
 
 Start = Callable[..., RunningService]
 

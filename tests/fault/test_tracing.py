@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from running_service import RunningService
 
-from fault_clients import HARMLESS, POISON, SLOW, classify, only_the_device_is_busy, picture
+from support.fault_clients import HARMLESS, POISON, SLOW, classify, only_the_device_is_busy, picture
+from support.running_service import RunningService
 
 ERROR = 2
 """OTLP's status code."""

@@ -19,15 +19,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from golden.checkpoints import official_shapes, official_state
-from golden.fill import MEAN, STD, image, model_input
+from model.checkpoints.checkpoint import renamed
 from model.config import CLASSIFIERS
-from model.fuse import fold, merge_branches
 from model.heads.classifier import ImageClassifier
-from model.native_form import native_form
-from model.preprocess import classification_input
-from model.weights import renamed
+from model.images.preprocess import classification_input
+from model.lowering.cpu import native_form
+from model.lowering.folding import fold, merge_branches
 from model.zoo import create_model
+from support.checkpoints import official_shapes, official_state
+from support.fill import MEAN, STD, image, model_input
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,19 +20,19 @@ from PIL import Image
 from torch import Tensor
 from torch.testing import assert_close
 
-from golden.checkpoints import official_shapes, official_state
-from golden.fill import image, model_input
+from model.checkpoints.checkpoint import renamed
 from model.config import DEFAULT_NUM_CLASSES, DETECTORS, Task
-from model.fuse import fold
 from model.heads.boxes import pairwise_iou
 from model.heads.detections import Detections
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.rpn import Proposals
-from model.inference import Predictor
-from model.masks import paste_mask
-from model.native_form import native_form
-from model.preprocess import detection_input, padded_size
-from model.weights import renamed
+from model.images.masks import paste_mask
+from model.images.preprocess import detection_input, padded_size
+from model.inference.predictor import Predictor
+from model.lowering.cpu import native_form
+from model.lowering.folding import fold
+from support.checkpoints import official_shapes, official_state
+from support.fill import image, model_input
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

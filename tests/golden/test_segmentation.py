@@ -14,16 +14,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from golden.checkpoints import official_shapes, official_state
-from golden.fill import image, model_input
+from model.checkpoints.checkpoint import renamed
 from model.config import SEGMENTERS
-from model.fuse import fold
 from model.heads.label_map import label_map
 from model.heads.upernet import UPerNet
-from model.inference import Predictor
-from model.preprocess import segmentation_input
-from model.weights import renamed
+from model.images.preprocess import segmentation_input
+from model.inference.predictor import Predictor
+from model.lowering.folding import fold
 from model.zoo import create_model
+from support.checkpoints import official_shapes, official_state
+from support.fill import image, model_input
 
 FOLDER = Path(__file__).parent
 WANT = dict(np.load(FOLDER / "seg.npz"))

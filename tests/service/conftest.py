@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from service.settings import Settings
 from service.web.app import create_app
-from service_fakes import FakeEngines
+from support.service_fakes import FakeEngines
 
 
 @pytest.fixture

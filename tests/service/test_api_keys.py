@@ -10,7 +10,7 @@ import pytest
 
 from service.settings import Settings
 from service.web.app import create_app
-from service_fakes import FakeEngines
+from support.service_fakes import FakeEngines
 
 KEY = "k-3141592653589793"
 

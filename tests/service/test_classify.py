@@ -13,8 +13,8 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image
 
-from service.errors import DeadlineUnreachableError, QueueFullError
-from service_fakes import FakeEngines
+from service.api.errors import DeadlineUnreachableError, QueueFullError
+from support.service_fakes import FakeEngines
 
 JPEG = {"Content-Type": "image/jpeg"}
 

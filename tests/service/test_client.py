@@ -10,11 +10,11 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image
 
+from service.api.errors import QueueFullError
 from service.client import AsyncClient, ProblemError
-from service.errors import QueueFullError
 from service.settings import Settings
 from service.web.app import create_app
-from service_fakes import LABELS, FakeEngines
+from support.service_fakes import LABELS, FakeEngines
 
 
 @pytest.fixture

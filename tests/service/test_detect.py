@@ -11,13 +11,13 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image
 from pycocotools import mask as coco_mask
-from scene_files import png
 
-from model.demo.scenes import draw_scene
-from model.masks import paste_mask
+from model.images.masks import paste_mask
+from model.scenes.scenes import draw_scene
 from service.settings import Settings
 from service.web.app import create_app
-from service_fakes import BOXES, DETECTION_SCORES, FakeEngines
+from support.scene_files import png
+from support.service_fakes import BOXES, DETECTION_SCORES, FakeEngines
 
 HEIGHT, WIDTH = 64, 80
 PICTURE = png(draw_scene(3, HEIGHT, WIDTH).image)
@@ -122,7 +122,7 @@ def fill_the_image(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[floa
         time.sleep(seconds)
         return paste_mask(*arguments)
 
-    monkeypatch.setattr("service.web.answers.detect.paste_mask", slow)
+    monkeypatch.setattr("service.answers.detect.paste_mask", slow)
     return begun
 
 

@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from fastapi import FastAPI
-from image_references import scene
-from image_writers import encoded
 
-from service.errors import DeadlineUnreachableError
+from service.api.errors import DeadlineUnreachableError
 from service.settings import Settings
 from service.web import bodies
 from service.web.app import create_app
-from service.web.serving import Serving
-from service_fakes import FakeEngines
+from service.web.pipeline import Serving
+from support.image_references import scene
+from support.image_writers import encoded
+from support.service_fakes import FakeEngines
 
 PNG = {"Content-Type": "image/png"}
 IMAGE = encoded(scene(), "PNG")

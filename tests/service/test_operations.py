@@ -7,8 +7,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.web.serving import Serving
-from service_fakes import FakeEngines
+from service.web.pipeline import Serving
+from support.service_fakes import FakeEngines
 
 
 async def test_liveness_does_not_depend_on_the_engine(

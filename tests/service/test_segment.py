@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
-from scene_files import png
 
-from model.demo.scenes import draw_scene
+from model.scenes.scenes import draw_scene
 from service.settings import Settings
 from service.web.app import create_app
-from service_fakes import COLORS, FakeEngines, halves
+from support.scene_files import png
+from support.service_fakes import COLORS, FakeEngines, halves
 
 HEIGHT, WIDTH = 80, 120
 PICTURE = png(draw_scene(3, HEIGHT, WIDTH).image)

@@ -9,18 +9,18 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from fastapi import FastAPI
-from image_references import scene
-from image_writers import encoded
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from service import tracing
-from service.errors import QueueFullError
+from service.api.errors import QueueFullError
 from service.settings import Settings
 from service.web.app import create_app
-from service_fakes import FakeEngines
+from support.image_references import scene
+from support.image_writers import encoded
+from support.service_fakes import FakeEngines
 
 PNG = {"Content-Type": "image/png"}
 IMAGE = encoded(scene(), "PNG")

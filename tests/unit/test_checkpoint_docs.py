@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from golden.checkpoints import official_shapes
-from model.official_names import naming_of
+from model.checkpoints.official_names import naming_of
 from model.pretrained.assets import ASSETS
+from support.checkpoints import official_shapes
 
 DOCS = Path(__file__).parents[2] / "docs"
 WEIGHTS = (DOCS / "checkpoints.md").read_text(encoding="utf-8")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from manifest_cluster_checks import complaints_about
-from manifests import K8S, ROOT, VARIANTS, kubectl, manifests
 
 from service.settings import PREFIX, Settings
-from service.web.api_keys import ApiKeys
+from service.web.http.api_keys import ApiKeys
+from support.manifest_cluster_checks import complaints_about
+from support.manifests import K8S, ROOT, VARIANTS, kubectl, manifests
 
 TEXT = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
 OURS = {"k8s/production"}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from service.errors import all_errors
-from service.web import schemas
+from service.api import schemas
+from service.api.errors import all_errors
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(

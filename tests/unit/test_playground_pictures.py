@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from playground_pictures import EXAMPLES_DIR, SEEDS, example_scene
+
+from support.playground_pictures import EXAMPLES_DIR, SEEDS, example_scene
 
 
 @pytest.mark.parametrize("name", SEEDS)

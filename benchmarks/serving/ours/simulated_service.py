@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from service.children import Child
 from service.logs import configure_logging
+from service.processes.child import Child
+from service.processes.supervisor import Supervisor
 from service.settings import Settings, load_settings
-from service.supervisor import Supervisor
 
 REAL_ENGINE = "service.engine.process"
 SIMULATED_ENGINE = "benchmarks.serving.ours.simulated_engine"

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from model.config import Task
-from service.web.answers.classify import check_query, classify_document
-from service.web.journey import Answered
-from service.web.openapi import IMAGE_BODY, problems
-from service.web.schemas import ClassifyQuery, ClassifyResponse
-from service.web.serving import ServingDep
+from service.answers.classify import check_query, classify_document
+from service.answers.inference import Answered
+from service.api.schemas import ClassifyQuery, ClassifyResponse
+from service.web.http.openapi import IMAGE_BODY, problems
+from service.web.pipeline import ServingDep
 
 router = APIRouter(tags=["inference"])
 

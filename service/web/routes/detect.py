@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from model.config import Task
-from service.web.answers.detect import detect_document, detect_picture
-from service.web.journey import Answered
-from service.web.negotiation import accepts_png, document_response, picture_response
-from service.web.openapi import IMAGE_BODY, png_or_json, problems
-from service.web.schemas import DetectQuery, DetectResponse
-from service.web.serving import ServingDep
+from service.answers.detect import detect_document, detect_picture
+from service.answers.inference import Answered
+from service.api.schemas import DetectQuery, DetectResponse
+from service.web.http.negotiation import accepts_png, document_response, picture_response
+from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
+from service.web.pipeline import ServingDep
 
 router = APIRouter(tags=["inference"])
 

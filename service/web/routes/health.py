@@ -7,9 +7,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 
 from service import metrics
-from service.errors import NotReadyError
-from service.web.openapi import problems
-from service.web.serving import ServingDep
+from service.api.errors import NotReadyError
+from service.web.http.openapi import problems
+from service.web.pipeline import ServingDep
 
 router = APIRouter()
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.errors import NotReadyError
+from service.api.errors import NotReadyError
+from service.api.schemas import (
+    NOTES,
+    FixedInput,
+    ModelsResponse,
+    ScaledInput,
+    ServedModel,
+    ShapeCost,
+)
 from service.link.messages import InputInfo, ModelInfo, Welcome
-from service.web.answers.notes import NOTES
-from service.web.openapi import problems
-from service.web.schemas import FixedInput, ModelsResponse, ScaledInput, ServedModel, ShapeCost
-from service.web.serving import ServingDep
+from service.web.http.openapi import problems
+from service.web.pipeline import ServingDep
 
 router = APIRouter(tags=["inference"])
 

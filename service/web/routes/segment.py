@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from model.config import Task
-from service.errors import InvalidParameterError
-from service.web.answers.segment import segment_document, segment_picture
-from service.web.journey import Answered
-from service.web.negotiation import accepts_png, document_response, picture_response
-from service.web.openapi import IMAGE_BODY, png_or_json, problems
-from service.web.schemas import SegmentQuery, SegmentResponse
-from service.web.serving import ServingDep
+from service.answers.inference import Answered
+from service.answers.segment import segment_document, segment_picture
+from service.api.errors import InvalidParameterError
+from service.api.schemas import SegmentQuery, SegmentResponse
+from service.web.http.negotiation import accepts_png, document_response, picture_response
+from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
+from service.web.pipeline import ServingDep
 
 router = APIRouter(tags=["inference"])
 

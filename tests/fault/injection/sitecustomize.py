@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 if "service.web.process" in sys.orig_argv:
-    from service.web import connections
+    from service.web.http import connections
 
     # The true ones would make tests wait.
     connections.HEAD_SECONDS = 2.0

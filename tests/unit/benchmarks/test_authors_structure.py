@@ -14,9 +14,9 @@ from benchmarks.authors_structure import (
 )
 from model.backbone.layers import LayerNorm2d, LayerScale
 from model.config import CLASSIFIERS
-from model.fuse import fold
 from model.heads.classifier import ImageClassifier
-from unit.model.filled import filled, random_map
+from model.lowering.folding import fold
+from support.filled import filled, random_map
 
 
 def test_the_baseline_is_the_same_function() -> None:

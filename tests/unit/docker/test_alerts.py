@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from alert_cases import CASES, Case
-from manifest_cluster_checks import complaints_about
-from manifests import ROOT
+
+from support.alert_cases import CASES, Case
+from support.manifest_cluster_checks import complaints_about
+from support.manifests import ROOT
 
 RULES_FILE = ROOT / "docker" / "prometheus" / "alerts.yml"
 RUNBOOK = ROOT / "docs" / "deploying.md"

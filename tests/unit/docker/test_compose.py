@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from compose import ROOT, compose, configuration_of_prometheus, environment_file, mounts
 
 from service.settings import PREFIX, Settings, load_settings
 from service.web.routes import health
+from support.compose import ROOT, compose, configuration_of_prometheus, environment_file, mounts
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")

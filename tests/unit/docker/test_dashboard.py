@@ -8,10 +8,10 @@ import re
 from typing import Any
 
 import pytest
-from compose import DASHBOARD, panels
 from prometheus_client import Counter, Gauge, Histogram
 
 from service import metrics
+from support.compose import DASHBOARD, panels
 
 BOARD: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
 EXPRESSIONS = [

@@ -8,9 +8,10 @@ import sys
 
 import pytest
 import yaml
-from manifest_checks import CHECKS
-from manifest_schemas import validate
-from manifests import K8S, ROOT, VARIANTS, manifests
+
+from support.manifest_checks import CHECKS
+from support.manifest_schemas import validate
+from support.manifests import K8S, ROOT, VARIANTS, manifests
 
 KUBERNETES = ["1.30", "1.32", "1.34", "1.37"]
 """From the oldest that knows all that is used (preStop's sleep) to the newest."""

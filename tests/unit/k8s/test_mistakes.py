@@ -6,9 +6,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from manifest_checks import CHECKS
-from manifest_schemas import validate
-from manifests import Manifests, manifests
+
+from support.manifest_checks import CHECKS
+from support.manifest_schemas import validate
+from support.manifests import Manifests, manifests
 
 GONE = object()
 """The mistake is that something is missing."""

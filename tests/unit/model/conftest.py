@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from model.kernels import native_library
-from model.kernels.instruction_sets import of_this_machine, runnable_instruction_sets
+from model.kernels.cpu import library
+from model.kernels.cpu.instruction_sets import of_this_machine, runnable_instruction_sets
 
 BUILDS = {each.name: each for each in of_this_machine()}
 
@@ -18,7 +18,7 @@ BUILDS = {each.name: each for each in of_this_machine()}
 def build_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]], Path]:
     """Compile the kernels with flags, once in a session."""
     folder = tmp_path_factory.mktemp("kernels")
-    return cache(lambda flags: native_library.compiled(folder / f"{'-'.join(flags)}.so", flags))
+    return cache(lambda flags: library.compiled(folder / f"{'-'.join(flags)}.so", flags))
 
 
 @pytest.fixture(params=["this processor", *BUILDS], scope="module")
@@ -26,12 +26,12 @@ def instructions(
     request: pytest.FixtureRequest, build_for: Callable[[tuple[str, ...]], Path]
 ) -> Iterator[None]:
     """Load the kernels for one set of instructions."""
-    flags: tuple[str, ...] = native_library.THIS_PROCESSOR
+    flags: tuple[str, ...] = library.THIS_PROCESSOR
     if request.param != "this processor":
         build = BUILDS[request.param]
         if build not in runnable_instruction_sets():
             pytest.skip(f"This processor does not run {build.name}")
         flags = build.flags
-    native_library._loaded[:] = [native_library._load(build_for(flags))]
+    library._loaded[:] = [library._load(build_for(flags))]
     yield
-    native_library._loaded.clear()
+    library._loaded.clear()

@@ -8,11 +8,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from model.backbone.reparam import DilatedReparam
+from model.checkpoints.checkpoint import CheckpointError
 from model.config import CLASSIFIERS
 from model.labels.tables import imagenet_labels
-from model.weights import CheckpointError
 from model.zoo import create_model, load_model
-from unit.model.filled import random_map
+from support.filled import random_map
 
 
 def test_unknown_name_is_refused_with_the_known_ones() -> None:

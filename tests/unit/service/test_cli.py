@@ -11,7 +11,7 @@ import pytest
 
 from model.config import Task
 from service import cli
-from service.process_environment import KEPT_MEMORY, SPIN_COUNT
+from service.processes.environment import KEPT_MEMORY, SPIN_COUNT
 
 ARGUMENTS = ["classify", "--model", "demo", "--weights", "demo", "--data", "demo", "--limit", "3"]
 
@@ -40,7 +40,7 @@ def test_evaluate_becomes_a_process_of_the_models_with_the_same_arguments(
     monkeypatch.setattr(sys, "argv", ["overlock", "evaluate", *ARGUMENTS])
     with pytest.raises(ReplacedError):
         cli.main()
-    assert replaced_by == [sys.executable, "-P", "-m", "model.evaluate", *ARGUMENTS]
+    assert replaced_by == [sys.executable, "-P", "-m", "service.commands.evaluate", *ARGUMENTS]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -55,7 +55,7 @@ def test_download_becomes_a_process_of_the_models_that_knows_the_folder(
     monkeypatch.setenv("OVERLOCK_CACHE_DIR", str(tmp_path))
     run(monkeypatch, "download", "overlock_t", "--from", "x.pth")
     words = ["overlock_t", "--from", "x.pth", "--cache-dir", str(tmp_path)]
-    assert replaced_by == [sys.executable, "-P", "-m", "model.pretrained.command", *words]
+    assert replaced_by == [sys.executable, "-P", "-m", "service.commands.download", *words]
     replaced_by.clear()
     monkeypatch.chdir(tmp_path)
     run(monkeypatch, "download", "overlock_t", "--cache-dir", "here")
@@ -137,7 +137,7 @@ def test_help_lists_the_commands_and_the_exit_codes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = help_of(monkeypatch, capsys, "--help")
-    for name, purpose in cli.COMMANDS.items():
+    for name, (_, purpose) in cli.COMMANDS.items():
         assert f"    {name:<9} {purpose}" in text
     assert re.findall(r"^  (\d+) ", text, re.MULTILINE) == ["0", "1", "2", "130", "141"]
     assert max(map(len, text.splitlines())) <= 100

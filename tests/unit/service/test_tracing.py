@@ -89,8 +89,8 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.Mo
     [
         # FastAPI itself needs OpenTelemetry's interface, which without an SDK does nothing.
         ("service.web.process", ["opentelemetry.sdk", "opentelemetry.exporter", "google.protobuf"]),
-        ("service.engine.workers, service.engine.spans", ["opentelemetry"]),
-        ("service.supervisor", ["opentelemetry"]),
+        ("service.engine.workers, service.engine.workers", ["opentelemetry"]),
+        ("service.processes.supervisor", ["opentelemetry"]),
     ],
 )
 def test_nothing_of_opentelemetry_is_imported_unless_asked_for(

@@ -11,12 +11,12 @@ import torch
 
 from benchmarks.on_gpu import endurance
 from benchmarks.on_gpu.endurance import Mixture
-from model.staging import Staging
+from model.inference.staging import Staging
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from model.inference import Predictor
+    from model.inference.predictor import Predictor
 
 SIZES = [(4, 4), (2, 6)]
 

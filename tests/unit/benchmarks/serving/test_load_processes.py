@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 from benchmarks.serving.load_processes import Answers, count
-from service.bench.generator import NO_ANSWER, Sample
+from service.commands.bench.generator import NO_ANSWER, Sample
 
 
 def sample(due: float, latency: float = 0.5, status: int = 200) -> Sample:

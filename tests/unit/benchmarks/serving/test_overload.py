@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.serving.overload import AFTER_SECONDS, recovery_seconds
-from service.bench.generator import Sample
+from service.commands.bench.generator import Sample
 
 END, NORMAL = 10.0, 0.05
 

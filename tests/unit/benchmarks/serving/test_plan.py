@@ -3,7 +3,7 @@ from __future__ import annotations
 from benchmarks.serving.peer_work import MODEL
 from benchmarks.serving.plan import THOROUGH, WORKLOADS, Plan, rates_of
 from model.config import CLASSIFIERS
-from model.preprocess import resized_size
+from model.images.preprocess import resized_size
 
 
 def test_the_light_workload_needs_no_resizing() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.serving.real_network import steady_per_second
-from service.bench.generator import Sample
+from service.commands.bench.generator import Sample
 
 
 def test_batches_are_counted_from_completion_to_completion() -> None:

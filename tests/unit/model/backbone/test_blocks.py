@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from model.backbone.blocks import BasicBlock, DynamicBlock
 from model.backbone.layers import LayerScale
 from model.config import BACKBONES
-from model.fuse import fold
-from unit.model.filled import filled, random_map
+from model.lowering.folding import fold
+from support.filled import filled, random_map
 
 NANO = BACKBONES["nano"]
 EXACT = 1e-10  # float64, a dozen layers

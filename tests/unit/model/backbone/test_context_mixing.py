@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from model.backbone.context_mixing import ContextMixing, FoldedContextMixing, enlarged_size
-from model.fuse import fold
-from unit.model.filled import filled, random_map
+from model.lowering.folding import fold
+from support.filled import filled, random_map
 
 CHANNELS, CONTEXT_CHANNELS, GROUPS = 12, 5, 3
 EXACT = 1e-11  # float64, through two softmaxes

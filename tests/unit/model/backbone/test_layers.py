@@ -19,7 +19,7 @@ from model.backbone.layers import (
     SqueezeExcite,
     depthwise,
 )
-from unit.model.filled import filled, random_map
+from support.filled import filled, random_map
 
 EXACT = 1e-12  # float64, short sums
 CHANNELS = 6

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from model.backbone.overlock import OverLoCK
 from model.config import BACKBONES
-from model.fuse import fold
-from unit.model.filled import filled, random_map
+from model.lowering.folding import fold
+from support.filled import filled, random_map
 
 NANO = BACKBONES["nano"]
 EXACT = 1e-9  # float64, some sixty layers

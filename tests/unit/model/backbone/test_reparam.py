@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from model.backbone.layers import ConvNorm
 from model.backbone.reparam import DILATED_BRANCHES, DilatedReparam, large_kernel_conv
-from unit.model.filled import filled, random_map
+from support.filled import filled, random_map
 
 EXACT = 1e-12  # float64, sums of at most 17 * 17 products
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from model.demo.fast_training import speed_up_training
-from model.fuse import merge_branches
+from model.lowering.folding import merge_branches
 from model.zoo import create_model
 
 

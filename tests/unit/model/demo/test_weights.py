@@ -12,13 +12,18 @@ from PIL import Image
 
 from model.config import SEGMENTERS, Task
 from model.demo.loop import network_input
-from model.demo.scenes import CLASS_NAMES, SEGMENT_NAMES, draw_scene
 from model.demo.stream import HELD_OUT_SEEDS_END, draw_batch
-from model.demo.train import DEMOS, HELD_OUT_SCENES, WEIGHTS_FOLDER, metrics_path
 from model.evaluation.metrics import SegmentationCounts
-from model.inference import Predictor
-from model.preprocess import segmentation_input
+from model.images.preprocess import segmentation_input
+from model.inference.predictor import Predictor
+from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES, draw_scene
 from model.zoo import DEMO_WEIGHTS, create_model
+from service.commands.train_demo.__main__ import (
+    DEMOS,
+    HELD_OUT_SCENES,
+    WEIGHTS_FOLDER,
+    metrics_path,
+)
 
 FIRST_SEED = 500_000  # neither trained on nor part of the metrics
 

@@ -15,11 +15,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from model.evaluation.average_precision import (
-    DetectionResults,
-    average_precision,
-    coco_result,
-)
+from model.evaluation.average_precision import DetectionResults, average_precision, coco_result
 from model.evaluation.coco import read_annotations
 from model.evaluation.images import EvaluationError
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.demo.scenes import CLASS_NAMES, SEGMENT_NAMES, draw_scene
 from model.demo.stream import HELD_OUT_SEEDS_END
 from model.evaluation.drawn import SCENES, DrawnLabelMaps, DrawnScenes
 from model.evaluation.images import EvaluationError
+from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES, draw_scene
 
 
 def test_the_scenes_are_never_trained_on() -> None:

@@ -12,7 +12,7 @@ from model.evaluation.images import EvaluationError
 from model.evaluation.predictions import coco_results, label_map_of, logits_of
 from model.heads.detections import Detections
 from model.heads.rpn import Candidates
-from model.inference import Predictor
+from model.inference.predictor import Predictor
 
 CPU = torch.device("cpu")
 

@@ -11,14 +11,7 @@ from model.config import Task
 from model.evaluation.average_precision import DetectionResults
 from model.evaluation.images import EvaluationError
 from model.evaluation.metrics import ClassificationCounts
-from model.evaluation.report import (
-    Report,
-    is_comparable,
-    load,
-    merge,
-    published_metrics,
-    save,
-)
+from model.evaluation.report import Report, is_comparable, load, merge, published_metrics, save
 
 CLASSES = 6
 RNG = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from model.heads.classifier import ClassifierHead
-from unit.model.filled import filled, random_map
+from support.filled import filled, random_map
 
 
 def test_head_pools_after_its_activation() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from model.heads.fpn import FeaturePyramid
-from unit.model.filled import filled, random_map
+from support.filled import filled, random_map
 
 SIZES = ((9, 13), (5, 7), (3, 4), (2, 2))
 WIDTHS = (3, 4, 5, 6)

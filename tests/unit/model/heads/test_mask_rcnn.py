@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from model.config import BACKBONES
-from model.fuse import fold
 from model.heads import mask_rcnn as mask_rcnn_module
 from model.heads import rpn as rpn_module
 from model.heads.detections import Detections
 from model.heads.mask_rcnn import MaskRCNN
-from unit.model.filled import filled, random_map
+from model.lowering.folding import fold
+from support.filled import filled, random_map
 
 BOTH_KINDS = pytest.mark.parametrize("cascade", [False, True])
 PADDED = (64, 96)

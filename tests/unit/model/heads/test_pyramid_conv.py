@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from model.heads.pyramid_conv import PyramidConv, shifted_resizing
-from unit.model.filled import filled, random_map
+from support.filled import filled, random_map
 
 CHANNELS = 5
 

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from model.heads import roi_align as roi_align_module
 from model.heads.roi_align import PyramidPixels, roi_align
-from unit.model.filled import random_map
+from support.filled import random_map
 
 STRIDE = 4
 

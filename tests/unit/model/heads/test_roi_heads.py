@@ -12,7 +12,7 @@ from model.heads.boxes import clip_boxes, decode_boxes, pairwise_iou
 from model.heads.detections import Detections
 from model.heads.roi_align import PyramidPixels, roi_align
 from model.heads.roi_heads import BoxHead, MaskHead, RoiHeads
-from unit.model.filled import filled, random_map
+from support.filled import filled, random_map
 
 CHANNELS, HIDDEN, CLASSES = 6, 16, 4
 SIZE = (90, 120)

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from model.heads import rpn as rpn_module
 from model.heads.nms import nms
 from model.heads.rpn import RegionProposalNetwork
-from unit.model.filled import filled, random_map
+from support.filled import filled, random_map
 
 MAP_SIZES = ((10, 14), (5, 7), (3, 4), (2, 2), (1, 1))
 INPUT_SIZE = (40, 56)

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from model.config import BACKBONES
-from model.fuse import fold
 from model.heads.upernet import UPerHead, UPerNet
-from unit.model.filled import filled, random_map
+from model.lowering.folding import fold
+from support.filled import filled, random_map
 
 WIDTHS = (5, 6, 7, 8)
 

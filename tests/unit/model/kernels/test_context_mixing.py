@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.kernels.context_mixing import position_bias_windows, segments
 from model.kernels.context_mixing_reference import window_starts
-from unit.model.kernels.mixing_problem import mixing_problem
+from support.mixing_problem import mixing_problem
 
 KERNEL_SIZES = (5, 7, 13)
 LARGEST_SIZE = 60

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from model.kernels.context_mixing_reference import kernel_size_of, window_starts
-from unit.model.kernels.mixing_problem import SMALL_KERNEL, MixingProblem, mixing_problem
+from support.mixing_problem import SMALL_KERNEL, MixingProblem, mixing_problem
 
 
 @pytest.mark.parametrize(("height", "width"), [(7, 8), (9, 7)])

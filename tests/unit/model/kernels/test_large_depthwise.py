@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from model.kernels import large_depthwise as dispatch
-from model.kernels.choices import KernelChoices
-from model.kernels.depthwise_taps import lay_out, tap_major, tap_table
+from model.kernels.gpu.autotune import KernelChoices
+from model.kernels.gpu.depthwise_layout import lay_out, tap_major, tap_table
 from model.kernels.large_depthwise import (
     FLOAT_TILES,
     MATRIX_TILES,
@@ -20,7 +20,7 @@ from model.kernels.large_depthwise import (
     large_depthwise,
     large_depthwise_with_sums,
 )
-from unit.model.kernels.depthwise_problem import depthwise_arguments
+from support.depthwise_problem import depthwise_arguments
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)

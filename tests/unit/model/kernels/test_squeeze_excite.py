@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from model.backbone.layers import SqueezeExcite
-from model.kernels.large_depthwise_reference import channel_sums
+from model.kernels.large_depthwise import channel_sums
 from model.kernels.squeeze_excite import squeeze_excite_gates
-from unit.model.filled import filled, random_map
+from support.filled import filled, random_map
 
 # The channels of each variant that are not a power of two, the most, and hidden ones that do not
 # fill their last block.
@@ -45,7 +45,7 @@ def weights_of(layer: SqueezeExcite) -> Weights:
 
 @pytest.fixture
 def kernel(kernel_device: str) -> Any:
-    module = importlib.import_module("model.kernels.squeeze_excite_triton")
+    module = importlib.import_module("model.kernels.gpu.squeeze_excite")
     return module.squeeze_excite_gates_triton
 
 

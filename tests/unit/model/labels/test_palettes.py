@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.demo.scenes import SEGMENT_NAMES
 from model.labels.palettes import (
     BACKGROUND_COLOR,
     MAX_DISTINCT_COLORS,
@@ -14,6 +13,7 @@ from model.labels.palettes import (
     palette_of,
 )
 from model.labels.tables import Color, ade20k_labels, ade20k_palette, coco_labels
+from model.scenes.scenes import SEGMENT_NAMES
 
 JUST_NOTICEABLE = 0.02
 """Distance in OKLab."""

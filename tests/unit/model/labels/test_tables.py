@@ -8,12 +8,7 @@ from importlib.resources import files
 
 import pytest
 
-from model.labels.tables import (
-    ade20k_labels,
-    ade20k_palette,
-    coco_labels,
-    imagenet_labels,
-)
+from model.labels.tables import ade20k_labels, ade20k_palette, coco_labels, imagenet_labels
 
 
 def test_imagenet_has_a_thousand_labels() -> None:

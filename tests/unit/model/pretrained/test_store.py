@@ -15,21 +15,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from release_server import ReleaseServer, answer_with, drop_after, hold_after, without_length
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.testing import assert_close
 
-from golden.checkpoints import official_state
 from model.config import CLASSIFIERS
 from model.heads.classifier import ImageClassifier
 from model.pretrained import assets, store, transfer
 from model.pretrained.assets import PretrainedError, asset_of
-from model.pretrained.part import Part
+from model.pretrained.partial_file import Part
 from model.pretrained.records import record_path, weights_path
 from model.pretrained.store import load_kept, obtain, verify_kept
 from model.zoo import create_model, load_model
-from unit.model.filled import filled, random_map
+from support.checkpoints import official_state
+from support.filled import filled, random_map
+from support.release_server import (
+    ReleaseServer,
+    answer_with,
+    drop_after,
+    hold_after,
+    without_length,
+)
 
 FILE = "nano.pth"
 INJECTION = Path(__file__).parents[3] / "release_injection"
@@ -375,7 +381,7 @@ class Downloader:
     def __init__(self, page: ReleaseServer, cache: Path) -> None:
         paths = [str(INJECTION), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "model.pretrained.command", "demo", "--cache-dir", str(cache)],
+            [sys.executable, "-m", "service.commands.download", "demo", "--cache-dir", str(cache)],
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(filter(None, paths)),

@@ -10,7 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from release_server import (
+
+from model.pretrained import transfer
+from model.pretrained.partial_file import Part
+from model.pretrained.transfer import Retries, TransferError, download
+from support.release_server import (
     ReleaseServer,
     answer_with,
     drop_after,
@@ -18,10 +22,6 @@ from release_server import (
     redirect,
     without_length,
 )
-
-from model.pretrained import transfer
-from model.pretrained.part import Part
-from model.pretrained.transfer import Retries, TransferError, download
 
 CONTENTS = bytes(range(256)) * 1200
 OTHER_CONTENTS = CONTENTS[::-1]

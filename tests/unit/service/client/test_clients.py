@@ -118,7 +118,7 @@ Ask = Callable[..., ClassifyResponse]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.client.waiting.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("service.client.retries.FIRST_WAIT_SECONDS", 0.001)
 
 
 @both

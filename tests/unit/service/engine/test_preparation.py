@@ -8,8 +8,8 @@ from typing import cast
 import pytest
 import torch
 
-from model.compiled import CompileError
-from model.inference import Predictor
+from model.inference.compiled import CompileError
+from model.inference.predictor import Predictor
 from service.engine import preparation
 from service.engine.preparation import CompileWish, compile_wish, prepare
 

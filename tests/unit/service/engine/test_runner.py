@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.config import Task
 from model.heads.detections import Detections
-from model.preprocess import padded_size
+from model.images.preprocess import padded_size
 from service.engine import runner as runner_module
 from service.engine.faults import Fault
 from service.engine.runner import Input, Runner

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 from model.config import Task
-from service.errors import DeadlineExceededError, InferenceError, NotReadyError, QueueFullError
-from service.link.client import SILENCE_SECONDS, EngineClient, NetworkInput, Result
+from service.api.errors import DeadlineExceededError, InferenceError, NotReadyError, QueueFullError
+from service.link.client import SILENCE_SECONDS, EngineClient
 from service.link.messages import (
     Answer,
     Cancel,
     CostInfo,
     Crash,
     Hello,
+    NetworkInput,
     Refusal,
+    Result,
     Returned,
     Submit,
     Welcome,

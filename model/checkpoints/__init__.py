@@ -1,0 +1,1 @@
+"""Checkpoint files: reading any of them safely."""

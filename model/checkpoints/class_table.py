@@ -1,0 +1,106 @@
+"""Reads what a checkpoint says of its classes: their names, their colours.
+
+mmsegmentation and mmdetection store both as ``meta`` beside the weights, their successors as
+``dataset_meta`` inside it; our own files have them in their metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from model.checkpoints.safe_pickle import InertArray
+from model.labels.tables import Color
+
+
+class ClassTableError(ValueError):
+    """What a checkpoint says of its classes makes no sense."""
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """The classes of a checkpoint, in the order of the class ids; None where it does not say.
+
+    Attributes:
+        labels: the classes' names.
+        palette: their colours.
+    """
+
+    labels: tuple[str, ...] | None = None
+    palette: tuple[Color, ...] | None = None
+
+
+def classes_from_metadata(metadata: Mapping[str, str]) -> ClassTable:
+    """Read the metadata of a safetensors file.
+
+    Raises:
+        ClassTableError: if they hold something else than class names.
+    """
+    labels, palette = (_json_of(metadata, name) for name in ("labels", "palette"))
+    return ClassTable(
+        labels=None if labels is None else _names(labels),
+        palette=_colors(palette),
+    )
+
+
+def as_metadata(classes: ClassTable) -> dict[str, str]:
+    """Return the metadata from which ``classes_from_metadata`` reads the same classes."""
+    return {
+        name: json.dumps(value)
+        for name, value in (("labels", classes.labels), ("palette", classes.palette))
+        if value is not None
+    }
+
+
+def classes_from_meta(contents: Any) -> ClassTable:
+    """Read the ``meta`` of a checkpoint of mmsegmentation or mmdetection, if it is one.
+
+    Raises:
+        ClassTableError: if it holds something else than class names.
+    """
+    meta = contents.get("meta") if isinstance(contents, Mapping) else None
+    if not isinstance(meta, Mapping):
+        return ClassTable()
+    stated = meta.get("dataset_meta", meta)
+    if not isinstance(stated, Mapping):
+        return ClassTable()
+    table = {str(key).lower(): value for key, value in stated.items()}
+    labels, palette = table.get("classes"), table.get("palette")
+    return ClassTable(
+        labels=None if labels is None else _names(labels),
+        palette=_colors(palette),
+    )
+
+
+def _json_of(metadata: Mapping[str, str], name: str) -> Any:
+    try:
+        return json.loads(metadata[name]) if name in metadata else None
+    except json.JSONDecodeError as error:
+        raise ClassTableError(f"the {name} entry is no JSON: {error}") from error
+
+
+def _names(labels: Any) -> tuple[str, ...]:
+    if not isinstance(labels, list | tuple) or not all(isinstance(name, str) for name in labels):
+        raise ClassTableError("the labels are no list of class names")
+    return tuple(labels)
+
+
+def _colors(palette: Any) -> tuple[Color, ...] | None:
+    """Read a palette; colours are decoration, so one that is none counts as not stated."""
+    try:
+        return tuple(_color(row) for row in _plain(palette))
+    except (TypeError, ValueError):
+        return None
+
+
+def _color(row: Any) -> Color:
+    red, green, blue = (int(value) for value in _plain(row))
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise ValueError("no colour")
+    return red, green, blue
+
+
+def _plain(values: Any) -> Any:
+    return values.integers() if isinstance(values, InertArray) else values

@@ -1,0 +1,1 @@
+"""Images on their way into and out of a network, without torch."""

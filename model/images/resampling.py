@@ -1,0 +1,234 @@
+"""Bicubic resizing of images, to the very bits of Pillow's, by our C kernel or by Pillow itself.
+
+Pillow resizes by integer sums, so equal weights make equal bits in any order of summation. The
+weights here are its own: the same operations in float64, in the same order.
+
+Source: Pillow, ``src/libImaging/Resample.c``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, floor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from model.images.pillow_memory import SeveralBlocksError, pixel_memory
+from model.kernels.cpu.library import native_library, native_obstacle
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Size = tuple[int, int]
+Box = tuple[float, float, float, float]
+Crop = tuple[int, int, int, int]
+
+BICUBIC_REACH = 2
+"""Radius of the bicubic filter, in pixels of the coarser of its two images."""
+
+FRACTION_BITS = 22
+"""Of a weight: 32 bits less 8 of the pixels and 2 for where weights overshoot."""
+
+STRIP_PIXELS = 1 << 18
+"""Pixels of an image that are copied at a time, where it does not lie in one piece: 1 MB."""
+
+GROUP_BYTES = 48
+"""What the kernel sums at a time."""
+
+CHANNELS = 3
+
+KEPT_WEIGHTS = 64
+"""Sets of weights that are kept: 8 kB for a photograph's side, 0.5 MB for one of 32,000 pixels."""
+
+
+def resize_and_crop(image: Image.Image, size: Size, box: Box, crop: Crop) -> NDArray[np.uint8]:
+    """Resize ``box`` of an image to ``size``, along its rows first, and cut ``crop`` out of that.
+
+    Pillow does so too, but from version 13 on not for every tall image, and the order shows where
+    the filter overshoots: its first result is clipped to uint8.
+
+    Args:
+        image: mode RGB.
+        size: width and height after resizing.
+        box: left, top, right and bottom within the image, in its pixels.
+        crop: the same within ``size``.
+
+    Returns:
+        (height, width, 3) uint8 of the crop.
+
+    Raises:
+        ValueError: if the image has another mode, or the crop is empty or reaches beyond ``size``.
+    """
+    if image.mode != "RGB":
+        raise ValueError(f"The image is {image.mode}, not RGB.")
+    if not (0 <= crop[0] < crop[2] <= size[0] and 0 <= crop[1] < crop[3] <= size[1]):
+        raise ValueError(f"The crop {crop} is not within {size[0]} x {size[1]}.")
+    if image.size == size and box == (0, 0, *size):
+        return np.asarray(image.crop(crop))
+    resize = _natively if native_obstacle() is None else _in_pillow
+    return resize(image, size, box, crop)
+
+
+def _in_pillow(image: Image.Image, size: Size, box: Box, crop: Crop) -> NDArray[np.uint8]:
+    left, top, right, bottom = box
+    first, last = _rows_in_reach(box, size, image.height)
+    rows = image.resize(
+        (size[0], last - first), Image.Resampling.BICUBIC, (left, first, right, last)
+    )
+    resized = rows.resize(size, Image.Resampling.BICUBIC, (0, top - first, size[0], bottom - first))
+    return np.asarray(resized.crop(crop))
+
+
+def _natively(image: Image.Image, size: Size, box: Box, crop: Crop) -> NDArray[np.uint8]:
+    left, top, right, bottom = box
+    first, last = _rows_in_reach(box, size, image.height)
+    across = weights(image.width, left, right, size[0], crop[0], crop[2])
+    down = weights(last - first, top - first, bottom - first, size[1], crop[1], crop[3])
+    width, height = crop[2] - crop[0], crop[3] - crop[1]
+    step = -(-width * CHANNELS // GROUP_BYTES) * GROUP_BYTES + GROUP_BYTES
+    rows = np.empty((down.last - down.first, step), np.uint8)
+    strip = np.empty((across.last - across.first + 1, GROUP_BYTES), np.uint8)
+    done = 0
+    for pixels in _strips(image, across, first + down.first, first + down.last):
+        native_library().overlock_resample_rows(
+            pixels.address,
+            *across.addresses,
+            strip.ctypes.data,
+            rows[done:].ctypes.data,
+            pixels.rows,
+            len(strip) - 1,
+            pixels.step,
+            width,
+            across.taps,
+            step,
+        )
+        done += pixels.rows
+    resized = np.empty((height, width, CHANNELS), np.uint8)
+    native_library().overlock_resample_columns(
+        rows.ctypes.data,
+        *down.addresses,
+        resized.ctypes.data,
+        step,
+        width * CHANNELS,
+        height,
+        down.taps,
+    )
+    return resized
+
+
+def _rows_in_reach(box: Box, size: Size, height: int) -> tuple[int, int]:
+    """Return the first row that a box resized to a size takes, and the one behind its last."""
+    reach = BICUBIC_REACH * max(1.0, (box[3] - box[1]) / size[1]) + 1
+    return max(0, floor(box[1] - reach)), min(height, ceil(box[3] + reach))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How pixels along one side become the pixels of a crop of the resized side.
+
+    Attributes:
+        starts: (pixels,) int32, the first pixel that each takes, counted from ``first``.
+        counts: (pixels,) int32, how many each takes.
+        values: (pixels, taps) int32, of ``FRACTION_BITS``; 0 behind a pixel's count.
+        first: the first pixel that any of them takes.
+        last: the one behind the last.
+    """
+
+    starts: NDArray[np.int32]
+    counts: NDArray[np.int32]
+    values: NDArray[np.int32]
+    first: int
+    last: int
+
+    @property
+    def taps(self) -> int:
+        """Most pixels that one takes."""
+        return int(self.values.shape[1])
+
+    @property
+    def addresses(self) -> tuple[int, int, int]:
+        """Where the kernel finds the arrays."""
+        return self.starts.ctypes.data, self.counts.ctypes.data, self.values.ctypes.data
+
+
+@lru_cache(KEPT_WEIGHTS)
+def weights(
+    source_size: int, start: float, end: float, size: int, crop_start: int, crop_end: int
+) -> Weights:
+    """Return the weights that resize a side from ``start`` to ``end``, for a part of the result.
+
+    Args:
+        source_size: of the side, pixels.
+        start: of what is resized, pixels from the side's beginning.
+        end: the same.
+        size: of the result, pixels.
+        crop_start: the part's first pixel in the result.
+        crop_end: the one behind its last.
+    """
+    # Single precision, as Pillow takes its box.
+    begin = np.float32(start)
+    scale = float(np.float32(end) - begin) / size
+    filter_scale = max(scale, 1.0)
+    support = BICUBIC_REACH * filter_scale
+    centres = float(begin) + (np.arange(crop_start, crop_end) + 0.5) * scale
+    starts = np.maximum((centres - support + 0.5).astype(np.int64), 0)
+    ends = np.minimum((centres + support + 0.5).astype(np.int64), source_size)
+    counts = ends - starts
+    taps = np.arange(counts.max())
+    distances = (starts[:, None] + taps - centres[:, None] + 0.5) * (1.0 / filter_scale)
+    values = np.where(taps < counts[:, None], _bicubic(np.abs(distances)), 0.0)
+    # One after another, as Pillow adds them: numpy's sum would round otherwise.
+    values /= np.add.accumulate(values, axis=1)[:, -1:]
+    halves = np.where(values < 0, -0.5, 0.5)
+    first = int(starts[0])
+    return Weights(
+        starts=(starts - first).astype(np.int32),
+        counts=counts.astype(np.int32),
+        values=(halves + values * (1 << FRACTION_BITS)).astype(np.int32),
+        first=first,
+        last=int(ends[-1]),
+    )
+
+
+def _bicubic(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the filter's value at distances from 0 on; Keys's cubic with a = -0.5."""
+    x, a = distances, -0.5
+    near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * a
+    return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """Rows of an image in memory.
+
+    Attributes:
+        address: of the first pixel that counts; a pixel has 4 bytes.
+        step: bytes from one row to the next.
+        rows: how many.
+        owner: keeps the memory.
+    """
+
+    address: int
+    step: int
+    rows: int
+    owner: Any
+
+
+def _strips(image: Image.Image, across: Weights, top: int, bottom: int) -> Iterator[_Strip]:
+    """Yield the rows from ``top`` to ``bottom``, from the first column on that is taken."""
+    try:
+        memory = pixel_memory(image)
+    except SeveralBlocksError:
+        height = max(1, STRIP_PIXELS // (across.last - across.first))
+        for row in range(top, bottom, height):
+            end = min(row + height, bottom)
+            memory = pixel_memory(image.crop((across.first, row, across.last, end)))
+            yield _Strip(memory.address, memory.row_bytes, end - row, memory)
+    else:
+        address = memory.address + top * memory.row_bytes + 4 * across.first
+        yield _Strip(address, memory.row_bytes, bottom - top, memory)

@@ -1,0 +1,37 @@
+"""Which batches fit into a device's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from model.inference.predictor import Predictor
+
+
+def fitting_batch_sizes(
+    predictor: Predictor, batch_sizes: Sequence[int], input_sizes: Sequence[tuple[int, int]]
+) -> tuple[int, ...]:
+    """Prepare every batch and return the sizes that fit, rising; none if not even one image does.
+
+    The largest goes first, since memory is laid out for it; every batch then runs once.
+
+    Args:
+        predictor: on its device.
+        batch_sizes: rising.
+        input_sizes: heights and widths.
+
+    Raises:
+        CompileError: if the compiler fails.
+    """
+    for count in range(len(batch_sizes), 0, -1):
+        try:
+            for size in reversed(batch_sizes[:count]):
+                for input_size in input_sizes:
+                    predictor.prepare((size, *input_size))
+                    predictor.rehearse((size, *input_size))
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+        else:
+            return tuple(batch_sizes[:count])
+    return ()

@@ -1,0 +1,284 @@
+"""From pixels to a task's results, on any device: what the service and the evaluation both run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
+
+from model.heads.detections import Detections
+from model.heads.label_map import label_map
+from model.heads.mask_rcnn import MaskRCNN
+from model.inference.compiled import CompiledPart
+from model.inference.cuda_graphs import CudaGraphRecorder, RecordedPart, recording_bytes
+from model.inference.staging import StagedImage, Staging, staging_for
+from model.inference.static_module import Run, TensorPart, Tensors, as_maps
+from model.kernels.gpu.autotune import KernelChoices
+from model.kernels.gpu.depthwise_candidates import measure_what_it_asks
+from model.kernels.gpu.support import TRITON_INSTALLED
+from model.kernels.gpu.timing import seconds_of
+from model.lowering.cpu import native_form, native_form_obstacle
+from model.lowering.gpu import gpu_form
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+Size = tuple[int, int]
+"""Height and width, pixels."""
+
+Image: TypeAlias = "NDArray[np.uint8] | StagedImage"
+"""(h, w, 3) uint8: in the host's memory, or on its way to the device."""
+
+
+Row = TypeVar("Row")
+
+
+class Predictor:
+    """A network of any task that takes batches of pixels.
+
+    A batch is given as its images and its shape (B, H, W): images smaller than H by W get zeros
+    on their right and below after normalisation, and places behind the last image are padding
+    without a result. Every method returns one entry for each image, None where the network's
+    output was not finite.
+
+    Args:
+        network: folded, in evaluation mode; it is moved, and rewritten for a CPU.
+        device: where it runs.
+        dtype: of weights and images.
+        staging: brings pixels there; its own by default.
+        compiler: torch.compile's backend for the shapes that ``prepare`` is called with; None to
+            run everything as it is written. On a CPU it is instead of the form with our kernels,
+            which the compiler cannot look into.
+
+    Attributes:
+        kernels: whose stand between the dense convolutions: "native", "Triton", or why it is
+            PyTorch's alone.
+
+    Raises:
+        ValueError: for bfloat16 on a CPU without our kernels. PyTorch's large depthwise
+            convolutions in it take minutes there, or never return.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        dtype: torch.dtype,
+        staging: Staging | None = None,
+        *,
+        compiler: str | None = None,
+    ) -> None:
+        obstacle = _kernels_obstacle(device, dtype, compiles=compiler is not None)
+        if device.type == "cpu" and obstacle is None:
+            network = native_form(network, dtype)
+        elif device.type == "cpu" and dtype == torch.bfloat16:
+            raise ValueError(f"bfloat16 on a CPU needs our kernels, but {obstacle}.")
+        own = "native" if device.type == "cpu" else "Triton"
+        self.kernels = own if obstacle is None else f"PyTorch's alone, since {obstacle}"
+        self.network = network.to(device, dtype)
+        # Convolutions alone: other parameters of four dimensions are no maps.
+        convert_conv2d_weight_memory_format(self.network, torch.channels_last)
+        self.device = device
+        self.dtype = dtype
+        if device.type == "cuda" and dtype == torch.float32:
+            # Whoever wants float32 wants its digits; PyTorch's convolutions take TF32 by default.
+            torch.backends.cudnn.allow_tf32 = False
+        self._choices: KernelChoices | None = None
+        if device.type == "cuda" and obstacle is None:
+            self._choices = KernelChoices()
+            gpu_form(self.network, self._choices)
+        self.staging = staging or staging_for(device)
+        self.part = TensorPart(self.network, device, dtype)
+        self._set_up(compiler)
+
+    def _set_up(self, compiler: str | None) -> None:
+        self._run: Run = self.part
+        self._compiled: CompiledPart | None = None
+        self._recorded: RecordedPart | None = None
+        if compiler is not None:
+            self._compiled = self._run = CompiledPart(self.part, backend=compiler)
+        if self.device.type == "cuda":
+            recorder, max_bytes = CudaGraphRecorder(self.device), recording_bytes(self.device)
+            self._recorded = self._run = RecordedPart(self._run, recorder, max_bytes)
+
+    def do_not_compile(self) -> None:
+        """Run everything as it is written, after a failure of the compiler."""
+        if self._compiled is not None:
+            self._compiled.release()
+        self._set_up(None)
+
+    @torch.inference_mode()
+    def prepare(self, shape: tuple[int, int, int]) -> None:
+        """Choose kernels for a batch's shape, compile for it if that was asked for, and record it.
+
+        Only a GPU has kernels to choose and recordings.
+
+        Raises:
+            CompileError: if the compiler fails.
+            torch.OutOfMemoryError: if the device has no room for the batch.
+        """
+        batch = self._batch([], shape)
+        # What cuDNN measures here is recorded; shapes that come later shall not wait for it.
+        with _cudnn_measures():
+            self._prepare(*batch)
+
+    def _prepare(self, *batch: Tensor) -> None:
+        if self._choices is not None:
+            # A graph has an answer for each question: ask before anything is compiled.
+            as_written = self._compiled.as_written if self._compiled else self.part
+            run, seconds = partial(as_written, *batch), partial(_seconds_of, device=self.device)
+            measure_what_it_asks(run, self._choices, len(batch[0]), seconds)
+        if self._compiled is not None:
+            self._compiled.prepare(*batch)
+        if self._recorded is not None:
+            self._recorded.prepare(*batch)
+
+    @torch.inference_mode()
+    def rehearse(self, shape: tuple[int, int, int]) -> None:
+        """Run a batch without images, as far as its shape decides what happens; wait for it."""
+        self.staging.receive(self.launch(shape)[-1:])
+
+    @torch.inference_mode()
+    def launch(self, shape: tuple[int, int, int]) -> Tensors:
+        """Run a batch without images and do not wait; what is returned is the device's own."""
+        return self._outputs([], shape)
+
+    @torch.inference_mode()
+    def classify(
+        self, images: Sequence[Image], shape: tuple[int, int, int]
+    ) -> list[NDArray[np.float32] | None]:
+        """Return each image's logits, (classes,)."""
+        logits, finite = self.staging.receive(self._outputs(images, shape))
+        return _where_finite(logits[: len(images)].float().numpy(), finite)
+
+    @torch.inference_mode()
+    def segment(
+        self,
+        images: Sequence[Image],
+        shape: tuple[int, int, int],
+        original_sizes: Sequence[Size],
+    ) -> list[NDArray[np.uint8] | None]:
+        """Return each image's class ids in its original size, (H, W)."""
+        logits = self.pixel_logits(images, shape)
+        return self.label_maps(logits, shape[1:], original_sizes)
+
+    @torch.inference_mode()
+    def pixel_logits(
+        self, images: Sequence[Image], shape: tuple[int, int, int]
+    ) -> list[Tensor | None]:
+        """Return each image's logits, (classes, H / 4, W / 4), when they are complete.
+
+        They are good until the next batch.
+        """
+        logits, finite = self._outputs(images, shape)
+        (finite,) = self.staging.receive([finite])
+        return _where_finite(logits[: len(images)].unbind(), finite)
+
+    @torch.inference_mode()
+    def label_maps(
+        self, logits: Sequence[Tensor | None], network_size: Size, original_sizes: Sequence[Size]
+    ) -> list[NDArray[np.uint8] | None]:
+        """Return each image's class ids, (H, W); that takes the longer the larger the original."""
+        return [
+            None
+            if each is None
+            else self.staging.receive([label_map(each, network_size, size)])[0].numpy()
+            for each, size in zip(logits, original_sizes, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def detect(
+        self,
+        images: Sequence[Image],
+        shape: tuple[int, int, int],
+        original_sizes: Sequence[Size],
+    ) -> list[Detections | None]:
+        """Return each image's instances, boxes in pixels of its original size, on the CPU."""
+        # Proposals and boxes are made image by image: padding places would only cost time.
+        maps = as_maps(self._outputs(images, (len(images), *shape[1:])))
+        sizes = [_size(image) for image in images]
+        detector = cast("MaskRCNN", self.network)
+        found = detector.detections(*maps, sizes, original_sizes)
+        return [self._on_host(detections) for detections in found]
+
+    def _outputs(self, images: Sequence[Image], shape: tuple[int, int, int]) -> Tensors:
+        return self._run(*self._batch(images, shape))
+
+    def _batch(self, images: Sequence[Image], shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+        """Return what ``TensorPart.forward`` takes."""
+        staged = [
+            image if isinstance(image, StagedImage) else self.staging.stage(image)
+            for image in images
+        ]
+        padding = [shape[1:]] * (shape[0] - len(images))
+        sizes = torch.tensor([*(image.size for image in staged), *padding])
+        return self.staging.batch(staged, shape), sizes.to(self.device, non_blocking=True)
+
+    def _on_host(self, found: Detections) -> Detections | None:
+        boxes, scores, labels, masks = self.staging.receive(
+            (found.boxes, found.scores, found.labels, found.masks)
+        )
+        if not all(tensor.isfinite().all() for tensor in (boxes, scores, masks)):
+            return None
+        return Detections(boxes, scores, labels, masks)
+
+
+@contextmanager
+def _cudnn_measures() -> Iterator[None]:
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def _kernels_obstacle(device: torch.device, dtype: torch.dtype, *, compiles: bool) -> str | None:
+    """Say what keeps our kernels from a network on a device; None if they run."""
+    if device.type == "cuda":
+        return None if TRITON_INSTALLED else "Triton is not installed"
+    if compiles:
+        return "the compiler cannot look into the native ones"
+    return native_form_obstacle(dtype)
+
+
+def _seconds_of(run: Callable[[], object], device: torch.device) -> float:
+    return seconds_of([run], device)
+
+
+def find_device(wish: str) -> torch.device:
+    """Return the device of ``auto`` (the best one found), ``cpu`` or ``cuda:N``.
+
+    Raises:
+        ValueError: if the machine does not have it.
+    """
+    if wish == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = torch.device(wish)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"Device {wish} was asked for; this machine has {torch.cuda.device_count()} CUDA "
+            "devices that torch can use."
+        )
+    return device
+
+
+def _size(image: Image) -> Size:
+    if isinstance(image, StagedImage):
+        return image.size
+    return image.shape[0], image.shape[1]
+
+
+def _where_finite(rows: Iterable[Row], finite: Tensor) -> list[Row | None]:
+    """Return the rows whose place is finite, None for the others; padding has no row."""
+    return [
+        row if is_finite else None for row, is_finite in zip(rows, finite.tolist(), strict=False)
+    ]

@@ -1,0 +1,262 @@
+"""Builds and loads our kernels for the CPU: the C files in ``native/``.
+
+PyTorch has no fused operator for what stands between OverLoCK's convolutions, and its own
+depthwise convolutions make no use of bfloat16 instructions. The C files are compiled once, for this
+very processor, in a second or two, and kept in a folder of the user's; the file's name is a digest
+of the sources, the compiler and the instructions that it may use. There is no build step before,
+and where there is no compiler the network runs on PyTorch's operators alone.
+
+A container image has no compiler: ``ship`` puts a build for each of ``INSTRUCTION_SETS`` beside the
+sources, and the best one that the processor can run is loaded.
+
+Free of torch: an HTTP worker resizes images with one of the kernels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from model.kernels.cpu.instruction_sets import (
+    InstructionSet,
+    of_this_machine,
+    runnable_instruction_sets,
+)
+
+SOURCES = Path(__file__).parent / "native"
+SHIPPED = SOURCES / "shipped"
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-O3", "-std=gnu11", "-fopenmp", "-fPIC", "-Wno-psabi")
+THIS_PROCESSOR = ("-march=native",)
+COMPILE_SECONDS = 120.0
+
+_POINTER, _SIZE, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+_SIGNATURES: dict[str, list[type]] = {
+    "overlock_depthwise": [_POINTER] * 5 + [_SIZE] * 5 + [_FLAG] * 4,
+    "overlock_layer_norm": [_POINTER] * 6 + [_SIZE] * 2 + [_FLAG],
+    "overlock_sums": [_POINTER] * 2 + [_SIZE] * 3 + [_FLAG] * 2,
+    "overlock_response_norm": [_POINTER] * 4 + [_SIZE] * 3 + [_FLAG],
+    "overlock_excite": [_POINTER] * 7 + [_SIZE] * 4 + [_FLAG],
+    "overlock_context_mixing": [_POINTER] * 6 + [_SIZE] * 8 + [_FLAG],
+    "overlock_paired": [],
+    "overlock_resample_rows": [_POINTER] * 6 + [_SIZE] * 6,
+    "overlock_resample_columns": [_POINTER] * 5 + [_SIZE] * 4,
+}
+"""Every function of the C files and its arguments."""
+
+
+class NativeKernelsError(Exception):
+    """The kernels cannot be built here; the message says why."""
+
+
+_loaded: list[ctypes.CDLL | NativeKernelsError] = []
+"""The kernels of this process, once they are loaded, or why they cannot be."""
+
+_loading = threading.Lock()
+
+
+def native_library(folder: Path | None = None) -> ctypes.CDLL:
+    """Return the compiled kernels, compiling them where that was not done before.
+
+    Any thread may call it. What a process's first call finds, or fails for, stays.
+
+    Args:
+        folder: where compiled kernels are kept; by default one below the user's home. Only a
+            process's first call looks at it, and only where no build was shipped.
+
+    Raises:
+        NativeKernelsError: if there is no compiler, it fails, or there is no room for the result.
+    """
+    if not _loaded:
+        with _loading:
+            if not _loaded:
+                _loaded.append(_found(folder))
+    kernels = _loaded[0]
+    if isinstance(kernels, NativeKernelsError):
+        raise NativeKernelsError(str(kernels)) from kernels
+    return kernels
+
+
+def _found(folder: Path | None) -> ctypes.CDLL | NativeKernelsError:
+    try:
+        shipped = _shipped_build()
+        if shipped is not None:
+            return _load(shipped)
+        default = Path.home() / ".cache" / "overlock-service" / "kernels"
+        return _built(folder or default)
+    except NativeKernelsError as error:
+        return error
+
+
+def ship() -> list[Path]:
+    """Compile the kernels for every instruction set of this kind of machine, into ``SHIPPED``.
+
+    Returns:
+        The builds, the fastest first.
+
+    Raises:
+        NativeKernelsError: if there is no compiler, or it fails.
+    """
+    SHIPPED.mkdir(exist_ok=True)
+    return [compiled(SHIPPED / _shipped_name(each), each.flags) for each in of_this_machine()]
+
+
+def _shipped_build() -> Path | None:
+    """Return the best shipped build that this processor can run, or None."""
+    if not SHIPPED.exists():
+        return None
+    builds = (SHIPPED / _shipped_name(each) for each in runnable_instruction_sets())
+    return next((build for build in builds if build.exists()), None)
+
+
+def _shipped_name(instructions: InstructionSet) -> str:
+    # Of the sources too: a build of others must not be taken for one of these.
+    digest = hashlib.sha256(" ".join([*FLAGS, *instructions.flags]).encode())
+    for source in _sources("*.[ch]"):
+        digest.update(source.read_bytes())
+    return f"overlock-{instructions.name}-{digest.hexdigest()[:16]}.so"
+
+
+def _built(folder: Path) -> ctypes.CDLL:
+    compiler = _compiler()
+    name = f"overlock-{_digest(compiler)}.so"
+    kept = _trusted_folder(folder)
+    if kept is not None and (kept / name).exists():
+        return _load(kept / name)
+    try:
+        if kept is not None and os.access(kept, os.W_OK):
+            with _no_other_process(kept):
+                if not (kept / name).exists():
+                    compiled(kept / name)
+            return _load(kept / name)
+        # Nothing of anyone else's may be loaded: a folder of this process alone, gone with it.
+        with tempfile.TemporaryDirectory(prefix="overlock-kernels-") as own:
+            return _load(compiled(Path(own) / name))
+    except OSError as error:
+        raise NativeKernelsError(f"there is no room for the compiled kernels: {error}") from error
+
+
+@contextmanager
+def _no_other_process(folder: Path) -> Iterator[None]:
+    """Wait until no other process compiles to a folder: a service starts many at once."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # On a file system without locks each compiles, and the last file stays.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def native_obstacle(folder: Path | None = None) -> str | None:
+    """Say what keeps the kernels from running on this machine; None if they run.
+
+    The first call compiles them; ``folder`` as for ``native_library``.
+    """
+    try:
+        native_library(folder)
+    except NativeKernelsError as error:
+        return str(error)
+    return None
+
+
+def _compiler() -> str:
+    for name in COMPILERS:
+        path = shutil.which(name)
+        if path is not None:
+            return path
+    reason = f"there is no C compiler (looked for {', '.join(COMPILERS)})"
+    if SHIPPED.exists():
+        reason += " and no shipped build for this processor"
+    raise NativeKernelsError(reason)
+
+
+def _digest(compiler: str) -> str:
+    """Return what a compiled file depends on: sources, flags, compiler, instructions."""
+    # All that the compiler knows of the processor is in what it predefines for it.
+    flags = (*FLAGS, *THIS_PROCESSOR)
+    facts = _run([compiler, *flags, "-dM", "-E", "-x", "c", os.devnull])
+    digest = hashlib.sha256(facts.encode() + " ".join([compiler, *flags]).encode())
+    for source in _sources("*.[ch]"):
+        digest.update(source.read_bytes())
+    return f"{platform.machine()}-{digest.hexdigest()[:16]}"
+
+
+def _sources(pattern: str) -> list[Path]:
+    return sorted(SOURCES.glob(pattern))
+
+
+def _trusted_folder(folder: Path) -> Path | None:
+    """Return the folder, made if need be, if it is ours and nobody else can write to it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    status = folder.stat()
+    is_ours = status.st_uid == os.getuid() and not status.st_mode & 0o022
+    return folder if is_ours else None
+
+
+def compiled(target: Path, instructions: tuple[str, ...] = THIS_PROCESSOR) -> Path:
+    """Compile the kernels to a file.
+
+    Args:
+        target: the file, replaced if it is there.
+        instructions: the compiler's flags that say what the kernels may use.
+
+    Returns:
+        The file.
+
+    Raises:
+        NativeKernelsError: if there is no compiler, or it fails.
+        OSError: if the file cannot be written.
+    """
+    compiler = _compiler()
+    # Several processes may compile at once: each writes its own file, the last one stays.
+    handle, unfinished = tempfile.mkstemp(suffix=".so", dir=target.parent)
+    os.close(handle)
+    try:
+        sources = [str(source) for source in _sources("*.c")]
+        flags = (*FLAGS, *instructions)
+        _run([compiler, *flags, "-shared", "-o", unfinished, *sources, "-lm"])
+        Path(unfinished).chmod(0o755)  # mkstemp's 0600 would hide a shipped build from its users
+        Path(unfinished).replace(target)
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
+    return target
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - a compiler from the path and our own files
+            command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=True
+        )
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip().splitlines() or ["no reason given"])[0]
+        raise NativeKernelsError(f"{command[0]} failed: {reason}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NativeKernelsError(f"{command[0]} failed: {error}") from error
+    return done.stdout
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NativeKernelsError(f"the compiled kernels cannot be loaded: {error}") from error
+    for name, arguments in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes = arguments
+        function.restype = _FLAG if name in {"overlock_context_mixing", "overlock_paired"} else None
+    return library

@@ -1,0 +1,82 @@
+"""Rewrites a folded network into its form for CPUs: our C kernels, convolutions laid out once."""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+import torch
+from torch import nn
+
+from model.backbone.blocks import BasicBlock, DynamicBlock
+from model.backbone.layers import LayerNorm2d
+from model.backbone.overlock import Stem
+from model.heads.roi_heads import MaskHead
+from model.kernels.cpu.library import native_obstacle
+from model.kernels.cpu.packed_conv import PackedConv, packed_obstacle
+from model.lowering.cpu_blocks import (
+    NativeBasicBlock,
+    NativeDynamicBlock,
+    NativeLayerNorm,
+    NativeStem,
+)
+
+Network = TypeVar("Network", bound=nn.Module)
+
+NATIVE_DTYPES = (torch.float32, torch.bfloat16)
+
+
+def native_form_obstacle(dtype: torch.dtype) -> str | None:
+    """Say what keeps a network in a dtype from this form on this machine; None if nothing does."""
+    if dtype not in NATIVE_DTYPES:
+        return f"there are no kernels for {dtype}"
+    return packed_obstacle() or native_obstacle()
+
+
+def native_form(network: Network, dtype: torch.dtype) -> Network:
+    """Rewrite a folded float32 network on the CPU, in place; it computes in ``dtype`` afterwards.
+
+    What the form keeps of the network's parameters is no parameter any more: it can neither be
+    trained, moved nor saved.
+
+    A network that has this form already stays as it is.
+
+    Raises:
+        ValueError: if the form does not run here, or the network has it in another dtype.
+    """
+    obstacle = native_form_obstacle(dtype)
+    if obstacle is not None:
+        raise ValueError(f"The network's form for CPUs does not run here: {obstacle}.")
+    for part in network.modules():
+        if isinstance(part, PackedConv) and part.dtype != dtype:
+            raise ValueError(f"The network has its form for CPUs in {part.dtype} already.")
+    _rewrite(network, dtype)
+    return network.to(dtype)
+
+
+def _rewrite(network: nn.Module, dtype: torch.dtype) -> None:
+    for name, part in network.named_children():
+        native = _native(part, dtype)
+        if native is None:
+            _rewrite(part, dtype)
+        else:
+            setattr(network, name, native.eval())
+
+
+def _native(part: nn.Module, dtype: torch.dtype) -> nn.Module | None:
+    match part:
+        case Stem():
+            return NativeStem(part, dtype)
+        case BasicBlock():
+            return NativeBasicBlock(part, dtype)
+        case DynamicBlock():
+            return NativeDynamicBlock(part, dtype)
+        case LayerNorm2d():
+            return NativeLayerNorm(part)
+        case MaskHead():  # it picks rows of its last convolution's weight by label
+            for index, conv in enumerate(part.convs):
+                part.convs[index] = PackedConv(cast("nn.Conv2d", conv), dtype)
+            return part
+        case nn.Conv2d() if part.groups == 1:
+            return PackedConv(part, dtype)
+        case _:
+            return None

@@ -1,0 +1,281 @@
+"""OverLoCK's blocks for inference on a CPU: the folded form over our C kernels and oneDNN.
+
+Between the dense convolutions every map is touched as seldom as its mathematics allows: a depthwise
+convolution also adds up what squeeze-excite or the response norm will want to know, a layer norm
+also scales the identity path, a 1x1 convolution adds its result to that path. Maps are
+channels_last throughout; nothing is copied between layouts.
+
+Built from folded blocks, equal to them up to rounding; in bfloat16 closer to the float32 network
+than they are, since sums, norms, gates and softmaxes stay in float32.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.backbone.blocks import BasicBlock, DynamicBlock
+from model.backbone.context_mixing import FoldedContextMixing, resize_around
+from model.backbone.layers import (
+    FeedForward,
+    GlobalResponseNorm,
+    LayerNorm2d,
+    LayerScale,
+    SqueezeExcite,
+)
+from model.backbone.overlock import Stem
+from model.kernels.cpu.ops import (
+    LOG2_E,
+    DepthwiseTaps,
+    Excitation,
+    Statistic,
+    channel_statistic,
+    depthwise,
+    excite_,
+    layer_norm,
+    mix_context,
+    padded_bias_windows,
+    response_norm_,
+)
+from model.kernels.cpu.packed_conv import PackedConv
+
+HIDDEN_BYTES = 4 * 2**20
+"""Of a feed-forward part's hidden maps at a time: four passes find them in the caches."""
+
+
+class NativeStem(nn.Module):
+    """The stem, with GELU fused into its convolutions."""
+
+    def __init__(self, stem: Stem, dtype: torch.dtype) -> None:
+        super().__init__()
+        *inner, last = cast("list[nn.Conv2d]", list(stem.layers))
+        self.layers = nn.Sequential(
+            *(PackedConv(conv, dtype, "gelu") for conv in inner), PackedConv(last, dtype)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Take images to a quarter of their size: (B, 3, H, W) -> (B, C, H/4, W/4)."""
+        return cast("Tensor", self.layers(images))
+
+
+class NativeLayerNorm(nn.Module):
+    """Layer norm over the channels of every pixel, and the identity path's scale."""
+
+    def __init__(self, norm: LayerNorm2d, scale: nn.Module | None = None) -> None:
+        super().__init__()
+        self.weight, self.bias = norm.weight.detach().float(), norm.bias.detach().float()
+        self.scale = (
+            scale.weight.detach().float().flatten() if isinstance(scale, LayerScale) else None
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise (B, C, H, W); where there is a scale, multiply ``features`` by it in place."""
+        return _as_features(self.of_pixels(as_pixels(features)))
+
+    def of_pixels(self, pixels: Tensor) -> Tensor:
+        """Do the same to (B, H, W, C)."""
+        return layer_norm(pixels, self.weight, self.bias, self.scale)
+
+
+class NativeFeedForward(nn.Module):
+    """The pointwise half of a block, added to the block's identity path.
+
+    Args:
+        trained: folded.
+        identity: the layer scale of the identity path, whose bias is added here.
+        dtype: of the maps.
+    """
+
+    def __init__(self, trained: FeedForward, identity: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.hidden_channels = trained.expand.out_channels
+        self.expand = PackedConv(trained.expand, dtype, "gelu")
+        self.position = residual_taps(cast("nn.Conv2d", trained.position), dtype)
+        self.gamma = trained.response_norm.gamma.detach().float().flatten()
+        # The response norm's beta goes through the projection like any constant.
+        weight = trained.project.weight.detach().double()[:, :, 0, 0]
+        bias = weight @ trained.response_norm.beta.detach().double().flatten()
+        bias += _bias(trained.project).double()
+        self.project = PackedConv(trained.project, dtype, bias=bias + _scale_bias(identity))
+
+    def add_to(self, identity: Tensor, pixels: Tensor) -> Tensor:
+        """Add what this makes of ``pixels`` to ``identity`` in place; both (B, H, W, C)."""
+        images = max(1, HIDDEN_BYTES // (self.hidden_channels * pixels[0, ..., 0].nbytes))
+        for part, own in zip(identity.split(images), pixels.split(images), strict=True):
+            self._add_part(part, own)
+        return identity
+
+    def _add_part(self, identity: Tensor, pixels: Tensor) -> None:
+        hidden = as_pixels(self.expand(_as_features(pixels)))
+        hidden, squares = depthwise(hidden, self.position, statistic=Statistic.SQUARES)
+        response_norm_(hidden, squares, self.gamma)
+        self.project.add_to(_as_features(identity), _as_features(hidden))
+
+
+class NativeBasicBlock(nn.Module):
+    """A basic block: (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, block: BasicBlock, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.position = residual_taps(cast("nn.Conv2d", block.position), dtype)
+        self.norm = NativeLayerNorm(block.norm, block.identity_scale)
+        self.large_kernel = taps_of(cast("nn.Conv2d", block.large_kernel), dtype)
+        self.excitation = _excitation(block.squeeze_excite)
+        self.feed_forward = NativeFeedForward(block.feed_forward, block.identity_scale, dtype)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Run the block."""
+        identity, _ = depthwise(as_pixels(features), self.position)
+        local = self.norm.of_pixels(identity)
+        local, sums = depthwise(local, self.large_kernel, statistic=Statistic.SUMS)
+        excite_(local, sums, self.excitation)
+        return _as_features(self.feed_forward.add_to(identity, local))
+
+
+class NativeContextMixing(nn.Module):
+    """ContMix; arguments and result as ``FoldedContextMixing`` has them."""
+
+    def __init__(self, mixing: FoldedContextMixing, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.kernel_size, self.context_grid = mixing.kernel_size, mixing.context_grid
+        self.query_channels = mixing.query.in_channels
+        self.query = PackedConv(widened_input(mixing.query, mixing.key.in_channels), dtype)
+        self.key = PackedConv(mixing.key, dtype)
+        self.groups = mixing.groups
+        self.key_mix = (mixing.key_mix * LOG2_E).to(dtype)
+        self.small_bias = padded_bias_windows(mixing.small_bias)
+        self.large_bias = padded_bias_windows(mixing.large_bias)
+
+    def forward(self, values: Tensor, guided: Tensor) -> Tensor:
+        """Mix ``values`` under the guidance of the context."""
+        return resize_around(self.kernel_size, self._mix, values, guided)
+
+    def _mix(self, values: Tensor, guided: Tensor) -> Tensor:
+        context = F.adaptive_avg_pool2d(guided[:, self.query_channels :], self.context_grid)
+        keys = self.key(context).flatten(2).unflatten(1, (self.groups, -1))  # (B, G, D, S*S)
+        virtual_keys = self.key_mix @ keys.transpose(2, 3)  # (B, G, taps, D)
+        mixed = mix_context(
+            as_pixels(values),
+            as_pixels(self.query(guided)),
+            virtual_keys,
+            self.small_bias,
+            self.large_bias,
+        )
+        return _as_features(mixed)
+
+
+class NativeDynamicBlock(nn.Module):
+    """A dynamic block; arguments and result as ``DynamicBlock`` has them."""
+
+    def __init__(self, block: DynamicBlock, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.first = block.first
+        if not block.first:
+            scales = (block.context_scale, block.initial_context_scale)
+            self.context_scale, self.initial_context_scale = (
+                scale.weight.detach().to(dtype).view(1, -1, 1, 1) for scale in scales
+            )
+            bias = scales[0].bias + scales[1].bias
+            self.context_bias = bias.detach().to(dtype).view(1, -1, 1, 1)
+        self.position_in = residual_taps(cast("nn.Conv2d", block.position_in), dtype)
+        self.norm_in = NativeLayerNorm(block.norm_in, block.identity_scale)
+        self.fuse_position = taps_of(cast("nn.Conv2d", block.fuse_position), dtype)
+        self.fuse_project = PackedConv(block.fuse_project, dtype)
+        self.fuse_gamma, self.fuse_beta = _response_norm(block.fuse_norm)
+        self.gate = PackedConv(cast("nn.Conv2d", block.gate), dtype, "swish")
+        self.local = taps_of(cast("nn.Conv2d", block.local), dtype)
+        self.context_mixing = NativeContextMixing(
+            cast("FoldedContextMixing", block.context_mixing), dtype
+        )
+        self.mixed_project = PackedConv(cast("nn.Conv2d", block.mixed_project), dtype)
+        self.excitation = _excitation(block.squeeze_excite)
+        project = cast("nn.Conv2d", block.project)
+        bias = _bias(project).double() + _scale_bias(block.identity_scale)
+        self.project = PackedConv(project, dtype, bias=bias)
+        self.position_out = residual_taps(cast("nn.Conv2d", block.position_out), dtype)
+        self.norm_out = NativeLayerNorm(block.norm_out, block.output_scale)
+        self.feed_forward = NativeFeedForward(block.feed_forward, block.output_scale, dtype)
+
+    def forward(self, features: Tensor, context: Tensor, initial_context: Tensor) -> Tensor:
+        """Refine features and context together."""
+        if not self.first:
+            initial = torch.addcmul(self.context_bias, initial_context, self.initial_context_scale)
+            context = torch.addcmul(initial, context, self.context_scale)
+        joint, _ = depthwise(as_pixels(torch.cat((features, context), dim=1)), self.position_in)
+        guided = self.norm_in.of_pixels(joint)
+        focused = self._focus(guided)
+        joint = as_pixels(self.project.add_to(_as_features(joint), focused))
+        joint, _ = depthwise(joint, self.position_out)
+        return _as_features(self.feed_forward.add_to(joint, self.norm_out.of_pixels(joint)))
+
+    def _focus(self, guided: Tensor) -> Tensor:
+        """Fuse, mix and gate: (B, H, W, C + C_context) -> (B, C, H, W)."""
+        positioned, _ = depthwise(guided, self.fuse_position, activated=True)
+        fused = self.fuse_project(_as_features(positioned))
+        pixels = as_pixels(fused)
+        squares = channel_statistic(pixels, Statistic.SQUARES)
+        response_norm_(pixels, squares, self.fuse_gamma, self.fuse_beta)
+        gate = self.gate(fused)
+        mixed = self.context_mixing(fused, _as_features(guided))
+        local, _ = depthwise(pixels, self.local)
+        mixed = self.mixed_project.add_to(_as_features(local), mixed)
+        sums = channel_statistic(local, Statistic.SUMS)
+        excite_(local, sums, self.excitation, as_pixels(gate))
+        return mixed
+
+
+def as_pixels(features: Tensor) -> Tensor:
+    """See (B, C, H, W) in channels_last as (B, H, W, C)."""
+    return features.permute(0, 2, 3, 1).contiguous()
+
+
+def _as_features(pixels: Tensor) -> Tensor:
+    return pixels.permute(0, 3, 1, 2)
+
+
+def taps_of(conv: nn.Conv2d, dtype: torch.dtype) -> DepthwiseTaps:
+    """Lay a depthwise convolution out for our kernel."""
+    return DepthwiseTaps.of(conv.weight.detach(), _bias(conv), dtype)
+
+
+def residual_taps(conv: nn.Conv2d, dtype: torch.dtype) -> DepthwiseTaps:
+    """Do so with a folded residual one: the map is added in float32, not by rounded taps."""
+    weight = conv.weight.detach().double().clone()
+    weight[:, :, 1, 1] -= 1.0
+    return DepthwiseTaps.of(weight.float(), _bias(conv), dtype, residual=True)
+
+
+def widened_input(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
+    """Return a 1x1 convolution that ignores so many more input channels.
+
+    Zeros cost less than a copy of the channels that count.
+    """
+    wide = nn.Conv2d(conv.in_channels + channels, conv.out_channels, 1)
+    wide.weight = nn.Parameter(F.pad(conv.weight.detach(), (0, 0, 0, 0, 0, channels)))
+    wide.bias = nn.Parameter(_bias(conv))
+    return wide
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias.detach()
+
+
+def _scale_bias(scale: nn.Module) -> Tensor | float:
+    return scale.bias.detach().double() if isinstance(scale, LayerScale) else 0.0
+
+
+def _response_norm(norm: GlobalResponseNorm) -> tuple[Tensor, Tensor]:
+    return norm.gamma.detach().float().flatten(), norm.beta.detach().float().flatten()
+
+
+def _excitation(layer: SqueezeExcite) -> Excitation:
+    return Excitation(
+        layer.reduce.weight.detach().float().flatten(1).contiguous(),
+        _bias(layer.reduce).float(),
+        layer.expand.weight.detach().float().flatten(1).T.contiguous(),
+        _bias(layer.expand).float(),
+    )

@@ -1,0 +1,142 @@
+"""Rewrites a folded network into its form for GPUs.
+
+Large depthwise convolutions are by whoever was measured to be fastest, and squeeze-excite takes the
+sums that they add up in the same pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from torch import Tensor, nn
+
+from model.backbone.blocks import BasicBlock
+from model.backbone.layers import SqueezeExcite
+from model.kernels.gpu.autotune import KernelChoices
+from model.kernels.gpu.depthwise_layout import lay_out
+from model.kernels.large_depthwise import channel_sums, large_depthwise, large_depthwise_with_sums
+from model.kernels.squeeze_excite import squeeze_excite_gates
+
+SMALLEST_KERNEL = 7
+"""Smaller ones are cuDNN's own."""
+
+
+def gpu_form(network: nn.Module, choices: KernelChoices) -> None:
+    """Rewrite a network, in place; one that has this form already stays as it is.
+
+    The parts run on any device, by PyTorch's operations where there is no kernel of ours.
+
+    Args:
+        network: folded, and already of the device and dtype that it will be used in: how taps are
+            laid out depends on it.
+        choices: who computes which shape; it may be filled later.
+    """
+    for part in list(network.modules()):
+        for name, form in list(_replacements(part, choices)):
+            setattr(part, name, form)
+
+
+def _replacements(part: nn.Module, choices: KernelChoices) -> Iterator[tuple[str, nn.Module]]:
+    """Say which of a part's own children become what."""
+    if isinstance(part, BasicBlock) and _is_large_depthwise(part.large_kernel):
+        conv = LargeDepthwise(cast("nn.Conv2d", part.large_kernel), choices)
+        yield "large_kernel", ExcitedDepthwise(conv, Excite(part.squeeze_excite))
+        yield "squeeze_excite", nn.Identity()
+        return
+    for name, child in part.named_children():
+        if _is_large_depthwise(child):
+            yield name, LargeDepthwise(cast("nn.Conv2d", child), choices)
+        elif isinstance(child, SqueezeExcite):
+            yield name, Excite(child)
+
+
+class LargeDepthwise(nn.Module):
+    """A folded large depthwise convolution: (B, C, H, W) -> (B, C, H, W).
+
+    Args:
+        conv: where weight and bias come from; of the device and dtype that it will be used in.
+        choices: who computes which shape.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    taps: Tensor
+
+    def __init__(self, conv: nn.Conv2d, choices: KernelChoices) -> None:
+        super().__init__()
+        assert conv.bias is not None, "fold the convolution first"
+        self.choices = choices
+        self.register_buffer("weight", conv.weight.detach())
+        self.register_buffer("bias", conv.bias.detach())
+        self.register_buffer("taps", lay_out(conv.weight.detach()))
+        self.train(conv.training)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Convolve, by whoever is fastest."""
+        return large_depthwise(features, self.weight, self.bias, self.taps, self.choices)
+
+    def with_sums(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Convolve, and sum each image's channels, (B, C)."""
+        return large_depthwise_with_sums(features, self.weight, self.bias, self.taps, self.choices)
+
+
+class Excite(nn.Module):
+    """Squeeze-excite: (B, C, H, W) -> (B, C, H, W)."""
+
+    reduce: Tensor
+    reduce_bias: Tensor
+    expand: Tensor
+    expand_bias: Tensor
+
+    def __init__(self, trained: SqueezeExcite) -> None:
+        super().__init__()
+        reduce, expand = trained.reduce, trained.expand
+        assert reduce.bias is not None
+        assert expand.bias is not None
+        self.register_buffer("reduce", reduce.weight.detach().flatten(1).contiguous())
+        self.register_buffer("reduce_bias", reduce.bias.detach())
+        self.register_buffer("expand", expand.weight.detach().flatten(1).t().contiguous())
+        self.register_buffer("expand_bias", expand.bias.detach())
+        self.train(trained.training)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Gate each channel by a small network's view of all channels' means."""
+        return self.by_sums(features, channel_sums(features))
+
+    def by_sums(self, features: Tensor, sums: Tensor) -> Tensor:
+        """Do that where the channels' sums are known, (B, C)."""
+        pixels = features.shape[2] * features.shape[3]
+        gates = squeeze_excite_gates(
+            sums, pixels, self.reduce, self.reduce_bias, self.expand, self.expand_bias
+        )
+        return features * gates.unsqueeze(2).unsqueeze(3)
+
+
+class ExcitedDepthwise(nn.Module):
+    """A large depthwise convolution and the squeeze-excite behind it, which wants its sums."""
+
+    def __init__(self, conv: LargeDepthwise, excite: Excite) -> None:
+        super().__init__()
+        self.conv = conv
+        self.excite = excite
+        self.train(conv.training)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Convolve and gate: (B, C, H, W) -> (B, C, H, W)."""
+        convolved, sums = self.conv.with_sums(features)
+        return self.excite.by_sums(convolved, sums)
+
+
+def _is_large_depthwise(part: nn.Module) -> bool:
+    if not isinstance(part, nn.Conv2d):
+        return False
+    side = cast("tuple[int, int]", part.kernel_size)[0]
+    return (
+        side >= SMALLEST_KERNEL
+        and side % 2 == 1
+        and part.groups == part.in_channels == part.out_channels
+        and cast("tuple[int, int]", part.stride) == (1, 1)
+        and cast("tuple[int, int]", part.dilation) == (1, 1)
+        and part.bias is not None
+    )

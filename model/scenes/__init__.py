@@ -1,0 +1,1 @@
+"""Drawn scenes, the demo's data set."""

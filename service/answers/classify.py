@@ -1,0 +1,72 @@
+"""The answer to ``classify``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from service.answers.inference import Answered
+from service.api.errors import InvalidParameterError
+from service.api.schemas import ClassifyQuery, ClassifyResponse, Prediction
+from service.link.messages import ModelInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def check_query(query: ClassifyQuery, model: ModelInfo) -> None:
+    """Refuse what only the model can tell is too much.
+
+    Raises:
+        InvalidParameterError: if more classes are wanted than there are.
+    """
+    # The default is for a thousand classes; only a caller's own wish can be too large.
+    if "top_k" in query.model_fields_set and query.top_k > len(model.labels):
+        raise InvalidParameterError(
+            f"top_k is {query.top_k}; {model.name} has {len(model.labels)} classes."
+        )
+
+
+def classify_document(answered: Answered, query: ClassifyQuery) -> ClassifyResponse:
+    """Name the most likely classes."""
+    started = time.perf_counter()
+    scores, model = answered.result.arrays[0], answered.model
+    return ClassifyResponse(
+        model=model.name,
+        predictions=best_predictions(scores, model.labels, query.top_k),
+        image=answered.prepared.facts,
+        timing=answered.timing(time.perf_counter() - started),
+    )
+
+
+def best_predictions(
+    scores: NDArray[np.floating[Any]], labels: tuple[str, ...], top_k: int
+) -> list[Prediction]:
+    """Pick the ``top_k`` classes with the highest scores, best first; equal ones by class id.
+
+    Args:
+        scores: one for each class, (classes,).
+        labels: the classes' names.
+        top_k: from 1 to the number of classes.
+    """
+    return [
+        Prediction(class_id=class_id, label=labels[class_id], score=float(scores[class_id]))
+        for class_id in best_classes(scores, top_k).tolist()
+    ]
+
+
+def best_classes(scores: NDArray[np.floating[Any]], count: int) -> NDArray[np.intp]:
+    """Return the class ids with the highest scores, best first; equal ones by class id.
+
+    Sorts no more than the best: of a thousand classes, five are usually asked for.
+
+    Args:
+        scores: one for each class, (classes,), without NaN.
+        count: at least 1; all classes, if there are fewer.
+    """
+    last = max(len(scores) - count, 0)
+    candidates = np.flatnonzero(scores >= np.partition(scores, last)[last])
+    return candidates[np.argsort(-scores[candidates], kind="stable")][:count]

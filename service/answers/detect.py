@@ -1,0 +1,88 @@
+"""The answer to ``detect``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model.images.masks import PastedMask, paste_mask, rle_of_region
+from service.answers.drawing.detections import DrawnDetection, detections_png
+from service.answers.inference import Answered
+from service.api.schemas import Detection, DetectQuery, DetectResponse, RunLengths
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The detections that the caller asked for, best first; arrays as ``Answer`` has them."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    masks: NDArray[np.float32]
+
+
+def _wanted(answered: Answered, query: DetectQuery) -> _Found:
+    """Keep the detections that the query asks for; the engine's are best first."""
+    boxes, scores, labels, masks = answered.result.arrays
+    count = min(int((scores >= query.score_threshold).sum()), query.max_detections)
+    return _Found(boxes[:count], scores[:count], labels[:count], masks[:count])
+
+
+def detect_picture(answered: Answered, query: DetectQuery) -> bytes:
+    """Draw the detections on the image."""
+    found, model = _wanted(answered, query), answered.model
+    drawn = [
+        DrawnDetection(
+            class_id=int(found.labels[index]),
+            score=float(found.scores[index]),
+            box=_corners(found.boxes[index]),
+            mask=found.masks[index] if query.masks else None,
+        )
+        for index in range(len(found.scores))
+    ]
+    return detections_png(
+        answered.decode(), drawn, model.colors, model.labels, go_on=answered.go_on
+    )
+
+
+def detect_document(answered: Answered, query: DetectQuery) -> DetectResponse:
+    """List the detections."""
+    started = time.perf_counter()
+    found, model, facts = _wanted(answered, query), answered.model, answered.prepared.facts
+    detections = [
+        Detection(
+            class_id=int(found.labels[index]),
+            label=model.labels[found.labels[index]],
+            score=float(found.scores[index]),
+            box=_corners(found.boxes[index]),
+            mask=RunLengths(
+                **rle_of_region(_pasted(found, index, answered), facts.height, facts.width)
+            )
+            if query.masks
+            else None,
+        )
+        for index in range(len(found.scores))
+    ]
+    return DetectResponse(
+        model=model.name,
+        detections=detections,
+        image=facts,
+        timing=answered.timing(time.perf_counter() - started),
+    )
+
+
+def _pasted(found: _Found, index: int, answered: Answered) -> PastedMask:
+    answered.go_on()
+    facts = answered.prepared.facts
+    return paste_mask(found.masks[index], found.boxes[index], facts.height, facts.width)
+
+
+def _corners(box: NDArray[np.float32]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = box.tolist()
+    return x1, y1, x2, y2

@@ -1,0 +1,83 @@
+"""The answer to ``segment``."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from model.images.masks import rle_of_classes
+from service.answers.drawing.label_maps import label_map_png
+from service.answers.drawing.segments import overlay_png
+from service.answers.inference import Answered
+from service.api.schemas import (
+    ClassRunLengths,
+    PngMask,
+    RleMask,
+    SegmentedClass,
+    SegmentQuery,
+    SegmentResponse,
+)
+from service.link.messages import ModelInfo
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def segment_picture(answered: Answered, query: SegmentQuery) -> bytes:
+    """Draw the label map, on its own or over the image."""
+    label_map, model = answered.result.arrays[0], answered.model
+    if query.view == "labels":
+        return label_map_png(label_map, model.colors)
+    answered.go_on()
+    return overlay_png(
+        answered.decode(), label_map, model.colors, model.labels, go_on=answered.go_on
+    )
+
+
+def segment_document(answered: Answered, query: SegmentQuery) -> SegmentResponse:
+    """Say which classes occur, and where in the form that the query asks for."""
+    started = time.perf_counter()
+    label_map, model = answered.result.arrays[0], answered.model
+    classes = present_classes(label_map, model)
+    mask: PngMask | RleMask | None = None
+    if query.mask == "png":
+        png = label_map_png(label_map, model.colors)
+        mask = PngMask(data=base64.b64encode(png).decode())
+    elif query.mask == "rle":
+        masks = rle_of_classes(label_map, [present.class_id for present in classes])
+        mask = RleMask(
+            data=[ClassRunLengths(class_id=class_id, **rle) for class_id, rle in masks.items()]
+        )
+    return SegmentResponse(
+        model=model.name,
+        classes=classes,
+        mask=mask,
+        image=answered.prepared.facts,
+        timing=answered.timing(time.perf_counter() - started),
+    )
+
+
+def present_classes(label_map: NDArray[np.uint8], model: ModelInfo) -> list[SegmentedClass]:
+    """Count the pixels of the classes that occur, the largest first.
+
+    Args:
+        label_map: class ids, (H, W).
+        model: whose classes they are.
+    """
+    # Pillow counts bytes as they are; numpy would make eight of each.
+    counts = np.array(Image.fromarray(label_map).histogram())
+    largest_first = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    return [
+        SegmentedClass(
+            class_id=class_id,
+            label=model.labels[class_id],
+            color="#{:02x}{:02x}{:02x}".format(*model.colors[class_id]),
+            pixels=int(counts[class_id]),
+            fraction=float(counts[class_id] / label_map.size),
+        )
+        for class_id in largest_first.tolist()
+    ]

@@ -1,0 +1,234 @@
+"""The JSON that callers get, as the OpenAPI document shows it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_TIMEOUT_SECONDS = 600.0
+"""Longest time that a caller may wait."""
+
+
+class _Query(BaseModel):
+    """Parameters that every task takes; unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    timeout: float | None = Field(
+        default=None,
+        ge=0.001,
+        le=MAX_TIMEOUT_SECONDS,
+        description="Seconds, from the request's arrival, after which nobody waits any more.",
+    )
+
+
+class SegmentQuery(_Query):
+    """Parameters of ``POST /v1/segment``."""
+
+    mask: Literal["png", "rle", "none"] = Field(
+        default="png",
+        description="How JSON holds the label map: a base64 PNG whose pixels are class ids, COCO's "
+        "run lengths for each class, or not at all.",
+    )
+    view: Literal["labels", "overlay"] = Field(
+        default="labels",
+        description="What `Accept: image/png` gets: the label map, or the image with the classes "
+        "drawn over it.",
+    )
+
+
+class DetectQuery(_Query):
+    """Parameters of ``POST /v1/detect``."""
+
+    score_threshold: float = Field(
+        default=0.05,
+        ge=0.05,
+        le=1,
+        description="Least score of a detection; the network keeps none below 0.05.",
+    )
+    max_detections: int = Field(
+        default=100, ge=1, le=100, description="Most detections, the best ones."
+    )
+    masks: bool = Field(default=True, description="Whether detections come with their masks.")
+
+
+class ClassifyQuery(_Query):
+    """Parameters of ``POST /v1/classify``."""
+
+    top_k: int = Field(
+        default=5, ge=1, description="How many classes to answer with; up to all of them."
+    )
+
+
+class Prediction(BaseModel):
+    """One class and how likely the network holds it."""
+
+    class_id: int
+    label: str
+    score: float = Field(description="Softmax over all classes, 0 to 1.")
+
+
+class ImageFacts(BaseModel):
+    """The decoded image, upright."""
+
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    frames: int = Field(description="Above 1 for an animation, whose first frame was used.")
+
+
+class Timing(BaseModel):
+    """Where the time went."""
+
+    decode_seconds: float
+    queue_seconds: float
+    inference_seconds: float
+    render_seconds: float
+    batch_size: int = Field(description="Requests that shared the forward pass.")
+
+
+class ClassifyResponse(BaseModel):
+    """The answer to ``POST /v1/classify``."""
+
+    model: str
+    predictions: list[Prediction] = Field(description="Best first.")
+    image: ImageFacts
+    timing: Timing
+
+
+class RunLengths(BaseModel):
+    """A mask in COCO's compressed run-length encoding."""
+
+    size: list[int] = Field(description="Height and width, pixels.")
+    counts: str
+
+
+class SegmentedClass(BaseModel):
+    """One class and how much of the image it covers."""
+
+    class_id: int
+    label: str
+    color: str = Field(description="As it is drawn, #rrggbb.")
+    pixels: int
+    fraction: float = Field(description="Of the image's pixels, 0 to 1.")
+
+
+class PngMask(BaseModel):
+    """The label map as a palette PNG whose pixels are class ids."""
+
+    format: Literal["png"] = "png"
+    data: str = Field(description="The file, base64.")
+
+
+class ClassRunLengths(RunLengths):
+    """The pixels of one class."""
+
+    class_id: int
+
+
+class RleMask(BaseModel):
+    """The label map as one mask for each class that occurs."""
+
+    format: Literal["rle"] = "rle"
+    data: list[ClassRunLengths]
+
+
+class SegmentResponse(BaseModel):
+    """The answer to ``POST /v1/segment``."""
+
+    model: str
+    classes: list[SegmentedClass] = Field(description="Those that occur, the largest first.")
+    mask: PngMask | RleMask | None = Field(description="The label map in the image's own size.")
+    image: ImageFacts
+    timing: Timing
+
+
+class Detection(BaseModel):
+    """One thing, where it is, and how sure the network is."""
+
+    class_id: int
+    label: str
+    score: float = Field(description="Softmax over all classes and none, 0 to 1.")
+    box: tuple[float, float, float, float] = Field(
+        description="x1, y1, x2, y2 in pixels of the image, from its upper left corner."
+    )
+    mask: RunLengths | None
+
+
+class DetectResponse(BaseModel):
+    """The answer to ``POST /v1/detect``."""
+
+    model: str
+    detections: list[Detection] = Field(description="Best first.")
+    image: ImageFacts
+    timing: Timing
+
+
+class FixedInput(BaseModel):
+    """Every image becomes this size."""
+
+    width: int
+    height: int
+
+
+class ScaledInput(BaseModel):
+    """An image keeps its aspect ratio and fits into these sides."""
+
+    short_side: int
+    long_side: int
+    multiple: int = Field(description="Both sides are multiples of this.")
+
+
+class ShapeCost(BaseModel):
+    """The learnt cost of a batch of n inputs of one size: fixed + n * per_image."""
+
+    width: int
+    height: int
+    fixed_seconds: float
+    per_image_seconds: float
+
+
+class ServedModel(BaseModel):
+    """One model on one device."""
+
+    name: str
+    task: str
+    weights: str = Field(description="demo, random, or the name of the file.")
+    weights_sha256: str | None
+    demo: bool = Field(description="Whether the weights are the bundled ones for drawn scenes.")
+    note: str | None = Field(description="What to know before trusting the answers.")
+    classes: list[str]
+    input: FixedInput | ScaledInput = Field(description="What the network gets to see.")
+    device: str
+    device_name: str
+    dtype: str
+    dtype_reason: str = Field(description="Why it computes in this type.")
+    kernels: str = Field(description="Whose kernels run, and why where they are PyTorch's alone.")
+    compiled: bool = Field(description="Whether its usual input sizes run compiled.")
+    compiled_reason: str = Field(description="Why, or why not.")
+    batch_sizes: list[int] = Field(description="Sizes that batches are padded to.")
+    costs: list[ShapeCost]
+
+
+class ModelsResponse(BaseModel):
+    """The answer to ``GET /v1/models``."""
+
+    models: list[ServedModel]
+
+
+class ProblemDocument(BaseModel):
+    """The answer to everything that fails: RFC 9457 problem+json."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+
+
+NOTES = {
+    "demo": "Demo weights: a tiny network, trained on drawn scenes. It knows no photographs.",
+    "random": "Random weights: the answers mean nothing.",
+}
+"""By the weights' name; an answer made with these says so, in the header X-Model-Weights."""

@@ -1,0 +1,98 @@
+"""What both clients have in common: how they are set up, and what they send."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, TypeVar
+
+import httpx
+
+from service.client.requests import Ask
+from service.client.retries import Attempts, Send, attempts
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_TIMEOUT_SECONDS = 60.0
+MAX_ATTEMPTS = 5
+CONNECT_SECONDS = 5.0
+"""How long one attempt to connect may take."""
+
+Result = TypeVar("Result")
+
+
+class Asking(ABC):
+    """What both clients know.
+
+    Args:
+        url: of the service.
+        api_key: if it wants one.
+        timeout_seconds: for each result, with all attempts and the waits between them.
+        max_attempts: at one result. There is another one after 429 and 503, when the service
+            asks for it, and after a connection that failed, after a growing wait.
+
+    Raises:
+        ValueError: for an address that is none of HTTP, a key that no header can hold, or a
+            number that is out of range.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        max_attempts: int = MAX_ATTEMPTS,
+    ) -> None:
+        if timeout_seconds <= 0 or max_attempts < 1:
+            raise ValueError(
+                f"The timeout is {timeout_seconds:g} seconds and there are {max_attempts} "
+                "attempts; both have to be above 0."
+            )
+        self.url = _checked(url)
+        self._timeout_seconds = timeout_seconds
+        self._max_attempts = max_attempts
+        self._open({} if api_key is None else {"Authorization": f"Bearer {_token(api_key)}"})
+
+    @abstractmethod
+    def _open(self, headers: dict[str, str]) -> None:
+        """Make ready to send requests that carry these headers."""
+
+    def _attempts(self, ask: Ask[Result]) -> Attempts[Result]:
+        return attempts(
+            ask,
+            url=self.url,
+            timeout_seconds=self._timeout_seconds,
+            max_attempts=self._max_attempts,
+        )
+
+    def _request(self, ask: Ask[Result], send: Send) -> dict[str, Any]:
+        """Return the arguments of httpx's ``request``."""
+        headers = {"Accept": ask.accept}
+        if ask.image is not None:
+            # What the bytes are is told from the bytes.
+            headers["Content-Type"] = "application/octet-stream"
+        connect_seconds = min(send.timeout_seconds, CONNECT_SECONDS)
+        return {
+            "method": "GET" if ask.image is None else "POST",
+            "url": self.url + ask.path,
+            "params": send.params,
+            "headers": headers,
+            "content": ask.image,
+            "timeout": httpx.Timeout(send.timeout_seconds, connect=connect_seconds),
+        }
+
+
+def _checked(url: str) -> str:
+    """Return an address without the slash at its end."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{url!r} is no address: {error}.") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.query:
+        raise ValueError(f"{url!r} is no address like {DEFAULT_URL}.")
+    return url.rstrip("/")
+
+
+def _token(api_key: str) -> str:
+    if not api_key.isascii() or not api_key.isprintable() or not api_key:
+        raise ValueError("The API key is empty, or has characters that no header can hold.")
+    return api_key

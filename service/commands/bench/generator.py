@@ -1,0 +1,226 @@
+"""The load generator: open loop for latencies, closed loop for throughput.
+
+In the open loop requests are due at moments fixed beforehand, whatever the server does, and a
+latency counts from that moment: a server that stalls is charged for everyone who would have come
+meanwhile. Both loops are bounded in count and time, and both check every answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from service.commands.bench.connection import HttpConnection, Target
+
+ANSWER_SECONDS = 10.0
+
+MAX_CONNECTIONS = 4096
+SPIN_SECONDS = 0.002
+"""The event loop's timers are good for a millisecond; nearer moments are waited for by polling."""
+
+NO_ANSWER = 0
+"""Status of a request whose connection broke, or that was not answered in time."""
+
+Outcome = TypeVar("Outcome")
+
+
+class Payload(Protocol):
+    """What is sent; as a text, it says which answer is expected."""
+
+    @property
+    def body(self) -> bytes:
+        """The request's body."""
+
+    @property
+    def media_type(self) -> str:
+        """What the body is."""
+
+    def is_answered_by(self, answer: bytes) -> bool:
+        """Return whether the body of an answer with status 200 is right."""
+
+
+class WrongAnswerError(Exception):
+    """A server answered with what is not the request's result: nothing it does can be measured."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What became of one request.
+
+    Attributes:
+        due_seconds: when it was to be sent, since the run's start; in a closed loop, when it was.
+        sent_seconds: when it was sent, since the run's start.
+        latency_seconds: from ``due_seconds`` to the answer's last byte; infinite without one.
+        status: of HTTP, or NO_ANSWER.
+    """
+
+    due_seconds: float
+    sent_seconds: float
+    latency_seconds: float
+    status: int
+
+
+def poisson_arrivals(per_second: float, seconds: float, seed: int) -> list[float]:
+    """Return the moments of a Poisson process, seconds since its start."""
+    random = np.random.default_rng(seed)
+    count = math.ceil(2 * per_second * seconds) + 100
+    moments = np.cumsum(random.exponential(1 / per_second, count))
+    return [float(moment) for moment in moments[moments < seconds]]
+
+
+class LoadGenerator:
+    """Sends the payloads in turn to one server.
+
+    Args:
+        target: where they go.
+        payloads: what to send, and which answers are right.
+        answer_seconds: how long answers are waited for after the last arrival.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        payloads: Sequence[Payload],
+        *,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        self._target = target
+        self._answer_seconds = answer_seconds
+        requests = [(target.request(each.body, each.media_type), each) for each in payloads]
+        self._requests = itertools.cycle(requests)
+        self._idle: list[HttpConnection] = []
+        self._connections = 0
+
+    async def open_loop(self, arrivals: Sequence[float]) -> list[Sample]:
+        """Send a request at each of the moments, seconds since the start, which rise.
+
+        Raises:
+            WrongAnswerError: if an answer is not its request's.
+        """
+        with _no_garbage_collection():
+            start = time.perf_counter()
+            sending = []
+            for due_seconds in arrivals:
+                await _until(start + due_seconds)
+                sending.append(asyncio.create_task(self._send(start, due_seconds)))
+            await asyncio.wait(sending, timeout=self._answer_seconds)
+            outcomes = await _end(sending)
+        await self._hang_up()
+        return [
+            Sample(due_seconds, due_seconds, math.inf, NO_ANSWER) if outcome is None else outcome
+            for outcome, due_seconds in zip(outcomes, arrivals, strict=True)
+        ]
+
+    async def closed_loop(self, concurrency: int, seconds: float) -> list[Sample]:
+        """Keep so many requests under way for so long.
+
+        Raises:
+            WrongAnswerError: if an answer is not its request's.
+        """
+        samples: list[Sample] = []
+        due: dict[int, float] = {}
+
+        async def one_after_another(place: int) -> None:
+            while (now := time.perf_counter() - start) < seconds:
+                due[place] = now
+                samples.append(await self._send(start, now))
+            del due[place]
+
+        with _no_garbage_collection():
+            start = time.perf_counter()
+            loops = [asyncio.create_task(one_after_another(place)) for place in range(concurrency)]
+            await asyncio.wait(loops, timeout=seconds + self._answer_seconds)
+            unanswered = [Sample(moment, moment, math.inf, NO_ANSWER) for moment in due.values()]
+            await _end(loops)
+        await self._hang_up()
+        return samples + unanswered
+
+    async def _send(self, start: float, due_seconds: float) -> Sample:
+        request, payload = next(self._requests)
+        sent_seconds = time.perf_counter() - start
+        connection: HttpConnection | None = None
+        try:
+            connection = await self._connection()
+            answer = await connection.exchange(request)
+        except OSError:
+            return Sample(due_seconds, sent_seconds, math.inf, NO_ANSWER)
+        finally:
+            if connection is not None:
+                self._give_back(connection)
+        if answer.status == 200 and not payload.is_answered_by(answer.body):
+            raise WrongAnswerError(f"expected {payload}: {answer.body[:300]!r}")
+        latency_seconds = answer.completed_at - start - due_seconds
+        return Sample(due_seconds, sent_seconds, latency_seconds, answer.status)
+
+    async def _connection(self) -> HttpConnection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable:
+                return connection
+            self._connections -= 1
+        if self._connections >= MAX_CONNECTIONS:
+            raise OSError(f"{MAX_CONNECTIONS} connections wait for answers already")
+        self._connections += 1
+        try:
+            return await HttpConnection.open(self._target)
+        except BaseException:
+            self._connections -= 1
+            raise
+
+    def _give_back(self, connection: HttpConnection) -> None:
+        if connection.idle and connection.reusable:
+            self._idle.append(connection)
+        else:
+            connection.close()
+            self._connections -= 1
+
+    async def _hang_up(self) -> None:
+        for connection in self._idle:
+            connection.close()
+        self._connections -= len(self._idle)
+        self._idle.clear()
+        await asyncio.sleep(0)  # transports close in the event loop's next turn
+
+
+async def _end(tasks: Sequence[asyncio.Task[Outcome]]) -> list[Outcome | None]:
+    """Cancel what still runs; return the results, None for what was cancelled.
+
+    Raises:
+        BaseException: what a task raised.
+    """
+    for task in tasks:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
+            raise outcome
+    return [None if isinstance(outcome, BaseException) else outcome for outcome in outcomes]
+
+
+async def _until(moment: float) -> None:
+    """Wait for a moment, to some ten microseconds."""
+    left_seconds = moment - time.perf_counter()
+    if left_seconds > SPIN_SECONDS:
+        await asyncio.sleep(left_seconds - SPIN_SECONDS)
+    while time.perf_counter() < moment:  # noqa: ASYNC110 - the clock sets no event
+        await asyncio.sleep(0)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep the collector's pauses out of the latencies; a run leaves little behind."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

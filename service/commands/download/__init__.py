@@ -1,0 +1,1 @@
+"""``overlock download``."""

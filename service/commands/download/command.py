@@ -1,0 +1,18 @@
+"""``overlock download``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from service.commands.console.processes import become
+from service.commands.download.arguments import fill_parser
+from service.settings import load_settings
+
+__all__ = ["fill_parser", "run"]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fetch, in a process with torch, which checks what it fetched."""
+    folder = arguments.cache_dir or load_settings().cache_folder
+    become("service.commands.download", [*sys.argv[2:], "--cache-dir", str(folder.absolute())])

@@ -1,0 +1,21 @@
+"""``overlock evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from model.pretrained.assets import PRETRAINED
+from service.commands.console.processes import become
+from service.commands.evaluate.arguments import fill_parser
+from service.settings import load_settings
+
+__all__ = ["fill_parser", "run"]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate, in a process with torch."""
+    words = sys.argv[2:]
+    if getattr(arguments, "weights", None) == PRETRAINED and arguments.cache_dir is None:
+        words += ["--cache-dir", str(load_settings().cache_folder)]
+    become("service.commands.evaluate", words)

@@ -1,0 +1,209 @@
+"""One replica under a Poisson load: what its callers would see."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+
+from model.config import Task
+from service.api.errors import DeadlineUnreachableError, QueueFullError
+from service.commands.bench.generator import poisson_arrivals
+from service.commands.bench.summary import percentile
+from service.commands.plan.virtual_engine import Launch, VirtualEngine
+from service.engine.scheduling.batch_sizes import batch_sizes_up_to
+from service.engine.scheduling.cost_model import AffineCost
+from service.engine.scheduling.queues import QueueKey, Request
+
+WARM_UP_FRACTION = 0.05
+"""Of the requests, the first ones are not counted: the queue finds its length."""
+
+NOMINAL_SIZE = (224, 224)
+"""One shape alone: its cost is given, so its size means nothing."""
+
+
+@dataclass(frozen=True)
+class ReplicaSetup:
+    """A replica: one engine, and what its requests have to go through.
+
+    Attributes:
+        task: decides whether batches are padded.
+        cost: of a batch on its device.
+        batch_limit: OVERLOCK_MAX_BATCH_SIZE.
+        max_waiting: OVERLOCK_MAX_QUEUE_REQUESTS.
+        timeout_seconds: after which nobody waits for an answer.
+        overhead_seconds: what a request takes outside of queue and device.
+    """
+
+    task: Task
+    cost: AffineCost
+    batch_limit: int
+    max_waiting: int
+    timeout_seconds: float
+    overhead_seconds: float = 0.0
+
+    @property
+    def most_per_second(self) -> float:
+        """Requests that the device works off in full batches."""
+        return self.batch_limit / self.cost.seconds(self.batch_limit)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What callers shall see.
+
+    Attributes:
+        p99_seconds: latency that 99 % of the answered requests do not exceed.
+        answered_fraction: of all requests, at least so many are answered in time.
+    """
+
+    p99_seconds: float
+    answered_fraction: float
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What came of a simulation.
+
+    Attributes:
+        requests_per_second: that were offered to the replica.
+        load: part of what the device would work off in full batches; above 1 it cannot keep up.
+        utilisation: part of the time that the device works. A free device takes what there is, so
+            this is near 1 long before the load is.
+        requests_per_batch: mean.
+        batch_sizes: part of the batches that had so many places, padding included.
+        mean_seconds: latency of what was answered; None if nothing was. So for the others.
+        p50_seconds: see above.
+        p99_seconds: see above.
+        answered_fraction: of all requests; the rest were refused, or their time was over.
+    """
+
+    requests_per_second: float
+    load: float
+    utilisation: float
+    requests_per_batch: float
+    batch_sizes: dict[int, float]
+    mean_seconds: float | None
+    p50_seconds: float | None
+    p99_seconds: float | None
+    answered_fraction: float
+
+
+def simulate(setup: ReplicaSetup, per_second: float, *, requests: int, seed: int = 0) -> Behaviour:
+    """Offer a replica a Poisson load and say what its callers see.
+
+    Args:
+        setup: of the replica.
+        per_second: the load; the same seed gives the same arrivals at any rate, only scaled.
+        requests: how many, about; a hundredth of them lies beyond the p99.
+        seed: of the arrivals.
+    """
+    replica = _Replica(setup, poisson_arrivals(per_second, requests / per_second, seed))
+    replica.run(replica.arrivals())
+    return replica.behaviour(per_second)
+
+
+def meets(setup: ReplicaSetup, per_second: float, target: Target, *, requests: int) -> bool:
+    """Return whether ``simulate`` would find the target met; a clear miss takes no time."""
+    replica = _Replica(setup, poisson_arrivals(per_second, requests / per_second, 0), target)
+    replica.run(replica.arrivals())
+    if replica.missed:
+        return False
+    found = replica.behaviour(per_second)
+    # Sums of floats: a p99 of exactly one batch is met by one batch.
+    allowed_seconds = target.p99_seconds * (1 + 1e-9)
+    return (
+        found.p99_seconds is not None
+        and found.p99_seconds <= allowed_seconds
+        and found.answered_fraction >= target.answered_fraction
+    )
+
+
+class _Replica(VirtualEngine[float, float]):
+    """Counts; a request's payload is the moment of its arrival."""
+
+    def __init__(
+        self, setup: ReplicaSetup, moments: list[float], target: Target | None = None
+    ) -> None:
+        self._queue = QueueKey(setup.task, NOMINAL_SIZE)
+        super().__init__(
+            {self._queue: setup.cost},
+            max_waiting=setup.max_waiting,
+            batch_sizes=batch_sizes_up_to(setup.batch_limit),
+        )
+        self._setup = setup
+        self._moments = moments
+        self._first = int(WARM_UP_FRACTION * len(moments))
+        self._counts_from = moments[self._first]
+        self._target = target
+        self._counted = len(moments) - self._first
+        self._latencies: list[float] = []
+        self._late = self._unanswered = 0
+        self._busy_seconds = 0.0
+        self._batches: Counter[int] = Counter()
+        self._batched = 0
+
+    @property
+    def missed(self) -> bool:
+        """Whether the target is out of reach, whatever comes yet."""
+        if self._target is None:
+            return False
+        most_unanswered = (1 - self._target.answered_fraction) * self._counted
+        return self._late > 0.01 * self._counted or self._unanswered > most_unanswered + 1e-9
+
+    def arrivals(self) -> Iterator[tuple[float, float]]:
+        """Yield all arrivals, or those until the target is missed."""
+        for moment in self._moments:
+            if self.missed:
+                return
+            yield moment, moment
+
+    def behaviour(self, per_second: float) -> Behaviour:
+        """Sum up."""
+        batches = sum(self._batches.values())
+        window_seconds = self._moments[-1] - self._counts_from
+        p50, p99 = (percentile(self._latencies, percent) for percent in (50, 99))
+        return Behaviour(
+            requests_per_second=per_second,
+            load=per_second / self._setup.most_per_second,
+            utilisation=min(self._busy_seconds / window_seconds, 1.0),
+            requests_per_batch=self._batched / batches if batches else 0.0,
+            batch_sizes={size: self._batches[size] / batches for size in sorted(self._batches)},
+            mean_seconds=fmean(self._latencies) if self._latencies else None,
+            p50_seconds=p50 if math.isfinite(p50) else None,
+            p99_seconds=p99 if math.isfinite(p99) else None,
+            answered_fraction=len(self._latencies) / self._counted,
+        )
+
+    def _happen(self, event: float) -> None:
+        deadline = event + self._setup.timeout_seconds - self._setup.overhead_seconds
+        request = Request(event, self._queue, event, deadline, event)
+        try:
+            self.scheduler.admit(request)
+        except (QueueFullError, DeadlineUnreachableError):
+            self._leave_unanswered(request)
+
+    def _expired(self, request: Request[float]) -> None:
+        self._leave_unanswered(request)
+
+    def _finish(self, launch: Launch[float]) -> None:
+        batch, seconds = launch.batch, launch.ended - launch.started
+        self.scheduler.finished(batch, seconds, seconds)
+        first, last = self._counts_from, self._moments[-1]
+        self._busy_seconds += max(min(launch.ended, last) - max(launch.started, first), 0.0)
+        if first <= launch.started <= last:
+            self._batches[batch.size] += 1
+            self._batched += len(batch.requests)
+        for request in batch.requests:
+            if launch.ended > request.deadline:
+                self._leave_unanswered(request)
+            elif request.payload >= first:
+                latency_seconds = launch.ended - request.payload + self._setup.overhead_seconds
+                self._latencies.append(latency_seconds)
+                if self._target is not None:
+                    self._late += latency_seconds > self._target.p99_seconds * (1 + 1e-9)
+
+    def _leave_unanswered(self, request: Request[float]) -> None:
+        self._unanswered += request.payload >= self._counts_from

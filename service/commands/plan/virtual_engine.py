@@ -1,0 +1,106 @@
+"""An engine on a virtual clock: the real scheduler, and a device that only takes its time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from service.engine.scheduling.cost_model import AffineCost
+from service.engine.scheduling.queues import Batch, Payload, QueueKey, Request
+from service.engine.scheduling.scheduler import Scheduler
+
+Event = TypeVar("Event")
+
+
+@dataclass(frozen=True)
+class Launch(Generic[Payload]):
+    """A batch that went to the device.
+
+    Attributes:
+        started: moment, seconds.
+        ended: moment at which the device is free again.
+        batch: what ran.
+    """
+
+    started: float
+    ended: float
+    batch: Batch[Payload]
+
+
+class VirtualEngine(ABC, Generic[Payload, Event]):
+    """Lets events happen in their order; the device begins as soon as it may.
+
+    What an event is, and what becomes of requests, is a subclass's. The scheduler knows from the
+    start what batches cost, as after a warm-up.
+
+    Args:
+        costs: of every shape that will come.
+        max_waiting: as the scheduler's.
+        batch_sizes: as the scheduler's.
+    """
+
+    def __init__(
+        self,
+        costs: Mapping[QueueKey, AffineCost],
+        *,
+        max_waiting: int,
+        batch_sizes: tuple[int, ...],
+    ) -> None:
+        self.now = 0.0
+        self.costs = costs
+        self.scheduler: Scheduler[Payload] = Scheduler(
+            clock=lambda: self.now, max_waiting=max_waiting, batch_sizes=batch_sizes
+        )
+        for shape, cost in costs.items():
+            for size in batch_sizes:
+                self.scheduler.learn(shape, size, cost.seconds(size))
+
+    def run(self, events: Iterable[tuple[float, Event]]) -> None:
+        """Let everything happen, until nothing comes, waits or runs any more.
+
+        Args:
+            events: each with its moment, seconds; they rise.
+        """
+        coming = iter(events)
+        event = next(coming, None)
+        running: Launch[Payload] | None = None
+        while event is not None or running is not None or self.scheduler.waiting:
+            deadline = self.scheduler.next_deadline()
+            moments = [event[0] if event else None, running.ended if running else None, deadline]
+            self.now = min(moment for moment in moments if moment is not None)
+            if running is not None and running.ended <= self.now:
+                self._finish(running)
+                running = None
+            while event is not None and event[0] <= self.now:
+                self._happen(event[1])
+                event = next(coming, None)
+            for request in self.scheduler.expire():
+                self._expired(request)
+            if running is None:
+                running = self._launch()
+            self._settled()
+
+    def _launch(self) -> Launch[Payload] | None:
+        """Give the free device a batch, if anything waits."""
+        batch = self.scheduler.next_batch()
+        if batch is None:
+            return None
+        seconds = self.costs[batch.queue.shape].seconds(batch.size)
+        return Launch(self.now, self.now + seconds, batch)
+
+    @abstractmethod
+    def _happen(self, event: Event) -> None:
+        """Let an event happen, now."""
+
+    @abstractmethod
+    def _expired(self, request: Request[Payload]) -> None:
+        """Note that a request waited until its deadline."""
+
+    @abstractmethod
+    def _finish(self, launch: Launch[Payload]) -> None:
+        """Tell the scheduler and the callers what came of a batch."""
+
+    def _settled(self) -> None:
+        """Look around: all that belongs to this moment has happened."""

@@ -1,0 +1,51 @@
+"""Predicts in this process: ``overlock predict`` without ``--url``.
+
+It is a process of its own since torch reads the environment when it is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from service.api.errors import ServiceError
+from service.commands.console.exits import RefusedError, run_to_exit
+from service.commands.predict.arguments import DEFAULT_BATCH_SIZE, fill_parser
+from service.commands.predict.options import at_once, settings_of, wish_of
+from service.commands.predict.report import PROGRAM, Report
+from service.commands.predict.sources import find_sources
+
+
+def main() -> None:
+    """Predict as the arguments say, and exit."""
+    run_to_exit(_predict, PROGRAM)
+
+
+def _predict() -> int:
+    parser = argparse.ArgumentParser(prog=PROGRAM)
+    fill_parser(parser)
+    arguments = parser.parse_args()
+    batch_size = at_once(arguments.batch_size, DEFAULT_BATCH_SIZE, "batch_size")
+    wish, settings = wish_of(arguments), settings_of(arguments)
+    sources = find_sources(arguments.files, sys.stdin.buffer)
+    folder = arguments.save if wish.pictures else None
+    with Report(sources, wish.task, as_json=arguments.json, folder=folder) as report:
+        # Here rather than at the top: it loads torch, and Ctrl-C meanwhile has to end in peace.
+        from service.commands.predict.local import DeviceLostError, InProcess
+
+        try:
+            here = InProcess(settings, wish, batch_size)
+        except (ValueError, ServiceError) as error:
+            raise RefusedError(str(error)) from error
+        report.note(here.note)
+        try:
+            for outcome in here.outcomes(sources):
+                report.add(outcome)
+        except DeviceLostError as error:
+            report.give_up(str(error))
+        report.finish()
+    return report.exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The options of ``overlock predict``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from model.config import Task
+from service.commands.console.remote_options import add_options
+from service.settings import MODELS
+
+DEFAULT_BATCH_SIZE = 8
+DEFAULT_CONCURRENCY = 4
+
+DESCRIPTION = """\
+Predict on images, in this process or, with --url, by a service that runs.
+
+  classify   name what an image shows
+  segment    say what every pixel shows
+  detect     find things, with boxes and masks"""
+
+TASK_DESCRIPTIONS = {
+    Task.CLASSIFY: "Name what images show: the most likely classes, best first.",
+    Task.SEGMENT: "Say which classes images show, and how much of each: the largest first.",
+    Task.DETECT: "Find things on images: classes, scores and boxes, best first.",
+}
+
+FILES_HELP = """\
+files, folders (searched through and through), patterns like 'photos/**/*.jpg', or - for the
+standard input"""
+
+EPILOG = """\
+The same image gives the same result here and at a service with the same settings: both run the same
+code. What the variables of overlock serve say (OVERLOCK_CLASSIFY_MODEL, OVERLOCK_MAX_IMAGE_PIXELS,
+...) counts here too; an option wins.
+
+examples:
+  overlock predict {task} photo.jpg{model}
+  overlock predict {task} photos --url http://127.0.0.1:8000 --json > found.jsonl
+"""
+
+HERE = ("model", "weights", "labels", "device", "dtype", "batch_size")
+"""Options of a network in this process."""
+
+THERE = ("concurrency", "timeout", "api_key_file")
+"""Options of asking a service."""
+
+
+def fill_parser(parser: argparse.ArgumentParser) -> None:
+    """Give the parser of ``overlock predict`` its description, tasks and options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = DESCRIPTION
+    parser.epilog = "overlock predict TASK --help says more."
+    parser.usage = "overlock predict classify|segment|detect FILE ... [options]"
+    tasks = parser.add_subparsers(
+        prog="overlock predict", dest="task", required=True, metavar="TASK", help=argparse.SUPPRESS
+    )
+    for task in Task:
+        _add_task(tasks, task)
+
+
+def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: Task) -> None:
+    model = " --model mask_rcnn_overlock_t --weights FILE" if task is Task.DETECT else ""
+    parser = tasks.add_parser(
+        task,
+        usage=f"overlock predict {task} FILE ... [options]",
+        description=TASK_DESCRIPTIONS[task],
+        epilog=EPILOG.format(task=task, model=model),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument_group("on what").add_argument(
+        "files", nargs="+", metavar="FILE", help=FILES_HELP
+    )
+    what = parser.add_argument_group("what")
+    _QUERY_OPTIONS[task](what)
+    out = parser.add_argument_group("output")
+    out.add_argument(
+        "--json",
+        action="store_true",
+        help="a line of JSON for each image, in the form that the service answers in, with its "
+        "file or its error [a table]",
+    )
+    if task is not Task.CLASSIFY:
+        out.add_argument(
+            "--save",
+            type=Path,
+            metavar="DIR",
+            help="save each image with what was found drawn over it, as DIR/NAME.overlay.png; "
+            "with --url that asks twice",
+        )
+    _add_here(parser.add_argument_group("in this process"), task)
+    _add_there(parser.add_argument_group("by a service"))
+
+
+def _add_classify(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--top-k", type=int, metavar="N", help="classes to name [5]")
+
+
+def _add_segment(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--mask",
+        choices=("none", "png", "rle"),
+        default="none",
+        help="how --json holds the label map: not at all, as a PNG in base64 whose pixels are "
+        "class ids, or as COCO's run lengths [none]",
+    )
+
+
+def _add_detect(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--score-threshold", type=float, metavar="S", help="least score [0.05]")
+    group.add_argument("--max-detections", type=int, metavar="N", help="most things [100]")
+    group.add_argument("--no-masks", action="store_true", help="boxes alone [with masks]")
+
+
+_QUERY_OPTIONS = {
+    Task.CLASSIFY: _add_classify,
+    Task.SEGMENT: _add_segment,
+    Task.DETECT: _add_detect,
+}
+
+
+def _add_here(group: argparse._ArgumentGroup, task: Task) -> None:
+    group.add_argument("--model", metavar="NAME", help=", ".join(MODELS[task]))
+    group.add_argument("--weights", help="a checkpoint's path, demo (for the demo model) or random")
+    group.add_argument("--labels", metavar="FILE", help="class names, one a line")
+    group.add_argument("--device", help="auto, cpu or cuda:N [auto]")
+    group.add_argument("--dtype", metavar="TYPE", help="auto, float32 or bfloat16 [auto]")
+    group.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help=f"most images of one shape in a forward pass [{DEFAULT_BATCH_SIZE}]",
+    )
+
+
+def _add_there(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--url", help="the service's address; it has its own model")
+    group.add_argument(
+        "--concurrency",
+        type=int,
+        metavar="N",
+        help=f"requests under way [{DEFAULT_CONCURRENCY}]",
+    )
+    add_options(group, timeout_help="for an image, with all retries [60]")

@@ -1,0 +1,173 @@
+"""Predicts in this process: the service's decoding, runner and answers, without its queue."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from model.images.prefetch import read_ahead
+from service.answers.classify import check_query, classify_document
+from service.answers.detect import detect_document, detect_picture
+from service.answers.inference import Answered
+from service.answers.segment import segment_document, segment_picture
+from service.api.errors import DeviceMemoryError, InferenceError, ServiceError
+from service.api.schemas import NOTES, ClassifyQuery, DetectQuery, SegmentQuery
+from service.commands.predict.outcome import Answer, Document, Failure, Outcome, Wish, unreadable
+from service.commands.predict.sources import Source, SourceError
+from service.engine.faults import Fault
+from service.engine.runner import Input, Runner
+from service.images.preparation import Decoding, Prepared
+from service.link.messages import Result
+from service.settings import Settings
+
+
+class DeviceLostError(Exception):
+    """The device works no more: there is no use in going on."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """An image that waits for the network.
+
+    Attributes:
+        source: where it is from.
+        body: the file, from which an overlay's pixels are decoded once more.
+        prepared: what the network gets.
+        ready_at: since when, ``time.perf_counter``.
+    """
+
+    source: Source
+    body: bytes
+    prepared: Prepared
+    ready_at: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the network's input, which a batch shares."""
+        return self.prepared.network_input.size
+
+
+class InProcess:
+    """A network in this process.
+
+    Args:
+        settings: with the task's model, and no other.
+        wish: what is wanted of every image.
+        batch_size: most images of one shape that share a forward pass.
+
+    Raises:
+        ValueError: if the device is missing, or the weights cannot be read or do not fit.
+        InvalidParameterError: if the model cannot do what is wanted.
+    """
+
+    def __init__(self, settings: Settings, wish: Wish, batch_size: int) -> None:
+        self._wish = wish
+        self._batch_size = batch_size
+        self._decoding = Decoding(settings)
+        self._runner = Runner(settings, settings.devices.split(",")[0], (batch_size,))
+        (self._model,) = self._runner.models
+        if isinstance(wish.query, ClassifyQuery):
+            check_query(wish.query, self._model)
+
+    @property
+    def note(self) -> str | None:
+        """What to know before trusting the answers."""
+        return NOTES.get(self._model.weights)
+
+    def outcomes(self, sources: Sequence[Source]) -> Iterator[Outcome]:
+        """Predict on every image, in order; the next ones are decoded meanwhile.
+
+        Raises:
+            DeviceLostError: if the device fails for good.
+        """
+        waiting: list[_Ready | Outcome] = []
+        for item in read_ahead(self._read, sources, ahead=2 * self._batch_size):
+            if isinstance(item, _Ready) and any(size != item.size for size in _sizes(waiting)):
+                yield from self._finish(waiting)
+                waiting = []
+            waiting.append(item)
+            # An image that failed is told at once if no other is to come before it.
+            if len(_sizes(waiting)) in {0, self._batch_size}:
+                yield from self._finish(waiting)
+                waiting = []
+        yield from self._finish(waiting)
+
+    def _read(self, source: Source) -> _Ready | Outcome:
+        """Read and decode, in a thread."""
+        try:
+            body = source.read()
+            prepared = self._decoding.prepare(body, None, self._wish.task)
+        except (ServiceError, SourceError, OSError) as error:
+            return Outcome(source, _failure_of(error))
+        return _Ready(source, body, prepared, time.perf_counter())
+
+    def _finish(self, waiting: Sequence[_Ready | Outcome]) -> Iterator[Outcome]:
+        """Run the batch and put its outcomes between those that are there already."""
+        batch = [item for item in waiting if isinstance(item, _Ready)]
+        results = iter(self._run(batch) if batch else [])
+        for item in waiting:
+            if isinstance(item, Outcome):
+                yield item
+                continue
+            result = next(results)
+            if isinstance(result, ServiceError):
+                yield Outcome(item.source, _failure_of(result))
+            else:
+                yield Outcome(item.source, self._answer(item, result))
+
+    def _run(self, batch: Sequence[_Ready]) -> list[Result | ServiceError]:
+        """Run a batch; one that fails is halved, so that a bad image fails alone."""
+        seen = [each.prepared.network_input for each in batch]
+        inputs = [Input(self._runner.stage(each.pixels), each.original_size) for each in seen]
+        started = time.perf_counter()
+        try:
+            outcome = self._runner.run(self._wish.task, inputs, batch[0].size, len(batch))
+        except (RuntimeError, MemoryError) as error:
+            fault = self._runner.fault_of(error)
+            if fault is Fault.DEVICE_LOST:
+                raise DeviceLostError(f"The device is lost: {error}") from error
+            if len(batch) > 1:
+                half = len(batch) // 2
+                return self._run(batch[:half]) + self._run(batch[half:])
+            if fault is Fault.OUT_OF_MEMORY:
+                return [DeviceMemoryError()]
+            return [InferenceError(f"The network failed: {error}")]
+        return [
+            InferenceError("The network's output for this image is not usable.")
+            if arrays is None
+            else Result(arrays, started - each.ready_at, outcome.device_seconds, len(batch))
+            for each, arrays in zip(batch, outcome.arrays, strict=True)
+        ]
+
+    def _answer(self, item: _Ready, result: Result) -> Answer:
+        answered = Answered(
+            self._model,
+            item.prepared,
+            result,
+            decode=lambda: self._decoding.decode(item.body, None).image,
+            given_up=threading.Event(),
+        )
+        document: Document
+        match self._wish.query:
+            case ClassifyQuery() as query:
+                return Answer(classify_document(answered, query), None)
+            case SegmentQuery() as query:
+                document, draw = segment_document(answered, query), segment_picture
+                picture = draw(answered, query) if self._wish.pictures else None
+            case DetectQuery() as query:
+                document = detect_document(answered, query)
+                picture = detect_picture(answered, query) if self._wish.pictures else None
+        return Answer(document, picture)
+
+
+def _sizes(waiting: Sequence[_Ready | Outcome]) -> list[tuple[int, int]]:
+    return [item.size for item in waiting if isinstance(item, _Ready)]
+
+
+def _failure_of(error: ServiceError | SourceError | OSError) -> Failure:
+    """Say why there is no answer."""
+    if isinstance(error, ServiceError):
+        return Failure(error.slug, f"{error.title}: {error.detail}")
+    return unreadable(error)

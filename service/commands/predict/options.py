@@ -1,0 +1,113 @@
+"""From options to what they mean; a wrong one is refused in the option's own name."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pydantic import ValidationError
+
+from model.config import Task
+from service.api.schemas import ClassifyQuery, DetectQuery, SegmentQuery
+from service.commands.console.exits import RefusedError
+from service.commands.predict.arguments import HERE, THERE
+from service.commands.predict.outcome import Query, Wish
+from service.settings import MODELS, OFF, PREFIX, Settings, SettingsError, load_settings
+
+MAX_AT_ONCE = 256
+"""Images in a batch, and requests under way."""
+
+
+def wish_of(arguments: argparse.Namespace) -> Wish:
+    """Return what is wanted of every image.
+
+    Raises:
+        RefusedError: for a value out of range.
+    """
+    pictures = getattr(arguments, "save", None) is not None
+    try:
+        return Wish(_query(arguments, pictures=pictures), pictures)
+    except ValidationError as error:
+        (problem, *_) = error.errors()
+        option = _option(str(problem["loc"][0]))
+        raise RefusedError(f"{option}: {problem['msg']}; it is {problem['input']}.") from error
+
+
+def _query(arguments: argparse.Namespace, *, pictures: bool) -> Query:
+    match Task(arguments.task):
+        case Task.CLASSIFY:
+            return ClassifyQuery(**_given(top_k=arguments.top_k))
+        case Task.SEGMENT:
+            return SegmentQuery(mask=arguments.mask, view="overlay")
+        case Task.DETECT:
+            return DetectQuery(
+                **_given(
+                    score_threshold=arguments.score_threshold,
+                    max_detections=arguments.max_detections,
+                ),
+                # A table shows none.
+                masks=not arguments.no_masks and (arguments.json or pictures),
+            )
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Return the service's settings, with the options' and with no other task than theirs.
+
+    Raises:
+        RefusedError: if an option or a variable is wrong.
+    """
+    task = Task(arguments.task)
+    names = {
+        f"{task}_model": "model",
+        f"{task}_weights": "weights",
+        f"{task}_labels": "labels",
+        "devices": "device",
+        "dtype": "dtype",
+    }
+    overrides = _given(**{name: getattr(arguments, option) for name, option in names.items()})
+    if arguments.model is not None:
+        # Variables with another model's weights and labels say nothing of this one.
+        overrides = {f"{task}_weights": None, f"{task}_labels": None} | overrides
+    try:
+        settings = load_settings(overrides)
+    except SettingsError as error:
+        message = str(error)
+        for name, option in names.items():
+            message = message.replace(PREFIX + name.upper(), _option(option))
+        raise RefusedError(message) from error
+    if settings.model_of(task) is None:
+        raise RefusedError(f"Give --model and --weights: there is {', '.join(MODELS[task])}.")
+    # Compiling takes minutes, which no folder of images makes up for.
+    alone = {f"{other}_model": OFF for other in Task if other != task} | {"compile": "off"}
+    return settings.model_copy(update=alone)
+
+
+def at_once(given: int | None, default: int, option: str) -> int:
+    """Return how many at once.
+
+    Raises:
+        RefusedError: if it is out of range.
+    """
+    if given is not None and not 1 <= given <= MAX_AT_ONCE:
+        raise RefusedError(f"{_option(option)} is {given}; it has to be from 1 to {MAX_AT_ONCE}.")
+    return default if given is None else given
+
+
+def refuse_mixed(arguments: argparse.Namespace) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        RefusedError: if there is one.
+    """
+    idle, reason = (THERE, "without") if arguments.url is None else (HERE, "with")
+    for name in idle:
+        if getattr(arguments, name) is not None:
+            raise RefusedError(f"{_option(name)} has no effect {reason} --url.")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

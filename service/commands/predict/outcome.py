@@ -1,0 +1,83 @@
+"""What is wanted of each image, and what came of it: the same here and at a service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.config import Task
+from service.api.schemas import (
+    ClassifyQuery,
+    ClassifyResponse,
+    DetectQuery,
+    DetectResponse,
+    SegmentQuery,
+    SegmentResponse,
+)
+from service.commands.predict.sources import Source, SourceError
+
+Query = ClassifyQuery | SegmentQuery | DetectQuery
+Document = ClassifyResponse | SegmentResponse | DetectResponse
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of every image.
+
+    Attributes:
+        query: as the service takes it; a segmenter's view is the overlay's.
+        pictures: whether the overlay is wanted too.
+    """
+
+    query: Query
+    pictures: bool
+
+    @property
+    def task(self) -> Task:
+        """The task that the query belongs to."""
+        match self.query:
+            case ClassifyQuery():
+                return Task.CLASSIFY
+            case SegmentQuery():
+                return Task.SEGMENT
+            case DetectQuery():
+                return Task.DETECT
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the network found.
+
+    Attributes:
+        document: as the service would answer.
+        picture: the overlay, a PNG; None if none was wanted.
+    """
+
+    document: Document
+    picture: bytes | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer.
+
+    Attributes:
+        kind: for programs: the slug of a problem, or what else stood in the way.
+        detail: for people.
+    """
+
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image."""
+
+    source: Source
+    result: Answer | Failure
+
+
+def unreadable(error: SourceError | OSError) -> Failure:
+    """Say why a file cannot be read."""
+    detail = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    return Failure("unreadable", detail)

@@ -1,0 +1,110 @@
+"""Predicts by asking a service, several images at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+
+from service.api.schemas import ClassifyQuery, DetectQuery, SegmentQuery
+from service.client import (
+    AsyncClient,
+    ClientError,
+    ProblemError,
+    TooLateError,
+    UnexpectedAnswerError,
+)
+from service.commands.console.remote_options import models_for
+from service.commands.predict.outcome import Answer, Document, Failure, Outcome, Wish, unreadable
+from service.commands.predict.sources import Source, SourceError
+
+AHEAD = 4
+"""For each request under way, how many may be done and wait for their turn to be shown."""
+
+
+class ByService:
+    """A service that is asked.
+
+    Args:
+        client: asks it; the caller closes it.
+        wish: what is wanted of every image.
+        concurrency: most requests under way.
+    """
+
+    def __init__(self, client: AsyncClient, wish: Wish, concurrency: int) -> None:
+        self._client = client
+        self._wish = wish
+        self._concurrency = concurrency
+        self._permits = asyncio.Semaphore(concurrency)
+
+    async def note(self) -> str | None:
+        """Make sure that the service is there; say what to know before trusting its answers.
+
+        Raises:
+            RefusedError: if it does not serve the task.
+            ClientError: if it is not there, or refuses.
+        """
+        (model, *_) = models_for(self._wish.task, await self._client.models(), self._client.url)
+        return model.note
+
+    async def outcomes(self, sources: Sequence[Source]) -> AsyncIterator[Outcome]:
+        """Predict on every image, in order."""
+        waiting: deque[asyncio.Task[Outcome]] = deque()
+        try:
+            for source in sources:
+                waiting.append(asyncio.create_task(self._outcome(source)))
+                # What is done is shown at once; otherwise there is a bound on what waits.
+                while waiting[0].done() or len(waiting) >= AHEAD * self._concurrency:
+                    yield await waiting.popleft()
+                    if not waiting:
+                        break
+            while waiting:
+                yield await waiting.popleft()
+        finally:
+            for task in waiting:
+                task.cancel()
+            for task in waiting:
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def _outcome(self, source: Source) -> Outcome:
+        async with self._permits:
+            try:
+                body = await asyncio.to_thread(source.read)
+                return Outcome(source, await self._answer(body))
+            except (SourceError, OSError) as error:
+                return Outcome(source, unreadable(error))
+            except ClientError as error:
+                return Outcome(source, _failure_of(error))
+
+    async def _answer(self, body: bytes) -> Answer:
+        """Ask for what was found and, with another request, for the overlay."""
+        client, pictures = self._client, self._wish.pictures
+        document: Document
+        match self._wish.query:
+            case ClassifyQuery(top_k=top_k):
+                return Answer(await client.classify(body, top_k=top_k), None)
+            case SegmentQuery(mask=mask, view=view):
+                document = await client.segment(body, mask=mask)
+                return Answer(
+                    document, await client.segment_picture(body, view=view) if pictures else None
+                )
+            case DetectQuery() as query:
+                options = query.model_dump(exclude={"timeout"})
+                document = await client.detect(body, **options)
+                return Answer(
+                    document, await client.detect_picture(body, **options) if pictures else None
+                )
+
+
+def _failure_of(error: ClientError) -> Failure:
+    match error:
+        case ProblemError(problem=problem):
+            return Failure(problem.type.rpartition(":")[2], str(error))
+        case TooLateError():
+            return Failure("too-late", str(error))
+        case UnexpectedAnswerError():
+            return Failure("unexpected-answer", str(error))
+        case _:
+            return Failure("unreachable", str(error))

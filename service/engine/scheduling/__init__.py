@@ -1,0 +1,1 @@
+"""Admission, order and batches: pure, with the clock handed in."""

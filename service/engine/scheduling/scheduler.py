@@ -1,0 +1,257 @@
+"""Decides what the device works on next. Pure: no torch, no sockets, the clock is handed in.
+
+Greedy: a free device takes what waits, without a window. A batch is composed when the device is
+ready for it, so an urgent request that comes late still gets in and one that was cancelled never
+does.
+
+Tasks share the device's time fairly: the one that has had the least of it while it had work goes
+next, so a flood of slow detections delays a classification by one batch and not by all of them.
+Within a task there is one queue for each input size, since a batch holds one exact shape; the queue
+with the most urgent head goes first. What may be to blame for a failure waits in closed queues,
+which nobody else's requests join.
+
+Source: serving.md, section 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Generic
+
+from model.config import Task
+from service.api.errors import DeadlineUnreachableError, QueueFullError
+from service.engine.scheduling.batch_sizes import Sizing
+from service.engine.scheduling.cost_model import AffineCost, Pace
+from service.engine.scheduling.queues import Batch, Payload, QueueKey, Request, Waiting
+
+HEADROOM = 1.1
+"""How much longer than expected the work ahead may take. Under overload everyone who is let in is
+just in time, by what is expected: without room for error many would be late, and run in vain."""
+
+
+class FairShares:
+    """Device time of the tasks, on a clock that only runs while there is work.
+
+    A task that had nothing to do starts where the others are: it saved nothing up.
+    """
+
+    def __init__(self) -> None:
+        self._used = dict.fromkeys(Task, 0.0)
+        self._now = 0.0
+        self._expected_seconds = 0.0
+
+    def begin(self, task: Task) -> None:
+        """Note that a task has work again."""
+        self._used[task] = max(self._used[task], self._now)
+
+    def turn(self, task: Task) -> float:
+        """Return when it is a task's turn; the lowest goes first."""
+        return self._used[task]
+
+    def ahead(self, task: Task, other: Task) -> float:
+        """Return how much more a task has had than another; less than 0 if it comes first."""
+        return max(self._used[task], self._now) - self._used[other]
+
+    def charge(self, task: Task, expected_seconds: float) -> None:
+        """Note that a batch of a task begins."""
+        self._now = self._used[task]
+        self._expected_seconds = expected_seconds
+        self._used[task] += expected_seconds
+
+    def correct(self, task: Task, seconds: float) -> None:
+        """Note how long that batch took."""
+        self._used[task] += seconds - self._expected_seconds
+
+
+class Scheduler(Generic[Payload]):
+    """Admits, orders, batches and expires requests.
+
+    Args:
+        clock: returns the present moment, seconds.
+        max_waiting: most requests of one task that may wait.
+        batch_sizes: sizes that batches are padded to, rising.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float], max_waiting: int, batch_sizes: tuple[int, ...]
+    ) -> None:
+        self._clock = clock
+        self._max_waiting = max_waiting
+        self._sizing = Sizing(batch_sizes)
+        self._waiting: Waiting[Payload] = Waiting()
+        self._on_device: dict[Hashable, Request[Payload]] = {}
+        self._busy_until = 0.0
+        self._pace = Pace()
+        self._shares = FairShares()
+
+    @property
+    def costs(self) -> dict[QueueKey, AffineCost]:
+        """What was learnt of the cost of batches, by shape."""
+        return self._sizing.costs
+
+    @property
+    def waiting(self) -> int:
+        """Number of requests that wait."""
+        return len(self._waiting)
+
+    def pending_work_seconds(self) -> float:
+        """Return the device time that waiting and running requests need, as far as known."""
+        return self._running_seconds() + sum(self._work_seconds(task) for task in Task)
+
+    def wait_seconds(self) -> dict[Task, float]:
+        """Return how long one more request of each known task would wait for the device."""
+        return {task: self._wait_seconds(task, 0.0) for task in {key.task for key in self.costs}}
+
+    def admit(self, request: Request[Payload]) -> None:
+        """Let a request wait; one that waits already under the same identity is not doubled.
+
+        Raises:
+            QueueFullError: if there is no room.
+            DeadlineUnreachableError: if the work ahead takes longer than its deadline allows.
+        """
+        if request.identity in self._waiting:
+            return
+        task = request.queue.task
+        queues = dict(self._waiting.queues(task))
+        waiting = sum(queues.values())
+        if waiting >= self._max_waiting:
+            raise QueueFullError(
+                waiting=waiting,
+                limit=self._max_waiting,
+                retry_after_seconds=self._wait_seconds(task, 0.0),
+            )
+        own_seconds = self._sizing.joining_seconds(request.queue, queues.get(request.queue, 0))
+        needed_seconds = self._wait_seconds(task, own_seconds)
+        left_seconds = request.deadline - self._clock()
+        if needed_seconds > left_seconds:
+            raise DeadlineUnreachableError(needed_seconds=needed_seconds, left_seconds=left_seconds)
+        if not waiting:
+            self._shares.begin(task)
+        if request.alone:
+            self._waiting.enter_closed([request])
+        else:
+            self._waiting.enter(request)
+
+    def cancel(self, identity: Hashable) -> Request[Payload] | None:
+        """Forget a waiting request and return it; None if it does not wait."""
+        self._on_device.pop(identity, None)
+        return self._waiting.forget(identity)
+
+    def cancel_all(self, belongs: Callable[[Request[Payload]], bool]) -> int:
+        """Forget all requests that fit; return how many of them waited."""
+        requests = [*self._waiting, *self._on_device.values()]
+        cancelled = [self.cancel(request.identity) for request in requests if belongs(request)]
+        return len(cancelled) - cancelled.count(None)
+
+    def expire(self) -> list[Request[Payload]]:
+        """Forget the requests whose deadline has passed and return them."""
+        return self._waiting.expired(self._clock())
+
+    def next_deadline(self) -> float | None:
+        """Return the moment at which ``expire`` has something to do next."""
+        return self._waiting.next_deadline()
+
+    def next_batch(self) -> Batch[Payload] | None:
+        """Compose the batch that the free device should run now; None if nothing waits.
+
+        Call ``expire`` first: a request past its deadline is not worth device time.
+        """
+        heads = self._waiting.heads()
+        if not heads:
+            return None
+        # The most urgent queue of the task whose turn it is.
+        key = min(heads, key=lambda key: (self._shares.turn(key.task), heads[key]))
+        size = self._sizing.choose(key, self._waiting.waiting_in(key))
+        requests = self._waiting.take(key, size)
+        self._on_device = {request.identity: request for request in requests}
+        seconds = self._sizing.seconds(key, size)
+        now = self._clock()
+        self._busy_until = now + self._pace.slowdown * seconds
+        self._pace.begin(now, seconds)
+        self._shares.charge(key.task, seconds)
+        return Batch(key, requests, size)
+
+    def expected_seconds(self, batch: Batch[Payload]) -> float:
+        """Return the device time that a batch should need, as far as known."""
+        return self._sizing.seconds(batch.queue, batch.size)
+
+    def finished(
+        self, batch: Batch[Payload], device_seconds: float, network_seconds: float
+    ) -> None:
+        """Note that the device is free again, and learn what the batch cost.
+
+        Args:
+            batch: as it was composed.
+            device_seconds: how long it had the device.
+            network_seconds: of those, what another batch of its size takes too; a result in the
+                size of someone's huge photograph is not what the next request will cost.
+        """
+        self._busy_until = 0.0
+        self._pace.end(more_waits=self.waiting > 0)
+        self._shares.correct(batch.queue.task, device_seconds)
+        self._sizing.observe(batch.queue, batch.size, network_seconds)
+
+    def failed(self, batch: Batch[Payload], device_seconds: float) -> None:
+        """Note that the device is free again after a batch that taught nothing."""
+        self._busy_until = 0.0
+        self._shares.correct(batch.queue.task, device_seconds)
+
+    def split(self, batch: Batch[Payload]) -> list[Request[Payload]]:
+        """Let the halves of a batch that failed wait again, apart from each other and all others.
+
+        Halving on finds whoever is to blame. A request whose client left meanwhile is dropped.
+
+        Returns:
+            The requests that wait again.
+        """
+        remaining = [each for each in batch.requests if each.identity in self._on_device]
+        middle = (len(remaining) + 1) // 2
+        for half in (remaining[:middle], remaining[middle:]):
+            self._waiting.enter_closed(half)
+        return remaining
+
+    def cap(self, batch: Batch[Payload]) -> int:
+        """Never again make a batch of this shape as large; return the size that is left."""
+        return self._sizing.cap(batch.queue, batch.size)
+
+    def learn(self, key: QueueKey, size: int, device_seconds: float) -> None:
+        """Learn from a warm-up batch."""
+        self._sizing.observe(key, size, device_seconds, lasting=True)
+
+    def limit(self, task: Task, largest: int) -> None:
+        """Make no batch of a task larger than what fits into the device's memory."""
+        self._sizing.limit(task, largest)
+
+    def _running_seconds(self) -> float:
+        return max(self._busy_until - self._clock(), 0.0)
+
+    def _work_seconds(self, task: Task) -> float:
+        """Return the device time that the waiting requests of a task need."""
+        return sum(
+            self._sizing.drain_seconds(key, waiting) for key, waiting in self._waiting.queues(task)
+        )
+
+    def _wait_seconds(self, task: Task, seconds: float) -> float:
+        """Return when one more request of a task is done, which itself takes ``seconds``.
+
+        The other tasks get as much time as this one meanwhile, unless they had more before.
+        """
+        own = self._work_seconds(task)
+        others = sum(
+            self._overtaking_seconds(other, self._shares.ahead(task, other) + own)
+            for other in Task
+            if other is not task
+        )
+        ahead = self._pace.slowdown * (own + seconds + others)
+        return self._running_seconds() + HEADROOM * ahead
+
+    def _overtaking_seconds(self, task: Task, behind_seconds: float) -> float:
+        """Return what a task gets done as long as it is behind another one, now by so much."""
+        queues = self._waiting.queues(task)
+        if not queues or behind_seconds < 0:
+            return 0.0
+        # It is still behind when its last batch begins.
+        last = max(
+            self._sizing.seconds(key, self._sizing.choose(key, waiting)) for key, waiting in queues
+        )
+        return min(self._work_seconds(task), behind_seconds + last)

@@ -1,0 +1,1 @@
+"""From a body's bytes to a network's input."""

@@ -1,0 +1,159 @@
+"""The image in a request's body, and what kind of file it is."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, create_form_parser
+
+from service.api.errors import MalformedRequestError, UnsupportedMediaError
+
+if TYPE_CHECKING:
+    pass
+
+
+LOOKED_AT_BYTES = 1024
+"""Only SVG hides its name behind declarations and comments."""
+
+
+SUPPORTED_SIGNATURES = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "WEBP": rb"RIFF....WEBP",
+    "GIF": rb"GIF8[79]a",
+    "BMP": rb"BM",
+    "TIFF": rb"II\*\0|MM\0\*",
+}
+"""The formats that are decoded, by Pillow's names for them."""
+
+
+REFUSED_SIGNATURES = {
+    "SVG": rb"(\xef\xbb\xbf)?\s*(<\?xml[^\0]*|<!--[^\0]*|<!DOCTYPE svg[^\0]*)?<svg[\s>]",
+    "AVIF": rb"....ftypavi[fs]",
+    "HEIC": rb"....ftyp(hei[cfmsx]|hev[cmsx]|mif1|msf1)",
+    "MP4 or QuickTime": rb"....ftyp",
+    "PDF": rb"%PDF-",
+    "PostScript": rb"%!PS",
+    "ICO": rb"\0\0\x01\0",
+    "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "JPEG XL": rb"\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a",
+    "JPEG XR": rb"II\xbc\x01",
+    "BigTIFF": rb"II\+\0|MM\0\+",
+    "PSD": rb"8BPS",
+    "OpenEXR": rb"v/1\x01",
+    "Radiance HDR": rb"#\?(RADIANCE|RGBE)",
+    "DDS": rb"DDS ",
+    "QOI": rb"qoif",
+    "PNM": rb"P[1-7]\s",
+    "DICOM": rb".{128}DICM",
+}
+"""Formats that are known, but not decoded."""
+
+
+MAX_PARTS = 8
+"""Most parts of a multipart body; only ``image`` is looked at."""
+
+
+IMAGE_FIELD = "image"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An encoded image as it came.
+
+    Attributes:
+        body: its bytes.
+        content_type: the media type that the caller gave for it; None if none.
+    """
+
+    body: bytes
+    content_type: str | None
+
+
+def find_image(body: bytes, content_type: str | None) -> Upload:
+    """Find the image in a body: the body itself, a multipart field, or base64 in JSON.
+
+    Args:
+        body: complete.
+        content_type: the request's header.
+
+    Raises:
+        MalformedRequestError: if the body is not what the content type says, or has no image.
+        UnsupportedMediaError: for a content type that can hold no image.
+    """
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
+        return _from_multipart(body, content_type or "")
+    if media_type == "application/json":
+        return _from_json(body)
+    if media_type == "application/x-www-form-urlencoded":
+        # What curl says when -H is forgotten.
+        raise UnsupportedMediaError(
+            "The content type is application/x-www-form-urlencoded; send an image type such as "
+            "image/jpeg, multipart/form-data or application/json."
+        )
+    return Upload(body, media_type or None)
+
+
+class _ImageDocument(msgspec.Struct):
+    image: str
+
+
+def _from_json(body: bytes) -> Upload:
+    try:
+        document = msgspec.json.decode(body, type=_ImageDocument)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRequestError(
+            f'The body has to be JSON like {{"image": "<base64>"}}: {error}.'
+        ) from error
+    try:
+        return Upload(base64.b64decode(document.image, validate=True), None)
+    except ValueError as error:  # not base64, or not even ASCII
+        raise MalformedRequestError(f"The field image is no base64: {error}.") from error
+
+
+def _from_multipart(body: bytes, content_type: str) -> Upload:
+    parts: list[tuple[str, Upload]] = []
+
+    def keep(name: bytes | None, upload: Upload) -> None:
+        parts.append(((name or b"").decode("utf-8", "replace"), upload))
+        if len(parts) > MAX_PARTS:
+            raise MalformedRequestError(f"The form has more than {MAX_PARTS} parts.")
+
+    def on_field(field: Field) -> None:
+        keep(field.field_name, Upload(field.value or b"", None))
+
+    def on_file(file: File) -> None:
+        file.file_object.seek(0)
+        keep(file.field_name, Upload(file.file_object.read(), file.content_type))
+
+    try:
+        parser = create_form_parser(
+            {"Content-Type": content_type.encode("latin-1")},
+            on_field,
+            on_file,
+            # The body is in memory already: no part goes to a disk.
+            config={"MAX_MEMORY_FILE_SIZE": len(body) + 1, "UPLOAD_ERROR_ON_BAD_CTE": True},
+        )
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise MalformedRequestError(f"The multipart body cannot be parsed: {error}") from error
+    image = next((upload for name, upload in parts if name == IMAGE_FIELD), None)
+    if image is None:
+        names = ", ".join(sorted({name for name, _ in parts})) or "nothing"
+        raise MalformedRequestError(f"The form has no part named image; it has {names}.")
+    return image
+
+
+def format_of(body: bytes, signatures: dict[str, bytes]) -> str | None:
+    """Return the format whose signature the bytes bear, None if it is none of these."""
+    start = body[:LOOKED_AT_BYTES]
+    return next(
+        (name for name, pattern in signatures.items() if re.match(pattern, start, re.DOTALL)), None
+    )

@@ -1,0 +1,1 @@
+"""The supervisor and what its child processes share."""

@@ -1,0 +1,182 @@
+"""Keeps a child process running: starts it, listens to it, replaces it, ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from service.processes.heartbeat import BEAT, CONFIGURATION_EXIT_CODE
+
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 5.0
+STABLE_SECONDS = 30.0
+"""After a child that lived this long, the backoff starts over."""
+
+SILENCE_SECONDS = 5.0
+"""A child that announced itself and then says nothing for twice as long is stuck. Twice, since the
+first silence may have been this process's own: it was stopped, and has not read yet."""
+
+logger = logging.getLogger(__name__)
+
+
+class ConfigurationRefusedError(Exception):
+    """A child ended because of its settings; it has said why, and no restart will help."""
+
+
+@dataclass
+class Child:
+    """A process that is kept running until it is stopped.
+
+    Attributes:
+        name: as its log lines say it.
+        command: the Python interpreter's arguments.
+        environment: beside this process's own variables.
+        metrics_folder: where it writes its metrics.
+        on_announcement: called whenever it has announced itself.
+        inherited_fds: descriptors that it gets.
+        restart_options: put behind the command of every process but the first.
+        facts: what its present process announced; None before that.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    metrics_folder: Path
+    on_announcement: Callable[[], None]
+    inherited_fds: tuple[int, ...] = ()
+    restart_options: tuple[str, ...] = ()
+    facts: dict[str, Any] | None = None
+    _process: Process | None = None
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def keep_running(self) -> None:
+        """Start the process, and another whenever it ends, until ``stop``.
+
+        Raises:
+            ConfigurationRefusedError: if it refuses its settings.
+        """
+        command, backoff_seconds = self.command, FIRST_BACKOFF_SECONDS
+        while not self._stopping.is_set():
+            born = time.monotonic()
+            cause = await self._run_once(command)
+            if self._stopping.is_set():
+                return
+            if time.monotonic() - born > STABLE_SECONDS:
+                backoff_seconds = FIRST_BACKOFF_SECONDS
+            logger.error("%s ended (%s); starting another.", self.name, cause)
+            await self._sleep(backoff_seconds)
+            backoff_seconds = min(2 * backoff_seconds, LONGEST_BACKOFF_SECONDS)
+            command = (*self.command, *self.restart_options)
+
+    async def stop(self, *, grace_seconds: float, hurry: asyncio.Event) -> None:
+        """Ask the process to end, and kill it after the grace time or when there is a hurry."""
+        self._stopping.set()
+        process = self._process
+        if process is None:
+            return
+        _let_go(process)
+        ended = asyncio.create_task(process.wait())
+        hurried = asyncio.create_task(hurry.wait())
+        await asyncio.wait(
+            {ended, hurried}, timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        hurried.cancel()
+        if not ended.done():
+            _signal(process, signal.SIGKILL)
+        await ended
+
+    async def _run_once(self, command: tuple[str, ...]) -> str:
+        """Run the process to its end and return what ended it."""
+        try:
+            process = await self._start(command)
+        except OSError as error:
+            return f"it could not be started: {error}"
+        self._process = process
+        if self._stopping.is_set():  # stopped while it was being started
+            _let_go(process)
+        await self._listen(process)
+        exit_code = await process.wait()
+        self._process, self.facts = None, None
+        _close_metrics(self.metrics_folder, process.pid)
+        if exit_code == CONFIGURATION_EXIT_CODE:
+            raise ConfigurationRefusedError
+        return _cause(exit_code)
+
+    async def _start(self, command: tuple[str, ...]) -> Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            *command,
+            stdin=PIPE,  # closes when this process lets go or dies, which ends the child
+            stdout=PIPE,
+            pass_fds=self.inherited_fds,
+            process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
+            env={**os.environ, **self.environment},
+        )
+
+    async def _listen(self, process: Process) -> None:
+        """Take what the process says, until it ends; kill it if it falls silent."""
+        assert process.stdout is not None
+        silences = 0
+        while True:
+            try:
+                async with asyncio.timeout(None if self.facts is None else SILENCE_SECONDS):
+                    line = await process.stdout.readline()
+            except TimeoutError:
+                silences += 1
+                if silences == 2:
+                    logger.error("%s is stuck; killing it.", self.name)
+                    _signal(process, signal.SIGKILL)
+                continue
+            silences = 0
+            if not line:
+                return
+            if line != BEAT:
+                self.facts = json.loads(line)
+                self.on_announcement()
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+def _close_metrics(folder: Path, pid: int) -> None:
+    """Keep of a process's metrics what still counts, and give back the space it had reserved."""
+    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+    for path in folder.glob(f"*_{pid}.db"):
+        with path.open("r+b") as file:
+            used_bytes = int.from_bytes(file.read(4), sys.byteorder)
+            file.truncate(used_bytes)
+        if not used_bytes:
+            path.unlink()
+
+
+def _cause(exit_code: int) -> str:
+    if exit_code < 0:
+        return f"killed by {signal.Signals(-exit_code).name}"
+    return f"exit code {exit_code}"
+
+
+def _let_go(process: Process) -> None:
+    """Ask the process to end; see ``service.processes.heartbeat``."""
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,206 @@
+"""The parent process: decides which processes there are, starts them, drains on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from service import tracing
+from service.api.schemas import MAX_TIMEOUT_SECONDS
+from service.processes.child import Child, ConfigurationRefusedError
+from service.processes.compile_cache import compiler_environment
+from service.processes.environment import engine_environment
+from service.processes.runtime_folder import RuntimeFolder
+from service.release import release
+from service.settings import Settings
+
+INTERRUPT_GRACE_SECONDS = 1.0
+"""How long Ctrl-C waits for what is under way; SIGTERM waits for all of it."""
+
+ENGINE_GRACE_SECONDS = 1.0
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made there is private
+LISTEN_BACKLOG = 2048
+
+logger = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Runs the service.
+
+    Args:
+        settings: for all processes.
+
+    Raises:
+        SettingsError: if OpenTelemetry's variables ask for what is not there.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._traces_to = tracing.destination(os.environ)
+        self._started_at = time.monotonic()
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._worker_grace_seconds = MAX_TIMEOUT_SECONDS
+        self._said_ready = False
+        self._url = ""
+        self._runtime = RuntimeFolder.create(_memory())
+        self._metrics = self._runtime.path / "metrics"
+        self._metrics.mkdir()
+        self._engines: list[Child] = []
+        self._workers: list[Child] = []
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; return the exit code."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        try:
+            with _listener(self._settings) as listener:
+                self._url = _url(listener)
+                self._plan(listener)
+                return await self._serve(listener)
+        finally:
+            self._runtime.remove()
+
+    def _plan(self, listener: socket.socket) -> None:
+        """Decide which processes there are."""
+        devices = self._settings.devices.split(",")
+        sockets = [self._runtime.path / f"engine-{index}.sock" for index in range(len(devices))]
+        for index, (device, path) in enumerate(zip(devices, sockets, strict=True)):
+            command = ("service.engine.process", "--socket", str(path), "--device", device)
+            engine = self._child(f"engine-{index}", command)
+            engine.environment |= engine_environment()
+            engine.environment |= compiler_environment(self._settings, device)
+            engine.restart_options = ("--restarted",)
+            self._engines.append(engine)
+        links = tuple(word for path in sockets for word in ("--engine", str(path)))
+        for index in range(self._settings.http_workers):
+            fd = str(listener.fileno())
+            worker = self._child(
+                f"http-{index}", ("service.web.process", "--listen-fd", fd, *links)
+            )
+            worker.inherited_fds = (listener.fileno(),)
+            self._workers.append(worker)
+
+    def _child(self, name: str, command: tuple[str, ...]) -> Child:
+        return Child(
+            name=name,
+            command=("-m", *command, "--name", name),
+            environment={
+                **self._settings.as_environment(),
+                "PROMETHEUS_MULTIPROC_DIR": str(self._metrics),
+            },
+            metrics_folder=self._metrics,
+            on_announcement=self._say_if_ready,
+        )
+
+    async def _serve(self, listener: socket.socket) -> int:
+        """Keep all children running until it is time to stop; return the exit code."""
+        keeping = [
+            asyncio.create_task(child.keep_running()) for child in (*self._engines, *self._workers)
+        ]
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({stopping, *keeping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        # Workers first: what they accepted still needs the engines, also one that dies meanwhile.
+        workers_ended = asyncio.create_task(self._end(self._workers, self._worker_grace_seconds))
+        await asyncio.sleep(0)
+        listener.close()
+        await workers_ended
+        await self._end(self._engines, ENGINE_GRACE_SECONDS)
+        failures = [
+            outcome
+            for outcome in await asyncio.gather(*keeping, return_exceptions=True)
+            if isinstance(outcome, BaseException)
+        ]
+        for failure in failures:
+            if not isinstance(failure, ConfigurationRefusedError):
+                logger.error("A process could not be supervised.", exc_info=failure)
+        return 1 if failures else 0
+
+    async def _end(self, children: Iterable[Child], grace_seconds: float) -> None:
+        await asyncio.gather(
+            *(child.stop(grace_seconds=grace_seconds, hurry=self._hurry) for child in children)
+        )
+
+    def _say_if_ready(self) -> None:
+        if any(child.facts is None for child in (*self._engines, *self._workers)):
+            return
+        if self._said_ready:
+            logger.info("All processes are up again.")
+            return
+        self._said_ready = True
+        seconds = time.monotonic() - self._started_at
+        lines = [f"overlock-service {release()} is ready after {seconds:.1f} s"]
+        for engine in self._engines:
+            lines += [_describe(model) for model in (engine.facts or {})["models"]]
+        lines += [f"  {'page':<10}{self._url}/", f"  {'API':<10}{self._url}/docs"]
+        if self._traces_to is not None:
+            lines.append(f"  {'traces':<10}{self._traces_to}")
+        for line in lines:
+            logger.info("%s", line)
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            self._hurry.set()
+            return
+        logger.info("Stopping: accepted requests get %g s.", self._worker_grace_seconds)
+        self._stopping.set()
+
+    def _interrupt(self) -> None:
+        if not self._stopping.is_set():
+            self._worker_grace_seconds = INTERRUPT_GRACE_SECONDS
+        self._stop()
+
+
+def _memory() -> Path:
+    """Return where files lie in memory, unless TMPDIR says where they have to lie.
+
+    Metrics are mapped files: where a disk is full, the next write to one would end the process.
+    """
+    usable = "TMPDIR" not in os.environ and os.access(SHARED_MEMORY, os.W_OK | os.X_OK)
+    return Path(SHARED_MEMORY if usable else tempfile.gettempdir())
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """Open the socket that all HTTP workers accept from.
+
+    Raises:
+        OSError: if the address is taken or not ours; it names the settings.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    address = settings.host, settings.port
+    try:
+        return socket.create_server(address, family=family, backlog=LISTEN_BACKLOG)
+    except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (while")[0]  # Python adds the address
+        raise OSError(
+            f"OVERLOCK_HOST and OVERLOCK_PORT (--host, --port): cannot listen on {settings.host}, "
+            f"port {settings.port}: {reason}."
+        ) from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    # An address that means "all of them" is none that a browser can open.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _describe(model: dict[str, Any]) -> str:
+    weights = {"demo": "demo weights", "random": "RANDOM weights"}.get(
+        model["weights"], model["weights"]
+    )
+    return (
+        f"  {model['task']:<10}{model['name']} ({weights}, {model['classes']} classes) on "
+        f"{model['device']}, {model['dtype']}{', compiled' if model['compiled'] else ''}, "
+        f"batches up to {model['max_batch_size']}"
+    )

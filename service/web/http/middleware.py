@@ -1,0 +1,151 @@
+"""What surrounds every request: its id, its metrics, its log line, and the unforeseen.
+
+Plain ASGI: Starlette's middleware helper would hide a client's leaving from the routes.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
+
+from service import metrics, tracing
+from service.api.errors import ServiceError
+from service.web.http.problems import problem_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+CLIENT_CLOSED_REQUEST = 499
+"""Status, in metrics and logs only, of a request whose client left."""
+
+_NEXT_PLACES = {"queue": "render", "decode": "engine", "read": "decode"}
+"""Where a request is that has finished a stage, the last stage first."""
+
+PLACES = ("read", *_NEXT_PLACES.values())
+"""Everywhere that a request can be when its client leaves."""
+
+logger = logging.getLogger("service.access")
+
+
+class RequestMiddleware:
+    """Wraps the whole application.
+
+    Args:
+        app: the application inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        # The routes note here how long each stage took, seconds.
+        stages: dict[str, float] = {}
+        scope.setdefault("state", {}).update(request_id=request_id, stages=stages)
+        tracing.describe(request_id=request_id)
+        status, body_unread = 0, _has_body(scope)
+
+        async def receive_and_note() -> Message:
+            nonlocal body_unread
+            message = await receive()
+            if not message.get("more_body", False):
+                body_unread = False
+            return message
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                total = {"total": time.perf_counter() - started}
+                headers["Server-Timing"] = _server_timing(stages | total)
+                if body_unread:
+                    # Refused early: the rest of the body is not read, so nothing can follow it.
+                    headers["Connection"] = "close"
+            await send(message)
+
+        metrics.IN_FLIGHT.inc()
+        try:
+            await self._app(scope, receive_and_note, send_with_id)
+        except ClientDisconnect:
+            status, place = CLIENT_CLOSED_REQUEST, _place(stages)
+            metrics.CANCELLED.labels(place).inc()
+            tracing.describe(cancelled_in=place)
+        except Exception:
+            # One of the two places where anything may be caught: the caller gets a problem.
+            logger.exception("A request failed unforeseen.", extra={"request_id": request_id})
+            if status == 0:
+                error = ServiceError("The failure was logged under the request id.")
+                response = problem_response(error, path=scope["path"], request_id=request_id)
+                await response(scope, receive, send_with_id)
+        finally:
+            metrics.IN_FLIGHT.dec()
+            _record(scope, status, time.perf_counter() - started)
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the caller's id if it is sane, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            candidate: str = value.decode("latin-1")
+            if SANE_REQUEST_ID.fullmatch(candidate):
+                return candidate
+    return uuid.uuid4().hex
+
+
+def _server_timing(stages: dict[str, float]) -> str:
+    """Return the value of a Server-Timing header, in milliseconds as its standard wants."""
+    return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items())
+
+
+def _place(stages: dict[str, float]) -> str:
+    """Return the stage after the last one that was finished."""
+    return next(
+        (place for done, place in _NEXT_PLACES.items() if done in stages),
+        "read",
+    )
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = dict(scope["headers"])
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+def _record(scope: Scope, status: int, seconds: float) -> None:
+    # The template, not the path: paths are the caller's, and each would be a series of its own.
+    template = getattr(scope.get("route"), "path", "unmatched")
+    metrics.REQUESTS.labels(template, status).inc()
+    metrics.REQUEST_SECONDS.labels(template).observe(seconds)
+    # Probes and scrapes come every few seconds and would bury the rest.
+    if template.startswith("/v1/") or template == "unmatched":
+        state = scope["state"]
+        key = {"key": state["key_name"]} if "key_name" in state else {}
+        trace_id = tracing.trace_id()
+        trace = {} if trace_id is None else {"trace_id": trace_id}
+        logger.info(
+            "%s %s",
+            scope["method"],
+            # As it came: decoded, it could hold line breaks and a terminal's control codes.
+            scope["raw_path"].decode("ascii", "replace"),
+            extra={
+                "status": status,
+                "seconds": round(seconds, 4),
+                **{f"{stage}_seconds": round(took, 4) for stage, took in state["stages"].items()},
+                "request_id": state["request_id"],
+                **trace,
+                **key,
+            },
+        )

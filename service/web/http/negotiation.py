@@ -1,0 +1,67 @@
+"""Chooses between JSON and a PNG by what the caller accepts (RFC 9110, section 12.5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from service.api.errors import NotAcceptableError
+
+JSON, PNG = "application/json", "image/png"
+
+
+VARY = {"Vary": "Accept"}
+"""For caches: the same address has two answers."""
+
+
+def accepts_png(accepts: Sequence[str]) -> bool:
+    """Return whether the caller would rather have a PNG than JSON.
+
+    Args:
+        accepts: the Accept headers; none accepts anything. JSON wins a tie.
+
+    Raises:
+        NotAcceptableError: if it accepts neither.
+    """
+    accept = ",".join(accepts)
+    if not accept.strip():
+        return False
+    json, png = _quality(accept, JSON), _quality(accept, PNG)
+    if not max(json, png):
+        raise NotAcceptableError(f"Accept is {accept[:80]!r}; there are {JSON} and {PNG}.")
+    return png > json
+
+
+def picture_response(png: bytes) -> Response:
+    """Answer with a picture."""
+    return Response(png, media_type=PNG, headers=VARY)
+
+
+def document_response(document: BaseModel) -> Response:
+    """Answer with JSON where a picture could have been."""
+    return Response(document.model_dump_json(), media_type=JSON, headers=VARY)
+
+
+def _quality(accept: str, media_type: str) -> float:
+    """Return the weight of a media type, 0 to 1: the most specific range that covers it counts."""
+    family = media_type.partition("/")[0] + "/*"
+    weights: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        media_range, *parameters = (piece.strip() for piece in part.split(";"))
+        weights[media_range] = _weight(parameters)
+    return next((weights[r] for r in (media_type, family, "*/*") if r in weights), 0.0)
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                weight = float(value)
+            except ValueError:
+                return 0.0
+            # Not a number is no weight either.
+            return min(weight, 1.0) if weight > 0 else 0.0
+    return 1.0

@@ -1,0 +1,89 @@
+"""Turns errors into RFC 9457 problem+json; the one place that does."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service import metrics, tracing
+from service.api.errors import InvalidParameterError, ServiceError
+from service.api.schemas import ProblemDocument
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.requests import Request
+
+MAX_FAULTS = 8
+"""Of a request's parameters that a problem names: whoever sends thousands knows it."""
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def problem_response(error: ServiceError, *, path: str, request_id: str) -> Response:
+    """Render an error for the caller."""
+    metrics.REJECTED.labels(error.slug).inc()
+    tracing.describe(problem=error.slug)
+    document = ProblemDocument(
+        type=f"urn:overlock:problem:{error.slug}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        instance=path,
+        request_id=request_id,
+    )
+    headers = {"Cache-Control": "no-store", **error.headers}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(max(math.ceil(error.retry_after_seconds), 1))
+    return Response(document.model_dump_json(), error.status, headers, MEDIA_TYPE)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Answer errors that routes and the framework raise with problems.
+
+    What nobody foresaw is caught by ``middleware``, outside of everything.
+    """
+    app.exception_handler(ServiceError)(_on_service_error)
+    app.exception_handler(HTTPException)(_on_http_exception)
+    app.exception_handler(RequestValidationError)(_on_validation_error)
+
+
+async def _on_service_error(request: Request, error: ServiceError) -> Response:
+    return problem_response(error, path=request.url.path, request_id=request.state.request_id)
+
+
+async def _on_http_exception(request: Request, error: HTTPException) -> Response:
+    phrase = HTTPStatus(error.status_code).phrase
+    kind = type(
+        "FrameworkError",
+        (ServiceError,),
+        {
+            "status": error.status_code,
+            "slug": phrase.lower().replace(" ", "-"),
+            "title": phrase,
+        },
+    )
+    detail = f"{request.method} {request.url.path}: {error.detail}."
+    response = problem_response(
+        kind(detail), path=request.url.path, request_id=request.state.request_id
+    )
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
+    details, faults = [], error.errors()
+    if len(faults) > MAX_FAULTS:
+        details.append(f"There are {len(faults)} faults, of which {MAX_FAULTS} follow.")
+    for fault in faults[:MAX_FAULTS]:
+        name = str(fault["loc"][-1])
+        if fault["type"] == "extra_forbidden":
+            details.append(f"There is no parameter {name}.")
+        else:
+            details.append(f"{name}: {fault['msg']}; it is {reprlib.repr(fault['input'])}.")
+    return await _on_service_error(request, InvalidParameterError(" ".join(details)))

@@ -1,0 +1,265 @@
+"""What the routes share: limits, the decoding threads, the engines, and a request's journey."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from model.config import Task
+from service import metrics, tracing
+from service.answers.inference import Answered
+from service.api.errors import DeadlineExceededError, NotReadyError, TaskOffError
+from service.api.schemas import NOTES
+from service.images.preparation import Decoding
+from service.link.messages import ModelInfo
+from service.link.pool import EnginePool
+from service.settings import MODELS, PREFIX, Settings
+from service.web.admission import DecodingLine, Permit, Permits
+from service.web.bodies import read_body
+
+THREADS = 2
+"""That decode, and as many that render."""
+
+NICENESS = 5
+"""Of those threads, beyond the process's own."""
+
+OWN_STAGES = ("read", "decode", "queue", "render")
+"""Stages that are observed for each request; an engine observes the device's for each batch."""
+
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A request whose body has arrived.
+
+    Attributes:
+        model: that answers it.
+        body: as it came.
+        content_type: the request's header.
+        deadline: monotonic moment after which nobody waits for the response.
+        timeout_seconds: the length of time that the caller asked for.
+        permit: holds its bytes.
+        stages: where it is noted how long each stage took, seconds.
+        given_up: set when nobody waits for the response any more.
+    """
+
+    model: ModelInfo
+    body: bytes
+    content_type: str | None
+    deadline: float
+    timeout_seconds: float
+    permit: Permit
+    stages: dict[str, float]
+    given_up: threading.Event = field(default_factory=threading.Event)
+
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """Give the work inside up at the deadline, with DeadlineExceededError."""
+        try:
+            async with asyncio.timeout(self.deadline - time.monotonic()):
+                yield
+        except TimeoutError:
+            raise DeadlineExceededError(timeout_seconds=self.timeout_seconds) from None
+
+
+class Serving:
+    """Everything that a route needs, handed in by ``service.web.app``."""
+
+    def __init__(self, settings: Settings, engines: EnginePool) -> None:
+        self.settings = settings
+        self.engines = engines
+        self.draining = False
+        # Apart, so that pictures which take seconds to draw hold up no one's decoding.
+        self._decoding = _threads("decode")
+        self._rendering = _threads("render")
+        self._decoder = Decoding(settings)
+        self._line = DecodingLine()
+        self.permits = Permits(
+            max_requests=settings.max_queue_requests * len(settings.devices.split(",")),
+            max_bytes=settings.max_queue_bytes,
+            retry_after_seconds=lambda: engines.pending_work_seconds,
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests should be sent here."""
+        return self.engines.ready and not self.draining
+
+    def model_for(self, task: Task) -> ModelInfo:
+        """Return the model that answers a task.
+
+        Raises:
+            TaskOffError: if the settings have none.
+            NotReadyError: while no engine has said what it serves.
+        """
+        if self.settings.model_of(task) is None:
+            setting = f"{PREFIX}{task.upper()}"
+            raise TaskOffError(
+                f"{setting}_MODEL is off. To {task}, start the service with it set to one of "
+                f"{', '.join(MODELS[task])} and {setting}_WEIGHTS to pretrained or a checkpoint's "
+                "path."
+            )
+        for offer in self.engines.offers:
+            for model in offer.models:
+                if model.task is task:
+                    return model
+        raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
+
+    async def respond(
+        self,
+        request: Request,
+        task: Task,
+        timeout_seconds: float | None,
+        render: Callable[[Answered], Response],
+        *,
+        renders_at_once: bool = False,
+    ) -> Response:
+        """Take a request from its body to its response.
+
+        Args:
+            request: whose body was not touched yet.
+            task: what is wanted of its image.
+            timeout_seconds: the caller's, if it named one.
+            render: makes the response, in a thread.
+            renders_at_once: that it is too quick to wait for a thread.
+
+        Raises:
+            ServiceError: as any stage refuses.
+            ClientDisconnect: if the client left; whatever was going on is given up.
+        """
+        model = self.model_for(task)
+        timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
+        self.engines.refuse_what_comes_too_late(
+            task, timeout_seconds, ahead_seconds=self._line.wait_seconds
+        )
+        deadline = time.monotonic() + timeout_seconds
+        stages: dict[str, float] = request.state.stages
+        with self.permits.take(task) as permit:
+            started = time.perf_counter()
+            body = await read_body(
+                request, limit_bytes=self.settings.max_body_bytes, deadline=deadline, permit=permit
+            )
+            _note(stages, "read", time.perf_counter() - started)
+            content_type = request.headers.get("content-type")
+            wish = Wish(model, body, content_type, deadline, timeout_seconds, permit, stages)
+            try:
+                return await _unless_client_leaves(
+                    request, self._fulfil(wish, render, renders_at_once=renders_at_once)
+                )
+            finally:
+                wish.given_up.set()
+
+    async def _fulfil(
+        self, wish: Wish, render: Callable[[Answered], Response], *, renders_at_once: bool
+    ) -> Response:
+        """Take a request from its body to its response."""
+        stages, task = wish.stages, wish.model.task
+        async with wish.in_time():
+            with self._line.in_line():
+                prepared = await _in_thread(
+                    self._decoding, self._decoder.prepare, wish.body, wish.content_type, task
+                )
+        _note(stages, "decode", prepared.decode_seconds)
+        wish.permit.hold(len(wish.body) + prepared.network_input.pixels.nbytes)
+        # The engines keep the deadline themselves: they know why there is no answer yet.
+        result = await self.engines.submit(
+            task,
+            prepared.network_input,
+            deadline=wish.deadline,
+            timeout_seconds=wish.timeout_seconds,
+        )
+        stages |= {"queue": result.queue_seconds, "inference": result.inference_seconds}
+        answered = Answered(
+            wish.model,
+            prepared,
+            result,
+            decode=lambda: self._decoder.decode(wish.body, wish.content_type).image,
+            given_up=wish.given_up,
+        )
+        started = time.perf_counter()
+        if renders_at_once:
+            response = render(answered)
+        else:
+            async with wish.in_time():
+                response = await _in_thread(self._rendering, render, answered)
+        _note(stages, "render", time.perf_counter() - started)
+        if wish.model.weights in NOTES:
+            response.headers["X-Model-Weights"] = wish.model.weights
+        own = {stage: stages[stage] for stage in OWN_STAGES}
+        metrics.observe_stages(task, **own)
+        return response
+
+    def close(self) -> None:
+        """Let the threads end."""
+        for threads in (self._decoding, self._rendering):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _note(stages: dict[str, float], stage: str, seconds: float) -> None:
+    """Note how long a stage took that has just ended."""
+    stages[stage] = seconds
+    now = time.monotonic()
+    tracing.record(stage, now - seconds, now)
+
+
+def _threads(name: str) -> ThreadPoolExecutor:
+    # Linux has a niceness for each thread. Where cores are few, the event loop, which refuses what
+    # is too much, comes before the work that there is too much of.
+    return ThreadPoolExecutor(
+        THREADS, thread_name_prefix=name, initializer=os.nice, initargs=(NICENESS,)
+    )
+
+
+async def _in_thread(
+    threads: ThreadPoolExecutor, function: Callable[..., Outcome], *arguments: Any
+) -> Outcome:
+    return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
+
+
+async def _serving(request: Request) -> Serving:
+    # Not a plain function: FastAPI would call that in a thread, for every request.
+    serving: Serving = request.app.state.serving
+    return serving
+
+
+ServingDep = Annotated[Serving, Depends(_serving)]
+
+
+async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Await ``work``, or cancel it and raise ClientDisconnect when the connection closes."""
+    working, has_left = asyncio.current_task(), False
+    assert working is not None
+
+    async def watch() -> None:
+        nonlocal has_left
+        await _client_gone(request)
+        has_left = True
+        working.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if has_left and not working.uncancel():
+            raise ClientDisconnect from None
+        raise
+    finally:
+        watching.cancel()
+
+
+async def _client_gone(request: Request) -> None:
+    """Return when the client leaves; the body has been read, so nothing else can arrive."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

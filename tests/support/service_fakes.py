@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from model.config import Task
+from service.api.errors import NotReadyError
+from service.link.messages import CostInfo, InputInfo, ModelInfo, NetworkInput, Result, Welcome
+
+LABELS = ("circle", "square", "star", "ring")
+COLORS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (9, 9, 9))
+SCORES = np.array([0.1, 0.2, 0.65, 0.05], np.float32)
+
+CLASSIFIER = ModelInfo(
+    name="demo",
+    task=Task.CLASSIFY,
+    weights="demo",
+    weights_sha256="ab" * 32,
+    labels=LABELS,
+    colors=COLORS,
+    input=InputInfo(height=224, width=224),
+    device="cpu",
+    device_name="CPU, 2 threads",
+    dtype="float32",
+    dtype_reason="OVERLOCK_DTYPE=float32",
+    kernels="native",
+    compiled=False,
+    compiled_reason="auto: the device is a CPU",
+    batch_sizes=(1, 2, 4),
+)
+SCALED = InputInfo(short_side=224, long_side=896, multiple=32)
+SEGMENTER = replace(
+    CLASSIFIER, task=Task.SEGMENT, weights="random", weights_sha256=None, input=SCALED
+)
+DETECTOR = replace(
+    CLASSIFIER,
+    name="mask_rcnn_overlock_xt",
+    task=Task.DETECT,
+    weights="x.pth",
+    weights_sha256="cd" * 32,
+    input=SCALED,
+)
+WELCOME = Welcome(
+    "first",
+    True,
+    (CLASSIFIER, SEGMENTER, DETECTOR),
+    (CostInfo(Task.CLASSIFY, (224, 224), 0.01, 0.02),),
+    0,
+    {},
+)
+
+BOXES = np.array([[4, 2, 20, 10], [30, 20, 50, 44], [0, 0, 64, 48]], np.float32)
+DETECTION_SCORES = np.array([0.9, 0.6, 0.1], np.float32)
+DETECTION_LABELS = np.array([2, 0, 3], np.int64)
+
+
+class FakeEngines:
+    """Engines that answer at once, or as the test says.
+
+    They segment an image into its left half, class 2, and its right half, class 0.
+    """
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.images: list[NetworkInput] = []
+        self.timeouts: list[float] = []
+        self.error: Exception | None = None
+        self.hang = False
+        self.down = False
+        self.late: Exception | None = None
+        self.cancelled = asyncio.Event()
+
+    @property
+    def pending_work_seconds(self) -> float:
+        return 2.5
+
+    def refuse_what_comes_too_late(
+        self, task: Task, timeout_seconds: float, *, ahead_seconds: float
+    ) -> None:
+        if self.late is not None:
+            raise self.late
+
+    @property
+    def offers(self) -> list[Welcome]:
+        return [WELCOME] if self.ready else []
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def submit(
+        self, task: Task, image: NetworkInput, *, deadline: float, timeout_seconds: float
+    ) -> Result:
+        self.images.append(image)
+        self.timeouts.append(timeout_seconds)
+        if self.error is not None:
+            raise self.error
+        if self.down:
+            # As the link does it while an engine is being restarted.
+            await asyncio.sleep(deadline - time.monotonic() + 0.02)
+            raise NotReadyError("The engine is being restarted.", retry_after_seconds=1.0)
+        if self.hang:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        return Result(
+            _arrays(task, image), queue_seconds=0.001, inference_seconds=0.02, batch_size=3
+        )
+
+
+def _arrays(task: Task, image: NetworkInput) -> tuple[NDArray[Any], ...]:
+    match task:
+        case Task.CLASSIFY:
+            return (SCORES,)
+        case Task.SEGMENT:
+            return (halves(*image.original_size),)
+        case Task.DETECT:
+            masks = np.ones((len(BOXES), 28, 28), np.float32)
+            return BOXES, DETECTION_SCORES, DETECTION_LABELS, masks
+
+
+def halves(height: int, width: int) -> NDArray[np.uint8]:
+    label_map = np.zeros((height, width), np.uint8)
+    label_map[:, : width // 2] = 2
+    return label_map

@@ -1,0 +1,159 @@
+"""Compiles the networks' kernels for an H100 or H200, which need not be there.
+
+Run as a program, with Triton's interpreter off: prints what every kernel takes as JSON lines.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton  # type: ignore[import-untyped,import-not-found,unused-ignore]
+from torch import Tensor
+from triton.backends.compiler import GPUTarget  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+from model.config import BACKBONES, BackboneConfig
+from model.kernels.gpu import context_mixing as mixing
+from model.kernels.gpu import depthwise_16bit as matrix
+from model.kernels.gpu import depthwise_float32 as depthwise
+from model.kernels.gpu import squeeze_excite as excite
+from model.kernels.gpu.depthwise_layout import lay_out
+from model.kernels.large_depthwise import triton_tiles
+
+TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+LAST = torch.channels_last
+INPUTS = {
+    (variant, height, width): config
+    for variant, config in BACKBONES.items()
+    for height, width in ((224, 224), (800, 1344))
+    if variant != "nano" or height == 224
+}
+STRIDES = (4, 8, 16, 32)
+
+
+class DescribedDevice:
+    """Stands in for the driver, of which a compilation asks only what to compile for."""
+
+    def get_current_target(self) -> Any:
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return device
+
+
+class Compiling:
+    """Stands in for ``wrap_triton``: compiles a kernel for its arguments and launches nothing."""
+
+    def __init__(self) -> None:
+        self.compiled: list[Any] = []
+
+    def __call__(self, kernel: Any) -> Any:
+        class Launches:
+            def __getitem__(launches, grid: tuple[int, ...]) -> Any:  # noqa: N805
+                return lambda *arguments, **constants: self.compiled.append(
+                    kernel.warmup(*arguments, grid=grid, **constants)
+                )
+
+        return Launches()
+
+
+def compiled_kernels(dtypes: list[torch.dtype]) -> Iterator[tuple[str, Any]]:
+    """Compile what the networks launch, each distinct kernel once; name and compiled kernel."""
+    triton.runtime.driver.set_active(DescribedDevice())
+    compiling = Compiling()
+    for module in (mixing, matrix, depthwise, excite):
+        setattr(module, "wrap_triton", compiling)  # noqa: B010 - not a name of theirs, says mypy
+    seen = set()
+    for dtype in dtypes:
+        for (variant, *size), config in INPUTS.items():
+            for launches in (_mixings, _depthwise, _excitations):
+                for label in launches(config, size, dtype):
+                    kernel = compiling.compiled.pop()
+                    if kernel.hash not in seen:
+                        seen.add(kernel.hash)
+                        yield f"{label}, {variant} at {size[0]}x{size[1]}, {dtype}", kernel
+
+
+def _mixings(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
+    for stage in (2, 3):
+        kernel_size, channels = config.kernel_sizes[stage], config.channels[stage]
+        groups = 2 * config.focus_heads[stage - 2]
+        # A smaller map is enlarged to the window's size.
+        height, width = (max(side // STRIDES[stage], kernel_size) for side in size)
+        small, large = config.small_kernel, kernel_size
+        query_width = channels // 2 // groups
+        mixing.context_mixing_triton(
+            _features(2, channels, height, width, dtype),
+            _features(2, channels // 2, height, width, dtype),
+            torch.empty(2, groups, small**2 + large**2, query_width, dtype=dtype),
+            torch.empty(groups, small, small, small**2, dtype=dtype),
+            torch.empty(groups, large, large, large**2, dtype=dtype),
+        )
+        yield f"ContMix {large}x{large} of {channels} channels"
+
+
+def _depthwise(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
+    stages = zip(config.kernel_sizes, config.channels, STRIDES, strict=True)
+    for kernel_size, channels, stride in stages:
+        features = _features(2, channels, size[0] // stride, size[1] // stride, dtype)
+        taps = lay_out(torch.zeros(channels, 1, kernel_size, kernel_size, dtype=dtype))
+        bias = torch.zeros(channels, dtype=dtype)
+        for tile in triton_tiles(dtype):
+            if tile in matrix.TILES:
+                matrix.depthwise_matrix_triton(features, taps, bias, True, tile)
+            else:
+                depthwise.large_depthwise_triton(features, taps, bias, True, tile)
+            yield f"depthwise {kernel_size}x{kernel_size} of {channels} channels, {tile} tiles"
+
+
+def _excitations(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
+    for channels, stride in zip(config.channels, STRIDES, strict=True):
+        hidden_channels = max(16, channels // 8)
+        pixels = size[0] // stride * (size[1] // stride)
+        matrix_of = torch.empty(hidden_channels, channels, dtype=dtype)
+        bias = torch.empty(channels, dtype=dtype)
+        excite.squeeze_excite_gates_triton(
+            torch.empty(2, channels), pixels, matrix_of, bias[:hidden_channels], matrix_of, bias
+        )
+        yield f"squeeze-excite of {channels} channels"
+
+
+def _features(batch: int, channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty(batch, channels, height, width, dtype=dtype, memory_format=LAST)
+
+
+def resources(kernel: Any) -> dict[str, int]:
+    """Say what a program of the kernel takes, and how it loads and multiplies."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        tool = TOOLS / "cuobjdump"
+        usage = subprocess.run(
+            [tool, "-res-usage", file.name], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+    taken = {what: int(much) for what, much in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
+    ptx = kernel.asm["ptx"]
+    return {
+        "warps": kernel.metadata.num_warps,
+        "shared_bytes": kernel.metadata.shared,
+        "registers": taken["REG"],
+        "spilled_bytes": taken["STACK"] + taken["LOCAL"],
+        "loads": len(re.findall(r"ld\.global|cp\.async\.c[ag]", ptx)),
+        "matrix_products": ptx.count("mma.sync"),
+        "multiply_adds": ptx.count("fma.rn"),
+    }
+
+
+if __name__ == "__main__":
+    for label, kernel in compiled_kernels([getattr(torch, name) for name in sys.argv[1:]]):
+        sys.stdout.write(json.dumps({"kernel": label, **resources(kernel)}) + "\n")

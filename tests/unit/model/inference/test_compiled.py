@@ -1,0 +1,136 @@
+"""What is compiled: two graphs a kind of block and size, and nothing ever under traffic."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.callback import callback_handler
+from torch._dynamo.utils import counters
+from torch.testing import assert_close
+
+from model.backbone.overlock import Stem
+from model.config import BACKBONES
+from model.heads.mask_rcnn import MaskRCNN
+from model.heads.upernet import UPerNet
+from model.inference.compiled import CompiledPart, CompileError, compile_obstacle, on_compilation
+from model.inference.static_module import TensorPart
+from model.lowering.folding import fold
+from model.zoo import create_model
+from support.filled import filled
+
+CPU = torch.device("cpu")
+BATCHES = (4, 2, 1)
+KINDS = 8  # stem; stages 1, 2, 3 and the overview; of the focus net the first, stage 3 and stage 4
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "classifier": lambda: create_model("demo", weights="random"),
+    "segmenter": lambda: fold(filled(UPerNet(BACKBONES["nano"], 8, 5), torch.float32)),
+    "detector": lambda: fold(filled(MaskRCNN(BACKBONES["nano"], 3, cascade=False), torch.float32)),
+}
+SHAPES = {
+    "classifier": ((224, 224),),
+    "segmenter": ((64, 96), (96, 64)),
+    "detector": ((96, 64),),
+}
+
+
+@pytest.fixture(autouse=True)
+def _forgetful_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def batch_of(count: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    pixels = torch.randint(0, 256, (count, *size, 3), dtype=torch.uint8, generator=generator)
+    return pixels, torch.tensor([size] * count)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@torch.inference_mode()
+def test_all_batches_of_a_size_share_two_graphs_and_no_other_is_ever_compiled(kind: str) -> None:
+    network = NETWORKS[kind]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    part = TensorPart(network, CPU, torch.float32)
+    as_written = copy.deepcopy(part)
+    # What breaks a graph or asks for a new one is the tracer's matter, not the code generator's.
+    compiled = CompiledPart(part, backend="eager")
+    for size in SHAPES[kind]:
+        for count in BATCHES:
+            compiled.prepare(*batch_of(count, size))
+    graphs = KINDS * 2 * len(SHAPES[kind])
+    assert counters["stats"]["unique_graphs"] == graphs
+    assert not counters["graph_break"]
+
+    for size in (*SHAPES[kind], (64, 64)):  # the last one is on no list
+        for count in (3, *BATCHES):
+            batch = batch_of(count, size)
+            for got, want in zip(compiled(*batch), as_written(*batch), strict=True):
+                assert_close(got, want)
+    assert counters["stats"]["unique_graphs"] == graphs
+    assert not counters["graph_break"]
+
+
+class BrokenStem(Stem):
+    """Cannot be traced as one graph."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        torch._dynamo.graph_break()
+        return super().forward(images)
+
+
+@torch.inference_mode()
+def test_as_written_compiles_nothing() -> None:
+    part = TensorPart(create_model("demo", weights="random"), CPU, torch.float32)
+    batch = batch_of(2, (64, 64))
+    want = part(*batch)
+    compiled = CompiledPart(part, backend="eager")
+    assert_close(compiled.as_written(*batch), want)
+    assert not counters["stats"]["unique_graphs"]
+
+
+@torch.inference_mode()
+def test_a_block_that_is_no_single_graph_is_refused_and_runs_as_written_when_given_back() -> None:
+    network = create_model("demo", weights="random")
+    whole = TensorPart(network, CPU, torch.float32)
+    want = whole(*batch_of(1, (64, 64)))
+    stem = BrokenStem(BACKBONES["nano"].channels[0]).eval()
+    stem.layers = network.backbone.stem.layers
+    network.backbone.stem = stem
+    compiled = CompiledPart(whole, backend="eager")
+    with pytest.raises(CompileError, match="graph_break"):
+        compiled.prepare(*batch_of(1, (64, 64)))
+    compiled.release()
+    assert network.backbone.stem is stem
+    assert_close(whole(*batch_of(1, (64, 64))), want)
+
+
+def test_a_gpu_without_triton_and_a_cpu_without_a_compiler_cannot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert compile_obstacle(CPU) is None
+    monkeypatch.setenv("PATH", "")
+    assert compile_obstacle(CPU) == "there is no C++ compiler"
+    monkeypatch.setattr("model.inference.compiled.find_spec", lambda _: None)
+    assert compile_obstacle(torch.device("cuda")) == "Triton is not installed"
+
+
+def test_each_compilation_is_told_and_no_run_of_what_is_compiled() -> None:
+    told: list[int] = []
+    double = torch.compile(lambda pixels: pixels * 2, backend="eager", dynamic=False)
+    double(torch.ones(2))
+    on_compilation(lambda: told.append(1))
+    try:
+        double(torch.ones(2))
+        assert told == []
+        double(torch.ones(3))
+        assert told == [1]
+        with torch.compiler.set_stance("eager_on_recompile"):
+            double(torch.ones(4))
+        assert told == [1]
+    finally:
+        callback_handler.clear()

@@ -1,0 +1,84 @@
+"""A CPU's type is what a measurement finds faster, and its reason says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from model.inference import dtype_selection
+from model.inference.dtype_selection import TURNS, choose_dtype
+from model.lowering.cpu import native_form_obstacle
+from model.zoo import create_model
+
+needs_kernels = pytest.mark.skipif(
+    native_form_obstacle(torch.bfloat16) is not None,
+    reason=str(native_form_obstacle(torch.bfloat16)),
+)
+
+
+def clock_of(product_seconds: tuple[float, float], pass_seconds: tuple[float, float]) -> Clock:
+    """Return a clock by which each run takes the given time, float32's and bfloat16's."""
+
+    def moments() -> Iterator[float]:
+        now = 0.0
+        for usual, other in [product_seconds] * TURNS + [pass_seconds] * TURNS:
+            for seconds in (usual, other):
+                yield now
+                now += seconds
+                yield now
+
+    ticks = moments()
+    return lambda: next(ticks)
+
+
+Clock = Callable[[], float]
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("product_seconds", "pass_seconds", "want", "reason"),
+    [
+        ((2.0, 1.0), (2.0, 1.0), torch.bfloat16, "2.00 times the speed of float32"),
+        ((2.0, 1.0), (1.1, 1.0), torch.float32, "1.10 times the speed of float32"),
+        ((1.0, 50.0), (9.0, 1.0), torch.float32, "a bfloat16 product has 0.02 times the speed"),
+    ],
+    ids=["faster", "hardly faster", "emulated"],
+)
+def test_the_faster_type_is_taken(
+    product_seconds: tuple[float, float],
+    pass_seconds: tuple[float, float],
+    want: torch.dtype,
+    reason: str,
+) -> None:
+    network = create_model("demo", weights="demo")
+    choice = choose_dtype(network, clock=clock_of(product_seconds, pass_seconds))
+    assert choice.dtype == want
+    assert reason in choice.reason
+
+
+@needs_kernels
+def test_an_emulated_type_is_not_tried_on_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("it would take minutes")
+
+    monkeypatch.setattr(dtype_selection, "_backbone_pass", refuse)
+    choose_dtype(create_model("demo", weights="demo"), clock=clock_of((1.0, 9.0), (1.0, 1.0)))
+
+
+def test_without_kernels_it_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dtype_selection, "native_form_obstacle", lambda _: "there is no compiler")
+    choice = choose_dtype(create_model("demo", weights="demo"))
+    assert (choice.dtype, choice.reason) == (torch.float32, "there is no compiler")
+
+
+@needs_kernels
+@pytest.mark.parametrize("task", ["classify", "segment"])
+def test_the_network_is_left_as_it_was(task: str) -> None:
+    network = create_model("demo", task=task, weights="demo")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    choice = choose_dtype(network)
+    assert choice.dtype in {torch.float32, torch.bfloat16}
+    assert list(network.state_dict()) == list(before)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

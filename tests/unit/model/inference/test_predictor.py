@@ -1,0 +1,157 @@
+"""Batches of pixels: padding, neighbours and damage change nobody else's result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.config import IMAGE_MEAN, IMAGE_STD
+from model.heads.detections import Detections
+from model.heads.rpn import Candidates
+from model.inference.batch_limits import fitting_batch_sizes
+from model.inference.predictor import Predictor, find_device
+from model.zoo import create_model
+
+CPU = torch.device("cpu")
+
+
+def pictures(count: int, height: int, width: int) -> list[NDArray[np.uint8]]:
+    generator = np.random.default_rng(3)
+    return [generator.integers(0, 256, (height, width, 3), np.uint8) for _ in range(count)]
+
+
+def predictor(network: nn.Module) -> Predictor:
+    return Predictor(network.eval(), CPU, torch.float32)
+
+
+class Recording(nn.Module):
+    """Keeps what it was given and answers with what the test says."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__()
+        self.answer = answer
+        self.arguments: tuple[object, ...] = ()
+
+    def forward(self, *arguments: object) -> object:
+        self.arguments = arguments
+        return self.answer
+
+
+class RecordingDetector(nn.Module):
+    """Keeps what its two parts were given and finds nothing."""
+
+    def maps(self, images: Tensor) -> tuple[list[Tensor], Candidates]:
+        self.images = images
+        return [images], Candidates(torch.zeros(2, 1), torch.zeros(2, 1, 4), torch.zeros(1))
+
+    def detections(self, *arguments: object) -> list[Detections]:
+        self.arguments = arguments
+        return [Detections(*(torch.zeros(0, 4),) * 4)] * 2
+
+
+@pytest.mark.parametrize("name", ["demo", "overlock_xt"])
+def test_logits_do_not_depend_on_the_batch(name: str) -> None:
+    network = predictor(create_model(name, weights="random"))
+    images = pictures(8, 224, 224)
+    full = np.stack([row for row in network.classify(images, (8, 224, 224)) if row is not None])
+    padded = network.classify(images[:3], (4, 224, 224))
+    largest = np.abs(full).max()
+    assert len(padded) == 3
+    for index in range(3):
+        (alone,) = network.classify(images[index : index + 1], (1, 224, 224))
+        assert alone is not None
+        assert padded[index] is not None
+        assert np.abs(full[index] - alone).max() <= 1e-5 * largest
+        assert np.abs(full[index] - padded[index]).max() <= 1e-5 * largest
+
+
+def test_bfloat16_on_a_cpu_is_refused_without_our_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "model.inference.predictor.native_form_obstacle", lambda _: "there is no compiler"
+    )
+    network = create_model("demo", weights="random")
+    assert predictor(network).kernels == "PyTorch's alone, since there is no compiler"
+    with pytest.raises(ValueError, match="bfloat16 on a CPU needs our kernels, but there is no"):
+        Predictor(network, CPU, torch.bfloat16)
+    with pytest.raises(ValueError, match="the compiler cannot look into the native ones"):
+        Predictor(network, CPU, torch.bfloat16, compiler="inductor")
+
+
+def test_listed_shapes_run_compiled_and_again_as_written_when_the_compiler_is_given_up() -> None:
+    network = create_model("demo", weights="random")
+    want = predictor(create_model("demo", weights="random"))
+    compiled = Predictor(network, CPU, torch.float32, compiler="eager")
+    assert fitting_batch_sizes(compiled, (1, 2), [(224, 224)]) == (1, 2)
+    for _ in range(2):
+        for count in (1, 2):
+            images = pictures(count, 224, 224)
+            got = compiled.classify(images, (2, 224, 224))
+            for mine, theirs in zip(got, want.classify(images, (2, 224, 224)), strict=True):
+                assert mine == pytest.approx(theirs, abs=1e-4)
+        compiled.do_not_compile()
+
+
+def test_label_maps_do_not_depend_on_the_batch() -> None:
+    network = predictor(create_model("demo", task="segment", weights="random"))
+    images = pictures(3, 64, 96)
+    sizes = [(70, 101), (64, 96), (13, 17)]
+    together = network.segment(images, (4, 64, 96), sizes)
+    for image, size, label_map in zip(images, sizes, together, strict=True):
+        (alone,) = network.segment([image], (1, 64, 96), [size])
+        assert alone is not None
+        assert label_map is not None
+        assert label_map.shape == size
+        # A pixel on the line between two classes may fall either way.
+        assert (alone == label_map).mean() > 0.999
+
+
+def test_pixels_are_normalised_and_what_is_beside_them_is_zero() -> None:
+    network = RecordingDetector()
+    images = pictures(2, 20, 30)
+    predictor(network).detect(images, (3, 32, 64), [(40, 60), (40, 60)])
+    _, _, sizes, original_sizes = network.arguments
+    batch = network.images
+    assert batch.shape == (2, 3, 32, 64)  # a detector gets no padding places
+    want = (images[1] / 255 - np.array(IMAGE_MEAN)) / np.array(IMAGE_STD)
+    got = batch[1, :, :20, :30].permute(1, 2, 0)
+    torch.testing.assert_close(got, torch.from_numpy(want).float(), rtol=0, atol=1e-6)
+    assert not batch[:, :, 20:].any()
+    assert not batch[:, :, :, 30:].any()
+    assert sizes == [(20, 30), (20, 30)]
+    assert original_sizes == [(40, 60), (40, 60)]
+
+
+@pytest.mark.parametrize("damage", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_told_apart_from_their_neighbours(damage: float) -> None:
+    logits = torch.tensor([[0.0, 1.0], [damage, 1.0], [2.0, 1.0]])
+    found = predictor(Recording(logits)).classify(pictures(3, 32, 32), (3, 32, 32))
+    assert [row is None for row in found] == [False, True, False]
+
+
+def test_a_label_map_is_not_made_of_logits_that_are_not_finite() -> None:
+    logits = torch.zeros(2, 3, 8, 8)
+    logits[1, 2, 5, 5] = float("nan")
+    found = predictor(Recording(logits)).segment(
+        pictures(2, 32, 32), (2, 32, 32), [(32, 32), (32, 32)]
+    )
+    assert [label_map is None for label_map in found] == [False, True]
+
+
+def test_only_convolutions_are_laid_out_for_channels_last() -> None:
+    network = Predictor(
+        create_model("demo", weights="demo"), CPU, torch.float32, compiler="eager"
+    ).network
+    mixing = network.get_submodule("backbone.focus3.0.block.context_mixing")
+    # Bias windows have four dimensions too; the kernels want them as they were.
+    assert mixing.get_buffer("large_bias").is_contiguous()
+    weight = network.get_parameter("backbone.downsample2.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
+
+
+def test_a_device_that_is_missing_is_refused() -> None:
+    with pytest.raises(ValueError, match="Device cuda:99 was asked for"):
+        find_device("cuda:99")

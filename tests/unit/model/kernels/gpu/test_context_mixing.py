@@ -1,0 +1,205 @@
+"""The Triton kernel of ContMix gives what the reference gives."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from model.kernels.context_mixing import context_mixing
+from support.mixing_problem import MixingProblem, mixing_problem
+
+LAST, CONTIGUOUS = torch.channels_last, torch.contiguous_format
+# A logit near 10 is known to 1e-6, and so is its weight's ratio; on a GPU three TF32 products
+# stand for one of float32, and leave out what is below 2^-21 of it.
+FLOAT32 = {"cpu": 1e-5, "cuda": 5e-5}
+
+
+@pytest.fixture
+def kernel(kernel_device: str) -> Any:
+    return importlib.import_module("model.kernels.gpu.context_mixing")
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "kernel_size", "batch", "groups", "width_of_head", "query_width", "layout"),
+    [
+        # Each variant's head widths, its maps scaled down: a window as large as the map, maps one
+        # larger (distinct windows only at the border), and wider than a tile of 16 pixels.
+        pytest.param(7, 7, 7, 1, 2, 14, 14, LAST, id="xt-one-window"),
+        pytest.param(8, 7, 7, 1, 1, 16, 14, CONTIGUOUS, id="xt-two-windows"),
+        pytest.param(14, 14, 13, 1, 1, 16, 16, LAST, id="t-four-windows"),
+        pytest.param(13, 13, 13, 1, 1, 10, 10, CONTIGUOUS, id="s-one-window"),
+        pytest.param(7, 8, 7, 1, 2, 8, 8, LAST, id="s-narrow-heads"),
+        pytest.param(13, 19, 13, 1, 1, 16, 16, LAST, id="b-wide-map"),
+        pytest.param(18, 7, 7, 1, 1, 3, 5, CONTIGUOUS, id="high-map"),
+        pytest.param(7, 37, 7, 1, 1, 16, 16, CONTIGUOUS, id="three-tiles-wide"),
+        pytest.param(5, 6, 5, 3, 1, 20, 18, LAST, id="equal-kernels-wide-heads"),
+    ],
+)
+def test_kernel_equals_the_reference(
+    kernel: Any,
+    kernel_device: str,
+    height: int,
+    width: int,
+    kernel_size: int,
+    batch: int,
+    groups: int,
+    width_of_head: int,
+    query_width: int,
+    layout: torch.memory_format,
+) -> None:
+    problem = mixing_problem(
+        height,
+        width,
+        kernel_size,
+        batch=batch,
+        groups=groups,
+        channels_per_group=width_of_head,
+        query_width=query_width,
+        memory_format=layout,
+    )
+    result = kernel.context_mixing_triton(*_cast(problem, torch.float32, kernel_device))
+    assert_close(result.cpu().double(), problem.by_reference(), rtol=0, atol=FLOAT32[kernel_device])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("layout", [LAST, CONTIGUOUS], ids=str)
+@pytest.mark.parametrize(("height", "width", "kernel_size"), [(7, 9, 7), (5, 18, 5)])
+def test_short_dtypes_lose_only_their_rounding(
+    kernel: Any,
+    kernel_device: str,
+    height: int,
+    width: int,
+    kernel_size: int,
+    layout: torch.memory_format,
+    dtype: torch.dtype,
+) -> None:
+    problem = mixing_problem(
+        height, width, kernel_size, channels_per_group=16, query_width=10, memory_format=layout
+    )
+    arguments = _cast(problem, dtype, kernel_device)
+    result = kernel.context_mixing_triton(*arguments)
+    assert result.dtype == dtype
+    exact = context_mixing(*(part.cpu().double() for part in arguments), implementation="tiles")
+    # A weight and the result are rounded; together they stay below an eps of the largest value.
+    rounding = torch.finfo(dtype).eps * arguments[0].abs().max().item()
+    assert_close(result.cpu().double(), exact, rtol=0, atol=rounding)
+
+
+@pytest.mark.parametrize("layout", [LAST, CONTIGUOUS], ids=str)
+def test_result_keeps_the_memory_format(
+    kernel: Any, kernel_device: str, layout: torch.memory_format
+) -> None:
+    arguments = _cast(
+        mixing_problem(5, 7, 5, groups=1, memory_format=layout), torch.float32, kernel_device
+    )
+    result = kernel.context_mixing_triton(*arguments)
+    assert result.stride() == arguments[0].stride()
+
+
+def test_arguments_may_be_views(kernel: Any, kernel_device: str) -> None:
+    dense = _cast(mixing_problem(5, 8, 5, groups=1, batch=2), torch.float32, kernel_device)
+    views = [torch.stack((part, part), dim=-1)[..., 0] for part in dense]
+    assert not any(part.is_contiguous() for part in views)
+    got = kernel.context_mixing_triton(*views)
+    assert_close(got, kernel.context_mixing_triton(*dense), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("position", range(5))
+def test_shapes_that_do_not_belong_together_are_refused(
+    kernel: Any, kernel_device: str, position: int
+) -> None:
+    arguments = list(_cast(mixing_problem(7, 8, 5), torch.float32, kernel_device))
+    arguments[position] = arguments[position][:, :-1]
+    with pytest.raises(ValueError, match="no arguments of one ContMix"):
+        kernel.context_mixing_triton(*arguments)
+
+
+def test_operator_keeps_its_schema(kernel: Any, kernel_device: str) -> None:
+    arguments = _cast(mixing_problem(5, 6, 5, groups=1), torch.float32, kernel_device)
+    # Interpreted, a kernel needs real numbers; the test below traces it without any.
+    checks = ("test_schema", "test_faketensor") if kernel_device == "cuda" else ("test_schema",)
+    torch.library.opcheck(kernel.context_mixing_triton, arguments, test_utils=checks)
+
+
+TRACED = """
+import torch
+there_is_a_gpu = torch.cuda.is_available
+torch.cuda.is_available = lambda: True  # the kernel is imported where there is one
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._functorch.aot_autograd import aot_module_simplified
+from model.kernels.context_mixing import context_mixing
+torch.cuda.is_available = there_is_a_gpu
+
+graphs = []
+
+def backend(module, inputs):
+    def record(graph, inputs):
+        graphs.append(graph.code)
+        raise SystemExit(0 if "triton_kernel_wrapper_functional" in graph.code else 1)
+    return aot_module_simplified(module, inputs, fw_compiler=record)
+
+with FakeTensorMode():
+    shapes = (2, 32, 14, 14), (2, 16, 14, 14), (2, 1, 194, 16), (1, 5, 5, 25), (1, 13, 13, 169)
+    arguments = [torch.empty(shape, device="cuda", dtype=torch.bfloat16) for shape in shapes]
+    arguments[0] = arguments[0].to(memory_format=torch.channels_last)
+    result = context_mixing(*arguments)
+    assert (result.shape, result.stride()) == (arguments[0].shape, arguments[0].stride())
+    torch.compile(context_mixing, fullgraph=True, backend=backend)(*arguments)
+"""
+
+
+def test_compiler_sees_the_kernel_in_one_graph(kernel_device: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    traced = subprocess.run(
+        [sys.executable, "-c", TRACED], env=environment, capture_output=True, text=True, check=False
+    )
+    assert traced.returncode == 0, traced.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("height", "width", "kernel_size", "groups"),
+    [(14, 14, 13, 8), (50, 68, 13, 8), (25, 34, 7, 16)],
+)
+def test_gpu_runs_the_networks_shapes(
+    kernel: Any,
+    kernel_device: str,
+    height: int,
+    width: int,
+    kernel_size: int,
+    groups: int,
+    dtype: torch.dtype,
+) -> None:
+    if kernel_device != "cuda":
+        pytest.skip("needs a CUDA device: the interpreter would take minutes")
+    problem = mixing_problem(
+        height,
+        width,
+        kernel_size,
+        batch=2,
+        groups=groups,
+        channels_per_group=16,
+        query_width=16,
+        memory_format=LAST,
+    )
+    arguments = _cast(problem, dtype, kernel_device)
+    exact = context_mixing(*(part.double() for part in arguments), implementation="tiles")
+    rounding = torch.finfo(dtype).eps * arguments[0].abs().max().item()
+    for result in (
+        context_mixing(*arguments, implementation="triton"),
+        torch.compile(context_mixing, fullgraph=True)(*arguments, implementation="triton"),
+    ):
+        assert_close(result.double(), exact, rtol=0, atol=max(FLOAT32[kernel_device], rounding))
+
+
+def _cast(problem: MixingProblem, dtype: torch.dtype, device: str) -> tuple[Tensor, ...]:
+    return tuple(part.to(device, dtype) for part in problem.folded())

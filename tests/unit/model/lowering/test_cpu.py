@@ -1,0 +1,138 @@
+"""The CPU's form of a network answers as its folded form does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from model.config import CLASSIFIERS, BackboneConfig
+from model.heads.classifier import ImageClassifier
+from model.heads.mask_rcnn import MaskRCNN
+from model.heads.upernet import UPerNet
+from model.kernels.cpu import library
+from model.lowering.cpu import native_form, native_form_obstacle
+from model.lowering.folding import fold
+from model.zoo import create_model
+from support.filled import filled, random_map
+
+pytestmark = pytest.mark.skipif(
+    native_form_obstacle(torch.float32) is not None,
+    reason=str(native_form_obstacle(torch.float32)),
+)
+
+CONFIG = CLASSIFIERS["demo"].backbone
+UNEVEN = BackboneConfig(  # widths that no vector divides, every kernel, two blocks where it matters
+    depths=(1, 1, 2, 1), focus_depths=(2, 2), channels=(20, 36, 56, 88), focus_heads=(2, 2)
+)
+FLOAT32 = 2e-5  # of the largest output; some sixty layers, summed in another order
+SIZES = [(32, 32), (96, 64), (224, 224), (33, 209)]
+
+
+@pytest.fixture(autouse=True)
+def no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def classifier(config: BackboneConfig, dtype: torch.dtype) -> ImageClassifier:
+    return fold(filled(ImageClassifier(config, 5), dtype))
+
+
+def assert_relative(got: Tensor, want: Tensor, tolerance: float) -> None:
+    got = got.to(want.dtype)
+    assert_close(got, want, rtol=0, atol=tolerance * float(want.abs().max()))
+
+
+@pytest.mark.parametrize("config", [CONFIG, UNEVEN], ids=["demo", "uneven"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_classifier_is_the_same_function(
+    batch: int, size: tuple[int, int], config: BackboneConfig
+) -> None:
+    images = random_map(batch, 3, *size)
+    native = native_form(classifier(config, torch.float32), torch.float32)
+    got = native(images.float().to(memory_format=torch.channels_last))
+    assert_relative(got, classifier(config, torch.float64)(images), FLOAT32)
+
+
+def test_images_may_come_in_any_memory_format() -> None:
+    native = native_form(classifier(CONFIG, torch.float32), torch.float32)
+    images = random_map(2, 3, 64, 96).float()
+    want = native(images.to(memory_format=torch.channels_last))
+    assert_relative(native(images), want, 1e-6)
+
+
+@pytest.mark.parametrize("config", [CONFIG, UNEVEN], ids=["demo", "uneven"])
+def test_bfloat16_stays_within_two_percent(config: BackboneConfig) -> None:
+    images = random_map(2, 3, 224, 224)
+    native = native_form(classifier(config, torch.float32), torch.bfloat16)
+    got = native(images.bfloat16().to(memory_format=torch.channels_last))
+    assert relative_norm(got, classifier(config, torch.float32)(images.float())) < 0.02
+
+
+def test_bfloat16_is_no_worse_than_pytorchs() -> None:
+    # Sums, norms and softmaxes stay in float32.
+    images = random_map(2, 3, 96, 96)
+    want = classifier(CONFIG, torch.float64)(images)
+    images = images.bfloat16().to(memory_format=torch.channels_last)
+    folded = classifier(CONFIG, torch.float32).bfloat16()(images)
+    got = native_form(classifier(CONFIG, torch.float32), torch.bfloat16)(images)
+    assert relative_norm(got, want) < 1.1 * relative_norm(folded, want)
+
+
+def relative_norm(got: Tensor, want: Tensor) -> float:
+    return float((got.double() - want).norm() / want.norm())
+
+
+@pytest.mark.parametrize("size", [(64, 96), (224, 160)], ids=str)
+def test_a_segmenter_is_the_same_function(size: tuple[int, int]) -> None:
+    images = random_map(2, 3, *size)
+    want = fold(filled(UPerNet(UNEVEN, 24, 7)))(images)
+    native = native_form(fold(filled(UPerNet(UNEVEN, 24, 7), torch.float32)), torch.float32)
+    assert_relative(native(images.float()), want, FLOAT32)
+
+
+def test_a_detector_is_the_same_function() -> None:
+    def network() -> MaskRCNN:
+        return fold(filled(MaskRCNN(UNEVEN, 4, cascade=False), torch.float32))
+
+    images = random_map(1, 3, 64, 96).float()
+    want, got = network(), native_form(network(), torch.float32)
+    want_maps, got_maps = (each.backbone.dense_features(images) for each in (want, got))
+    for got_map, want_map in zip(got_maps, want_maps, strict=True):
+        assert_relative(got_map, want_map, FLOAT32)
+    (want_found,), (got_found,) = (each(images, [(64, 96)]) for each in (want, got))
+    assert_relative(got_found.boxes, want_found.boxes, 1e-3)
+    assert got_found.labels.tolist() == want_found.labels.tolist()
+    assert_close(got_found.masks, want_found.masks, rtol=0, atol=1e-3)
+
+
+def test_every_dense_convolution_is_packed() -> None:
+    native = native_form(create_model("demo", weights="demo"), torch.float32)
+    assert not [part for part in native.modules() if isinstance(part, nn.Conv2d)]
+
+
+def test_a_network_that_has_the_form_stays_as_it_is() -> None:
+    native = native_form(classifier(CONFIG, torch.float32), torch.float32)
+    images = random_map(1, 3, 64, 64).float()
+    want = native(images)
+    assert_close(native_form(native, torch.float32)(images), want, rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"in torch\.float32 already"):
+        native_form(native, torch.bfloat16)
+
+
+def test_what_has_no_kernels_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no kernels for torch\.float64"):
+        native_form(classifier(CONFIG, torch.float64), torch.float64)
+
+
+def test_a_machine_without_a_compiler_has_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    library._loaded.clear()
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "no C compiler" in str(native_form_obstacle(torch.float32))
+    monkeypatch.undo()
+    library._loaded.clear()

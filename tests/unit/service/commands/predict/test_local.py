@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import PurePath
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.api.schemas import ClassifyQuery, SegmentQuery
+from service.commands.predict.local import DeviceLostError, InProcess
+from service.commands.predict.outcome import Answer, Failure, Outcome, Wish
+from service.commands.predict.sources import Source
+from service.engine import runner
+from service.settings import load_settings
+
+POISON = 250
+"""Grey level of an image that fails its batch."""
+
+
+def source(name: str, grey: int = 90, size: tuple[int, int] = (64, 48)) -> Source:
+    file = BytesIO()
+    Image.new("RGB", size, (grey, grey, grey)).save(file, "PNG")
+    return Source(name, PurePath(name), file.getvalue())
+
+
+def here(query: ClassifyQuery | SegmentQuery, *, batch_size: int = 4) -> InProcess:
+    task = "classify" if isinstance(query, ClassifyQuery) else "segment"
+    off = {"classify": "segment", "segment": "classify"}[task]
+    settings = load_settings({f"{off}_model": "off", "dtype": "float32", "devices": "cpu"})
+    return InProcess(settings, Wish(query, pictures=False), batch_size)
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the batches that ran; one with a poisoned image fails."""
+    sizes: list[int] = []
+    run = runner.Runner.run
+
+    def watched(self, task, inputs, input_size, size):  # type: ignore[no-untyped-def]
+        sizes.append(len(inputs))
+        if any(int(each.image[0, 0, 0]) == POISON for each in inputs):
+            raise RuntimeError("poison")
+        return run(self, task, inputs, input_size, size)
+
+    monkeypatch.setattr(runner.Runner, "run", watched)
+    return sizes
+
+
+def kinds(outcomes: list[Outcome]) -> list[str]:
+    return [each.result.kind if isinstance(each.result, Failure) else "" for each in outcomes]
+
+
+def test_images_of_one_shape_share_batches_and_keep_their_order(batches: list[int]) -> None:
+    sources = [source(str(number), grey=number) for number in range(10)]
+    outcomes = list(here(ClassifyQuery()).outcomes(sources))
+    assert [each.source.name for each in outcomes] == [str(number) for number in range(10)]
+    assert batches == [4, 4, 2]
+    documents = [each.result.document for each in outcomes if isinstance(each.result, Answer)]
+    assert [document.timing.batch_size for document in documents] == [4] * 8 + [2] * 2
+
+
+def test_images_of_different_shapes_do_not_share_a_batch(batches: list[int]) -> None:
+    sizes = [(64, 48), (64, 48), (48, 96), (64, 48)]
+    sources = [source(str(number), size=size) for number, size in enumerate(sizes)]
+    outcomes = list(here(SegmentQuery(mask="none")).outcomes(sources))
+    assert batches == [2, 1, 1]
+    assert [
+        (each.result.document.image.width, each.result.document.image.height)
+        for each in outcomes
+        if isinstance(each.result, Answer)
+    ] == sizes
+
+
+def test_what_cannot_be_read_fails_in_its_place(batches: list[int]) -> None:
+    bad = Source("bad", PurePath("bad"), b"no image")
+    outcomes = list(here(ClassifyQuery()).outcomes([source("a"), bad, source("b"), bad]))
+    assert kinds(outcomes) == ["", "invalid-image", "", "invalid-image"]
+    assert batches == [2]
+
+
+def test_an_image_that_fails_its_batch_fails_alone(batches: list[int]) -> None:
+    sources = [source("a"), source("b"), source("poison", POISON), source("c")]
+    outcomes = list(here(ClassifyQuery()).outcomes(sources))
+    assert kinds(outcomes) == ["", "", "inference-failed", ""]
+    assert batches == [4, 2, 2, 1, 1]
+
+
+def test_too_little_memory_is_told_from_a_bad_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(runner.Runner, "run", run)
+    (outcome,) = here(ClassifyQuery()).outcomes([source("a")])
+    assert kinds([outcome]) == ["out-of-memory"]
+
+
+def test_a_lost_device_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_answers", lambda _: False)
+
+    def run(*_: object) -> None:
+        raise RuntimeError("unspecified launch failure")
+
+    monkeypatch.setattr(runner.Runner, "run", run)
+    with pytest.raises(DeviceLostError, match="unspecified launch failure"):
+        list(here(ClassifyQuery()).outcomes([source("a"), source("b")]))
+
+
+def test_an_output_that_is_not_finite_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: object, __: object, inputs: list[object], *___: object) -> runner.Outcome:
+        return runner.Outcome((None,) * len(inputs), 0.1, 0.1)
+
+    monkeypatch.setattr(runner.Runner, "run", run)
+    (outcome,) = here(ClassifyQuery()).outcomes([source("a")])
+    assert isinstance(outcome.result, Failure)
+    assert "output for this image is not usable" in outcome.result.detail
+
+
+def test_scores_are_those_of_the_class_order() -> None:
+    (outcome,) = here(ClassifyQuery(top_k=10)).outcomes([source("a")])
+    assert isinstance(outcome.result, Answer)
+    predictions = getattr(outcome.result.document, "predictions")  # noqa: B009 - of any task
+    assert np.isclose(sum(each.score for each in predictions), 1.0)

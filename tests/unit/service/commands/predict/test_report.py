@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePath
+
+import pytest
+
+from model.config import Task
+from service.api.schemas import (
+    ClassifyResponse,
+    Detection,
+    DetectResponse,
+    ImageFacts,
+    Prediction,
+    SegmentedClass,
+    SegmentResponse,
+    Timing,
+)
+from service.commands.console.exits import DONE, FAILED, RefusedError
+from service.commands.predict.outcome import Answer, Failure, Outcome
+from service.commands.predict.report import Report
+from service.commands.predict.sources import Source
+
+IMAGE = ImageFacts(width=4, height=3, frames=1)
+TIMING = Timing(
+    decode_seconds=0, queue_seconds=0, inference_seconds=0, render_seconds=0, batch_size=1
+)
+STAR = ClassifyResponse(
+    model="demo",
+    predictions=[
+        Prediction(class_id=3, label="star", score=0.966),
+        Prediction(class_id=2, label="tri\x1b[2Jangle", score=0.006),
+    ],
+    image=IMAGE,
+    timing=TIMING,
+)
+BAD = Failure("invalid-image", "The image cannot be decoded: it is empty.")
+
+
+def source(name: str, place: str | None = None) -> Source:
+    return Source(name, PurePath(place or Path(name).name), b"")
+
+
+def report(*outcomes: Outcome, as_json: bool = False, folder: Path | None = None) -> int:
+    sources = [outcome.source for outcome in outcomes]
+    with Report(sources, Task.CLASSIFY, as_json=as_json, folder=folder) as shown:
+        for outcome in outcomes:
+            shown.add(outcome)
+        shown.finish()
+    return shown.exit_code
+
+
+def test_people_get_a_table_without_escape_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    code = report(Outcome(source("a/star.png"), Answer(STAR, None)))
+    assert code == DONE
+    assert capsys.readouterr().out.splitlines() == [
+        "file          score  class",
+        "a/star.png   96.6 %  star",
+        "              0.6 %  tri\\x1b[2Jangle",
+    ]
+
+
+def test_what_fails_is_told_beside_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    code = report(
+        Outcome(source("bad\n.jpg"), BAD), Outcome(source("star.png"), Answer(STAR, None))
+    )
+    assert code == FAILED
+    captured = capsys.readouterr()
+    assert "star.png" in captured.out
+    assert captured.err.splitlines() == [
+        "overlock predict: bad\\n.jpg: The image cannot be decoded: it is empty.",
+        "overlock predict: 1 of 2 failed.",
+    ]
+
+
+def test_programs_get_a_line_for_every_image(capsys: pytest.CaptureFixture[str]) -> None:
+    report(
+        Outcome(source("bad.jpg"), BAD),
+        Outcome(source("n\udce4m.png"), Answer(STAR, None)),
+        as_json=True,
+    )
+    bad, star = map(json.loads, capsys.readouterr().out.splitlines())
+    assert bad == {
+        "file": "bad.jpg",
+        "error": {"kind": "invalid-image", "detail": BAD.detail},
+    }
+    assert star == {"file": "n\udce4m.png", **STAR.model_dump(mode="json")}
+
+
+def test_segments_and_detections_have_their_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    segments = SegmentResponse(
+        model="demo",
+        classes=[SegmentedClass(class_id=0, label="sky", color="#000000", pixels=9, fraction=0.75)],
+        mask=None,
+        image=IMAGE,
+        timing=TIMING,
+    )
+    found = DetectResponse(
+        model="m",
+        detections=[Detection(class_id=1, label="dog", score=0.9, box=(1.4, 2, 3, 4.6), mask=None)],
+        image=IMAGE,
+        timing=TIMING,
+    )
+    nothing = DetectResponse(model="m", detections=[], image=IMAGE, timing=TIMING)
+    for task, document in ((Task.SEGMENT, segments), (Task.DETECT, found), (Task.DETECT, nothing)):
+        with Report([source("x")], task, as_json=False, folder=None) as shown:
+            shown.add(Outcome(source("x"), Answer(document, None)))
+    words = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert words[:2] == [["file", "share", "class"], ["x", "75.0", "%", "sky"]]
+    assert words[3] == ["x", "90.0", "%", "dog", "1", "2", "3", "5"]
+    assert words[5] == ["x", "nothing", "found"]
+
+
+def test_overlays_keep_the_folders_below_the_one_that_was_named(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "overlays"
+    report(
+        Outcome(source("photos/deep/a.jpg", "deep/a.jpg"), Answer(STAR, b"a picture")),
+        folder=folder,
+    )
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files == [folder / "deep" / "a.jpg.overlay.png"]
+    assert files[0].read_bytes() == b"a picture"
+
+
+def test_overlays_that_would_be_one_file_are_refused_before_there_is_work(tmp_path: Path) -> None:
+    sources = [source("a/x.jpg"), source("b/x.jpg")]
+    with pytest.raises(RefusedError, match=r"a/x\.jpg and b/x\.jpg would be one file"):
+        Report(sources, Task.SEGMENT, as_json=False, folder=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_overlay_that_cannot_be_saved_fails_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.jpg.overlay.png").mkdir()
+    code = report(
+        Outcome(source("a.jpg"), Answer(STAR, b"a picture")),
+        Outcome(source("b.jpg"), Answer(STAR, b"a picture")),
+        folder=tmp_path,
+    )
+    assert code == FAILED
+    assert "a.jpg: The overlay cannot be saved" in capsys.readouterr().err
+    assert (tmp_path / "b.jpg.overlay.png").read_bytes() == b"a picture"
+
+
+def test_what_is_given_up_counts_as_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    sources = [source(name) for name in "abc"]
+    with Report(sources, Task.CLASSIFY, as_json=False, folder=None) as shown:
+        shown.add(Outcome(source("a"), Answer(STAR, None)))
+        shown.give_up("The device is lost.")
+        shown.finish()
+    assert shown.exit_code == FAILED
+    assert capsys.readouterr().err.splitlines() == [
+        "overlock predict: The device is lost.",
+        "overlock predict: 2 of 3 failed.",
+    ]

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from service.engine.scheduling.cost_model import MAX_SLOWDOWN, AffineCost, Pace
+
+
+def test_an_affine_cost_is_learnt_exactly() -> None:
+    cost = AffineCost()
+    for size in (1, 2, 4, 8):
+        cost.observe(size, 0.005 + 0.0005 * size, lasting=True)
+    assert cost.fixed_seconds == pytest.approx(0.005)
+    assert cost.per_image_seconds == pytest.approx(0.0005)
+    assert cost.seconds(16) == pytest.approx(0.013)
+
+
+def test_nothing_is_known_before_the_first_batch() -> None:
+    cost = AffineCost()
+    assert not cost.known
+    assert cost.seconds(8) == 0.0
+
+
+def test_a_single_observation_is_taken_as_proportional() -> None:
+    cost = AffineCost()
+    cost.observe(4, 0.2)
+    assert cost.seconds(8) == pytest.approx(0.4)
+
+
+def test_a_device_that_became_slower_is_noticed() -> None:
+    cost = AffineCost()
+    for size in (1, 2, 4, 8):
+        cost.observe(size, 0.01 * size, lasting=True)
+    for _ in range(200):
+        cost.observe(8, 0.16)
+    assert cost.seconds(8) == pytest.approx(0.16, rel=0.1)
+
+
+def test_traffic_of_one_size_does_not_lose_the_slope() -> None:
+    cost = AffineCost()
+    for size in (1, 2, 4, 8):
+        cost.observe(size, 0.005 + 0.0005 * size, lasting=True)
+    for _ in range(500):
+        cost.observe(1, 0.0055)
+    assert cost.per_image_seconds == pytest.approx(0.0005, rel=1e-6)
+
+
+def test_noise_never_makes_a_batch_cheaper_than_nothing() -> None:
+    cost = AffineCost()
+    cost.observe(1, 0.02)
+    cost.observe(8, 0.01)
+    assert cost.per_image_seconds == 0.0
+    assert cost.fixed_seconds > 0.0
+
+
+def run(pace: Pace, cycle_seconds: float, *, more_waits: bool = True) -> None:
+    """Fifty batches that cost a second each, and begin at intervals."""
+    for number in range(50):
+        pace.begin(number * cycle_seconds, 1.0)
+        pace.end(more_waits=more_waits)
+
+
+def test_what_batches_take_beyond_their_cost_is_learnt() -> None:
+    pace = Pace()
+    run(pace, 1.2)
+    assert pace.slowdown == pytest.approx(1.2, abs=0.01)
+    run(pace, 1.0)
+    assert pace.slowdown == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_device_that_waits_for_work_is_not_slow() -> None:
+    pace = Pace()
+    run(pace, 5.0, more_waits=False)
+    assert pace.slowdown == 1.0
+
+
+def test_a_pause_of_the_whole_machine_is_no_pace() -> None:
+    pace = Pace()
+    run(pace, 1000.0)
+    assert pace.slowdown <= MAX_SLOWDOWN

@@ -1,0 +1,68 @@
+"""A worker that resizes in Pillow says so when it starts, and why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.config import Task
+from model.kernels.cpu import library
+from service.images.preparation import Decoding
+from service.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> Iterator[None]:
+    library._loaded.clear()
+    yield
+    library._loaded.clear()
+
+
+def png() -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_without_a_compiler_pillow_makes_the_same_bits_and_the_log_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(cache_dir=tmp_path)
+    want = Decoding(settings).prepare(png(), None, Task.CLASSIFY).network_input.pixels
+    if library.native_obstacle() is not None:
+        pytest.skip(f"Nothing to compare with: {library.native_obstacle()}")
+    assert caplog.records == []
+    library._loaded.clear()
+    monkeypatch.setenv("PATH", "/nowhere")
+    decoding = Decoding(settings)
+    got = decoding.prepare(png(), None, Task.CLASSIFY).network_input.pixels
+    assert np.array_equal(got, want)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        "Images to classify are resized by Pillow, at a tenth of the speed, since there is no C "
+        "compiler (looked for cc, gcc, clang)."
+    )
+
+
+def test_the_kernel_is_kept_in_the_cache_folder_before_there_is_a_request(tmp_path: Path) -> None:
+    Decoding(Settings(cache_dir=tmp_path))
+    if library.native_obstacle() is not None:
+        pytest.skip(f"Nothing is compiled: {library.native_obstacle()}")
+    assert [kept.suffix for kept in (tmp_path / "kernels").iterdir()] == [".so"]
+
+
+def test_where_nothing_is_classified_nothing_is_compiled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Decoding(Settings(cache_dir=tmp_path, classify_model="off", segment_model="demo"))
+    assert list(tmp_path.iterdir()) == []
+    assert library._loaded == []
+    assert caplog.records == []

@@ -1,0 +1,357 @@
+"""What a connection allows its client, with time that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from service.web.http.connections import (
+    HEAD_SECONDS,
+    MAX_HEAD_BYTES,
+    UNREAD_SECONDS,
+    Connection,
+    OpenConnections,
+)
+
+IDLE_SECONDS = 75
+HEAD = b"GET / HTTP/1.1\r\nHost: service\r\n\r\n"
+UPLOAD_HEAD = b"POST / HTTP/1.1\r\nHost: service\r\nContent-Length: 3\r\n\r\n"
+CHUNKED_HEAD = b"POST / HTTP/1.1\r\nHost: service\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@dataclass
+class Timer:
+    moment: float
+    call: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@dataclass
+class Loop:
+    """Tasks run as ever; timers when the test says so."""
+
+    now: float = 0.0
+    timers: list[Timer] = field(default_factory=list)
+
+    def call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> Timer:
+        timer = Timer(self.now + seconds, lambda: call(*arguments))
+        self.timers.append(timer)
+        return timer
+
+    def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work)
+
+    def advance(self, seconds: float) -> None:
+        until = self.now + seconds
+        while True:
+            due = [each for each in self.timers if each.moment <= until and not each.cancelled]
+            if not due:
+                break
+            first = min(due, key=lambda timer: timer.moment)
+            self.timers.remove(first)
+            self.now = first.moment
+            first.call()
+        self.now = until
+
+
+@dataclass
+class Transport(asyncio.Transport):
+    """A client that takes everything at once, unless ``unread`` says how many bytes it did not."""
+
+    written: bytearray = field(default_factory=bytearray)
+    closing: bool = False
+    aborted: bool = False
+    unread: int = 0
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    @property
+    def status(self) -> int:
+        return int(self.written.split()[1])
+
+
+class Bench:
+    """Clients of one HTTP worker."""
+
+    def __init__(self, limit: int = 10) -> None:
+        self.loop = Loop()
+        self.others = OpenConnections(limit)
+        self.bodies: list[bytes] = []
+        self.config = Config(
+            self.answer,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            timeout_keep_alive=IDLE_SECONDS,
+        )
+        self.state = ServerState()
+
+    async def answer(self, scope: Any, receive: Any, send: Any) -> None:
+        """Read the body, and answer."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.bodies.append(body)
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    def connect(self) -> tuple[Connection, Transport]:
+        loop: Any = self.loop
+        connection = Connection(self.config, self.state, {}, loop, others=self.others)
+        transport = Transport()
+        connection.connection_made(transport)
+        return connection, transport
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_headers_byte_by_byte_are_answered_408_after_a_bounded_time(bench: Bench) -> None:
+    connection, transport = bench.connect()
+    for byte in itertools.islice(itertools.cycle(b"GET / HTTP/1.1\r\nA: b"), 30):
+        connection.data_received(bytes([byte]))
+        bench.loop.advance(HEAD_SECONDS / 29)
+        if transport.closing:
+            break
+    assert bench.loop.now == pytest.approx(HEAD_SECONDS, rel=0.1)
+    head, _, body = bytes(transport.written).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408")
+    assert b"connection: close" in head
+    problem = json.loads(body)
+    assert problem["type"] == "urn:overlock:problem:head-timeout"
+    assert problem["request_id"].encode() in head
+    assert problem["detail"] == "The headers were not complete after 10 seconds."
+
+
+async def test_the_time_of_a_head_begins_with_its_first_byte(bench: Bench) -> None:
+    connection, transport = bench.connect()
+    for _ in range(3):
+        bench.loop.advance(IDLE_SECONDS - 1)
+        connection.data_received(HEAD[:20])
+        bench.loop.advance(HEAD_SECONDS - 1)
+        connection.data_received(HEAD[20:])
+        await settle()
+    assert transport.written.count(b"HTTP/1.1 200") == 3
+    assert not transport.closing
+
+
+async def test_a_body_has_as_much_time_as_the_application_gives_it(bench: Bench) -> None:
+    connection, transport = bench.connect()
+    connection.data_received(UPLOAD_HEAD)
+    for byte in (b"a", b"b", b"c"):
+        bench.loop.advance(3 * HEAD_SECONDS)
+        connection.data_received(byte)
+        await settle()
+    assert transport.status == 200
+
+
+@pytest.mark.parametrize("received", [b"", b"\r\n"])
+async def test_a_connection_without_a_request_is_closed_without_a_word(
+    bench: Bench, received: bytes
+) -> None:
+    connection, transport = bench.connect()
+    if received:
+        connection.data_received(received)
+    bench.loop.advance(IDLE_SECONDS - 1)
+    assert not transport.closing
+    bench.loop.advance(2)
+    assert transport.closing
+    assert not transport.written
+
+
+async def test_a_half_sent_head_behind_a_request_does_not_cost_that_one_its_answer(
+    bench: Bench,
+) -> None:
+    connection, transport = bench.connect()
+    connection.data_received(UPLOAD_HEAD + b"ab")
+    await settle()
+    connection.data_received(b"c" + HEAD[:10])
+    bench.loop.advance(HEAD_SECONDS + 1)
+    await settle()
+    assert transport.status == 200
+    assert transport.closing
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nA: ", id="header"),
+        pytest.param(b"GET /", id="path"),
+        pytest.param(CHUNKED_HEAD + b"0\r\nA: ", id="trailer"),
+        pytest.param(CHUNKED_HEAD + b"1;a=", id="chunk extension"),
+    ],
+)
+async def test_what_is_no_body_is_bounded(bench: Bench, endless: bytes) -> None:
+    connection, transport = bench.connect()
+    connection.data_received(endless)
+    sent = len(endless)
+    while not transport.closing:
+        connection.data_received(b"x" * 1024)
+        sent += 1024
+    assert sent < MAX_HEAD_BYTES + 2048
+    assert transport.status == 431
+    connection.connection_lost(None)
+    await settle()
+
+
+async def test_a_large_body_is_no_head(bench: Bench) -> None:
+    connection, transport = bench.connect()
+    connection.data_received(UPLOAD_HEAD.replace(b": 3", b": 1048576"))
+    for _ in range(1024):
+        connection.data_received(b"x" * 1024)
+        await settle()
+    assert transport.status == 200
+
+
+async def test_many_small_chunks_are_no_head(bench: Bench) -> None:
+    connection, transport = bench.connect()
+    connection.data_received(CHUNKED_HEAD)
+    for _ in range(MAX_HEAD_BYTES):
+        connection.data_received(b"1\r\nx\r\n")
+    connection.data_received(b"0\r\nA: trailer\r\n\r\n")
+    await settle()
+    assert transport.status == 200
+
+
+async def test_what_is_no_http_is_answered_with_a_problem(bench: Bench) -> None:
+    connection, transport = bench.connect()
+    connection.data_received(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")  # TLS
+    assert transport.status == 400
+    assert b"urn:overlock:problem:malformed-request" in transport.written
+    assert transport.closing
+
+
+@pytest.mark.parametrize("cut", [0, 1, -1, -4])
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: 3\r\n", b"abc"),
+        (b"Content-Length: 0\r\n", b""),
+        (b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n"),
+        (b"", b""),
+    ],
+)
+async def test_an_offer_of_another_protocol_is_declined_and_the_body_is_read(
+    bench: Bench, framing: bytes, body: bytes, cut: int
+) -> None:
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
+    request = b"POST / HTTP/1.1\r\nHost: service\r\n" + offer + framing + b"\r\n" + body
+    connection, transport = bench.connect()
+    for _ in range(2):
+        connection.data_received(request[:cut])
+        await settle()
+        connection.data_received(request[cut:])
+        await settle()
+    assert transport.written.count(b"HTTP/1.1 200 OK") == 2
+    expected_body = b"abc" if body else b""
+    assert bench.bodies == [expected_body] * 2
+
+
+async def test_an_answer_that_nobody_reads_is_given_up(bench: Bench) -> None:
+    connection, transport = bench.connect()
+    connection.data_received(HEAD)
+    await settle()
+    transport.unread = 100_000
+    connection.pause_writing()
+    for _ in range(5):  # slowly is good enough
+        transport.unread -= 1000
+        bench.loop.advance(UNREAD_SECONDS)
+    assert not transport.closing
+    bench.loop.advance(2 * UNREAD_SECONDS)
+    assert transport.aborted
+
+
+async def test_a_short_answer_that_nobody_reads_is_given_up_with_the_connection(
+    bench: Bench,
+) -> None:
+    connection, transport = bench.connect()
+    connection.data_received(HEAD)
+    await settle()
+    transport.unread = 100  # which no transport complains of
+    bench.loop.advance(IDLE_SECONDS)
+    assert transport.closing
+    assert not transport.aborted
+    bench.loop.advance(UNREAD_SECONDS)
+    assert transport.aborted
+
+
+async def test_the_connection_that_idles_the_longest_makes_room() -> None:
+    bench = Bench(limit=3)
+    busy, first, second = (bench.connect() for _ in range(3))
+    busy[0].data_received(UPLOAD_HEAD)
+    first[0].data_received(HEAD)  # it was in use after the second one
+    await settle()
+    third = bench.connect()
+    assert [each[1].aborted for each in (busy, first, second, third)] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+    second[0].connection_lost(None)
+    third[0].connection_lost(None)
+    fourth = bench.connect()
+    assert [each[1].aborted for each in (busy, first, fourth)] == [False] * 3
+
+
+async def test_where_everyone_is_busy_the_new_connection_has_no_place() -> None:
+    bench = Bench(limit=2)
+    busy = [bench.connect() for _ in range(2)]
+    for connection, _ in busy:
+        connection.data_received(UPLOAD_HEAD)
+    _, late = bench.connect()
+    assert late.aborted
+    assert not any(transport.aborted for _, transport in busy)
+
+
+async def test_a_lost_connection_leaves_no_timer_behind(bench: Bench) -> None:
+    for received in (b"", HEAD[:10], HEAD, UPLOAD_HEAD):
+        connection, transport = bench.connect()
+        if received:
+            connection.data_received(received)
+        transport.unread = 1
+        connection.pause_writing()
+        connection.connection_lost(ConnectionResetError())
+        await settle()
+    assert [timer for timer in bench.loop.timers if not timer.cancelled] == []
