@@ -12,7 +12,7 @@ RUN apt-get update \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY model/kernels/ model/kernels/
-RUN python3 -c "from model.kernels.cpu.library import ship; ship()"
+RUN python3 -c "from model.kernels.cpu.library import prebuild; prebuild()"
 
 
 # pip, which no image keeps, and what it is to install: the runtime's part of the lock file.
@@ -33,7 +33,7 @@ WORKDIR /source
 COPY pyproject.toml README.md ./
 COPY model/ model/
 COPY service/ service/
-COPY --from=kernels /source/model/kernels/cpu/native/shipped/ model/kernels/cpu/native/shipped/
+COPY --from=kernels /source/model/kernels/cpu/native/prebuilt/ model/kernels/cpu/native/prebuilt/
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/installer/bin/pip --python /opt/overlock/bin/python install --no-deps --root /application .
 

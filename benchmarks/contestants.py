@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.authors_structure import with_authors_structure
 from model.heads.mask_rcnn import MaskRCNN
-from model.lowering.cpu import native_form
+from model.lowering.cpu import lower_for_cpu
 from model.zoo import create_model
 from service.processes.environment import engine_environment
 
@@ -188,7 +188,7 @@ def _network(contestant: Contestant, task: Task) -> Pass:
         for head in network.roi_heads.box_heads:
             head.get_parameter("classify.weight").mul_(SURE)
     if contestant.form == "served":
-        network = native_form(network, dtype)
+        network = lower_for_cpu(network, dtype)
     if not authors:
         network = network.to(dtype)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -97,9 +97,9 @@ class Simulation:
         self._arrived += 1
         self._scheduler.admit(Request(self._arrived, SHAPE, self.now, self.now + 1e6, arrived))
         self._decode()
-        self._launch()
+        self._start_batch()
 
-    def _launch(self) -> None:
+    def _start_batch(self) -> None:
         waiting = self._scheduler.waiting
         if self._device_busy or not waiting:
             return
@@ -107,7 +107,7 @@ class Simulation:
             self._held_since = self.now
         until = self._held_since + self.longest_hold_seconds
         if self._decoding and waiting < SIZES[-1] and self.now < until:
-            self._at(until, self._launch)
+            self._at(until, self._start_batch)
             return
         self._held_since = None
         batch = self._scheduler.next_batch()
@@ -122,7 +122,7 @@ class Simulation:
                 self.latencies.append(self.now - request.payload)
                 if self._again is not None:
                     self._again()
-            self._launch()
+            self._start_batch()
 
         self._at(self.now + seconds, finish)
 

@@ -105,7 +105,9 @@ def measured(width: int, height: int, kind: str) -> Row:
         return ours()
 
     def pillows() -> Pixels:
-        with patch.object(resampling, "native_obstacle", lambda: "Pillow is measured"):
+        with patch.object(
+            resampling, "cpu_kernels_unsupported_reason", lambda: "Pillow is measured"
+        ):
             return ours()
 
     if not np.array_equal(ours(), pillows()):

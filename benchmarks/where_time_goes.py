@@ -37,7 +37,7 @@ from model.backbone.layers import GlobalResponseNorm, LayerNorm2d, LayerScale, S
 from model.kernels.cpu import ops
 from model.kernels.cpu.library import native_library
 from model.kernels.cpu.packed_conv import PackedConv
-from model.lowering.cpu import native_form
+from model.lowering.cpu import lower_for_cpu
 from model.lowering.cpu_blocks import NativeContextMixing
 from model.zoo import create_model
 
@@ -164,7 +164,7 @@ def profile(model: str, batch: int, form: str, dtype: str, repeats: int) -> dict
     else:
         images = images.to(DTYPES[dtype], memory_format=torch.channels_last)
     if form == "served":
-        network = native_form(network, DTYPES[dtype])
+        network = lower_for_cpu(network, DTYPES[dtype])
     elif form == "folded":
         network = network.to(DTYPES[dtype])
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -14,7 +14,7 @@ from model.labels.tables import Color, ade20k_labels, ade20k_palette, coco_label
 from model.lowering.folding import fold
 from model.pretrained.assets import PRETRAINED
 from model.pretrained.records import default_folder
-from model.pretrained.store import load_kept, obtain
+from model.pretrained.store import ensure_cached, load_cached
 
 DEMO_WEIGHTS = {
     Task.CLASSIFY: "overlock_nano.safetensors",
@@ -141,8 +141,8 @@ def _find_checkpoint(
             return read_checkpoint(path)
     if weights == PRETRAINED:
         folder = pretrained_folder or default_folder()
-        obtain(name, folder)
-        return load_kept(name, folder)
+        ensure_cached(name, folder)
+        return load_cached(name, folder)
     return read_checkpoint(Path(weights))
 
 

@@ -34,7 +34,7 @@ _provider: TracerProvider | None = None
 _tracer: Tracer | None = None
 
 
-class Part(NamedTuple):
+class SpanPhase(NamedTuple):
     """A part of a span.
 
     Attributes:
@@ -173,7 +173,7 @@ def record(
     ended: float,
     *,
     within: str | None = None,
-    parts: Sequence[Part] = (),
+    parts: Sequence[SpanPhase] = (),
     error: str | None = None,
     **facts: str | int,
 ) -> None:
@@ -199,10 +199,10 @@ def record(
     if not _is_sampled(parent):
         return
     # Spans have the time of day, moments do not.
-    midnight = time.time_ns() - time.monotonic_ns()
+    epoch_offset_ns = time.time_ns() - time.monotonic_ns()
 
     def time_of(moment: float) -> int:
-        return midnight + int(moment * 1e9)
+        return epoch_offset_ns + int(moment * 1e9)
 
     attributes = {f"overlock.{fact}": value for fact, value in facts.items()}
     span = _tracer.start_span(name, parent, attributes=attributes, start_time=time_of(began))

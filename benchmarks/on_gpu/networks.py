@@ -23,10 +23,10 @@ from model.config import BACKBONES, DETECTORS, SEGMENTERS
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
-from model.kernels.gpu.autotune import Decision, KernelChoices
+from model.kernels.gpu.autotune import Autotuner, Decision
 from model.kernels.gpu.depthwise_candidates import measure_depthwise
 from model.lowering.folding import fold
-from model.lowering.gpu import LargeDepthwise, gpu_form
+from model.lowering.gpu import LargeDepthwise, lower_for_gpu
 
 Form = Literal["fused", "plain", "authors", "authors in float32"]
 """Folded, with our kernels; folded, in plain PyTorch; the authors' structure."""
@@ -115,13 +115,15 @@ def with_measured_kernels(
     bench: Bench, network: nn.Module, images: Tensor
 ) -> tuple[nn.Module, list[Decision]]:
     """Bring a folded network into its form for GPUs, its kernels measured for this batch."""
-    gpu_form(network, KernelChoices())
-    choices = next(part.choices for part in network.modules() if isinstance(part, LargeDepthwise))
+    lower_for_gpu(network, Autotuner())
+    autotuner = next(
+        part.autotuner for part in network.modules() if isinstance(part, LargeDepthwise)
+    )
     backbone = cast("OverLoCK", network.backbone)
-    with torch.inference_mode(), choices.noting() as problems:
+    with torch.inference_mode(), autotuner.noting() as problems:
         backbone.dense_features(images) if backbone.dense else backbone(images)
     decisions = [
-        measure_depthwise(choices, problem, len(images), lambda run: bench.seconds([run]))
+        measure_depthwise(autotuner, problem, len(images), lambda run: bench.seconds([run]))
         for problem in problems
     ]
     return network, decisions
@@ -135,7 +137,7 @@ def without_our_kernels() -> Iterator[None]:
     """
     reason = "the benchmark wants PyTorch's own operations"
     with (
-        mock.patch("model.kernels.context_mixing.triton_obstacle", return_value=reason),
+        mock.patch("model.kernels.context_mixing.triton_unsupported_reason", return_value=reason),
         torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True),
     ):
         yield

@@ -19,10 +19,10 @@ def rows(bench: Bench) -> Iterator[Row]:
     name, side = model_of(bench)
     predictor, _, _ = ready(bench)
     for batch in (2,) if bench.quick else (64, 1):
-        predictor.rehearse((batch, side, side))
+        predictor.dry_run((batch, side, side))
         activity = ProfilerActivity.CUDA if bench.is_cuda else ProfilerActivity.CPU
         with torch.profiler.profile(activities=[activity]) as profiled:
-            predictor.rehearse((batch, side, side))
+            predictor.dry_run((batch, side, side))
         yield from _lines(f"{name}, {batch}", profiled, bench)
 
 

@@ -88,7 +88,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         error = relative_error(_stacked(got), _stacked(reference.classify(few, (8, side, side))))
         alone = batch_seconds(bench, predictor, images, (batch, side, side), ahead=False)
         ahead = batch_seconds(bench, predictor, images, (batch, side, side), ahead=True)
-        device = bench.seconds([partial(predictor.launch, (batch, side, side))], as_graph=False)
+        device = bench.seconds([partial(predictor.enqueue, (batch, side, side))], as_graph=False)
         yield {
             "model": name,
             "batch": batch,

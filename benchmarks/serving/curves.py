@@ -15,7 +15,7 @@ from benchmarks.serving.payload import Payload
 from benchmarks.serving.processes import core_busy_seconds, cpu_seconds
 from benchmarks.serving.running_server import RunningServer
 from service.commands.bench.generator import LoadGenerator, poisson_arrivals
-from service.commands.bench.summary import Outcome, outcome_of
+from service.commands.bench.summary import RequestOutcome, outcome_of
 
 CONCURRENCIES = (1, 32)
 JUDGED_RATE = 300.0
@@ -45,7 +45,7 @@ class Measurement:
     repeat: int
     loop: Literal["closed", "open"]
     level: float
-    outcome: Outcome
+    outcome: RequestOutcome
     cpu_seconds_per_answer: float
     foreign_core_fraction: float
 

@@ -19,7 +19,7 @@ import uvloop
 
 from benchmarks.serving.environments import REPOSITORY, checkout_environment
 from benchmarks.serving.payload import draw_payloads
-from service.commands.bench.connection import Target
+from service.commands.bench.connection import Endpoint
 from service.commands.bench.generator import ANSWER_SECONDS, LoadGenerator, Sample
 from service.commands.bench.summary import REFUSALS
 
@@ -56,7 +56,7 @@ class LoadProcesses:
     """
 
     def __init__(
-        self, target: Target, size: tuple[int, int], *, processes: int, concurrency: int
+        self, target: Endpoint, size: tuple[int, int], *, processes: int, concurrency: int
     ) -> None:
         width, height = size
         command = [
@@ -163,7 +163,7 @@ def main() -> None:
     arguments = parser.parse_args()
     drawn = draw_payloads(arguments.width, arguments.height)
     generator = LoadGenerator(
-        Target("127.0.0.1", arguments.port, arguments.path),
+        Endpoint("127.0.0.1", arguments.port, arguments.path),
         [replace(payload, class_id=None) for payload in drawn],
     )
     print("ready", flush=True)

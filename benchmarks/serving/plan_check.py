@@ -36,7 +36,7 @@ from benchmarks.serving.simulated_device import DEVICE_COST, MAX_BATCH_SIZE, Dev
 from model.config import Task
 from service.commands.bench.generator import LoadGenerator, poisson_arrivals
 from service.commands.bench.summary import WARM_UP_SECONDS, outcome_of
-from service.commands.plan.replica import Behaviour, ReplicaSetup, simulate
+from service.commands.plan.replica import ReplicaSetup, SimulationResult, simulate
 from service.engine.scheduling.cost_model import AffineCost
 from service.settings import Settings
 
@@ -68,7 +68,7 @@ CASES = (
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredLoad:
     """One run of the load generator against the service.
 
     Attributes:
@@ -107,8 +107,8 @@ class Comparison:
     device: str
     overhead_seconds: float
     rate: float
-    planned: Behaviour
-    measured: Measured
+    planned: SimulationResult
+    measured: MeasuredLoad
 
 
 def main() -> None:
@@ -179,7 +179,7 @@ def measure_alone(server: RunningServer, payloads: Sequence[Payload], seconds: f
 
 def measure(
     server: RunningServer, payloads: Sequence[Payload], rate: float, seconds: float, repeat: int
-) -> Measured:
+) -> MeasuredLoad:
     """Offer a rate and look at the device meanwhile."""
     generator = LoadGenerator(server.target, payloads)
     busy_before, batches_before = device_work(server.port)
@@ -193,7 +193,7 @@ def measure(
     busy, batches = device_work(server.port)
     outcome = outcome_of(samples, total_seconds)
     answered = sum(sample.status == 200 for sample in samples)
-    return Measured(
+    return MeasuredLoad(
         utilisation=(busy - busy_before) / elapsed_seconds,
         requests_per_batch=answered / max(batches - batches_before, 1),
         p50_seconds=outcome.p50_seconds,
@@ -223,12 +223,12 @@ def device_work(port: int) -> tuple[float, float]:
     return found[f"{name}_sum"], found[f"{name}_count"]
 
 
-def medians(runs: Sequence[Measured]) -> Measured:
+def medians(runs: Sequence[MeasuredLoad]) -> MeasuredLoad:
     """Return the median of each number over repeats."""
-    return Measured(
+    return MeasuredLoad(
         **{
             name: statistics.median(getattr(run, name) for run in runs)
-            for name in Measured.__dataclass_fields__
+            for name in MeasuredLoad.__dataclass_fields__
         }
     )
 

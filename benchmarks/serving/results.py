@@ -14,7 +14,7 @@ from benchmarks.serving.footprint import Idleness, Memory
 from benchmarks.serving.ideal import Ideal
 from benchmarks.serving.overload import Overload
 from benchmarks.serving.real_network import RealNetwork
-from service.commands.bench.summary import Outcome, medians
+from service.commands.bench.summary import RequestOutcome, medians
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ class Results(AloneResults):
             and (each.loop, each.level) == (loop, level)
         ]
 
-    def outcome(self, contestant: str, workload: str, loop: str, level: float) -> Outcome | None:
+    def outcome(
+        self, contestant: str, workload: str, loop: str, level: float
+    ) -> RequestOutcome | None:
         """Return the medians over the repeats; None if it was not measured."""
         found = self.matching(contestant, workload, loop, level)
         return medians([each.outcome for each in found]) if found else None

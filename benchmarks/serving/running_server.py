@@ -16,7 +16,7 @@ from benchmarks.serving.contestants import Contestant
 from benchmarks.serving.environments import REPOSITORY, checkout_environment, environment_bin
 from benchmarks.serving.payload import Payload
 from benchmarks.serving.processes import family_of
-from service.commands.bench.connection import Target
+from service.commands.bench.connection import Endpoint
 
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
@@ -82,9 +82,9 @@ class RunningServer:
         self._log.close()
 
     @property
-    def target(self) -> Target:
+    def target(self) -> Endpoint:
         """Where the payloads go."""
-        return Target("127.0.0.1", self.port, self.path)
+        return Endpoint("127.0.0.1", self.port, self.path)
 
     @property
     def family(self) -> list[int]:

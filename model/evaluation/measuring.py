@@ -18,7 +18,7 @@ from model.evaluation.datasets import ClassifiedImage, SegmentedImage
 from model.evaluation.images import EvaluationError
 from model.evaluation.metrics import ClassificationCounts, SegmentationCounts
 from model.evaluation.predictions import coco_results, label_map_of, logits_of
-from model.images.prefetch import read_ahead
+from model.images.prefetch import prefetch
 from model.inference.predictor import Predictor
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -142,7 +142,7 @@ def measure(
         Whether it was finished; Ctrl-C ends it after the batch that is under way.
     """
     interval = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
-    items = read_ahead(data.read, indexes, ahead=2 * batch_size)
+    items = prefetch(data.read, indexes, ahead=2 * batch_size)
     with (
         _interrupts() as interrupted,
         closing(items),

@@ -29,7 +29,7 @@ SAME_IN_ALL = (
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """The result of one run, or of several that were added up.
 
     Attributes:
@@ -115,7 +115,7 @@ def is_comparable(
     )
 
 
-def save(report: Report, counts: Counts, path: Path) -> None:
+def save(report: EvaluationReport, counts: Counts, path: Path) -> None:
     """Write a report, and beside it what was detected."""
     if isinstance(counts, DetectionResults):
         counts.save_results(_detections_path(path))
@@ -123,7 +123,7 @@ def save(report: Report, counts: Counts, path: Path) -> None:
     path.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
 
-def load(path: Path) -> tuple[Report, Counts]:
+def load(path: Path) -> tuple[EvaluationReport, Counts]:
     """Read what ``save`` wrote.
 
     Raises:
@@ -131,8 +131,8 @@ def load(path: Path) -> tuple[Report, Counts]:
     """
     try:
         contents = json.loads(path.read_bytes())
-        values = {field.name: contents[field.name] for field in fields(Report)}
-        report = Report(**{**values, "task": Task(values["task"])})
+        values = {field.name: contents[field.name] for field in fields(EvaluationReport)}
+        report = EvaluationReport(**{**values, "task": Task(values["task"])})
         return report, _counts(report, path)
     except OSError as error:
         raise EvaluationError(f"The report {path} cannot be read: {error.strerror}.") from error
@@ -142,7 +142,7 @@ def load(path: Path) -> tuple[Report, Counts]:
         raise EvaluationError(f"{path} is no report of an evaluation.") from error
 
 
-def merge(paths: Sequence[Path], command: str) -> tuple[Report, Counts]:
+def merge(paths: Sequence[Path], command: str) -> tuple[EvaluationReport, Counts]:
     """Add up reports of different parts of the same data.
 
     Raises:
@@ -164,7 +164,7 @@ def merge(paths: Sequence[Path], command: str) -> tuple[Report, Counts]:
             raise EvaluationError(
                 f"The reports overlap: both have image {after[0]} of the data set."
             )
-    merged = Report(
+    merged = EvaluationReport(
         **{name: getattr(first, name) for name in SAME_IN_ALL},
         weights=first.weights,
         data=first.data,
@@ -183,7 +183,7 @@ def merge(paths: Sequence[Path], command: str) -> tuple[Report, Counts]:
     return merged, total
 
 
-def _counts(report: Report, path: Path) -> Counts:
+def _counts(report: EvaluationReport, path: Path) -> Counts:
     if report.task is Task.DETECT:
         return DetectionResults.load(report.counts, _detections_path(path))
     if report.task is Task.SEGMENT:

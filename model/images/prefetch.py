@@ -15,7 +15,7 @@ Key = TypeVar("Key")
 Item = TypeVar("Item")
 
 
-def read_ahead(
+def prefetch(
     read: Callable[[Key], Item], keys: Iterable[Key], ahead: int
 ) -> Generator[Item, None, None]:
     """Read items in threads, in order, at most ``ahead`` of them before they are wanted."""

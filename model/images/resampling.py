@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from model.images.pillow_memory import SeveralBlocksError, pixel_memory
-from model.kernels.cpu.library import native_library, native_obstacle
+from model.kernels.cpu.library import cpu_kernels_unsupported_reason, native_library
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +69,7 @@ def resize_and_crop(image: Image.Image, size: Size, box: Box, crop: Crop) -> NDA
         raise ValueError(f"The crop {crop} is not within {size[0]} x {size[1]}.")
     if image.size == size and box == (0, 0, *size):
         return np.asarray(image.crop(crop))
-    resize = _natively if native_obstacle() is None else _in_pillow
+    resize = _natively if cpu_kernels_unsupported_reason() is None else _in_pillow
     return resize(image, size, box, crop)
 
 

@@ -29,7 +29,7 @@ def fitting_batch_sizes(
             for size in reversed(batch_sizes[:count]):
                 for input_size in input_sizes:
                     predictor.prepare((size, *input_size))
-                    predictor.rehearse((size, *input_size))
+                    predictor.dry_run((size, *input_size))
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
         else:

@@ -35,7 +35,7 @@ class CompileError(ValueError):
     """The compiler did not do it; the message says why."""
 
 
-class CompiledPart:
+class CompiledModule:
     """Runs a tensor part, its regions compiled for the shapes that it has been prepared for.
 
     Args:
@@ -46,7 +46,7 @@ class CompiledPart:
     def __init__(self, part: nn.Module, *, backend: str = "inductor") -> None:
         torch._dynamo.config.recompile_limit = MAX_GRAPHS
         torch._dynamo.config.accumulated_recompile_limit = MAX_GRAPHS
-        self._part = part
+        self._module = part
         self._regions = [
             (parent, name, child)
             for parent in list(part.modules())
@@ -64,22 +64,22 @@ class CompiledPart:
             torch.OutOfMemoryError: if the device has no room for the batch.
         """
         try:
-            self._part(pixels, sizes)
+            self._module(pixels, sizes)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             raise CompileError(_summary(error)) from error
 
     def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensors:
-        """Run a batch, a region as it is written if no graph takes it; see ``TensorPart``."""
+        """Run a batch, a region as it is written if no graph takes it; see ``StaticModule``."""
         with torch.compiler.set_stance("eager_on_recompile"):
-            outputs: Tensors = self._part(pixels, sizes)
+            outputs: Tensors = self._module(pixels, sizes)
         return outputs
 
     def as_written(self, pixels: Tensor, sizes: Tensor) -> Tensors:
         """Run a batch without the compiler, whatever has been compiled."""
         with torch.compiler.set_stance("force_eager"):
-            outputs: Tensors = self._part(pixels, sizes)
+            outputs: Tensors = self._module(pixels, sizes)
         return outputs
 
     def release(self) -> None:
@@ -107,7 +107,7 @@ class _Region(nn.Module):
         return mapped
 
 
-def compile_obstacle(device: torch.device) -> str | None:
+def compile_unsupported_reason(device: torch.device) -> str | None:
     """Say what keeps the compiler from working for a device; None if nothing is known to."""
     if device.type == "cuda" and find_spec("triton") is None:
         return "Triton is not installed"

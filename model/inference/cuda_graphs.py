@@ -60,7 +60,7 @@ class Recorder(Protocol):
         """Give the pool back, whose recordings are gone, and start another."""
 
 
-class RecordedPart:
+class RecordedModule:
     """Runs a tensor part by replaying recordings of the listed shapes.
 
     The least recently used recordings are dropped where memory does not suffice for all, and made

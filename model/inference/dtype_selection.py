@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from model.backbone.overlock import OverLoCK
-from model.lowering.cpu import native_form, native_form_obstacle
+from model.lowering.cpu import lower_for_cpu, lowering_unsupported_reason
 
 CLEARLY_FASTER = 1.2
 """How many times as fast bfloat16 has to be: less is noise, and not worth its rounding."""
@@ -48,10 +48,10 @@ def choose_dtype(
         network: any network of ``model.zoo``, folded, float32, on the CPU; not changed.
         clock: tells seconds.
     """
-    obstacle = native_form_obstacle(torch.bfloat16)
-    if obstacle is not None:
+    reason = lowering_unsupported_reason(torch.bfloat16)
+    if reason is not None:
         # Without our kernels bfloat16 meets convolutions that PyTorch emulates on any processor.
-        return DtypeChoice(torch.float32, obstacle)
+        return DtypeChoice(torch.float32, reason)
     ratio = _speed_ratio(_product(torch.float32), _product(torch.bfloat16), clock)
     if ratio < 1.0:
         return DtypeChoice(torch.float32, f"a bfloat16 product has {ratio:.2f} times the speed")
@@ -89,7 +89,7 @@ def _product(dtype: torch.dtype) -> Callable[[], Tensor]:
 
 def _backbone_pass(backbone: OverLoCK, dtype: torch.dtype) -> Callable[[], object]:
     """Return a pass in the form that would be served, warmed up."""
-    served = native_form(copy.deepcopy(backbone), dtype)
+    served = lower_for_cpu(copy.deepcopy(backbone), dtype)
     images = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, dtype=dtype)
     images = images.contiguous(memory_format=torch.channels_last)
     served(images)

@@ -15,16 +15,16 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from model.heads.detections import Detections
 from model.heads.label_map import label_map
 from model.heads.mask_rcnn import MaskRCNN
-from model.inference.compiled import CompiledPart
-from model.inference.cuda_graphs import CudaGraphRecorder, RecordedPart, recording_bytes
+from model.inference.compiled import CompiledModule
+from model.inference.cuda_graphs import CudaGraphRecorder, RecordedModule, recording_bytes
 from model.inference.staging import StagedImage, Staging, staging_for
-from model.inference.static_module import Run, TensorPart, Tensors, as_maps
-from model.kernels.gpu.autotune import KernelChoices
-from model.kernels.gpu.depthwise_candidates import measure_what_it_asks
+from model.inference.static_module import Run, StaticModule, Tensors, as_maps
+from model.kernels.gpu.autotune import Autotuner
+from model.kernels.gpu.depthwise_candidates import tune
 from model.kernels.gpu.support import TRITON_INSTALLED
 from model.kernels.gpu.timing import seconds_of
-from model.lowering.cpu import native_form, native_form_obstacle
-from model.lowering.gpu import gpu_form
+from model.lowering.cpu import lower_for_cpu, lowering_unsupported_reason
+from model.lowering.gpu import lower_for_gpu
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,13 +76,13 @@ class Predictor:
         *,
         compiler: str | None = None,
     ) -> None:
-        obstacle = _kernels_obstacle(device, dtype, compiles=compiler is not None)
-        if device.type == "cpu" and obstacle is None:
-            network = native_form(network, dtype)
+        reason = _kernels_unsupported_reason(device, dtype, compiles=compiler is not None)
+        if device.type == "cpu" and reason is None:
+            network = lower_for_cpu(network, dtype)
         elif device.type == "cpu" and dtype == torch.bfloat16:
-            raise ValueError(f"bfloat16 on a CPU needs our kernels, but {obstacle}.")
+            raise ValueError(f"bfloat16 on a CPU needs our kernels, but {reason}.")
         own = "native" if device.type == "cpu" else "Triton"
-        self.kernels = own if obstacle is None else f"PyTorch's alone, since {obstacle}"
+        self.kernels = own if reason is None else f"PyTorch's alone, since {reason}"
         self.network = network.to(device, dtype)
         # Convolutions alone: other parameters of four dimensions are no maps.
         convert_conv2d_weight_memory_format(self.network, torch.channels_last)
@@ -91,23 +91,23 @@ class Predictor:
         if device.type == "cuda" and dtype == torch.float32:
             # Whoever wants float32 wants its digits; PyTorch's convolutions take TF32 by default.
             torch.backends.cudnn.allow_tf32 = False
-        self._choices: KernelChoices | None = None
-        if device.type == "cuda" and obstacle is None:
-            self._choices = KernelChoices()
-            gpu_form(self.network, self._choices)
+        self._autotuner: Autotuner | None = None
+        if device.type == "cuda" and reason is None:
+            self._autotuner = Autotuner()
+            lower_for_gpu(self.network, self._autotuner)
         self.staging = staging or staging_for(device)
-        self.part = TensorPart(self.network, device, dtype)
+        self.part = StaticModule(self.network, device, dtype)
         self._set_up(compiler)
 
     def _set_up(self, compiler: str | None) -> None:
         self._run: Run = self.part
-        self._compiled: CompiledPart | None = None
-        self._recorded: RecordedPart | None = None
+        self._compiled: CompiledModule | None = None
+        self._recorded: RecordedModule | None = None
         if compiler is not None:
-            self._compiled = self._run = CompiledPart(self.part, backend=compiler)
+            self._compiled = self._run = CompiledModule(self.part, backend=compiler)
         if self.device.type == "cuda":
             recorder, max_bytes = CudaGraphRecorder(self.device), recording_bytes(self.device)
-            self._recorded = self._run = RecordedPart(self._run, recorder, max_bytes)
+            self._recorded = self._run = RecordedModule(self._run, recorder, max_bytes)
 
     def do_not_compile(self) -> None:
         """Run everything as it is written, after a failure of the compiler."""
@@ -131,23 +131,23 @@ class Predictor:
             self._prepare(*batch)
 
     def _prepare(self, *batch: Tensor) -> None:
-        if self._choices is not None:
+        if self._autotuner is not None:
             # A graph has an answer for each question: ask before anything is compiled.
             as_written = self._compiled.as_written if self._compiled else self.part
             run, seconds = partial(as_written, *batch), partial(_seconds_of, device=self.device)
-            measure_what_it_asks(run, self._choices, len(batch[0]), seconds)
+            tune(run, self._autotuner, len(batch[0]), seconds)
         if self._compiled is not None:
             self._compiled.prepare(*batch)
         if self._recorded is not None:
             self._recorded.prepare(*batch)
 
     @torch.inference_mode()
-    def rehearse(self, shape: tuple[int, int, int]) -> None:
+    def dry_run(self, shape: tuple[int, int, int]) -> None:
         """Run a batch without images, as far as its shape decides what happens; wait for it."""
-        self.staging.receive(self.launch(shape)[-1:])
+        self.staging.receive(self.enqueue(shape)[-1:])
 
     @torch.inference_mode()
-    def launch(self, shape: tuple[int, int, int]) -> Tensors:
+    def enqueue(self, shape: tuple[int, int, int]) -> Tensors:
         """Run a batch without images and do not wait; what is returned is the device's own."""
         return self._outputs([], shape)
 
@@ -213,7 +213,7 @@ class Predictor:
         return self._run(*self._batch(images, shape))
 
     def _batch(self, images: Sequence[Image], shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-        """Return what ``TensorPart.forward`` takes."""
+        """Return what ``StaticModule.forward`` takes."""
         staged = [
             image if isinstance(image, StagedImage) else self.staging.stage(image)
             for image in images
@@ -241,13 +241,15 @@ def _cudnn_measures() -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-def _kernels_obstacle(device: torch.device, dtype: torch.dtype, *, compiles: bool) -> str | None:
+def _kernels_unsupported_reason(
+    device: torch.device, dtype: torch.dtype, *, compiles: bool
+) -> str | None:
     """Say what keeps our kernels from a network on a device; None if they run."""
     if device.type == "cuda":
         return None if TRITON_INSTALLED else "Triton is not installed"
     if compiles:
         return "the compiler cannot look into the native ones"
-    return native_form_obstacle(dtype)
+    return lowering_unsupported_reason(dtype)
 
 
 def _seconds_of(run: Callable[[], object], device: torch.device) -> float:

@@ -19,7 +19,7 @@ from model.heads.rpn import Candidates
 Tensors = tuple[Tensor, ...]
 
 Run = Callable[[Tensor, Tensor], Tensors]
-"""Runs a tensor part, in whichever form: see ``TensorPart.forward``."""
+"""Runs a tensor part, in whichever form: see ``StaticModule.forward``."""
 
 
 @runtime_checkable
@@ -30,7 +30,7 @@ class Detector(Protocol):
         """Compute everything whose shape depends on the batch's alone."""
 
 
-class TensorPart(nn.Module):
+class StaticModule(nn.Module):
     """Normalisation and the network, or a detector's maps.
 
     Args:

@@ -23,7 +23,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from model.kernels.gpu.support import TRITON_INSTALLED, triton_obstacle
+from model.kernels.gpu.support import TRITON_INSTALLED, triton_unsupported_reason
 
 # Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
 if TRITON_INSTALLED and torch.cuda.is_available():
@@ -152,12 +152,12 @@ def context_mixing(
 
 
 def _takes_triton(implementation: Implementation, *tensors: Tensor) -> bool:
-    obstacle = triton_obstacle(*tensors)
-    if obstacle is None and len({tensor.dtype for tensor in tensors}) > 1:
-        obstacle = "the tensors are not of one dtype"
-    if implementation == "triton" and obstacle is not None:
-        raise ValueError(f"The Triton kernel of ContMix was asked for, but {obstacle}.")
-    return implementation != "tiles" and obstacle is None
+    reason = triton_unsupported_reason(*tensors)
+    if reason is None and len({tensor.dtype for tensor in tensors}) > 1:
+        reason = "the tensors are not of one dtype"
+    if implementation == "triton" and reason is not None:
+        raise ValueError(f"The Triton kernel of ContMix was asked for, but {reason}.")
+    return implementation != "tiles" and reason is None
 
 
 def _aggregate(values: Tensor, queries: Tensor, keys: Tensor, bias: Tensor, result: Tensor) -> None:

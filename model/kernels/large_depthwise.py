@@ -3,7 +3,7 @@
 Stride 1, the map keeps its size. "plain" is PyTorch's own convolution (cuDNN's on a GPU); the
 others are tiles of two Triton kernels for maps in the channels_last memory format: 16-bit maps are
 convolved on the matrix units, float32 ones number by number. Which is fastest depends on shape and
-device, and is measured: see ``KernelChoices``.
+device, and is measured: see ``Autotuner``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.kernels.gpu.autotune import KernelChoices, Problem
+from model.kernels.gpu.autotune import Autotuner, Problem
 from model.kernels.gpu.depthwise_layout import laid_out_shape
-from model.kernels.gpu.support import TRITON_INSTALLED, triton_obstacle
+from model.kernels.gpu.support import TRITON_INSTALLED, triton_unsupported_reason
 
 # Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
 if TRITON_INSTALLED and torch.cuda.is_available():
@@ -29,7 +29,7 @@ Implementation = Literal["plain", "few", "many", "small", "large"]
 MATRIX_TILES: tuple[MatrixTile, ...] = get_args(MatrixTile)
 FLOAT_TILES: tuple[FloatTile, ...] = get_args(FloatTile)
 
-Choice = Implementation | KernelChoices
+Choice = Implementation | Autotuner
 """An explicit wish, or the table that knows; an unmeasured problem is solved by "plain"."""
 
 
@@ -115,18 +115,18 @@ def _implementation(
 ) -> str:
     if choice == "plain":
         return choice
-    obstacle = triton_obstacle(features, taps, bias)
-    if obstacle is None and not features.is_contiguous(memory_format=torch.channels_last):
-        obstacle = "the features are not in the channels_last memory format"
-    if isinstance(choice, KernelChoices):
-        if obstacle is not None:
+    reason = triton_unsupported_reason(features, taps, bias)
+    if reason is None and not features.is_contiguous(memory_format=torch.channels_last):
+        reason = "the features are not in the channels_last memory format"
+    if isinstance(choice, Autotuner):
+        if reason is not None:
             return "plain"
         problem = depthwise_problem(features, weight.shape[-1], with_sums=with_sums)
         return choice.fastest(problem, default="plain")
-    if obstacle is None and choice not in triton_tiles(features.dtype):
-        obstacle = f"{choice!r} is no tile for {features.dtype}"
-    if obstacle is not None:
-        raise ValueError(f"A Triton depthwise kernel was asked for, but {obstacle}.")
+    if reason is None and choice not in triton_tiles(features.dtype):
+        reason = f"{choice!r} is no tile for {features.dtype}"
+    if reason is not None:
+        raise ValueError(f"A Triton depthwise kernel was asked for, but {reason}.")
     return choice
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.kernels.gpu.support import TRITON_INSTALLED, triton_obstacle
+from model.kernels.gpu.support import TRITON_INSTALLED, triton_unsupported_reason
 
 # Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
 if TRITON_INSTALLED and torch.cuda.is_available():
@@ -41,7 +41,7 @@ def squeeze_excite_gates(
 
     Source: arXiv:1709.01507, with GELU between the layers as OverLoCK has it.
     """
-    if triton_obstacle(sums, reduce, reduce_bias, expand, expand_bias) is None:
+    if triton_unsupported_reason(sums, reduce, reduce_bias, expand, expand_bias) is None:
         gates = squeeze_excite_gates_triton(sums, pixels, reduce, reduce_bias, expand, expand_bias)
         return cast("Tensor", gates)
     weights = (part.to(sums.dtype) for part in (reduce, reduce_bias, expand, expand_bias))

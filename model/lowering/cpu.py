@@ -11,8 +11,8 @@ from model.backbone.blocks import BasicBlock, DynamicBlock
 from model.backbone.layers import LayerNorm2d
 from model.backbone.overlock import Stem
 from model.heads.roi_heads import MaskHead
-from model.kernels.cpu.library import native_obstacle
-from model.kernels.cpu.packed_conv import PackedConv, packed_obstacle
+from model.kernels.cpu.library import cpu_kernels_unsupported_reason
+from model.kernels.cpu.packed_conv import PackedConv, packed_conv_unsupported_reason
 from model.lowering.cpu_blocks import (
     NativeBasicBlock,
     NativeDynamicBlock,
@@ -25,14 +25,14 @@ Network = TypeVar("Network", bound=nn.Module)
 NATIVE_DTYPES = (torch.float32, torch.bfloat16)
 
 
-def native_form_obstacle(dtype: torch.dtype) -> str | None:
+def lowering_unsupported_reason(dtype: torch.dtype) -> str | None:
     """Say what keeps a network in a dtype from this form on this machine; None if nothing does."""
     if dtype not in NATIVE_DTYPES:
         return f"there are no kernels for {dtype}"
-    return packed_obstacle() or native_obstacle()
+    return packed_conv_unsupported_reason() or cpu_kernels_unsupported_reason()
 
 
-def native_form(network: Network, dtype: torch.dtype) -> Network:
+def lower_for_cpu(network: Network, dtype: torch.dtype) -> Network:
     """Rewrite a folded float32 network on the CPU, in place; it computes in ``dtype`` afterwards.
 
     What the form keeps of the network's parameters is no parameter any more: it can neither be
@@ -43,9 +43,9 @@ def native_form(network: Network, dtype: torch.dtype) -> Network:
     Raises:
         ValueError: if the form does not run here, or the network has it in another dtype.
     """
-    obstacle = native_form_obstacle(dtype)
-    if obstacle is not None:
-        raise ValueError(f"The network's form for CPUs does not run here: {obstacle}.")
+    reason = lowering_unsupported_reason(dtype)
+    if reason is not None:
+        raise ValueError(f"The network's form for CPUs does not run here: {reason}.")
     for part in network.modules():
         if isinstance(part, PackedConv) and part.dtype != dtype:
             raise ValueError(f"The network has its form for CPUs in {part.dtype} already.")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.backbone.blocks import BasicBlock
 from model.backbone.layers import SqueezeExcite
-from model.kernels.gpu.autotune import KernelChoices
+from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.depthwise_layout import lay_out
 from model.kernels.large_depthwise import channel_sums, large_depthwise, large_depthwise_with_sums
 from model.kernels.squeeze_excite import squeeze_excite_gates
@@ -22,7 +22,7 @@ SMALLEST_KERNEL = 7
 """Smaller ones are cuDNN's own."""
 
 
-def gpu_form(network: nn.Module, choices: KernelChoices) -> None:
+def lower_for_gpu(network: nn.Module, autotuner: Autotuner) -> None:
     """Rewrite a network, in place; one that has this form already stays as it is.
 
     The parts run on any device, by PyTorch's operations where there is no kernel of ours.
@@ -30,23 +30,23 @@ def gpu_form(network: nn.Module, choices: KernelChoices) -> None:
     Args:
         network: folded, and already of the device and dtype that it will be used in: how taps are
             laid out depends on it.
-        choices: who computes which shape; it may be filled later.
+        autotuner: who computes which shape; it may be filled later.
     """
     for part in list(network.modules()):
-        for name, form in list(_replacements(part, choices)):
+        for name, form in list(_replacements(part, autotuner)):
             setattr(part, name, form)
 
 
-def _replacements(part: nn.Module, choices: KernelChoices) -> Iterator[tuple[str, nn.Module]]:
+def _replacements(part: nn.Module, autotuner: Autotuner) -> Iterator[tuple[str, nn.Module]]:
     """Say which of a part's own children become what."""
     if isinstance(part, BasicBlock) and _is_large_depthwise(part.large_kernel):
-        conv = LargeDepthwise(cast("nn.Conv2d", part.large_kernel), choices)
+        conv = LargeDepthwise(cast("nn.Conv2d", part.large_kernel), autotuner)
         yield "large_kernel", ExcitedDepthwise(conv, Excite(part.squeeze_excite))
         yield "squeeze_excite", nn.Identity()
         return
     for name, child in part.named_children():
         if _is_large_depthwise(child):
-            yield name, LargeDepthwise(cast("nn.Conv2d", child), choices)
+            yield name, LargeDepthwise(cast("nn.Conv2d", child), autotuner)
         elif isinstance(child, SqueezeExcite):
             yield name, Excite(child)
 
@@ -56,17 +56,17 @@ class LargeDepthwise(nn.Module):
 
     Args:
         conv: where weight and bias come from; of the device and dtype that it will be used in.
-        choices: who computes which shape.
+        autotuner: who computes which shape.
     """
 
     weight: Tensor
     bias: Tensor
     taps: Tensor
 
-    def __init__(self, conv: nn.Conv2d, choices: KernelChoices) -> None:
+    def __init__(self, conv: nn.Conv2d, autotuner: Autotuner) -> None:
         super().__init__()
         assert conv.bias is not None, "fold the convolution first"
-        self.choices = choices
+        self.autotuner = autotuner
         self.register_buffer("weight", conv.weight.detach())
         self.register_buffer("bias", conv.bias.detach())
         self.register_buffer("taps", lay_out(conv.weight.detach()))
@@ -74,11 +74,13 @@ class LargeDepthwise(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Convolve, by whoever is fastest."""
-        return large_depthwise(features, self.weight, self.bias, self.taps, self.choices)
+        return large_depthwise(features, self.weight, self.bias, self.taps, self.autotuner)
 
     def with_sums(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Convolve, and sum each image's channels, (B, C)."""
-        return large_depthwise_with_sums(features, self.weight, self.bias, self.taps, self.choices)
+        return large_depthwise_with_sums(
+            features, self.weight, self.bias, self.taps, self.autotuner
+        )
 
 
 class Excite(nn.Module):

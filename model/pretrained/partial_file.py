@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Part:
+class PartialDownload:
     """A file that is on its way.
 
     Attributes:

@@ -12,10 +12,10 @@ from typing import NoReturn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-Report = Callable[[int, int | None], None]
+ShowProgress = Callable[[int, int | None], None]
 """Takes how many bytes are there, and how many there will be; None if nobody knows."""
 
-Progress = Callable[[str], AbstractContextManager[Report]]
+Progress = Callable[[str], AbstractContextManager[ShowProgress]]
 """Takes the name of a file; what it returns says how far that file is."""
 
 LINE_SECONDS = 10.0
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def bar(file: str) -> Iterator[Report]:
+def bar(file: str) -> Iterator[ShowProgress]:
     """Draw a bar on the standard error stream; log lines appear above it."""
     with ExitStack() as stack, logging_redirect_tqdm():
         shown: tqdm[NoReturn] | None = None
@@ -51,7 +51,7 @@ def bar(file: str) -> Iterator[Report]:
 
 
 @contextmanager
-def log_lines(file: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Report]:
+def log_lines(file: str, clock: Callable[[], float] = time.monotonic) -> Iterator[ShowProgress]:
     """Log a line every ten seconds."""
     last_line, last_done = clock(), 0
 
@@ -68,7 +68,7 @@ def log_lines(file: str, clock: Callable[[], float] = time.monotonic) -> Iterato
     yield report
 
 
-def automatic(file: str) -> AbstractContextManager[Report]:
+def automatic(file: str) -> AbstractContextManager[ShowProgress]:
     """Draw a bar on a terminal and log lines elsewhere."""
     return bar(file) if sys.stderr.isatty() else log_lines(file)
 

@@ -25,7 +25,7 @@ from model.checkpoints.class_table import ClassTable, as_metadata
 from model.config import DEFAULT_NUM_CLASSES
 from model.pretrained import progress
 from model.pretrained.assets import Asset, PretrainedError, asset_of
-from model.pretrained.partial_file import Part
+from model.pretrained.partial_file import PartialDownload
 from model.pretrained.records import (
     Record,
     find_kept,
@@ -40,7 +40,7 @@ from model.pretrained.records import (
 logger = logging.getLogger(__name__)
 
 
-def obtain(
+def ensure_cached(
     name: str,
     folder: Path,
     *,
@@ -50,7 +50,7 @@ def obtain(
     """Make sure that a model's published weights are kept, fetching them if they are not.
 
     Several processes may ask for the same ones at once: one fetches them, the others wait for it.
-    Weights that are there are not looked into; ``load_kept`` does that.
+    Weights that are there are not looked into; ``load_cached`` does that.
 
     Args:
         name: the model's.
@@ -84,7 +84,7 @@ def obtain(
     return kept
 
 
-def load_kept(name: str, folder: Path) -> Checkpoint:
+def load_cached(name: str, folder: Path) -> Checkpoint:
     """Read weights that are kept, and see to it that they are those that were checked.
 
     Returns:
@@ -140,12 +140,12 @@ def _fetch(asset: Asset, folder: Path, source: Path | None, show: progress.Progr
     try:
         record = _keep(asset, folder, part, origin=asset.url, file=asset.file)
     except CheckpointError as error:
-        Part(part).discard()
+        PartialDownload(part).discard()
         raise PretrainedError(
             f"The file from {asset.url} does not hold {asset.model}'s weights, and was deleted: "
             f"{error}"
         ) from error
-    Part(part).discard()
+    PartialDownload(part).discard()
     return record
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import httpx
 
-from model.pretrained.partial_file import Part
-from model.pretrained.progress import Report, megabytes
+from model.pretrained.partial_file import PartialDownload
+from model.pretrained.progress import ShowProgress, megabytes
 
 LARGEST_BYTES = 4 * 2**30
 """The largest detector takes half a gigabyte, and three times that with an optimizer's state."""
@@ -91,7 +91,7 @@ class Retries:
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
-def download(url: str, path: Path, report: Report, retries: Retries | None = None) -> None:
+def download(url: str, path: Path, report: ShowProgress, retries: Retries | None = None) -> None:
     """Bring a file, or what is missing of it.
 
     Args:
@@ -104,7 +104,7 @@ def download(url: str, path: Path, report: Report, retries: Retries | None = Non
         TransferError: if it cannot be had.
         OSError: if it cannot be stored.
     """
-    part, retries = Part(path), retries or Retries()
+    part, retries = PartialDownload(path), retries or Retries()
     failures, furthest = 0, part.done_bytes
     with _client(url) as client:
         while not _is_whole(part):
@@ -146,12 +146,12 @@ def _client(url: str) -> httpx.Client:
     )
 
 
-def _is_whole(part: Part) -> bool:
+def _is_whole(part: PartialDownload) -> bool:
     version = part.version()
     return version is not None and part.done_bytes == version[1]
 
 
-def _attempt(client: httpx.Client, url: str, part: Part, report: Report) -> None:
+def _attempt(client: httpx.Client, url: str, part: PartialDownload, report: ShowProgress) -> None:
     """Ask for what is missing and store what comes."""
     # A compressed answer would have another length, and no ranges.
     headers = {"Accept-Encoding": "identity"}
@@ -186,7 +186,7 @@ def _refuse_unusable(response: httpx.Response) -> None:
         raise TransferError(f"{response.url.host} answers in a compressed form, unasked")
 
 
-def _continued_bytes(response: httpx.Response, part: Part) -> int:
+def _continued_bytes(response: httpx.Response, part: PartialDownload) -> int:
     """Return the length of the whole file if the answer goes on where the part ends."""
     found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     etag, total = part.version() or (None, None)
@@ -222,7 +222,7 @@ def _refuse_too_long(length: int) -> None:
         raise TransferError(f"it is longer than {megabytes(LARGEST_BYTES)}, the most that is taken")
 
 
-def _refuse_without_room(part: Part, total: int | None) -> None:
+def _refuse_without_room(part: PartialDownload, total: int | None) -> None:
     missing = (total or 0) - part.done_bytes
     free = shutil.disk_usage(part.path.parent).free
     if missing > free:
@@ -232,7 +232,9 @@ def _refuse_without_room(part: Part, total: int | None) -> None:
         )
 
 
-def _store(response: httpx.Response, part: Part, total: int | None, report: Report) -> None:
+def _store(
+    response: httpx.Response, part: PartialDownload, total: int | None, report: ShowProgress
+) -> None:
     done = part.done_bytes
     report(done, total)
     with part.path.open("ab") as file:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from service.answers.inference import Answered
+from service.answers.inference import EngineResult
 from service.api.errors import InvalidParameterError
 from service.api.schemas import ClassifyQuery, ClassifyResponse, Prediction
 from service.link.messages import ModelInfo
@@ -30,15 +30,15 @@ def check_query(query: ClassifyQuery, model: ModelInfo) -> None:
         )
 
 
-def classify_document(answered: Answered, query: ClassifyQuery) -> ClassifyResponse:
+def classify_document(engine_result: EngineResult, query: ClassifyQuery) -> ClassifyResponse:
     """Name the most likely classes."""
     started = time.perf_counter()
-    scores, model = answered.result.arrays[0], answered.model
+    scores, model = engine_result.result.arrays[0], engine_result.model
     return ClassifyResponse(
         model=model.name,
         predictions=best_predictions(scores, model.labels, query.top_k),
-        image=answered.prepared.facts,
-        timing=answered.timing(time.perf_counter() - started),
+        image=engine_result.prepared.facts,
+        timing=engine_result.timing(time.perf_counter() - started),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from model.images.masks import PastedMask, paste_mask, rle_of_region
 from service.answers.drawing.detections import DrawnDetection, detections_png
-from service.answers.inference import Answered
+from service.answers.inference import EngineResult
 from service.api.schemas import Detection, DetectQuery, DetectResponse, RunLengths
 
 if TYPE_CHECKING:
@@ -27,16 +27,16 @@ class _Found:
     masks: NDArray[np.float32]
 
 
-def _wanted(answered: Answered, query: DetectQuery) -> _Found:
+def _wanted(engine_result: EngineResult, query: DetectQuery) -> _Found:
     """Keep the detections that the query asks for; the engine's are best first."""
-    boxes, scores, labels, masks = answered.result.arrays
+    boxes, scores, labels, masks = engine_result.result.arrays
     count = min(int((scores >= query.score_threshold).sum()), query.max_detections)
     return _Found(boxes[:count], scores[:count], labels[:count], masks[:count])
 
 
-def detect_picture(answered: Answered, query: DetectQuery) -> bytes:
+def detect_picture(engine_result: EngineResult, query: DetectQuery) -> bytes:
     """Draw the detections on the image."""
-    found, model = _wanted(answered, query), answered.model
+    found, model = _wanted(engine_result, query), engine_result.model
     drawn = [
         DrawnDetection(
             class_id=int(found.labels[index]),
@@ -47,14 +47,22 @@ def detect_picture(answered: Answered, query: DetectQuery) -> bytes:
         for index in range(len(found.scores))
     ]
     return detections_png(
-        answered.decode(), drawn, model.colors, model.labels, go_on=answered.go_on
+        engine_result.decode(),
+        drawn,
+        model.colors,
+        model.labels,
+        raise_if_cancelled=engine_result.raise_if_cancelled,
     )
 
 
-def detect_document(answered: Answered, query: DetectQuery) -> DetectResponse:
+def detect_document(engine_result: EngineResult, query: DetectQuery) -> DetectResponse:
     """List the detections."""
     started = time.perf_counter()
-    found, model, facts = _wanted(answered, query), answered.model, answered.prepared.facts
+    found, model, facts = (
+        _wanted(engine_result, query),
+        engine_result.model,
+        engine_result.prepared.facts,
+    )
     detections = [
         Detection(
             class_id=int(found.labels[index]),
@@ -62,7 +70,7 @@ def detect_document(answered: Answered, query: DetectQuery) -> DetectResponse:
             score=float(found.scores[index]),
             box=_corners(found.boxes[index]),
             mask=RunLengths(
-                **rle_of_region(_pasted(found, index, answered), facts.height, facts.width)
+                **rle_of_region(_pasted(found, index, engine_result), facts.height, facts.width)
             )
             if query.masks
             else None,
@@ -73,13 +81,13 @@ def detect_document(answered: Answered, query: DetectQuery) -> DetectResponse:
         model=model.name,
         detections=detections,
         image=facts,
-        timing=answered.timing(time.perf_counter() - started),
+        timing=engine_result.timing(time.perf_counter() - started),
     )
 
 
-def _pasted(found: _Found, index: int, answered: Answered) -> PastedMask:
-    answered.go_on()
-    facts = answered.prepared.facts
+def _pasted(found: _Found, index: int, engine_result: EngineResult) -> PastedMask:
+    engine_result.raise_if_cancelled()
+    facts = engine_result.prepared.facts
     return paste_mask(found.masks[index], found.boxes[index], facts.height, facts.width)
 
 

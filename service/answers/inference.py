@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from PIL import Image
 
 from service.api.schemas import Timing
-from service.images.preparation import Prepared
-from service.link.messages import ModelInfo, Result
+from service.images.preparation import PreparedImage
+from service.link.messages import InferenceResult, ModelInfo
 
 
 @dataclass(frozen=True)
-class Answered:
+class EngineResult:
     """An engine's answer, and what is needed to render it.
 
     Attributes:
@@ -23,19 +23,19 @@ class Answered:
         result: the answer.
         decode: decodes the image once more. Nothing keeps its pixels while the request waits: they
             may be a hundred times the file.
-        given_up: set when nobody waits for the response any more.
+        cancelled: set when nobody waits for the response any more.
     """
 
     model: ModelInfo
-    prepared: Prepared
-    result: Result
+    prepared: PreparedImage
+    result: InferenceResult
     decode: Callable[[], Image.Image]
-    given_up: threading.Event
+    cancelled: threading.Event
 
-    def go_on(self) -> None:
+    def raise_if_cancelled(self) -> None:
         """Raise if nobody waits any more; long work calls this now and then."""
-        if self.given_up.is_set():
-            raise GivenUpError
+        if self.cancelled.is_set():
+            raise RenderCancelledError
 
     def timing(self, render_seconds: float) -> Timing:
         """Say where the time went."""
@@ -48,5 +48,5 @@ class Answered:
         )
 
 
-class GivenUpError(Exception):
+class RenderCancelledError(Exception):
     """Ends a thread's work on a response that nobody waits for; never reaches a caller."""

@@ -12,7 +12,7 @@ from PIL import Image
 from model.images.masks import rle_of_classes
 from service.answers.drawing.label_maps import label_map_png
 from service.answers.drawing.segments import overlay_png
-from service.answers.inference import Answered
+from service.answers.inference import EngineResult
 from service.api.schemas import (
     ClassRunLengths,
     PngMask,
@@ -27,21 +27,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def segment_picture(answered: Answered, query: SegmentQuery) -> bytes:
+def segment_picture(engine_result: EngineResult, query: SegmentQuery) -> bytes:
     """Draw the label map, on its own or over the image."""
-    label_map, model = answered.result.arrays[0], answered.model
+    label_map, model = engine_result.result.arrays[0], engine_result.model
     if query.view == "labels":
         return label_map_png(label_map, model.colors)
-    answered.go_on()
+    engine_result.raise_if_cancelled()
     return overlay_png(
-        answered.decode(), label_map, model.colors, model.labels, go_on=answered.go_on
+        engine_result.decode(),
+        label_map,
+        model.colors,
+        model.labels,
+        raise_if_cancelled=engine_result.raise_if_cancelled,
     )
 
 
-def segment_document(answered: Answered, query: SegmentQuery) -> SegmentResponse:
+def segment_document(engine_result: EngineResult, query: SegmentQuery) -> SegmentResponse:
     """Say which classes occur, and where in the form that the query asks for."""
     started = time.perf_counter()
-    label_map, model = answered.result.arrays[0], answered.model
+    label_map, model = engine_result.result.arrays[0], engine_result.model
     classes = present_classes(label_map, model)
     mask: PngMask | RleMask | None = None
     if query.mask == "png":
@@ -56,8 +60,8 @@ def segment_document(answered: Answered, query: SegmentQuery) -> SegmentResponse
         model=model.name,
         classes=classes,
         mask=mask,
-        image=answered.prepared.facts,
-        timing=answered.timing(time.perf_counter() - started),
+        image=engine_result.prepared.facts,
+        timing=engine_result.timing(time.perf_counter() - started),
     )
 
 

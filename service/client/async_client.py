@@ -9,14 +9,14 @@ import httpx
 
 from service.api.schemas import ClassifyResponse, DetectResponse, SegmentResponse, ServedModel
 from service.client import requests
-from service.client.base import Asking
-from service.client.requests import Ask, ImageFile, Reply
+from service.client.base import BaseClient
+from service.client.requests import Call, ImageFile, Reply
 from service.client.retries import Pause, Send
 
 Result = TypeVar("Result")
 
 
-class AsyncClient(Asking):
+class AsyncClient(BaseClient):
     """Asks the service from asyncio; any number of tasks may share one.
 
     As ``Client``, with awaitable methods. Close it with ``aclose``, or use it in an ``async with``
@@ -84,8 +84,8 @@ class AsyncClient(Asking):
         """Say what is served, and on what."""
         return await self._result(requests.models())
 
-    async def _result(self, ask: Ask[Result]) -> Result:
-        steps = self._attempts(ask)
+    async def _result(self, call: Call[Result]) -> Result:
+        steps = self._attempts(call)
         came: Reply | httpx.RequestError | None = None
         while True:
             try:
@@ -98,14 +98,14 @@ class AsyncClient(Asking):
                 await asyncio.sleep(step.seconds)
                 continue
             try:
-                came = await self._reply(ask, step)
+                came = await self._reply(call, step)
             except httpx.RequestError as error:
                 came = error
 
-    async def _reply(self, ask: Ask[Result], send: Send) -> Reply:
+    async def _reply(self, call: Call[Result], send: Send) -> Reply:
         try:
             async with asyncio.timeout(send.timeout_seconds):
-                response = await self._http.request(**self._request(ask, send))
+                response = await self._http.request(**self._request(call, send))
         except TimeoutError as error:
             raise httpx.ReadTimeout("the answer is not complete") from error
-        return Reply(self.url + ask.path, response.status_code, response.headers, response.content)
+        return Reply(self.url + call.path, response.status_code, response.headers, response.content)

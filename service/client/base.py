@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from service.client.requests import Ask
+from service.client.requests import Call
 from service.client.retries import Attempts, Send, attempts
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -19,7 +19,7 @@ CONNECT_SECONDS = 5.0
 Result = TypeVar("Result")
 
 
-class Asking(ABC):
+class BaseClient(ABC):
     """What both clients know.
 
     Args:
@@ -56,27 +56,27 @@ class Asking(ABC):
     def _open(self, headers: dict[str, str]) -> None:
         """Make ready to send requests that carry these headers."""
 
-    def _attempts(self, ask: Ask[Result]) -> Attempts[Result]:
+    def _attempts(self, call: Call[Result]) -> Attempts[Result]:
         return attempts(
-            ask,
+            call,
             url=self.url,
             timeout_seconds=self._timeout_seconds,
             max_attempts=self._max_attempts,
         )
 
-    def _request(self, ask: Ask[Result], send: Send) -> dict[str, Any]:
+    def _request(self, call: Call[Result], send: Send) -> dict[str, Any]:
         """Return the arguments of httpx's ``request``."""
-        headers = {"Accept": ask.accept}
-        if ask.image is not None:
+        headers = {"Accept": call.accept}
+        if call.image is not None:
             # What the bytes are is told from the bytes.
             headers["Content-Type"] = "application/octet-stream"
         connect_seconds = min(send.timeout_seconds, CONNECT_SECONDS)
         return {
-            "method": "GET" if ask.image is None else "POST",
-            "url": self.url + ask.path,
+            "method": "GET" if call.image is None else "POST",
+            "url": self.url + call.path,
             "params": send.params,
             "headers": headers,
-            "content": ask.image,
+            "content": call.image,
             "timeout": httpx.Timeout(send.timeout_seconds, connect=connect_seconds),
         }
 

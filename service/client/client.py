@@ -9,14 +9,14 @@ import httpx
 
 from service.api.schemas import ClassifyResponse, DetectResponse, SegmentResponse, ServedModel
 from service.client import requests
-from service.client.base import Asking
-from service.client.requests import Ask, ImageFile, Reply
+from service.client.base import BaseClient
+from service.client.requests import Call, ImageFile, Reply
 from service.client.retries import Pause, Send
 
 Result = TypeVar("Result")
 
 
-class Client(Asking):
+class Client(BaseClient):
     """Asks the service; any number of threads may share one.
 
     An image is the bytes of a file, or a path. Every method raises ``ClientError``: see
@@ -85,8 +85,8 @@ class Client(Asking):
         """Say what is served, and on what."""
         return self._result(requests.models())
 
-    def _result(self, ask: Ask[Result]) -> Result:
-        steps = self._attempts(ask)
+    def _result(self, call: Call[Result]) -> Result:
+        steps = self._attempts(call)
         came: Reply | httpx.RequestError | None = None
         while True:
             try:
@@ -99,16 +99,16 @@ class Client(Asking):
                 time.sleep(step.seconds)
                 continue
             try:
-                came = self._reply(ask, step)
+                came = self._reply(call, step)
             except httpx.RequestError as error:
                 came = error
 
-    def _reply(self, ask: Ask[Result], send: Send) -> Reply:
+    def _reply(self, call: Call[Result], send: Send) -> Reply:
         deadline = time.monotonic() + send.timeout_seconds
         chunks = []
-        with self._http.stream(**self._request(ask, send)) as response:
+        with self._http.stream(**self._request(call, send)) as response:
             for chunk in response.iter_bytes():
                 chunks.append(chunk)
                 if time.monotonic() > deadline:
                     raise httpx.ReadTimeout("the answer is not complete")
-        return Reply(self.url + ask.path, response.status_code, response.headers, b"".join(chunks))
+        return Reply(self.url + call.path, response.status_code, response.headers, b"".join(chunks))

@@ -58,7 +58,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Ask(Generic[Result]):
+class Call(Generic[Result]):
     """One thing that the service can be asked.
 
     Attributes:
@@ -89,41 +89,41 @@ class Ask(Generic[Result]):
             raise _unexpected(reply) from error
 
 
-def classify(image: ImageFile, top_k: int | None) -> Ask[ClassifyResponse]:
+def classify(image: ImageFile, top_k: int | None) -> Call[ClassifyResponse]:
     """Ask for the most likely classes."""
-    return Ask("/v1/classify", _json(ClassifyResponse), _bytes(image), {"top_k": top_k})
+    return Call("/v1/classify", _json(ClassifyResponse), _bytes(image), {"top_k": top_k})
 
 
-def segment(image: ImageFile, mask: Literal["png", "rle", "none"]) -> Ask[SegmentResponse]:
+def segment(image: ImageFile, mask: Literal["png", "rle", "none"]) -> Call[SegmentResponse]:
     """Ask for the class of every pixel."""
-    return Ask("/v1/segment", _json(SegmentResponse), _bytes(image), {"mask": mask})
+    return Call("/v1/segment", _json(SegmentResponse), _bytes(image), {"mask": mask})
 
 
-def segment_picture(image: ImageFile, view: Literal["labels", "overlay"]) -> Ask[bytes]:
+def segment_picture(image: ImageFile, view: Literal["labels", "overlay"]) -> Call[bytes]:
     """Ask for a label map, on its own or over the image."""
-    return Ask("/v1/segment", _png, _bytes(image), {"view": view}, PNG)
+    return Call("/v1/segment", _png, _bytes(image), {"view": view}, PNG)
 
 
 def detect(
     image: ImageFile, score_threshold: float | None, max_detections: int | None, *, masks: bool
-) -> Ask[DetectResponse]:
+) -> Call[DetectResponse]:
     """Ask for the things on an image."""
     query = _detect_query(score_threshold, max_detections, masks=masks)
-    return Ask("/v1/detect", _json(DetectResponse), _bytes(image), query)
+    return Call("/v1/detect", _json(DetectResponse), _bytes(image), query)
 
 
 def detect_picture(
     image: ImageFile, score_threshold: float | None, max_detections: int | None, *, masks: bool
-) -> Ask[bytes]:
+) -> Call[bytes]:
     """Ask for the image with the things drawn on it."""
     query = _detect_query(score_threshold, max_detections, masks=masks)
-    return Ask("/v1/detect", _png, _bytes(image), query, PNG)
+    return Call("/v1/detect", _png, _bytes(image), query, PNG)
 
 
-def models() -> Ask[list[ServedModel]]:
+def models() -> Call[list[ServedModel]]:
     """Ask what is served."""
     read = _json(ModelsResponse)
-    return Ask("/v1/models", lambda reply: read(reply).models)
+    return Call("/v1/models", lambda reply: read(reply).models)
 
 
 def error_of(reply: Reply) -> ClientError:

@@ -17,15 +17,15 @@ import httpx
 
 from service.api.schemas import MAX_TIMEOUT_SECONDS
 from service.client.errors import ClientError, TooLateError, UnreachableError
-from service.client.requests import Ask, Reply, error_of
+from service.client.requests import Call, Reply, error_of
 
-COME_AGAIN = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+RETRYABLE_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 """Statuses that say: not now. Nothing was begun, or it can be begun again."""
 
 SERVICE_SHARE = 0.9
 """Of the time left, what the service is given: so that its own words arrive in time."""
 
-WORTH_ANOTHER = (
+RETRYABLE_ERRORS = (
     httpx.NetworkError,
     httpx.RemoteProtocolError,
     httpx.ProxyError,
@@ -61,7 +61,7 @@ Attempts = Generator[Send | Pause, Reply | httpx.RequestError | None, Result]
 
 
 def attempts(
-    ask: Ask[Result],
+    call: Call[Result],
     *,
     url: str,
     timeout_seconds: float,
@@ -71,7 +71,7 @@ def attempts(
     """Go on until there is a result, or no use in going on.
 
     Args:
-        ask: what is wanted.
+        call: what is wanted.
         url: of the service, for messages.
         timeout_seconds: for all attempts and the waits between them.
         max_attempts: at least one.
@@ -89,18 +89,18 @@ def attempts(
         left_seconds = deadline - clock()
         if left_seconds <= 0:
             raise _too_late(url, timeout_seconds)
-        came = yield Send(_params(ask, left_seconds), left_seconds)
+        came = yield Send(_params(call, left_seconds), left_seconds)
         failures += 1
         if isinstance(came, Reply):
-            if came.status not in COME_AGAIN:
-                return ask.result(came)
+            if came.status not in RETRYABLE_STATUSES:
+                return call.result(came)
             error: ClientError = error_of(came)
             stated = came.retry_after_seconds
             wait_seconds = backoff_seconds(failures) if stated is None else stated
         else:
             assert came is not None, "a Send is answered"
             error = _failure(came, url, timeout_seconds)
-            if not isinstance(came, WORTH_ANOTHER):
+            if not isinstance(came, RETRYABLE_ERRORS):
                 raise error from came
             error.__cause__ = came
             wait_seconds = backoff_seconds(failures)
@@ -110,9 +110,9 @@ def attempts(
         yield Pause(wait_seconds)
 
 
-def _params(ask: Ask[Result], left_seconds: float) -> dict[str, str | int | float | bool]:
-    params = {name: value for name, value in ask.query.items() if value is not None}
-    if ask.image is not None:
+def _params(call: Call[Result], left_seconds: float) -> dict[str, str | int | float | bool]:
+    params = {name: value for name, value in call.query.items() if value is not None}
+    if call.image is not None:
         share = max(SERVICE_SHARE * left_seconds, 0.001)
         params["timeout"] = round(min(share, MAX_TIMEOUT_SECONDS), 3)
     return params

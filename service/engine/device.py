@@ -10,8 +10,8 @@ from typing import Any
 
 from service import metrics
 from service.engine.faults import BatchFailedError, DeviceFailedError, Fault
-from service.engine.journal import FlightRecord, Identity
-from service.engine.runner import Input, Outcome, Runner
+from service.engine.journal import Identity, InFlightJournal
+from service.engine.runner import BatchResult, Input, Runner
 from service.engine.scheduling.queues import QueueKey
 
 HANG_FACTOR = 20.0
@@ -29,8 +29,8 @@ class Device:
         record: told what is on the device.
     """
 
-    def __init__(self, record: FlightRecord) -> None:
-        self._record = record
+    def __init__(self, record: InFlightJournal) -> None:
+        self._journal = record
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
 
     async def do(self, function: Callable[..., Any], *arguments: object) -> Any:
@@ -46,7 +46,7 @@ class Device:
         *,
         identities: Sequence[Identity],
         expected_seconds: float,
-    ) -> Outcome:
+    ) -> BatchResult:
         """Run one batch.
 
         Args:
@@ -62,10 +62,10 @@ class Device:
             DeviceFailedError: if it hangs, or the device is lost.
         """
         patience_seconds = max(HANG_FLOOR_SECONDS, HANG_FACTOR * expected_seconds)
-        self._record.begin(identities)
+        self._journal.begin(identities)
         try:
             async with asyncio.timeout(patience_seconds):
-                outcome: Outcome = await self.do(
+                result: BatchResult = await self.do(
                     runner.run, queue.task, inputs, queue.input_size, size
                 )
         except TimeoutError:
@@ -81,7 +81,7 @@ class Device:
             if fault is Fault.DEVICE_LOST:
                 raise DeviceFailedError(f"The device is lost: {error}") from error
             logger.exception("A %s batch of %d failed (%s).", queue.task, size, fault)
-            self._record.end()
+            self._journal.end()
             raise BatchFailedError(fault) from error
-        self._record.end()
-        return outcome
+        self._journal.end()
+        return result

@@ -23,15 +23,15 @@ from service.api.errors import (
 )
 from service.engine.device import Device
 from service.engine.faults import BatchFailedError, Fault
-from service.engine.journal import FlightRecord
-from service.engine.runner import Input, Outcome, Runner
+from service.engine.journal import InFlightJournal
+from service.engine.runner import BatchResult, Input, Runner
 from service.engine.scheduling.batch_sizes import batch_sizes_up_to
 from service.engine.scheduling.queues import Batch, QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
 from service.engine.workers import WITHDRAWN, Work, Workers, trace_unanswered
 from service.link.messages import Cancel, Hello, ModelInfo, Submit, array_from
 from service.link.server import LinkServer, Received
-from service.processes.environment import settle
+from service.processes.environment import freeze_heap
 from service.processes.heartbeat import announce
 from service.settings import Settings
 
@@ -69,11 +69,11 @@ class Engine:
             batch_sizes=self._batch_sizes,
         )
         incarnation = secrets.token_hex(8)
-        flights = FlightRecord(record, incarnation)
+        journal = InFlightJournal(record, incarnation)
         self._workers = Workers(
-            server, self._scheduler, incarnation, flights.last, on_gone=self._drop_waiting
+            server, self._scheduler, incarnation, journal.last, on_gone=self._drop_waiting
         )
-        self._device = Device(flights)
+        self._device = Device(journal)
         self._stage: Callable[[NDArray[np.uint8]], Image] = lambda image: image
         self._arrival = asyncio.Event()
         self._new_deadline = asyncio.Event()
@@ -92,7 +92,7 @@ class Engine:
             runner = await self._device.do(self._load)
             runner.on_compilation(metrics.RECOMPILES.inc)
             self._stage = runner.stage
-            settle()
+            freeze_heap()
             self._workers.announce(runner.models)
             announce({"models": [_summary(model) for model in runner.models]})
             tasks.create_task(self._work(runner))
@@ -196,7 +196,7 @@ class Engine:
         started = time.monotonic()
         work = [request.payload for request in batch.requests]
         try:
-            outcome = await self._device.run(
+            result = await self._device.run(
                 runner,
                 batch.queue,
                 [Input(each.image, each.submit.original_size) for each in work],
@@ -208,14 +208,14 @@ class Engine:
             self._scheduler.failed(batch, time.monotonic() - started)
             self._after_failure(batch, error.fault)
             return
-        self._scheduler.finished(batch, outcome.device_seconds, outcome.network_seconds)
-        self._count(batch, outcome, runner)
+        self._scheduler.finished(batch, result.device_seconds, result.network_seconds)
+        self._count(batch, result, runner)
         self._workers.answer(
             batch,
-            outcome.arrays,
+            result.arrays,
             started=started,
-            network_seconds=outcome.network_seconds,
-            device_seconds=outcome.device_seconds,
+            network_seconds=result.network_seconds,
+            device_seconds=result.device_seconds,
         )
 
     def _after_failure(self, batch: Batch[Work], fault: Fault) -> None:
@@ -239,7 +239,7 @@ class Engine:
         self._workers.refuse(work.worker, work.submit, error, arrived=request.arrived)
 
     def _trigger(self, batch: Batch[Work]) -> str:
-        if batch.queue.closed:
+        if batch.queue.quarantine:
             return "closed"
         return "full" if len(batch.requests) == self._batch_sizes[-1] else "free"
 
@@ -247,17 +247,17 @@ class Engine:
         metrics.QUEUE_REQUESTS.set(self._scheduler.waiting)
         metrics.PENDING_WORK_SECONDS.set(self._scheduler.pending_work_seconds())
 
-    def _count(self, batch: Batch[Work], outcome: Outcome, runner: Runner) -> None:
+    def _count(self, batch: Batch[Work], result: BatchResult, runner: Runner) -> None:
         task = batch.queue.task
         metrics.observe_stages(
             task,
-            device=outcome.network_seconds,
-            postprocess=outcome.device_seconds - outcome.network_seconds,
+            device=result.network_seconds,
+            postprocess=result.device_seconds - result.network_seconds,
         )
         metrics.BATCHES.labels(task, self._trigger(batch)).inc()
         metrics.BATCH_SIZE.labels(task).observe(len(batch.requests))
         metrics.BATCH_PADDING.labels(task).inc(batch.size - len(batch.requests))
-        metrics.DEVICE_SECONDS.labels(str(runner.device)).inc(outcome.device_seconds)
+        metrics.DEVICE_SECONDS.labels(str(runner.device)).inc(result.device_seconds)
         self._show_queue()
 
 

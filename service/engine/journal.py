@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-RECORD_BYTES = 64 * 1024
+JOURNAL_BYTES = 64 * 1024
 """Room for the largest batch, taken at the start: a full disk must not matter later."""
 
 _LENGTH_BYTES = 4
@@ -21,7 +21,7 @@ Identity = tuple[bytes, int]
 """An HTTP worker's name and its number for the request."""
 
 
-class Flight(msgspec.Struct, frozen=True):
+class JournalEntry(msgspec.Struct, frozen=True):
     """A batch on the device.
 
     Attributes:
@@ -33,7 +33,7 @@ class Flight(msgspec.Struct, frozen=True):
     requests: list[Identity]
 
 
-class FlightRecord:
+class InFlightJournal:
     """Remembers the batch that runs, across the death of the process that runs it.
 
     Args:
@@ -47,12 +47,12 @@ class FlightRecord:
     def __init__(self, path: Path, incarnation: str) -> None:
         self._incarnation = incarnation
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.posix_fallocate(self._file, 0, RECORD_BYTES)
+        os.posix_fallocate(self._file, 0, JOURNAL_BYTES)
         self.last = self._read()
 
     def begin(self, requests: Sequence[Identity]) -> None:
         """Note that a batch goes to the device."""
-        self._write(msgspec.msgpack.encode(Flight(self._incarnation, list(requests))))
+        self._write(msgspec.msgpack.encode(JournalEntry(self._incarnation, list(requests))))
 
     def end(self) -> None:
         """Note that nothing is on the device."""
@@ -62,9 +62,9 @@ class FlightRecord:
         # One call: the kernel finishes it even if the process is killed meanwhile.
         os.pwrite(self._file, len(flight).to_bytes(_LENGTH_BYTES, "big") + flight, 0)
 
-    def _read(self) -> Flight | None:
-        record = os.pread(self._file, RECORD_BYTES, 0)
+    def _read(self) -> JournalEntry | None:
+        record = os.pread(self._file, JOURNAL_BYTES, 0)
         length = int.from_bytes(record[:_LENGTH_BYTES], "big")
         if not length:
             return None
-        return msgspec.msgpack.decode(record[_LENGTH_BYTES:][:length], type=Flight)
+        return msgspec.msgpack.decode(record[_LENGTH_BYTES:][:length], type=JournalEntry)

@@ -18,9 +18,9 @@ from service.link.server import LinkServer
 from service.logs import configure_logging
 from service.processes.heartbeat import (
     CONFIGURATION_EXIT_CODE,
-    beat,
     keep_output_for_announcements,
-    orphaned,
+    send_heartbeats,
+    supervisor_gone,
 )
 from service.processes.runtime_folder import RuntimeFolder
 from service.settings import Settings, load_settings
@@ -39,14 +39,16 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
     what the HTTP workers accepted still needs the engine.
     """
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
-    stop = orphaned()
+    stop = supervisor_gone()
     server = LinkServer(arguments.socket)
     record = arguments.socket.with_suffix(".flight")
     engine = asyncio.create_task(Engine(settings, arguments.device, server, record).run())
-    beating = asyncio.create_task(beat(metrics.EVENT_LOOP_LAG_SECONDS.labels("engine").observe))
+    heartbeats = asyncio.create_task(
+        send_heartbeats(metrics.EVENT_LOOP_LAG_SECONDS.labels("engine").observe)
+    )
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({engine, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    beating.cancel()
+    heartbeats.cancel()
     if not engine.done():
         return 0
     stopped.cancel()

@@ -19,16 +19,16 @@ from model.inference.compiled import on_compilation
 from model.inference.dtype_selection import DtypeChoice, choose_dtype
 from model.inference.predictor import DTYPES, Image, Predictor, find_device
 from model.inference.staging import staging_for
-from model.kernels.cpu.library import native_obstacle
+from model.kernels.cpu.library import cpu_kernels_unsupported_reason
 from model.labels.palettes import palette_of
 from model.pretrained.assets import PRETRAINED
 from model.pretrained.progress import log_lines
 from model.pretrained.records import weights_folder
-from model.pretrained.store import obtain
+from model.pretrained.store import ensure_cached
 from model.zoo import LoadedModel, load_model
 from service.engine.descriptions import input_of, labels_of, usual_input_sizes
 from service.engine.faults import Fault
-from service.engine.preparation import CompileWish, Prepared, compile_wish, prepare
+from service.engine.preparation import CompileDecision, PreparedModel, compile_decision, prepare
 from service.link.messages import InputInfo, ModelInfo
 from service.settings import PREFIX, Settings
 
@@ -60,7 +60,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BatchResult:
     """What a batch came to.
 
     Attributes:
@@ -106,8 +106,8 @@ class Runner:
         self.device = find_device(device)
         if self.device.type == "cpu":
             # The process's first look at them decides where they are kept.
-            native_obstacle(settings.cache_folder / "kernels")
-        self._wish = compile_wish(settings.compile, self.device)
+            cpu_kernels_unsupported_reason(settings.cache_folder / "kernels")
+        self._compile = compile_decision(settings.compile, self.device)
         self._staging = staging_for(self.device)
         self._predictors: dict[Task, Predictor] = {}
         self.models = tuple(
@@ -135,14 +135,14 @@ class Runner:
                 image = Input(np.zeros((*input_size, 3), np.uint8), input_size)
                 for size in self._warm_up_sizes(model):
                     for _ in range(WARM_UP_RUNS):
-                        outcome = self.run(model.task, [image] * size, input_size, size)
-                        if self.device.type == "cpu" and outcome.device_seconds > PATIENCE_SECONDS:
+                        result = self.run(model.task, [image] * size, input_size, size)
+                        if self.device.type == "cpu" and result.device_seconds > PATIENCE_SECONDS:
                             break
-                    yield WarmUp(model.task, input_size, size, outcome.network_seconds)
+                    yield WarmUp(model.task, input_size, size, result.network_seconds)
 
     def run(
         self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
-    ) -> Outcome:
+    ) -> BatchResult:
         """Run one batch.
 
         Args:
@@ -170,7 +170,7 @@ class Runner:
                 found = predictor.detect(images, shape, original_sizes)
                 arrays = tuple(None if each is None else _as_arrays(each) for each in found)
         device_seconds = time.perf_counter() - started
-        return Outcome(arrays, device_seconds, network_seconds or device_seconds)
+        return BatchResult(arrays, device_seconds, network_seconds or device_seconds)
 
     def on_compilation(self, call: Callable[[], None]) -> None:
         """Have a function called whenever a model is compiled from now on."""
@@ -195,8 +195,8 @@ class Runner:
             raise ValueError(f"{PREFIX}{task.upper()}_WEIGHTS: {error}") from error
         labels = labels_of(loaded, task, settings.labels_of(task))
         info = input_of(name, task, square=settings.segment_geometry == "square")
-        choice = _find_dtype(settings.dtype, self.device, loaded.network, self._wish)
-        compiler = COMPILER if self._wish.compiles else None
+        choice = _find_dtype(settings.dtype, self.device, loaded.network, self._compile)
+        compiler = COMPILER if self._compile.compiles else None
         predictor = Predictor(
             loaded.network, self.device, choice.dtype, self._staging, compiler=compiler
         )
@@ -215,12 +215,12 @@ class Runner:
         )
         return described
 
-    def _prepare(self, predictor: Predictor, name: str, info: InputInfo) -> Prepared:
-        if self.device.type == "cpu" and not self._wish.compiles:
+    def _prepare(self, predictor: Predictor, name: str, info: InputInfo) -> PreparedModel:
+        if self.device.type == "cpu" and not self._compile.compiles:
             # Nothing to compile, and no memory of its own to be short of.
-            return Prepared(self._batch_sizes, False, self._wish.reason)
+            return PreparedModel(self._batch_sizes, False, self._compile.reason)
         sizes = self._warm_up_input_sizes(info)
-        return prepare(predictor, name, self._wish, self._batch_sizes, sizes)
+        return prepare(predictor, name, self._compile, self._batch_sizes, sizes)
 
     def _warm_up_input_sizes(self, info: InputInfo) -> tuple[tuple[int, int], ...]:
         usual = usual_input_sizes(info)
@@ -239,7 +239,7 @@ def _describe(
     info: InputInfo,
     choice: DtypeChoice,
     predictor: Predictor,
-    prepared: Prepared,
+    prepared: PreparedModel,
 ) -> ModelInfo:
     known = loaded.weights in {"demo", "random"}
     return ModelInfo(
@@ -286,10 +286,10 @@ def _as_arrays(found: Detections) -> tuple[NDArray[Any], ...]:
 
 
 def _find_dtype(
-    wish: str, device: torch.device, network: nn.Module, compiling: CompileWish
+    requested: str, device: torch.device, network: nn.Module, compiling: CompileDecision
 ) -> DtypeChoice:
-    if wish != "auto":
-        return DtypeChoice(DTYPES[wish], f"{PREFIX}DTYPE={wish}")
+    if requested != "auto":
+        return DtypeChoice(DTYPES[requested], f"{PREFIX}DTYPE={requested}")
     if device.type == "cuda":
         return DtypeChoice(torch.bfloat16, "auto on a GPU")
     if compiling.compiles:
@@ -308,5 +308,5 @@ def _load_model(settings: Settings, task: Task, name: str) -> LoadedModel:
     weights, folder = settings.weights_of(task), weights_folder(settings.cache_folder)
     if weights == PRETRAINED:
         # Log lines also on a terminal: other processes write there too.
-        obtain(name, folder, show=log_lines)
+        ensure_cached(name, folder, show=log_lines)
     return load_model(name, task=task, weights=weights, pretrained_folder=folder)

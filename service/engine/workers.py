@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from service import metrics, tracing
 from service.api.errors import InferenceError, ServiceError
-from service.engine.journal import Flight, Identity
+from service.engine.journal import Identity, JournalEntry
 from service.engine.scheduling.queues import Batch
 from service.engine.scheduling.scheduler import Scheduler
 from service.link.messages import (
@@ -26,7 +26,7 @@ from service.link.messages import (
     header_of,
 )
 from service.link.server import LinkServer
-from service.tracing import Part
+from service.tracing import SpanPhase
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +58,7 @@ class Workers:
         server: the link to them.
         scheduler: knows how much work there is.
         incarnation: the engine's.
-        crashed_flight: what the engine's predecessor died with, if it did.
+        crashed_batch: what the engine's predecessor died with, if it did.
         on_gone: told of a worker that is there no more.
     """
 
@@ -67,13 +67,13 @@ class Workers:
         server: LinkServer,
         scheduler: Scheduler[Work],
         incarnation: str,
-        crashed_flight: Flight | None,
+        crashed_batch: JournalEntry | None,
         on_gone: Callable[[bytes], None],
     ) -> None:
         self._server = server
         self._scheduler = scheduler
         self._incarnation = incarnation
-        self._crashed_flight = crashed_flight
+        self._crashed_batch = crashed_batch
         self._models: tuple[ModelInfo, ...] = ()
         self._on_gone = on_gone
         self._heard: dict[bytes, float] = {}
@@ -186,7 +186,7 @@ class Workers:
             if cost.known
         )
         crash = None
-        if (flight := self._crashed_flight) is not None:
+        if (flight := self._crashed_batch) is not None:
             request_ids = tuple(number for name, number in flight.requests if name == worker)
             crash = Crash(flight.incarnation, request_ids)
         return Welcome(
@@ -230,9 +230,9 @@ def trace_answered(
         time.monotonic(),
         within=submit.traceparent,
         parts=(
-            Part("queue", arrived, started),
-            Part("device", started, network_done),
-            Part("postprocess", network_done, done),
+            SpanPhase("queue", arrived, started),
+            SpanPhase("device", started, network_done),
+            SpanPhase("postprocess", network_done, done),
         ),
         batch_size=batch_size,
     )

@@ -15,7 +15,7 @@ from model.images.preprocess import (
     padded_size,
     segmentation_input,
 )
-from model.kernels.cpu.library import native_obstacle
+from model.kernels.cpu.library import cpu_kernels_unsupported_reason
 from service.api.schemas import ImageFacts
 from service.images.decode import DecodedImage, ImageLimits, decode_image
 from service.images.upload import find_image
@@ -28,7 +28,7 @@ MAX_IMAGE_SIDE = 32_768
 """Longest side, pixels, whatever the area."""
 
 
-class Decoding:
+class ImagePreparer:
     """Decodes images for the models of the settings. Any thread may call it.
 
     Putting it together compiles the kernel that resizes a classifier's images, in a second or two
@@ -42,14 +42,14 @@ class Decoding:
         self._settings = settings
         self._limits = ImageLimits(settings.max_image_pixels, MAX_IMAGE_SIDE)
         if settings.model_of(Task.CLASSIFY) is not None:
-            obstacle = native_obstacle(settings.cache_folder / "kernels")
-            if obstacle is not None:
+            reason = cpu_kernels_unsupported_reason(settings.cache_folder / "kernels")
+            if reason is not None:
                 logger.warning(
                     "Images to classify are resized by Pillow, at a tenth of the speed, since %s.",
-                    obstacle,
+                    reason,
                 )
 
-    def prepare(self, body: bytes, content_type: str | None, task: Task) -> Prepared:
+    def prepare(self, body: bytes, content_type: str | None, task: Task) -> PreparedImage:
         """Find the image in a body, decode it and bring it to the task's geometry.
 
         Args:
@@ -63,7 +63,7 @@ class Decoding:
         started = time.perf_counter()
         decoded = self.decode(body, content_type, short_side_needed(task, self._settings))
         original_size = (decoded.height, decoded.width)
-        return Prepared(
+        return PreparedImage(
             network_input=network_input(decoded.image, original_size, task, self._settings),
             facts=ImageFacts(width=decoded.width, height=decoded.height, frames=decoded.frames),
             decode_seconds=time.perf_counter() - started,
@@ -83,7 +83,7 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedImage:
     """An image, decoded and brought to the network's geometry.
 
     Attributes:

@@ -28,9 +28,9 @@ from service.link.messages import (
     Cancel,
     CostInfo,
     Hello,
+    InferenceResult,
     NetworkInput,
     Refusal,
-    Result,
     Returned,
     Submit,
     ToWorker,
@@ -62,7 +62,7 @@ class _Pending:
 
     submit: Submit
     pixels: NDArray[np.uint8]
-    answer: asyncio.Future[Result]
+    answer: asyncio.Future[InferenceResult]
     sent_to: str | None = None
     crashes: int = 0
 
@@ -156,7 +156,7 @@ class EngineClient:
 
     async def submit(
         self, task: Task, image: NetworkInput, *, deadline: float, timeout_seconds: float
-    ) -> Result:
+    ) -> InferenceResult:
         """Have the engine work on an image.
 
         Args:
@@ -230,13 +230,13 @@ class EngineClient:
                 self._take_welcome(message)
             case Answer():
                 self._load.report(message)
-                self._settle(message.request_id, _result(message, frames))
+                self._resolve(message.request_id, _inference_result(message, frames))
             case Returned(request_id):
                 # No engine had it when one died.
                 if request_id in self._pending:
                     self._pending[request_id].sent_to = None
             case Refusal():
-                self._settle(
+                self._resolve(
                     message.request_id,
                     ServiceError.rebuilt(message.slug, message.detail, message.retry_after_seconds),
                 )
@@ -262,27 +262,29 @@ class EngineClient:
         pending.sent_to = None
         if pending.crashes >= MAX_CRASHES:
             error = InferenceError("The engine died twice while it worked on this request.")
-            self._settle(request_id, error)
+            self._resolve(request_id, error)
 
     def _send(self, pending: _Pending, incarnation: str) -> None:
         pending.sent_to = incarnation
         self._channel.send(encode(pending.submit), pending.pixels.data)
 
-    def _settle(self, request_id: int, outcome: Result | ServiceError) -> None:
+    def _resolve(self, request_id: int, outcome: InferenceResult | ServiceError) -> None:
         pending = self._pending.get(request_id)
         if pending is None or pending.answer.done():
             return  # its client left, or it was sent twice
-        if isinstance(outcome, Result):
+        if isinstance(outcome, InferenceResult):
             pending.answer.set_result(outcome)
         else:
             pending.answer.set_exception(outcome)
 
 
-def _result(answer: Answer, frames: list[bytes]) -> Result:
+def _inference_result(answer: Answer, frames: list[bytes]) -> InferenceResult:
     arrays = tuple(
         array_from(header, frame) for header, frame in zip(answer.arrays, frames, strict=True)
     )
-    return Result(arrays, answer.queue_seconds, answer.inference_seconds, answer.batch_size)
+    return InferenceResult(
+        arrays, answer.queue_seconds, answer.inference_seconds, answer.batch_size
+    )
 
 
 def _marginal_seconds(costs: tuple[CostInfo, ...], submit: Submit) -> float:

@@ -263,7 +263,7 @@ class NetworkInput:
 
 
 @dataclass(frozen=True)
-class Result:
+class InferenceResult:
     """An engine's answer.
 
     Attributes:

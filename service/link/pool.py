@@ -7,7 +7,7 @@ import asyncio
 from model.config import Task
 from service.api.errors import DeadlineUnreachableError, NotReadyError
 from service.link.client import EngineClient
-from service.link.messages import NetworkInput, Result, Welcome
+from service.link.messages import InferenceResult, NetworkInput, Welcome
 
 
 class EnginePool:
@@ -31,7 +31,7 @@ class EnginePool:
         """How long the device with the least work is busy."""
         return min(client.load[0] for client in self._clients)
 
-    def refuse_what_comes_too_late(
+    def reject_unreachable_deadline(
         self, task: Task, timeout_seconds: float, *, ahead_seconds: float
     ) -> None:
         """Refuse a request that no engine would begin in time, before there is any work with it.
@@ -64,7 +64,7 @@ class EnginePool:
 
     async def submit(
         self, task: Task, image: NetworkInput, *, deadline: float, timeout_seconds: float
-    ) -> Result:
+    ) -> InferenceResult:
         """Have the least loaded engine work on an image; see ``EngineClient.submit``.
 
         Raises:

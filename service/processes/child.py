@@ -17,7 +17,7 @@ from typing import Any
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from service.processes.heartbeat import BEAT, CONFIGURATION_EXIT_CODE
+from service.processes.heartbeat import CONFIGURATION_EXIT_CODE, HEARTBEAT
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 5.0
 STABLE_SECONDS = 30.0
@@ -141,7 +141,7 @@ class Child:
             silences = 0
             if not line:
                 return
-            if line != BEAT:
+            if line != HEARTBEAT:
                 self.facts = json.loads(line)
                 self.on_announcement()
 

@@ -29,7 +29,7 @@ YOUNG_OBJECTS = 20_000
 """New ones until a collection; by default 700, which is every few requests."""
 
 
-def settle() -> None:
+def freeze_heap() -> None:
     """Leave what is there now out of all collections to come, and collect seldom.
 
     A process that has started holds some hundred thousand objects which it keeps until it ends. To

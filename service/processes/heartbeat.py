@@ -19,8 +19,8 @@ _announcements = 1
 CONFIGURATION_EXIT_CODE = 78
 """Exit code (EX_CONFIG) of a child that no restart will help."""
 
-BEAT = b"\n"
-BEAT_SECONDS = 1.0
+HEARTBEAT = b"\n"
+HEARTBEAT_SECONDS = 1.0
 
 
 def announce(facts: dict[str, object]) -> None:
@@ -35,20 +35,20 @@ def keep_output_for_announcements() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
-async def beat(observe_lag: Callable[[float], None]) -> None:
+async def send_heartbeats(observe_lag: Callable[[float], None]) -> None:
     """Tell the supervisor, until cancelled, that this process's event loop turns.
 
     Args:
         observe_lag: gets how late it woke up, seconds.
     """
     while True:
-        os.write(_announcements, BEAT)
-        due = time.monotonic() + BEAT_SECONDS
-        await asyncio.sleep(BEAT_SECONDS)
+        os.write(_announcements, HEARTBEAT)
+        due = time.monotonic() + HEARTBEAT_SECONDS
+        await asyncio.sleep(HEARTBEAT_SECONDS)
         observe_lag(time.monotonic() - due)
 
 
-def orphaned() -> asyncio.Event:
+def supervisor_gone() -> asyncio.Event:
     """Return an event that is set when the supervisor lets go of this process."""
     loop = asyncio.get_running_loop()
     event = asyncio.Event()

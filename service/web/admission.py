@@ -14,8 +14,8 @@ from service.api.errors import MemoryFullError, QueueFullError
 class Permit:
     """One request's leave to be worked on, and the bytes that it holds meanwhile."""
 
-    def __init__(self, permits: Permits) -> None:
-        self._permits = permits
+    def __init__(self, limiter: ConcurrencyLimiter) -> None:
+        self._limiter = limiter
         self.held_bytes = 0
 
     def hold(self, size_bytes: int) -> None:
@@ -25,11 +25,11 @@ class Permit:
             MemoryFullError: if all requests together would hold too many.
         """
         if size_bytes > self.held_bytes:
-            self._permits.grow(size_bytes - self.held_bytes)
+            self._limiter.grow(size_bytes - self.held_bytes)
             self.held_bytes = size_bytes
 
 
-class Permits:
+class ConcurrencyLimiter:
     """Hands out permits.
 
     Args:
@@ -89,7 +89,7 @@ HEADROOM = 1.25
 """How much longer than expected the line may take: whoever is let in shall be in time."""
 
 
-class DecodingLine:
+class DecodeWaitEstimator:
     """Counts who is in line and learns how fast it moves. For one event loop.
 
     Args:
@@ -108,7 +108,7 @@ class DecodingLine:
         return HEADROOM * self._length * (self._seconds_each or 0.0)
 
     @contextmanager
-    def in_line(self) -> Iterator[None]:
+    def waiting(self) -> Iterator[None]:
         """Be in line; whoever leaves before the end of it counts no more, and teaches nothing."""
         if self._length == 0:
             self._last_move = self._clock()

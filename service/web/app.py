@@ -15,7 +15,7 @@ from service.settings import Settings
 from service.web.http.api_keys import ApiKeys, require_key
 from service.web.http.middleware import RequestMiddleware
 from service.web.http.problems import install_problem_handlers
-from service.web.pipeline import Serving
+from service.web.pipeline import Pipeline
 from service.web.routes import classify, detect, health, models, segment
 from service.web.routes.playground import playground_router
 
@@ -32,7 +32,7 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
     Raises:
         SettingsError: if the file with the API keys cannot be read.
     """
-    serving = Serving(settings, engines)
+    pipeline = Pipeline(settings, engines)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -43,7 +43,7 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
             link.cancel()
             with suppress(asyncio.CancelledError):
                 await link
-            serving.close()
+            pipeline.close()
 
     # FastAPIOffline serves the documentation's scripts itself, so that it works without internet.
     app: FastAPI = FastAPIOffline(
@@ -63,7 +63,7 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
             "auto_configure": False,
         },
     )
-    app.state.serving = serving
+    app.state.pipeline = pipeline
     guards = []
     if settings.api_keys_file is not None:
         app.state.api_keys = ApiKeys(settings.api_keys_file)

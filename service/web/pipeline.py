@@ -18,14 +18,14 @@ from starlette.responses import Response
 
 from model.config import Task
 from service import metrics, tracing
-from service.answers.inference import Answered
+from service.answers.inference import EngineResult
 from service.api.errors import DeadlineExceededError, NotReadyError, TaskOffError
 from service.api.schemas import NOTES
-from service.images.preparation import Decoding
+from service.images.preparation import ImagePreparer
 from service.link.messages import ModelInfo
 from service.link.pool import EnginePool
 from service.settings import MODELS, PREFIX, Settings
-from service.web.admission import DecodingLine, Permit, Permits
+from service.web.admission import ConcurrencyLimiter, DecodeWaitEstimator, Permit
 from service.web.bodies import read_body
 
 THREADS = 2
@@ -37,11 +37,11 @@ NICENESS = 5
 OWN_STAGES = ("read", "decode", "queue", "render")
 """Stages that are observed for each request; an engine observes the device's for each batch."""
 
-Outcome = TypeVar("Outcome")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
-class Wish:
+class RequestContext:
     """A request whose body has arrived.
 
     Attributes:
@@ -52,7 +52,7 @@ class Wish:
         timeout_seconds: the length of time that the caller asked for.
         permit: holds its bytes.
         stages: where it is noted how long each stage took, seconds.
-        given_up: set when nobody waits for the response any more.
+        cancelled: set when nobody waits for the response any more.
     """
 
     model: ModelInfo
@@ -62,7 +62,7 @@ class Wish:
     timeout_seconds: float
     permit: Permit
     stages: dict[str, float]
-    given_up: threading.Event = field(default_factory=threading.Event)
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
@@ -74,7 +74,7 @@ class Wish:
             raise DeadlineExceededError(timeout_seconds=self.timeout_seconds) from None
 
 
-class Serving:
+class Pipeline:
     """Everything that a route needs, handed in by ``service.web.app``."""
 
     def __init__(self, settings: Settings, engines: EnginePool) -> None:
@@ -84,9 +84,9 @@ class Serving:
         # Apart, so that pictures which take seconds to draw hold up no one's decoding.
         self._decoding = _threads("decode")
         self._rendering = _threads("render")
-        self._decoder = Decoding(settings)
-        self._line = DecodingLine()
-        self.permits = Permits(
+        self._decoder = ImagePreparer(settings)
+        self._decode_wait = DecodeWaitEstimator()
+        self.limiter = ConcurrencyLimiter(
             max_requests=settings.max_queue_requests * len(settings.devices.split(",")),
             max_bytes=settings.max_queue_bytes,
             retry_after_seconds=lambda: engines.pending_work_seconds,
@@ -122,7 +122,7 @@ class Serving:
         request: Request,
         task: Task,
         timeout_seconds: float | None,
-        render: Callable[[Answered], Response],
+        render: Callable[[EngineResult], Response],
         *,
         renders_at_once: bool = False,
     ) -> Response:
@@ -141,62 +141,68 @@ class Serving:
         """
         model = self.model_for(task)
         timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
-        self.engines.refuse_what_comes_too_late(
-            task, timeout_seconds, ahead_seconds=self._line.wait_seconds
+        self.engines.reject_unreachable_deadline(
+            task, timeout_seconds, ahead_seconds=self._decode_wait.wait_seconds
         )
         deadline = time.monotonic() + timeout_seconds
         stages: dict[str, float] = request.state.stages
-        with self.permits.take(task) as permit:
+        with self.limiter.take(task) as permit:
             started = time.perf_counter()
             body = await read_body(
                 request, limit_bytes=self.settings.max_body_bytes, deadline=deadline, permit=permit
             )
             _note(stages, "read", time.perf_counter() - started)
             content_type = request.headers.get("content-type")
-            wish = Wish(model, body, content_type, deadline, timeout_seconds, permit, stages)
+            context = RequestContext(
+                model, body, content_type, deadline, timeout_seconds, permit, stages
+            )
             try:
                 return await _unless_client_leaves(
-                    request, self._fulfil(wish, render, renders_at_once=renders_at_once)
+                    request, self._run(context, render, renders_at_once=renders_at_once)
                 )
             finally:
-                wish.given_up.set()
+                context.cancelled.set()
 
-    async def _fulfil(
-        self, wish: Wish, render: Callable[[Answered], Response], *, renders_at_once: bool
+    async def _run(
+        self,
+        context: RequestContext,
+        render: Callable[[EngineResult], Response],
+        *,
+        renders_at_once: bool,
     ) -> Response:
         """Take a request from its body to its response."""
-        stages, task = wish.stages, wish.model.task
-        async with wish.in_time():
-            with self._line.in_line():
+        stages, task = context.stages, context.model.task
+        async with context.in_time():
+            with self._decode_wait.waiting():
                 prepared = await _in_thread(
-                    self._decoding, self._decoder.prepare, wish.body, wish.content_type, task
+                    self._decoding, self._decoder.prepare, context.body, context.content_type, task
                 )
         _note(stages, "decode", prepared.decode_seconds)
-        wish.permit.hold(len(wish.body) + prepared.network_input.pixels.nbytes)
+        context.permit.hold(len(context.body) + prepared.network_input.pixels.nbytes)
         # The engines keep the deadline themselves: they know why there is no answer yet.
         result = await self.engines.submit(
             task,
             prepared.network_input,
-            deadline=wish.deadline,
-            timeout_seconds=wish.timeout_seconds,
+            deadline=context.deadline,
+            timeout_seconds=context.timeout_seconds,
         )
         stages |= {"queue": result.queue_seconds, "inference": result.inference_seconds}
-        answered = Answered(
-            wish.model,
+        engine_result = EngineResult(
+            context.model,
             prepared,
             result,
-            decode=lambda: self._decoder.decode(wish.body, wish.content_type).image,
-            given_up=wish.given_up,
+            decode=lambda: self._decoder.decode(context.body, context.content_type).image,
+            cancelled=context.cancelled,
         )
         started = time.perf_counter()
         if renders_at_once:
-            response = render(answered)
+            response = render(engine_result)
         else:
-            async with wish.in_time():
-                response = await _in_thread(self._rendering, render, answered)
+            async with context.in_time():
+                response = await _in_thread(self._rendering, render, engine_result)
         _note(stages, "render", time.perf_counter() - started)
-        if wish.model.weights in NOTES:
-            response.headers["X-Model-Weights"] = wish.model.weights
+        if context.model.weights in NOTES:
+            response.headers["X-Model-Weights"] = context.model.weights
         own = {stage: stages[stage] for stage in OWN_STAGES}
         metrics.observe_stages(task, **own)
         return response
@@ -223,21 +229,21 @@ def _threads(name: str) -> ThreadPoolExecutor:
 
 
 async def _in_thread(
-    threads: ThreadPoolExecutor, function: Callable[..., Outcome], *arguments: Any
-) -> Outcome:
+    threads: ThreadPoolExecutor, function: Callable[..., ResultT], *arguments: Any
+) -> ResultT:
     return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
 
 
-async def _serving(request: Request) -> Serving:
+async def _pipeline(request: Request) -> Pipeline:
     # Not a plain function: FastAPI would call that in a thread, for every request.
-    serving: Serving = request.app.state.serving
-    return serving
+    pipeline: Pipeline = request.app.state.pipeline
+    return pipeline
 
 
-ServingDep = Annotated[Serving, Depends(_serving)]
+PipelineDep = Annotated[Pipeline, Depends(_pipeline)]
 
 
-async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Await ``work``, or cancel it and raise ClientDisconnect when the connection closes."""
     working, has_left = asyncio.current_task(), False
     assert working is not None

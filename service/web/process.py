@@ -24,20 +24,20 @@ from service.api.schemas import MAX_TIMEOUT_SECONDS
 from service.link.client import EngineClient
 from service.link.pool import EnginePool
 from service.logs import configure_logging
-from service.processes.environment import settle
+from service.processes.environment import freeze_heap
 from service.processes.heartbeat import (
     CONFIGURATION_EXIT_CODE,
     announce,
-    beat,
     keep_output_for_announcements,
-    orphaned,
+    send_heartbeats,
+    supervisor_gone,
 )
 from service.processes.runtime_folder import RuntimeFolder
 from service.settings import Settings, SettingsError, load_settings
 from service.web.app import create_app
 from service.web.http.connections import CUT_REASONS, Connection, OpenConnections
 from service.web.http.middleware import PLACES
-from service.web.pipeline import Serving
+from service.web.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Server(uvicorn.Server):
 
 async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     """Serve until told to stop, then answer what was accepted."""
-    stop = orphaned()
+    stop = supervisor_gone()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     worker_name = f"{arguments.name}-{os.getpid()}"
     engines = EnginePool([EngineClient(path, worker_name) for path in arguments.engine])
@@ -74,18 +74,20 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
         )
     )
     listener = socket.socket(fileno=arguments.listen_fd)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    beating = asyncio.create_task(beat(metrics.EVENT_LOOP_LAG_SECONDS.labels("http").observe))
+    server_task = asyncio.create_task(server.serve(sockets=[listener]))
+    heartbeats = asyncio.create_task(
+        send_heartbeats(metrics.EVENT_LOOP_LAG_SECONDS.labels("http").observe)
+    )
     show_zeros()
-    settle()
+    freeze_heap()
     announce({"worker": arguments.name})
     stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    state: Serving = app.state.serving
+    await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    state: Pipeline = app.state.server_task
     state.draining = True
     server.should_exit = True
-    await serving
-    beating.cancel()
+    await server_task
+    heartbeats.cancel()
 
 
 def show_zeros() -> None:

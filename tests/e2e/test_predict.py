@@ -79,9 +79,9 @@ def test_one_bad_file_does_not_stop_the_others(
     rows = done.stdout.decode().splitlines()
     assert len(rows) == 2
     assert rows[1].startswith(str(photos / "a.png"))
-    *complaints, last = done.stderr.decode().splitlines()[1:]
+    *messages, last = done.stderr.decode().splitlines()[1:]
     assert last == "overlock predict: 4 of 5 failed."
-    found = [complaint.removeprefix("overlock predict: ") for complaint in complaints]
+    found = [message.removeprefix("overlock predict: ") for message in messages]
     assert found[0].startswith("bad.jpg: The image cannot be decoded: The bytes are no image")
     assert found[1:3] == ["nowhere.jpg: No such file or directory", "*.gif: No file matches."]
     assert found[3].startswith("stdin: The image cannot be decoded")
@@ -126,7 +126,7 @@ def test_ctrl_c_while_torch_is_loaded_is_quiet(photos: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("words", "message"),
     [
         (("--model", "overlock_t"), "--weights is needed for overlock_t"),
         (("--model", "overlock_t", "--weights", "none.pth"), "none.pth"),
@@ -136,12 +136,12 @@ def test_ctrl_c_while_torch_is_loaded_is_quiet(photos: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_what_cannot_begin_is_told_in_a_line(words: tuple[str, ...], complaint: str) -> None:
+def test_what_cannot_begin_is_told_in_a_line(words: tuple[str, ...], message: str) -> None:
     done = overlock("predict", "classify", "x.png", *words)
     assert done.returncode == 2
     assert done.stdout == b""
     (line,) = done.stderr.decode().splitlines()
-    assert complaint in line
+    assert message in line
 
 
 def test_a_task_that_is_off_is_named(demo: RunningService) -> None:
@@ -177,7 +177,7 @@ def test_a_service_is_loaded_and_measured(demo: RunningService) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("words", "message"),
     [
         (("--seconds", "1"), "--seconds is 1; it has to be more than 1"),
         (("--concurrency", "1.5"), "--concurrency is 1.5; it is whole"),
@@ -187,9 +187,9 @@ def test_a_service_is_loaded_and_measured(demo: RunningService) -> None:
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_a_load_that_makes_no_sense_is_refused(
-    words: tuple[str, ...], complaint: str, demo: RunningService
+    words: tuple[str, ...], message: str, demo: RunningService
 ) -> None:
     done = overlock("bench", "--url", demo.url, *words)
     assert done.returncode == 2
-    assert re.search(complaint, done.stderr.decode())
+    assert re.search(message, done.stderr.decode())
     assert b"Traceback" not in done.stderr

@@ -16,11 +16,11 @@ import pytest
 
 from model.scenes.scenes import draw_scene
 from support.compose import panels
-from support.running_prometheus import RunningPrometheus, configuration_for, obstacle
+from support.running_prometheus import RunningPrometheus, configuration_for, reason
 from support.running_service import RunningService
 from support.scene_files import png
 
-pytestmark = pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
+pytestmark = pytest.mark.skipif(reason() is not None, reason=str(reason()))
 
 SCRAPE_SECONDS = 0.5
 WINDOW = "5s"

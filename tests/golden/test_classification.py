@@ -23,7 +23,7 @@ from model.checkpoints.checkpoint import renamed
 from model.config import CLASSIFIERS
 from model.heads.classifier import ImageClassifier
 from model.images.preprocess import classification_input
-from model.lowering.cpu import native_form
+from model.lowering.cpu import lower_for_cpu
 from model.lowering.folding import fold, merge_branches
 from model.zoo import create_model
 from support.checkpoints import official_shapes, official_state
@@ -57,7 +57,7 @@ def network_of(tmp_path_factory: pytest.TempPathFactory) -> NetworkOf:
             return merge_branches(copy.deepcopy(loaded(variant, "trained")))
         network = copy.deepcopy(loaded(variant, "folded"))
         if form == "native":
-            return native_form(network, torch.float32)
+            return lower_for_cpu(network, torch.float32)
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     return loaded

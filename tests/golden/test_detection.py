@@ -29,7 +29,7 @@ from model.heads.rpn import Proposals
 from model.images.masks import paste_mask
 from model.images.preprocess import detection_input, padded_size
 from model.inference.predictor import Predictor
-from model.lowering.cpu import native_form
+from model.lowering.cpu import lower_for_cpu
 from model.lowering.folding import fold
 from support.checkpoints import official_shapes, official_state
 from support.fill import image, model_input
@@ -80,7 +80,7 @@ def detector_of() -> DetectorOf:
         images = torch.from_numpy(model_input([pixels]))
         trained = _outputs(network, images)
         outputs = {"trained": trained, "folded": _outputs(fold(network), images)}
-        native = native_form(copy.deepcopy(network), torch.float32)
+        native = lower_for_cpu(copy.deepcopy(network), torch.float32)
         return Detector(network, outputs | {"native": _outputs(native, images)})
 
     return made

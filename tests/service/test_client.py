@@ -24,7 +24,7 @@ def app(engines: FakeEngines) -> FastAPI:
 
 
 @pytest.fixture
-async def asking(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncClient]:
+async def sending(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncClient]:
     def over_the_app(client: AsyncClient, headers: dict[str, str]) -> None:
         client._http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), headers=headers)
 
@@ -39,53 +39,53 @@ def image(width: int = 64, height: int = 48) -> bytes:
     return file.getvalue()
 
 
-async def test_classes(asking: AsyncClient) -> None:
-    found = await asking.classify(image(), top_k=2)
+async def test_classes(sending: AsyncClient) -> None:
+    found = await sending.classify(image(), top_k=2)
     assert [each.label for each in found.predictions] == ["star", "square"]
     assert (found.image.width, found.image.height) == (64, 48)
-    assert len((await asking.classify(image())).predictions) == len(LABELS)
+    assert len((await sending.classify(image())).predictions) == len(LABELS)
 
 
-async def test_segments(asking: AsyncClient) -> None:
-    found = await asking.segment(image(), mask="rle")
+async def test_segments(sending: AsyncClient) -> None:
+    found = await sending.segment(image(), mask="rle")
     assert {each.label: each.fraction for each in found.classes} == {"circle": 0.5, "star": 0.5}
     assert found.mask is not None
     assert found.mask.format == "rle"
-    assert (await asking.segment(image(), mask="none")).mask is None
+    assert (await sending.segment(image(), mask="none")).mask is None
 
 
-async def test_detections(asking: AsyncClient) -> None:
-    found = await asking.detect(image(), score_threshold=0.5, max_detections=1)
+async def test_detections(sending: AsyncClient) -> None:
+    found = await sending.detect(image(), score_threshold=0.5, max_detections=1)
     assert [each.label for each in found.detections] == ["star"]
     assert found.detections[0].mask is not None
-    found = await asking.detect(image(), masks=False)
+    found = await sending.detect(image(), masks=False)
     assert [each.mask for each in found.detections] == [None] * 3
 
 
-async def test_pictures(asking: AsyncClient) -> None:
+async def test_pictures(sending: AsyncClient) -> None:
     for png in (
-        await asking.segment_picture(image()),
-        await asking.segment_picture(image(), view="labels"),
-        await asking.detect_picture(image(), score_threshold=0.5),
+        await sending.segment_picture(image()),
+        await sending.segment_picture(image(), view="labels"),
+        await sending.detect_picture(image(), score_threshold=0.5),
     ):
         with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
             assert picture.size == (64, 48)
 
 
-async def test_models(asking: AsyncClient) -> None:
-    models = await asking.models()
+async def test_models(sending: AsyncClient) -> None:
+    models = await sending.models()
     assert [model.task for model in models] == ["classify", "segment", "detect"]
     assert models[1].note == "Random weights: the answers mean nothing."
 
 
 async def test_the_service_gets_most_of_the_clients_time(
-    asking: AsyncClient, engines: FakeEngines
+    sending: AsyncClient, engines: FakeEngines
 ) -> None:
-    await asking.classify(image())
+    await sending.classify(image())
     assert engines.timeouts == [pytest.approx(18.0, abs=0.5)]
 
 
-async def test_a_busy_service_is_asked_again(asking: AsyncClient, engines: FakeEngines) -> None:
+async def test_a_busy_service_is_asked_again(sending: AsyncClient, engines: FakeEngines) -> None:
     asked = 0
 
     def refuse_once(*_: object, **__: object) -> None:
@@ -94,13 +94,13 @@ async def test_a_busy_service_is_asked_again(asking: AsyncClient, engines: FakeE
         if asked == 1:
             raise QueueFullError(waiting=8, limit=8, retry_after_seconds=1)
 
-    engines.refuse_what_comes_too_late = refuse_once  # type: ignore[method-assign]
-    assert (await asking.classify(image())).model == "demo"
+    engines.reject_unreachable_deadline = refuse_once  # type: ignore[method-assign]
+    assert (await sending.classify(image())).model == "demo"
     assert asked == 2
 
 
-async def test_a_refusal_has_the_services_words(asking: AsyncClient) -> None:
+async def test_a_refusal_has_the_services_words(sending: AsyncClient) -> None:
     with pytest.raises(ProblemError, match="The image is empty: it has 0 bytes") as raised:
-        await asking.classify(b"")
+        await sending.classify(b"")
     assert raised.value.problem.status == 422
     assert raised.value.problem.instance == "/v1/classify"

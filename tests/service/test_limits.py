@@ -14,7 +14,7 @@ from service.api.errors import DeadlineUnreachableError
 from service.settings import Settings
 from service.web import bodies
 from service.web.app import create_app
-from service.web.pipeline import Serving
+from service.web.pipeline import Pipeline
 from support.image_references import scene
 from support.image_writers import encoded
 from support.service_fakes import FakeEngines
@@ -29,14 +29,14 @@ def app(engines: FakeEngines) -> FastAPI:
     return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
 
 
-def serving_of(app: FastAPI) -> Serving:
-    serving: Serving = app.state.serving
-    return serving
+def pipeline_of(app: FastAPI) -> Pipeline:
+    pipeline: Pipeline = app.state.pipeline
+    return pipeline
 
 
 def nothing_is_held(app: FastAPI) -> bool:
-    permits = serving_of(app).permits
-    return permits.held_bytes == 0 and not any(permits.taken.values())
+    limiter = pipeline_of(app).limiter
+    return limiter.held_bytes == 0 and not any(limiter.taken.values())
 
 
 async def until_engines_have(engines: FakeEngines, count: int) -> None:
@@ -77,7 +77,7 @@ async def test_bodies_that_would_hold_too_many_bytes_are_refused(
     padded = IMAGE + bytes(800_000)
     first = asyncio.create_task(client.post("/v1/classify", content=padded, headers=PNG))
     await until_engines_have(engines, 1)
-    assert serving_of(app).permits.held_bytes == len(padded) + engines.images[0].pixels.nbytes
+    assert pipeline_of(app).limiter.held_bytes == len(padded) + engines.images[0].pixels.nbytes
     answer = await client.post("/v1/classify", content=padded, headers=PNG)
     assert answer.status_code == 429
     assert answer.json()["type"] == "urn:overlock:problem:memory-full"
@@ -135,11 +135,11 @@ async def test_cancelling_after_any_number_of_steps_frees_everything(
             yield IMAGE[start : start + 1000]
             await asyncio.sleep(0)
 
-    asking = asyncio.create_task(client.post("/v1/segment", content=body(), headers=PNG))
+    sending = asyncio.create_task(client.post("/v1/segment", content=body(), headers=PNG))
     for _ in range(steps):
         await asyncio.sleep(0)
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
     assert nothing_is_held(app)
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.web.pipeline import Serving
+from service.web.pipeline import Pipeline
 from support.service_fakes import FakeEngines
 
 
@@ -36,8 +36,8 @@ async def test_a_problem_names_no_more_than_a_few_of_many_faults(client: httpx.A
 
 
 async def test_a_draining_service_is_not_ready(client: httpx.AsyncClient, app: FastAPI) -> None:
-    serving: Serving = app.state.serving
-    serving.draining = True
+    pipeline: Pipeline = app.state.pipeline
+    pipeline.draining = True
     answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert "draining" in answer.json()["detail"]

@@ -100,10 +100,10 @@ def load(service: RunningService, clients: int = 6) -> Iterator[Load]:
     """Keep clients asking while the block runs."""
     running = Load(service)
     with ThreadPoolExecutor(clients) as threads:
-        asking = [threads.submit(running.ask) for _ in range(clients)]
+        sending = [threads.submit(running.ask) for _ in range(clients)]
         try:
             yield running
         finally:
             running.stopped = True
-    for each in asking:
+    for each in sending:
         each.result()

@@ -21,7 +21,7 @@ class Asked:
     if_range: str | None
 
 
-Behaviour = Callable[["Handler", bytes], None]
+ServerFaults = Callable[["Handler", bytes], None]
 """Answers one request for a file in place of the good server."""
 
 
@@ -40,7 +40,7 @@ class ReleaseServer:
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
-    script: list[Behaviour] = field(default_factory=list)
+    script: list[ServerFaults] = field(default_factory=list)
     etags: bool = True
     ranges: bool = True
     asked: list[Asked] = field(default_factory=list)
@@ -137,12 +137,12 @@ def serve_well(handler: Handler, contents: bytes, *, cut: Callable[[bytes], byte
     handler.answer(206, cut(contents[start:]), headers, len(contents) - start)
 
 
-def drop_after(count: int) -> Behaviour:
+def drop_after(count: int) -> ServerFaults:
     """Send so many bytes and close the connection."""
     return lambda handler, contents: serve_well(handler, contents, cut=lambda body: body[:count])
 
 
-def hold_after(count: int) -> Behaviour:
+def hold_after(count: int) -> ServerFaults:
     """Send so many bytes, wait until released, and close the connection."""
 
     def behave(handler: Handler, contents: bytes) -> None:
@@ -160,12 +160,12 @@ def hold_after(count: int) -> Behaviour:
 
 def answer_with(
     status: int, body: bytes = b"", headers: Mapping[str, str] | None = None
-) -> Behaviour:
+) -> ServerFaults:
     """Give this answer."""
     return lambda handler, _: handler.answer(status, body, headers)
 
 
-def redirect(url: str) -> Behaviour:
+def redirect(url: str) -> ServerFaults:
     """Send the client elsewhere."""
     return answer_with(302, headers={"Location": url})
 

@@ -19,7 +19,7 @@ from support.running_service import free_port
 START_SECONDS = 30.0
 
 
-def obstacle() -> str | None:
+def reason() -> str | None:
     """Say why Prometheus cannot be started here; None if it can."""
     missing = [tool for tool in ("prometheus", "promtool") if shutil.which(tool) is None]
     return f"{' and '.join(missing)} missing: docker/install-prometheus.sh" if missing else None

@@ -21,9 +21,9 @@ async def served(engines: FakeEngines, settings: Settings) -> AsyncIterator[str]
     app = create_app(settings, engines)  # type: ignore[arg-type]  # fake engines
     server = Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=0))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        pipeline = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
         finally:
             server.should_exit = True
-            await serving
+            await pipeline

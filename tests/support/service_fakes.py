@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from model.config import Task
 from service.api.errors import NotReadyError
-from service.link.messages import CostInfo, InputInfo, ModelInfo, NetworkInput, Result, Welcome
+from service.link.messages import (
+    CostInfo,
+    InferenceResult,
+    InputInfo,
+    ModelInfo,
+    NetworkInput,
+    Welcome,
+)
 
 LABELS = ("circle", "square", "star", "ring")
 COLORS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (9, 9, 9))
@@ -79,7 +86,7 @@ class FakeEngines:
     def pending_work_seconds(self) -> float:
         return 2.5
 
-    def refuse_what_comes_too_late(
+    def reject_unreachable_deadline(
         self, task: Task, timeout_seconds: float, *, ahead_seconds: float
     ) -> None:
         if self.late is not None:
@@ -94,7 +101,7 @@ class FakeEngines:
 
     async def submit(
         self, task: Task, image: NetworkInput, *, deadline: float, timeout_seconds: float
-    ) -> Result:
+    ) -> InferenceResult:
         self.images.append(image)
         self.timeouts.append(timeout_seconds)
         if self.error is not None:
@@ -109,7 +116,7 @@ class FakeEngines:
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
-        return Result(
+        return InferenceResult(
             _arrays(task, image), queue_seconds=0.001, inference_seconds=0.02, batch_size=3
         )
 

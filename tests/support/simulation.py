@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from service.api.errors import DeadlineUnreachableError, QueueFullError
-from service.commands.plan.virtual_engine import Launch, VirtualEngine
+from service.commands.plan.virtual_engine import BatchRun, VirtualEngine
 from service.engine.scheduling.cost_model import AffineCost
 from service.engine.scheduling.queues import QueueKey, Request
 
@@ -32,7 +32,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class WatchedLaunch(Launch[Arrival]):
+class ObservedBatch(BatchRun[Arrival]):
     """A batch that went to the device, and who waited for it at that moment besides."""
 
     left_waiting: tuple[Request[Arrival], ...]
@@ -64,7 +64,7 @@ class Simulation(VirtualEngine[Arrival, tuple[int, int]]):
         super().__init__(lines, max_waiting=max_waiting, batch_sizes=sizes)
         self.arrivals = arrivals
         self.waiting: dict[int, Request[Arrival]] = {}
-        self.launches: list[WatchedLaunch] = []
+        self.batches: list[ObservedBatch] = []
         self.outcomes: dict[int, list[str]] = {}
         self.most_pending_seconds = 0.0
 
@@ -103,18 +103,18 @@ class Simulation(VirtualEngine[Arrival, tuple[int, int]]):
     def _expired(self, request: Request[Arrival]) -> None:
         self._end(request, "expired")
 
-    def _launch(self) -> Launch[Arrival] | None:
-        launch = super()._launch()
+    def _start_batch(self) -> BatchRun[Arrival] | None:
+        launch = super()._start_batch()
         if launch is None:
             return None
         for request in launch.batch.requests:
             del self.waiting[int(str(request.identity))]
         left_waiting = tuple(self.waiting.values())
-        watched = WatchedLaunch(launch.started, launch.ended, launch.batch, left_waiting)
-        self.launches.append(watched)
+        watched = ObservedBatch(launch.started, launch.ended, launch.batch, left_waiting)
+        self.batches.append(watched)
         return watched
 
-    def _finish(self, launch: Launch[Arrival]) -> None:
+    def _finish(self, launch: BatchRun[Arrival]) -> None:
         batch, seconds = launch.batch, launch.ended - launch.started
         if not any(request.payload.poisonous for request in batch.requests):
             self.scheduler.finished(batch, seconds, seconds)

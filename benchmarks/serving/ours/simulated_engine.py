@@ -17,7 +17,7 @@ from benchmarks.serving.simulated_device import DeviceCost, run_batch
 from model.config import CLASSIFIERS, Task
 from model.labels.tables import imagenet_labels
 from service.engine import engine, process
-from service.engine.runner import Input, Outcome, Runner
+from service.engine.runner import BatchResult, Input, Runner
 from service.link.messages import InputInfo, ModelInfo
 from service.settings import Settings
 
@@ -52,13 +52,13 @@ class SimulatedRunner(Runner):
 
     def run(
         self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
-    ) -> Outcome:
+    ) -> BatchResult:
         """Run one batch; padding costs what an image costs."""
         started = time.perf_counter()
         images = [each.image for each in inputs if isinstance(each.image, np.ndarray)]
         scores = run_batch(images, self._cost, places=size)
         seconds = time.perf_counter() - started
-        return Outcome(tuple((row,) for row in scores), seconds, seconds)
+        return BatchResult(tuple((row,) for row in scores), seconds, seconds)
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ very processor, in a second or two, and kept in a folder of the user's; the file
 of the sources, the compiler and the instructions that it may use. There is no build step before,
 and where there is no compiler the network runs on PyTorch's operators alone.
 
-A container image has no compiler: ``ship`` puts a build for each of ``INSTRUCTION_SETS`` beside the
-sources, and the best one that the processor can run is loaded.
+A container image has no compiler: ``prebuild`` puts a build for each of ``INSTRUCTION_SETS`` beside
+the sources, and the best one that the processor can run is loaded.
 
 Free of torch: an HTTP worker resizes images with one of the kernels.
 """
@@ -34,7 +34,7 @@ from model.kernels.cpu.instruction_sets import (
 )
 
 SOURCES = Path(__file__).parent / "native"
-SHIPPED = SOURCES / "shipped"
+PREBUILT = SOURCES / "prebuilt"
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O3", "-std=gnu11", "-fopenmp", "-fPIC", "-Wno-psabi")
 THIS_PROCESSOR = ("-march=native",)
@@ -72,7 +72,7 @@ def native_library(folder: Path | None = None) -> ctypes.CDLL:
 
     Args:
         folder: where compiled kernels are kept; by default one below the user's home. Only a
-            process's first call looks at it, and only where no build was shipped.
+            process's first call looks at it, and only where no library was prebuilt.
 
     Raises:
         NativeKernelsError: if there is no compiler, it fails, or there is no room for the result.
@@ -89,17 +89,17 @@ def native_library(folder: Path | None = None) -> ctypes.CDLL:
 
 def _found(folder: Path | None) -> ctypes.CDLL | NativeKernelsError:
     try:
-        shipped = _shipped_build()
-        if shipped is not None:
-            return _load(shipped)
+        prebuilt = _prebuilt_library()
+        if prebuilt is not None:
+            return _load(prebuilt)
         default = Path.home() / ".cache" / "overlock-service" / "kernels"
         return _built(folder or default)
     except NativeKernelsError as error:
         return error
 
 
-def ship() -> list[Path]:
-    """Compile the kernels for every instruction set of this kind of machine, into ``SHIPPED``.
+def prebuild() -> list[Path]:
+    """Compile the kernels for every instruction set of this kind of machine, into ``PREBUILT``.
 
     Returns:
         The builds, the fastest first.
@@ -107,19 +107,19 @@ def ship() -> list[Path]:
     Raises:
         NativeKernelsError: if there is no compiler, or it fails.
     """
-    SHIPPED.mkdir(exist_ok=True)
-    return [compiled(SHIPPED / _shipped_name(each), each.flags) for each in of_this_machine()]
+    PREBUILT.mkdir(exist_ok=True)
+    return [compiled(PREBUILT / _prebuilt_name(each), each.flags) for each in of_this_machine()]
 
 
-def _shipped_build() -> Path | None:
-    """Return the best shipped build that this processor can run, or None."""
-    if not SHIPPED.exists():
+def _prebuilt_library() -> Path | None:
+    """Return the best prebuilt library that this processor can run, or None."""
+    if not PREBUILT.exists():
         return None
-    builds = (SHIPPED / _shipped_name(each) for each in runnable_instruction_sets())
+    builds = (PREBUILT / _prebuilt_name(each) for each in runnable_instruction_sets())
     return next((build for build in builds if build.exists()), None)
 
 
-def _shipped_name(instructions: InstructionSet) -> str:
+def _prebuilt_name(instructions: InstructionSet) -> str:
     # Of the sources too: a build of others must not be taken for one of these.
     digest = hashlib.sha256(" ".join([*FLAGS, *instructions.flags]).encode())
     for source in _sources("*.[ch]"):
@@ -159,7 +159,7 @@ def _no_other_process(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def native_obstacle(folder: Path | None = None) -> str | None:
+def cpu_kernels_unsupported_reason(folder: Path | None = None) -> str | None:
     """Say what keeps the kernels from running on this machine; None if they run.
 
     The first call compiles them; ``folder`` as for ``native_library``.
@@ -177,8 +177,8 @@ def _compiler() -> str:
         if path is not None:
             return path
     reason = f"there is no C compiler (looked for {', '.join(COMPILERS)})"
-    if SHIPPED.exists():
-        reason += " and no shipped build for this processor"
+    if PREBUILT.exists():
+        reason += " and no prebuilt library for this processor"
     raise NativeKernelsError(reason)
 
 
@@ -230,7 +230,7 @@ def compiled(target: Path, instructions: tuple[str, ...] = THIS_PROCESSOR) -> Pa
         sources = [str(source) for source in _sources("*.c")]
         flags = (*FLAGS, *instructions)
         _run([compiler, *flags, "-shared", "-o", unfinished, *sources, "-lm"])
-        Path(unfinished).chmod(0o755)  # mkstemp's 0600 would hide a shipped build from its users
+        Path(unfinished).chmod(0o755)  # mkstemp's 0600 would hide it from an image's users
         Path(unfinished).replace(target)
     finally:
         Path(unfinished).unlink(missing_ok=True)

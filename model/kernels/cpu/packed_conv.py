@@ -25,7 +25,7 @@ REMEMBERED_SIZES = 256
 _ALGORITHM = {"gelu": "none"}  # the exact form, not the one with tanh
 
 
-def packed_obstacle() -> str | None:
+def packed_conv_unsupported_reason() -> str | None:
     """Say what keeps convolutions from being packed here; None if they can be."""
     if not torch.backends.mkldnn.is_available():
         return "PyTorch was built without oneDNN"

@@ -34,7 +34,7 @@ class Decision:
     seconds: dict[str, float]
 
 
-class KernelChoices:
+class Autotuner:
     """A table from problems to the fastest candidate; one a device, filled in warm-up."""
 
     def __init__(self) -> None:

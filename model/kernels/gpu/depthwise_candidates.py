@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-from model.kernels.gpu.autotune import Decision, KernelChoices, Problem, SecondsOf
+from model.kernels.gpu.autotune import Autotuner, Decision, Problem, SecondsOf
 from model.kernels.gpu.depthwise_layout import lay_out
-from model.kernels.gpu.support import triton_obstacle
+from model.kernels.gpu.support import triton_unsupported_reason
 from model.kernels.large_depthwise import (
     Implementation,
     large_depthwise,
@@ -38,36 +38,36 @@ class _Parts(NamedTuple):
 
 
 def measure_depthwise(
-    choices: KernelChoices, problem: Problem, batch: int, seconds_of: SecondsOf
+    autotuner: Autotuner, problem: Problem, batch: int, seconds_of: SecondsOf
 ) -> Decision:
     """Time every candidate of a problem that ``depthwise_problem`` named, and take the fastest.
 
     Args:
-        choices: where the decision goes.
+        autotuner: where the decision goes.
         problem: as ``depthwise_problem`` names it.
         batch: how many images to measure it for.
         seconds_of: times one candidate.
     """
-    return choices.measure(problem, depthwise_candidates(problem, batch), seconds_of)
+    return autotuner.measure(problem, depthwise_candidates(problem, batch), seconds_of)
 
 
-def measure_what_it_asks(
-    run: Callable[[], object], choices: KernelChoices, batch: int, seconds_of: SecondsOf
+def tune(
+    run: Callable[[], object], autotuner: Autotuner, batch: int, seconds_of: SecondsOf
 ) -> list[Decision]:
     """Run a network once, then measure every problem that it met and that was not measured yet.
 
     Args:
         run: the network, on a batch, with layers that ask the choices.
-        choices: where the decisions go.
+        autotuner: where the decisions go.
         batch: how many images it is.
         seconds_of: times one candidate.
     """
-    with choices.noting() as problems:
+    with autotuner.noting() as problems:
         run()
     return [
-        measure_depthwise(choices, problem, batch, seconds_of)
+        measure_depthwise(autotuner, problem, batch, seconds_of)
         for problem in problems
-        if problem not in choices
+        if problem not in autotuner
     ]
 
 
@@ -89,7 +89,7 @@ def depthwise_candidates(problem: Problem, batch: int) -> dict[str, Callable[[],
         bias = torch.randn(parts.channels, device=parts.device).to(parts.dtype)
         arguments = features, weight, bias, lay_out(weight)
     names: list[Implementation] = ["plain"]
-    if triton_obstacle(*arguments) is None:
+    if triton_unsupported_reason(*arguments) is None:
         names += triton_tiles(parts.dtype)
     operation = _OPERATIONS[parts.operation]
     return {name: partial(torch.inference_mode()(operation), *arguments, name) for name in names}

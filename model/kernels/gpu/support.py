@@ -11,7 +11,7 @@ TRITON_INSTALLED = find_spec("triton") is not None
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def triton_obstacle(*tensors: Tensor) -> str | None:
+def triton_unsupported_reason(*tensors: Tensor) -> str | None:
     """Say what keeps the Triton kernels, which are for inference, from these tensors; None if not.
 
     Args:

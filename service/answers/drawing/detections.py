@@ -47,7 +47,7 @@ def detections_png(
     palette: Sequence[Color],
     labels: Sequence[str],
     *,
-    go_on: Callable[[], None],
+    raise_if_cancelled: Callable[[], None],
 ) -> bytes:
     """Draw detections on their image, the best on top.
 
@@ -56,7 +56,7 @@ def detections_png(
         detections: in any order, within the image.
         palette: the classes' colours.
         labels: the classes' names.
-        go_on: called before each mask; it raises if nobody wants the picture any more.
+        raise_if_cancelled: called before each mask; it raises if nobody wants the picture any more.
 
     Returns:
         The file, an RGB PNG of the image's size.
@@ -65,7 +65,7 @@ def detections_png(
     best_first = sorted(detections, key=lambda detection: -detection.score)[:MAX_DRAWN]
     colors = [palette[detection.class_id] for detection in best_first]
     canvas = canvas_of(image)
-    paint_regions(canvas, _owners(best_first, height, width, go_on), [None, *colors])
+    paint_regions(canvas, _owners(best_first, height, width, raise_if_cancelled), [None, *colors])
     boxes = [_whole_pixels(detection.box, height, width) for detection in best_first]
     line = line_width(height, width)
     for box, color in zip(reversed(boxes), reversed(colors), strict=True):
@@ -116,12 +116,15 @@ def _beside(box: Rectangle, width: int, height: int, image_width: int) -> Iterat
 
 
 def _owners(
-    best_first: Sequence[DrawnDetection], height: int, width: int, go_on: Callable[[], None]
+    best_first: Sequence[DrawnDetection],
+    height: int,
+    width: int,
+    raise_if_cancelled: Callable[[], None],
 ) -> NDArray[np.uint8]:
     """Say which detection a pixel belongs to, counted from 1, the best where several cover it."""
     owners = np.zeros((height, width), np.uint8)
     for number, detection in reversed(list(enumerate(best_first, start=1))):
-        go_on()
+        raise_if_cancelled()
         _own(owners, detection, number)
     return owners
 

@@ -60,7 +60,7 @@ def overlay_png(
     palette: Sequence[Color],
     labels: Sequence[str],
     *,
-    go_on: Callable[[], None],
+    raise_if_cancelled: Callable[[], None],
 ) -> bytes:
     """Draw a label map over its image.
 
@@ -69,13 +69,13 @@ def overlay_png(
         label_map: class id of each pixel, of the image's size, (H, W).
         palette: the classes' colours.
         labels: the classes' names.
-        go_on: called between the steps; it raises if nobody wants the picture any more.
+        raise_if_cancelled: called between the steps; raises if nobody wants the picture any more.
 
     Returns:
         The file, an RGB PNG of the image's size.
     """
     height, width = label_map.shape
-    go_on()
+    raise_if_cancelled()
     canvas = canvas_of(image)
     paint_regions(canvas, label_map, palette)
     size = text_pixels(height, width)
@@ -87,7 +87,7 @@ def overlay_png(
     sizes = {class_id: tag.size for class_id, tag in tags.items()}
     for placed in place_tags(label_map, sizes):
         draw_tag(canvas, tags[placed.class_id], placed.place.left, placed.place.top)
-    go_on()
+    raise_if_cancelled()
     return encode_png(canvas)
 
 

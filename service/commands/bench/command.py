@@ -18,12 +18,12 @@ from model.config import Task
 from service.api.schemas import MAX_TIMEOUT_SECONDS
 from service.client import Client
 from service.client.base import DEFAULT_URL
-from service.commands.bench.connection import Target
+from service.commands.bench.connection import Endpoint
 from service.commands.bench.generator import MAX_CONNECTIONS, LoadGenerator, WrongAnswerError
-from service.commands.bench.loads import ImagePayload, Load, Measured, sum_up
+from service.commands.bench.loads import ImagePayload, Load, LoadResult, summarize
 from service.commands.bench.sample_image import draw_photograph
 from service.commands.bench.summary import WARM_UP_SECONDS
-from service.commands.console.exits import DONE, FAILED, RefusedError, complain
+from service.commands.console.exits import DONE, FAILED, RefusedError, print_error
 from service.commands.console.remote_options import add_options, api_key_of, models_for
 from service.commands.console.table import Table
 
@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     table, code = Table(COLUMNS), DONE
     for load in loads:
         try:
-            measured = sum_up(load, uvloop.run(load.offer(generator)))
+            measured = summarize(load, uvloop.run(load.offer(generator)))
         except WrongAnswerError as error:
             raise RefusedError(str(error)) from error
         if arguments.json:
@@ -175,26 +175,26 @@ def _check_service(
         raise RefusedError(str(error)) from error
     with client:
         served = models_for(arguments.task, client.models(), client.url)
-        ask: dict[str, Callable[[bytes], object]] = {
+        call: dict[str, Callable[[bytes], object]] = {
             Task.CLASSIFY: client.classify,
             Task.SEGMENT: client.segment,
             Task.DETECT: client.detect,
         }
-        ask[arguments.task](payload.body)
+        call[arguments.task](payload.body)
     for model in served:
-        complain(
+        print_error(
             f"{arguments.task} with {model.name} ({model.weights}) on {model.device} "
             f"({model.device_name}), {model.dtype}; {len(payload.body)} bytes an image"
         )
 
 
-def _target(arguments: argparse.Namespace, key: str | None, timeout_seconds: float) -> Target:
+def _target(arguments: argparse.Namespace, key: str | None, timeout_seconds: float) -> Endpoint:
     url = urlsplit(arguments.url)
     assert url.hostname is not None, "the client has checked it"
     secure = url.scheme == "https"
     headers: Mapping[str, str] = {} if key is None else {"Authorization": f"Bearer {key}"}
     path = f"{url.path.rstrip('/')}/v1/{arguments.task}?timeout={timeout_seconds:g}"
-    return Target(
+    return Endpoint(
         host=url.hostname,
         port=url.port or (443 if secure else 80),
         path=path,
@@ -203,7 +203,7 @@ def _target(arguments: argparse.Namespace, key: str | None, timeout_seconds: flo
     )
 
 
-def _cells(measured: Measured) -> list[str]:
+def _cells(measured: LoadResult) -> list[str]:
     unit = "/s" if measured.loop == "open" else ""
     latencies = (measured.p50_seconds, measured.p90_seconds, measured.p99_seconds)
     return [
@@ -217,10 +217,10 @@ def _cells(measured: Measured) -> list[str]:
     ]
 
 
-def _warn_if_late(measured: Measured) -> None:
+def _warn_if_late(measured: LoadResult) -> None:
     late_seconds = measured.late_p99_seconds
     if late_seconds is not None and late_seconds > LATE_SECONDS:
-        complain(
+        print_error(
             f"{measured.loop} {measured.level:g}: requests were sent up to "
             f"{1e3 * late_seconds:.0f} ms late; this machine is too busy for this load."
         )

@@ -13,7 +13,7 @@ import httptools
 
 
 @dataclass(frozen=True)
-class Target:
+class Endpoint:
     """A route of a server.
 
     Attributes:
@@ -70,14 +70,16 @@ class HttpConnection(asyncio.Protocol):
         self.reusable = True
 
     @classmethod
-    async def open(cls, target: Target) -> HttpConnection:
+    async def open(cls, endpoint: Endpoint) -> HttpConnection:
         """Connect to a server.
 
         Raises:
             OSError: if nothing listens there.
         """
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(cls, target.host, target.port, ssl=target.tls)
+        _, connection = await loop.create_connection(
+            cls, endpoint.host, endpoint.port, ssl=endpoint.tls
+        )
         return connection
 
     async def exchange(self, request: bytes) -> HttpAnswer:

@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from service.commands.bench.connection import HttpConnection, Target
+from service.commands.bench.connection import Endpoint, HttpConnection
 
 ANSWER_SECONDS = 10.0
 
@@ -30,7 +30,7 @@ SPIN_SECONDS = 0.002
 NO_ANSWER = 0
 """Status of a request whose connection broke, or that was not answered in time."""
 
-Outcome = TypeVar("Outcome")
+Answered = TypeVar("Answered")
 
 
 class Payload(Protocol):
@@ -88,7 +88,7 @@ class LoadGenerator:
 
     def __init__(
         self,
-        target: Target,
+        target: Endpoint,
         payloads: Sequence[Payload],
         *,
         answer_seconds: float = ANSWER_SECONDS,
@@ -191,7 +191,7 @@ class LoadGenerator:
         await asyncio.sleep(0)  # transports close in the event loop's next turn
 
 
-async def _end(tasks: Sequence[asyncio.Task[Outcome]]) -> list[Outcome | None]:
+async def _end(tasks: Sequence[asyncio.Task[Answered]]) -> list[Answered | None]:
     """Cancel what still runs; return the results, None for what was cancelled.
 
     Raises:

@@ -57,7 +57,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Measured:
+class LoadResult:
     """What came of a load.
 
     Attributes:
@@ -86,7 +86,7 @@ class Measured:
     late_p99_seconds: float | None
 
 
-def sum_up(load: Load, samples: Sequence[Sample]) -> Measured:
+def summarize(load: Load, samples: Sequence[Sample]) -> LoadResult:
     """Sum a load's samples up, its first second left out."""
     outcome = outcome_of(samples, load.seconds)
     latencies = [
@@ -95,7 +95,7 @@ def sum_up(load: Load, samples: Sequence[Sample]) -> Measured:
         if sample.due_seconds >= WARM_UP_SECONDS and sample.status not in REFUSALS
     ]
     p50, p90, p99 = (_finite(percentile(latencies, percent)) for percent in (50, 90, 99))
-    return Measured(
+    return LoadResult(
         loop=load.loop,
         level=load.level,
         offered_per_second=outcome.offered_per_second,

@@ -18,7 +18,7 @@ WARM_UP_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RequestOutcome:
     """One run, or the medians of several.
 
     Attributes:
@@ -42,7 +42,7 @@ class Outcome:
 
 def outcome_of(
     samples: Sequence[Sample], seconds: float, *, warm_up_seconds: float = WARM_UP_SECONDS
-) -> Outcome:
+) -> RequestOutcome:
     """Sum a run up.
 
     Args:
@@ -61,7 +61,7 @@ def outcome_of(
     accepted = [sample.latency_seconds for sample in counted if sample.status in {200, NO_ANSWER}]
     refused = sum(sample.status in REFUSALS for sample in counted)
     failed = sum(sample.status != 200 and sample.status not in REFUSALS for sample in counted)
-    return Outcome(
+    return RequestOutcome(
         offered_per_second=len(counted) / window_seconds,
         answered_per_second=completed / window_seconds,
         p50_seconds=percentile(accepted, 50),
@@ -79,11 +79,11 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return float(np.percentile(values, percent, method="inverted_cdf"))
 
 
-def medians(outcomes: Sequence[Outcome]) -> Outcome:
+def medians(outcomes: Sequence[RequestOutcome]) -> RequestOutcome:
     """Return the median of each number over repeats."""
-    return Outcome(
+    return RequestOutcome(
         **{
             name: median(getattr(outcome, name) for outcome in outcomes)
-            for name in Outcome.__dataclass_fields__
+            for name in RequestOutcome.__dataclass_fields__
         }
     )

@@ -52,12 +52,12 @@ def run_to_exit(command: Callable[[], int], program: str = "overlock") -> NoRetu
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = BROKEN_PIPE
     except _foreseen() as error:
-        complain(str(error), program)
+        print_error(str(error), program)
         code = REFUSED
     sys.exit(code)
 
 
-def complain(message: str, program: str = "overlock") -> None:
+def print_error(message: str, program: str = "overlock") -> None:
     """Say on the standard error stream what is wrong."""
     for line in message.splitlines():
         sys.stderr.write(f"{program}: {line}\n")

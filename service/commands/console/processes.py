@@ -10,7 +10,7 @@ from typing import NoReturn
 from service.processes.environment import engine_environment
 
 
-def become(module: str, arguments: Sequence[str]) -> NoReturn:
+def exec_module(module: str, arguments: Sequence[str]) -> NoReturn:
     """Replace this process by one that runs a module, with an engine's environment."""
     os.environ.update(engine_environment())
     # -P: the user's folder may well hold a "model" or a "service" that is not ours.

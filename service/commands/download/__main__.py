@@ -12,7 +12,7 @@ from pathlib import Path
 
 from model.pretrained.assets import PretrainedError
 from model.pretrained.records import default_folder, weights_folder, weights_path
-from model.pretrained.store import obtain, verify_kept
+from model.pretrained.store import ensure_cached, verify_kept
 from service.commands.download.arguments import fill_parser
 
 PROGRAM = "overlock download"
@@ -44,7 +44,7 @@ def _download(names: list[str], folder: Path, source: Path | None) -> int:
     code = 0
     for name in names:
         try:
-            verify_kept(obtain(name, folder, source=source), folder)
+            verify_kept(ensure_cached(name, folder, source=source), folder)
         except PretrainedError as error:
             code = _refuse(str(error), REFUSED)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from service.commands.console.processes import become
+from service.commands.console.processes import exec_module
 from service.commands.download.arguments import fill_parser
 from service.settings import load_settings
 
@@ -15,4 +15,4 @@ __all__ = ["fill_parser", "run"]
 def run(arguments: argparse.Namespace) -> int:
     """Fetch, in a process with torch, which checks what it fetched."""
     folder = arguments.cache_dir or load_settings().cache_folder
-    become("service.commands.download", [*sys.argv[2:], "--cache-dir", str(folder.absolute())])
+    exec_module("service.commands.download", [*sys.argv[2:], "--cache-dir", str(folder.absolute())])

@@ -18,7 +18,14 @@ import torch
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
 from model.evaluation.images import EvaluationError
 from model.evaluation.measuring import measure, span
-from model.evaluation.report import Counts, Report, is_comparable, merge, published_metrics, save
+from model.evaluation.report import (
+    Counts,
+    EvaluationReport,
+    is_comparable,
+    merge,
+    published_metrics,
+    save,
+)
 from model.inference.predictor import DTYPES, Predictor, find_device
 from model.pretrained.records import weights_folder
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
@@ -94,7 +101,7 @@ def _merge(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _finish(report: Report, counts: Counts, output: Path | None) -> None:
+def _finish(report: EvaluationReport, counts: Counts, output: Path | None) -> None:
     if output is not None:
         save(report, counts, output)
     sys.stdout.write(as_text(report) + "\n")
@@ -150,7 +157,7 @@ def _report(
     setup: Setup,
     device: torch.device,
     seconds: float,
-) -> Report:
+) -> EvaluationReport:
     task, classes, items = Task(arguments.task), len(loaded.labels), setup.counts.items
     weights = Path(loaded.weights).name
     comparable = is_comparable(
@@ -160,7 +167,7 @@ def _report(
         classes=classes,
         covers_all_classes=setup.data.covers_all_classes,
     )
-    return Report(
+    return EvaluationReport(
         task=task,
         model=loaded.name,
         weights=weights,

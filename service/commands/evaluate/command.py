@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from model.pretrained.assets import PRETRAINED
-from service.commands.console.processes import become
+from service.commands.console.processes import exec_module
 from service.commands.evaluate.arguments import fill_parser
 from service.settings import load_settings
 
@@ -18,4 +18,4 @@ def run(arguments: argparse.Namespace) -> int:
     words = sys.argv[2:]
     if getattr(arguments, "weights", None) == PRETRAINED and arguments.cache_dir is None:
         words += ["--cache-dir", str(load_settings().cache_folder)]
-    become("service.commands.evaluate", words)
+    exec_module("service.commands.evaluate", words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.evaluation.report import Report
+from model.evaluation.report import EvaluationReport
 
 TITLES = {
     "top1": "top-1 accuracy",
@@ -25,14 +25,14 @@ TITLES = {
 """What people call the metrics."""
 
 
-def as_text(report: Report) -> str:
+def as_text(report: EvaluationReport) -> str:
     """Return the heading, the table in percent, and what has to be said about it."""
     lines = [_heading(report), "", *_table(report)]
     notes = _notes(report)
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
-def _heading(report: Report) -> str:
+def _heading(report: EvaluationReport) -> str:
     digest = f", SHA-256 {report.digest[:12]}" if report.digest else ""
     part = "" if report.items == report.data_items else f"{report.items} of "
     data = "drawn scenes" if report.data == "demo" else f"images of {report.data}"
@@ -43,7 +43,7 @@ def _heading(report: Report) -> str:
     )
 
 
-def _table(report: Report) -> list[str]:
+def _table(report: EvaluationReport) -> list[str]:
     columns = report.published or {}
     header = ["percent", "measured"]
     for title in columns:
@@ -69,7 +69,7 @@ def _table(report: Report) -> list[str]:
     ]
 
 
-def _notes(report: Report) -> list[str]:
+def _notes(report: EvaluationReport) -> list[str]:
     notes = []
     if report.weights == "random":
         notes.append("Random weights: these numbers say nothing of the network.")

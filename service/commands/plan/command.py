@@ -13,7 +13,7 @@ from model.config import Task
 from service.api.schemas import ServedModel, ShapeCost
 from service.client import Client
 from service.client.base import DEFAULT_TIMEOUT_SECONDS
-from service.commands.console.exits import DONE, RefusedError, complain
+from service.commands.console.exits import DONE, RefusedError, print_error
 from service.commands.console.remote_options import add_options, api_key_of, models_for
 from service.commands.plan.replica import ReplicaSetup, Target
 from service.commands.plan.report import document, write_tables
@@ -146,7 +146,7 @@ def _setup(arguments: argparse.Namespace) -> ReplicaSetup:
         measured_up_to = max(model.batch_sizes)
         limit = limit or measured_up_to
         if limit > measured_up_to:
-            complain(
+            print_error(
                 f"batches of more than {measured_up_to} were never measured there; "
                 "their cost is the line drawn on"
             )
@@ -181,7 +181,7 @@ def _learnt(arguments: argparse.Namespace) -> tuple[ServedModel, ShapeCost]:
             raise RefusedError(f"The service at {client.url} has not yet learnt what it costs.")
     model, cost = max(learnt, key=lambda each: _full_seconds(*each))
     others = len(learnt) - 1
-    complain(
+    print_error(
         f"{arguments.task} with {model.name} on {model.device} ({model.device_name}), "
         f"{model.dtype}, {cost.width}x{cost.height}: "
         f"{1e3 * cost.fixed_seconds:.3g} ms + {1e3 * cost.per_image_seconds:.3g} ms n"

@@ -12,7 +12,7 @@ from model.config import Task
 from service.api.errors import DeadlineUnreachableError, QueueFullError
 from service.commands.bench.generator import poisson_arrivals
 from service.commands.bench.summary import percentile
-from service.commands.plan.virtual_engine import Launch, VirtualEngine
+from service.commands.plan.virtual_engine import BatchRun, VirtualEngine
 from service.engine.scheduling.batch_sizes import batch_sizes_up_to
 from service.engine.scheduling.cost_model import AffineCost
 from service.engine.scheduling.queues import QueueKey, Request
@@ -64,7 +64,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Behaviour:
+class SimulationResult:
     """What came of a simulation.
 
     Attributes:
@@ -91,7 +91,9 @@ class Behaviour:
     answered_fraction: float
 
 
-def simulate(setup: ReplicaSetup, per_second: float, *, requests: int, seed: int = 0) -> Behaviour:
+def simulate(
+    setup: ReplicaSetup, per_second: float, *, requests: int, seed: int = 0
+) -> SimulationResult:
     """Offer a replica a Poisson load and say what its callers see.
 
     Args:
@@ -102,7 +104,7 @@ def simulate(setup: ReplicaSetup, per_second: float, *, requests: int, seed: int
     """
     replica = _Replica(setup, poisson_arrivals(per_second, requests / per_second, seed))
     replica.run(replica.arrivals())
-    return replica.behaviour(per_second)
+    return replica.simulated(per_second)
 
 
 def meets(setup: ReplicaSetup, per_second: float, target: Target, *, requests: int) -> bool:
@@ -111,7 +113,7 @@ def meets(setup: ReplicaSetup, per_second: float, target: Target, *, requests: i
     replica.run(replica.arrivals())
     if replica.missed:
         return False
-    found = replica.behaviour(per_second)
+    found = replica.simulated(per_second)
     # Sums of floats: a p99 of exactly one batch is met by one batch.
     allowed_seconds = target.p99_seconds * (1 + 1e-9)
     return (
@@ -160,12 +162,12 @@ class _Replica(VirtualEngine[float, float]):
                 return
             yield moment, moment
 
-    def behaviour(self, per_second: float) -> Behaviour:
+    def simulated(self, per_second: float) -> SimulationResult:
         """Sum up."""
         batches = sum(self._batches.values())
         window_seconds = self._moments[-1] - self._counts_from
         p50, p99 = (percentile(self._latencies, percent) for percent in (50, 99))
-        return Behaviour(
+        return SimulationResult(
             requests_per_second=per_second,
             load=per_second / self._setup.most_per_second,
             utilisation=min(self._busy_seconds / window_seconds, 1.0),
@@ -188,7 +190,7 @@ class _Replica(VirtualEngine[float, float]):
     def _expired(self, request: Request[float]) -> None:
         self._leave_unanswered(request)
 
-    def _finish(self, launch: Launch[float]) -> None:
+    def _finish(self, launch: BatchRun[float]) -> None:
         batch, seconds = launch.batch, launch.ended - launch.started
         self.scheduler.finished(batch, seconds, seconds)
         first, last = self._counts_from, self._moments[-1]

@@ -50,7 +50,7 @@ def document(
 
 
 def _option_document(option: Option, demand: Demand, price: float | None) -> dict[str, object]:
-    found = {"replicas": option.replicas} | asdict(option.behaviour)
+    found = {"replicas": option.replicas} | asdict(option.simulated)
     if price is not None:
         found["price_per_hour"] = option.replicas * price
         found["price_per_million"] = _per_million(option, demand, price)
@@ -66,14 +66,14 @@ def write_tables(plan: Plan, demand: Demand, price: float | None) -> None:
     needed = plan.needed
     batches = ", ".join(
         f"{part:.0%} of {size}"
-        for size, part in needed.behaviour.batch_sizes.items()
+        for size, part in needed.simulated.batch_sizes.items()
         if part >= MENTIONED
     )
     sys.stdout.write(
         f"{demand.per_second:g} requests/s with a p99 of {1e3 * demand.target.p99_seconds:g} ms: "
         f"{needed.replicas} {'replica' if needed.replicas == 1 else 'replicas'}, "
         f"OVERLOCK_MAX_BATCH_SIZE={plan.batch_limit}\n"
-        f"batches: {needed.behaviour.requests_per_batch:.1f} requests on average; {batches}\n\n"
+        f"batches: {needed.simulated.requests_per_batch:.1f} requests on average; {batches}\n\n"
     )
     rows = [("needed", needed), ("one spare", plan.one_spare)]
     if plan.one_lost is not None:
@@ -101,7 +101,7 @@ def _write_rows(
         columns += [("per hour", -9), ("per million", -11)]
     table = Table(columns)
     for name, option in rows:
-        found = option.behaviour
+        found = option.simulated
         cells = [
             name,
             str(option.replicas),

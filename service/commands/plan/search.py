@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from service.commands.plan.replica import Behaviour, ReplicaSetup, Target, meets, simulate
+from service.commands.plan.replica import ReplicaSetup, SimulationResult, Target, meets, simulate
 from service.engine.scheduling.batch_sizes import BATCH_SECONDS, batch_sizes_up_to
 
 REQUESTS = 20_000
@@ -48,7 +48,7 @@ class Option:
     """
 
     replicas: int
-    behaviour: Behaviour
+    simulated: SimulationResult
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ Event = TypeVar("Event")
 
 
 @dataclass(frozen=True)
-class Launch(Generic[Payload]):
+class BatchRun(Generic[Payload]):
     """A batch that went to the device.
 
     Attributes:
@@ -65,7 +65,7 @@ class VirtualEngine(ABC, Generic[Payload, Event]):
         """
         coming = iter(events)
         event = next(coming, None)
-        running: Launch[Payload] | None = None
+        running: BatchRun[Payload] | None = None
         while event is not None or running is not None or self.scheduler.waiting:
             deadline = self.scheduler.next_deadline()
             moments = [event[0] if event else None, running.ended if running else None, deadline]
@@ -79,16 +79,16 @@ class VirtualEngine(ABC, Generic[Payload, Event]):
             for request in self.scheduler.expire():
                 self._expired(request)
             if running is None:
-                running = self._launch()
+                running = self._start_batch()
             self._settled()
 
-    def _launch(self) -> Launch[Payload] | None:
+    def _start_batch(self) -> BatchRun[Payload] | None:
         """Give the free device a batch, if anything waits."""
         batch = self.scheduler.next_batch()
         if batch is None:
             return None
         seconds = self.costs[batch.queue.shape].seconds(batch.size)
-        return Launch(self.now, self.now + seconds, batch)
+        return BatchRun(self.now, self.now + seconds, batch)
 
     @abstractmethod
     def _happen(self, event: Event) -> None:
@@ -99,7 +99,7 @@ class VirtualEngine(ABC, Generic[Payload, Event]):
         """Note that a request waited until its deadline."""
 
     @abstractmethod
-    def _finish(self, launch: Launch[Payload]) -> None:
+    def _finish(self, run: BatchRun[Payload]) -> None:
         """Tell the scheduler and the callers what came of a batch."""
 
     def _settled(self) -> None:

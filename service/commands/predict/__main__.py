@@ -11,8 +11,8 @@ import sys
 from service.api.errors import ServiceError
 from service.commands.console.exits import RefusedError, run_to_exit
 from service.commands.predict.arguments import DEFAULT_BATCH_SIZE, fill_parser
-from service.commands.predict.options import at_once, settings_of, wish_of
-from service.commands.predict.report import PROGRAM, Report
+from service.commands.predict.options import at_once, request_of, settings_of
+from service.commands.predict.report import PROGRAM, PredictionReport
 from service.commands.predict.sources import find_sources
 
 
@@ -26,15 +26,15 @@ def _predict() -> int:
     fill_parser(parser)
     arguments = parser.parse_args()
     batch_size = at_once(arguments.batch_size, DEFAULT_BATCH_SIZE, "batch_size")
-    wish, settings = wish_of(arguments), settings_of(arguments)
+    request, settings = request_of(arguments), settings_of(arguments)
     sources = find_sources(arguments.files, sys.stdin.buffer)
-    folder = arguments.save if wish.pictures else None
-    with Report(sources, wish.task, as_json=arguments.json, folder=folder) as report:
+    folder = arguments.save if request.pictures else None
+    with PredictionReport(sources, request.task, as_json=arguments.json, folder=folder) as report:
         # Here rather than at the top: it loads torch, and Ctrl-C meanwhile has to end in peace.
-        from service.commands.predict.local import DeviceLostError, InProcess
+        from service.commands.predict.local import DeviceLostError, LocalPredictor
 
         try:
-            here = InProcess(settings, wish, batch_size)
+            here = LocalPredictor(settings, request, batch_size)
         except (ValueError, ServiceError) as error:
             raise RefusedError(str(error)) from error
         report.note(here.note)

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from service.client import AsyncClient
 from service.client.base import DEFAULT_TIMEOUT_SECONDS
 from service.commands.console.exits import RefusedError
-from service.commands.console.processes import become
+from service.commands.console.processes import exec_module
 from service.commands.console.remote_options import api_key_of
 from service.commands.predict.arguments import DEFAULT_CONCURRENCY, fill_parser
-from service.commands.predict.options import at_once, refuse_mixed, wish_of
-from service.commands.predict.outcome import Wish
-from service.commands.predict.remote import ByService
-from service.commands.predict.report import Report
+from service.commands.predict.options import at_once, refuse_mixed, request_of
+from service.commands.predict.outcome import PredictRequest
+from service.commands.predict.remote import RemotePredictor
+from service.commands.predict.report import PredictionReport
 from service.commands.predict.sources import Source, find_sources
 
 __all__ = ["fill_parser", "run"]
@@ -26,8 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict, in a process with torch or by a service."""
     refuse_mixed(arguments)
     if arguments.url is None:
-        become("service.commands.predict", sys.argv[2:])
-    wish = wish_of(arguments)
+        exec_module("service.commands.predict", sys.argv[2:])
+    request = request_of(arguments)
     concurrency = at_once(arguments.concurrency, DEFAULT_CONCURRENCY, "concurrency")
     try:
         client = AsyncClient(
@@ -38,18 +38,22 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise RefusedError(str(error)) from error
     sources = find_sources(arguments.files, sys.stdin.buffer)
-    folder = arguments.save if wish.pictures else None
-    with Report(sources, wish.task, as_json=arguments.json, folder=folder) as report:
-        asyncio.run(_ask(client, wish, sources, concurrency, report))
+    folder = arguments.save if request.pictures else None
+    with PredictionReport(sources, request.task, as_json=arguments.json, folder=folder) as report:
+        asyncio.run(_predict(client, request, sources, concurrency, report))
         report.finish()
     return report.exit_code
 
 
-async def _ask(
-    client: AsyncClient, wish: Wish, sources: Sequence[Source], concurrency: int, report: Report
+async def _predict(
+    client: AsyncClient,
+    request: PredictRequest,
+    sources: Sequence[Source],
+    concurrency: int,
+    report: PredictionReport,
 ) -> None:
     async with client:
-        there = ByService(client, wish, concurrency)
+        there = RemotePredictor(client, request, concurrency)
         report.note(await there.note())
         async for outcome in there.outcomes(sources):
             report.add(outcome)

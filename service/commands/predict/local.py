@@ -7,19 +7,26 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from model.images.prefetch import read_ahead
+from model.images.prefetch import prefetch
 from service.answers.classify import check_query, classify_document
 from service.answers.detect import detect_document, detect_picture
-from service.answers.inference import Answered
+from service.answers.inference import EngineResult
 from service.answers.segment import segment_document, segment_picture
 from service.api.errors import DeviceMemoryError, InferenceError, ServiceError
 from service.api.schemas import NOTES, ClassifyQuery, DetectQuery, SegmentQuery
-from service.commands.predict.outcome import Answer, Document, Failure, Outcome, Wish, unreadable
+from service.commands.predict.outcome import (
+    Document,
+    Failure,
+    Outcome,
+    PredictAnswer,
+    PredictRequest,
+    unreadable,
+)
 from service.commands.predict.sources import Source, SourceError
 from service.engine.faults import Fault
 from service.engine.runner import Input, Runner
-from service.images.preparation import Decoding, Prepared
-from service.link.messages import Result
+from service.images.preparation import ImagePreparer, PreparedImage
+from service.link.messages import InferenceResult
 from service.settings import Settings
 
 
@@ -40,7 +47,7 @@ class _Ready:
 
     source: Source
     body: bytes
-    prepared: Prepared
+    prepared: PreparedImage
     ready_at: float
 
     @property
@@ -49,7 +56,7 @@ class _Ready:
         return self.prepared.network_input.size
 
 
-class InProcess:
+class LocalPredictor:
     """A network in this process.
 
     Args:
@@ -62,14 +69,14 @@ class InProcess:
         InvalidParameterError: if the model cannot do what is wanted.
     """
 
-    def __init__(self, settings: Settings, wish: Wish, batch_size: int) -> None:
-        self._wish = wish
+    def __init__(self, settings: Settings, request: PredictRequest, batch_size: int) -> None:
+        self._request = request
         self._batch_size = batch_size
-        self._decoding = Decoding(settings)
+        self._decoding = ImagePreparer(settings)
         self._runner = Runner(settings, settings.devices.split(",")[0], (batch_size,))
         (self._model,) = self._runner.models
-        if isinstance(wish.query, ClassifyQuery):
-            check_query(wish.query, self._model)
+        if isinstance(request.query, ClassifyQuery):
+            check_query(request.query, self._model)
 
     @property
     def note(self) -> str | None:
@@ -83,7 +90,7 @@ class InProcess:
             DeviceLostError: if the device fails for good.
         """
         waiting: list[_Ready | Outcome] = []
-        for item in read_ahead(self._read, sources, ahead=2 * self._batch_size):
+        for item in prefetch(self._read, sources, ahead=2 * self._batch_size):
             if isinstance(item, _Ready) and any(size != item.size for size in _sizes(waiting)):
                 yield from self._finish(waiting)
                 waiting = []
@@ -98,7 +105,7 @@ class InProcess:
         """Read and decode, in a thread."""
         try:
             body = source.read()
-            prepared = self._decoding.prepare(body, None, self._wish.task)
+            prepared = self._decoding.prepare(body, None, self._request.task)
         except (ServiceError, SourceError, OSError) as error:
             return Outcome(source, _failure_of(error))
         return _Ready(source, body, prepared, time.perf_counter())
@@ -117,13 +124,13 @@ class InProcess:
             else:
                 yield Outcome(item.source, self._answer(item, result))
 
-    def _run(self, batch: Sequence[_Ready]) -> list[Result | ServiceError]:
+    def _run(self, batch: Sequence[_Ready]) -> list[InferenceResult | ServiceError]:
         """Run a batch; one that fails is halved, so that a bad image fails alone."""
         seen = [each.prepared.network_input for each in batch]
         inputs = [Input(self._runner.stage(each.pixels), each.original_size) for each in seen]
         started = time.perf_counter()
         try:
-            outcome = self._runner.run(self._wish.task, inputs, batch[0].size, len(batch))
+            outcome = self._runner.run(self._request.task, inputs, batch[0].size, len(batch))
         except (RuntimeError, MemoryError) as error:
             fault = self._runner.fault_of(error)
             if fault is Fault.DEVICE_LOST:
@@ -137,29 +144,31 @@ class InProcess:
         return [
             InferenceError("The network's output for this image is not usable.")
             if arrays is None
-            else Result(arrays, started - each.ready_at, outcome.device_seconds, len(batch))
+            else InferenceResult(
+                arrays, started - each.ready_at, outcome.device_seconds, len(batch)
+            )
             for each, arrays in zip(batch, outcome.arrays, strict=True)
         ]
 
-    def _answer(self, item: _Ready, result: Result) -> Answer:
-        answered = Answered(
+    def _answer(self, item: _Ready, result: InferenceResult) -> PredictAnswer:
+        engine_result = EngineResult(
             self._model,
             item.prepared,
             result,
             decode=lambda: self._decoding.decode(item.body, None).image,
-            given_up=threading.Event(),
+            cancelled=threading.Event(),
         )
         document: Document
-        match self._wish.query:
+        match self._request.query:
             case ClassifyQuery() as query:
-                return Answer(classify_document(answered, query), None)
+                return PredictAnswer(classify_document(engine_result, query), None)
             case SegmentQuery() as query:
-                document, draw = segment_document(answered, query), segment_picture
-                picture = draw(answered, query) if self._wish.pictures else None
+                document, draw = segment_document(engine_result, query), segment_picture
+                picture = draw(engine_result, query) if self._request.pictures else None
             case DetectQuery() as query:
-                document = detect_document(answered, query)
-                picture = detect_picture(answered, query) if self._wish.pictures else None
-        return Answer(document, picture)
+                document = detect_document(engine_result, query)
+                picture = detect_picture(engine_result, query) if self._request.pictures else None
+        return PredictAnswer(document, picture)
 
 
 def _sizes(waiting: Sequence[_Ready | Outcome]) -> list[tuple[int, int]]:

@@ -11,14 +11,14 @@ from model.config import Task
 from service.api.schemas import ClassifyQuery, DetectQuery, SegmentQuery
 from service.commands.console.exits import RefusedError
 from service.commands.predict.arguments import HERE, THERE
-from service.commands.predict.outcome import Query, Wish
+from service.commands.predict.outcome import PredictRequest, Query
 from service.settings import MODELS, OFF, PREFIX, Settings, SettingsError, load_settings
 
 MAX_AT_ONCE = 256
 """Images in a batch, and requests under way."""
 
 
-def wish_of(arguments: argparse.Namespace) -> Wish:
+def request_of(arguments: argparse.Namespace) -> PredictRequest:
     """Return what is wanted of every image.
 
     Raises:
@@ -26,7 +26,7 @@ def wish_of(arguments: argparse.Namespace) -> Wish:
     """
     pictures = getattr(arguments, "save", None) is not None
     try:
-        return Wish(_query(arguments, pictures=pictures), pictures)
+        return PredictRequest(_query(arguments, pictures=pictures), pictures)
     except ValidationError as error:
         (problem, *_) = error.errors()
         option = _option(str(problem["loc"][0]))

@@ -20,7 +20,7 @@ Document = ClassifyResponse | SegmentResponse | DetectResponse
 
 
 @dataclass(frozen=True)
-class Wish:
+class PredictRequest:
     """What is wanted of every image.
 
     Attributes:
@@ -44,7 +44,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PredictAnswer:
     """What the network found.
 
     Attributes:
@@ -74,7 +74,7 @@ class Outcome:
     """What became of one image."""
 
     source: Source
-    result: Answer | Failure
+    result: PredictAnswer | Failure
 
 
 def unreadable(error: SourceError | OSError) -> Failure:

@@ -16,14 +16,21 @@ from service.client import (
     UnexpectedAnswerError,
 )
 from service.commands.console.remote_options import models_for
-from service.commands.predict.outcome import Answer, Document, Failure, Outcome, Wish, unreadable
+from service.commands.predict.outcome import (
+    Document,
+    Failure,
+    Outcome,
+    PredictAnswer,
+    PredictRequest,
+    unreadable,
+)
 from service.commands.predict.sources import Source, SourceError
 
 AHEAD = 4
 """For each request under way, how many may be done and wait for their turn to be shown."""
 
 
-class ByService:
+class RemotePredictor:
     """A service that is asked.
 
     Args:
@@ -32,9 +39,9 @@ class ByService:
         concurrency: most requests under way.
     """
 
-    def __init__(self, client: AsyncClient, wish: Wish, concurrency: int) -> None:
+    def __init__(self, client: AsyncClient, request: PredictRequest, concurrency: int) -> None:
         self._client = client
-        self._wish = wish
+        self._request = request
         self._concurrency = concurrency
         self._permits = asyncio.Semaphore(concurrency)
 
@@ -45,7 +52,7 @@ class ByService:
             RefusedError: if it does not serve the task.
             ClientError: if it is not there, or refuses.
         """
-        (model, *_) = models_for(self._wish.task, await self._client.models(), self._client.url)
+        (model, *_) = models_for(self._request.task, await self._client.models(), self._client.url)
         return model.note
 
     async def outcomes(self, sources: Sequence[Source]) -> AsyncIterator[Outcome]:
@@ -78,22 +85,22 @@ class ByService:
             except ClientError as error:
                 return Outcome(source, _failure_of(error))
 
-    async def _answer(self, body: bytes) -> Answer:
+    async def _answer(self, body: bytes) -> PredictAnswer:
         """Ask for what was found and, with another request, for the overlay."""
-        client, pictures = self._client, self._wish.pictures
+        client, pictures = self._client, self._request.pictures
         document: Document
-        match self._wish.query:
+        match self._request.query:
             case ClassifyQuery(top_k=top_k):
-                return Answer(await client.classify(body, top_k=top_k), None)
+                return PredictAnswer(await client.classify(body, top_k=top_k), None)
             case SegmentQuery(mask=mask, view=view):
                 document = await client.segment(body, mask=mask)
-                return Answer(
+                return PredictAnswer(
                     document, await client.segment_picture(body, view=view) if pictures else None
                 )
             case DetectQuery() as query:
                 options = query.model_dump(exclude={"timeout"})
                 document = await client.detect(body, **options)
-                return Answer(
+                return PredictAnswer(
                     document, await client.detect_picture(body, **options) if pictures else None
                 )
 

@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from model.config import Task
 from service.api.schemas import ClassifyResponse, DetectResponse, SegmentResponse
-from service.commands.console.exits import DONE, FAILED, RefusedError, complain
+from service.commands.console.exits import DONE, FAILED, RefusedError, print_error
 from service.commands.console.table import Table, shown
-from service.commands.predict.outcome import Answer, Document, Failure, Outcome
+from service.commands.predict.outcome import Document, Failure, Outcome, PredictAnswer
 from service.commands.predict.sources import Source
 
 PROGRAM = "overlock predict"
@@ -31,7 +31,7 @@ COLUMNS = {
 OVERLAY_SUFFIX = ".overlay.png"
 
 
-class Report:
+class PredictionReport:
     """Shows outcomes as they come. Used in a ``with`` statement, which ends the progress bar.
 
     Args:
@@ -79,7 +79,7 @@ class Report:
             if self._as_json:
                 sys.stdout.write(_json_line(outcome.source.name, result) + "\n")
             elif isinstance(result, Failure):
-                complain(f"{shown(outcome.source.name)}: {result.detail}", PROGRAM)
+                print_error(f"{shown(outcome.source.name)}: {result.detail}", PROGRAM)
             else:
                 self._write_rows(outcome.source.name, result.document)
             # Who reads a pipe gets every image as soon as it is done.
@@ -91,21 +91,21 @@ class Report:
         """Say what to know before trusting the answers."""
         if note is not None:
             with tqdm.external_write_mode(sys.stderr):
-                complain(note, PROGRAM)
+                print_error(note, PROGRAM)
 
     def give_up(self, reason: str) -> None:
         """Say why the rest is left undone; it counts as failed."""
         with tqdm.external_write_mode(sys.stderr):
-            complain(reason, PROGRAM)
+            print_error(reason, PROGRAM)
         self._failed += self._total - self._done
 
     def finish(self) -> None:
         """Say how many failed."""
         self._bar.close()
         if self._failed:
-            complain(f"{self._failed} of {self._total} failed.", PROGRAM)
+            print_error(f"{self._failed} of {self._total} failed.", PROGRAM)
 
-    def _saved(self, outcome: Outcome) -> Answer | Failure:
+    def _saved(self, outcome: Outcome) -> PredictAnswer | Failure:
         result = outcome.result
         if self._folder is None or isinstance(result, Failure) or result.picture is None:
             return result
@@ -141,7 +141,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _json_line(name: str, result: Answer | Failure) -> str:
+def _json_line(name: str, result: PredictAnswer | Failure) -> str:
     if isinstance(result, Failure):
         return json.dumps({"file": name, "error": {"kind": result.kind, "detail": result.detail}})
     return json.dumps({"file": name, **result.document.model_dump(mode="json")})

@@ -15,7 +15,7 @@ UNPADDED = frozenset({Task.DETECT})
 """Tasks whose batches have no padding: behind the backbone, a detector works image by image."""
 
 
-class Sizing:
+class BatchSizer:
     """Knows what batches cost and which size pays.
 
     Args:

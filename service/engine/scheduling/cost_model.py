@@ -103,7 +103,7 @@ MAX_SLOWDOWN = 2.0
 """What is slower by more is an accident, and no pace."""
 
 
-class Pace:
+class SlowdownEstimator:
     """Learns how much slower than the device alone everything together is.
 
     Between two batches answers are sent and requests admitted, by a process that others hold up

@@ -24,17 +24,18 @@ class QueueKey:
     Attributes:
         task: what is wanted of them.
         input_size: height and width of the network's input.
-        closed: 0 for the queue that everyone joins; otherwise a closed queue's number.
+        quarantine: 0 for the queue that everyone joins; otherwise the number of one that holds
+            suspects of a failed batch.
     """
 
     task: Task
     input_size: tuple[int, int]
-    closed: int = 0
+    quarantine: int = 0
 
     @property
     def shape(self) -> QueueKey:
         """What a batch's cost depends on: whoever is in it."""
-        return replace(self, closed=0) if self.closed else self
+        return replace(self, quarantine=0) if self.quarantine else self
 
     @property
     def pixels(self) -> int:
@@ -86,8 +87,8 @@ class Batch(Generic[Payload]):
 Heap = list[tuple[float, int, Hashable]]
 """A moment, the order of arrival, a request's identity.
 
-What no longer waits stays in a heap until it surfaces. Only ``Waiting._requests`` holds requests,
-so their pixels are gone at once.
+What no longer waits stays in a heap until it surfaces. Only ``RequestQueues._requests`` holds
+requests, so their pixels are gone at once.
 """
 
 
@@ -99,7 +100,7 @@ class _Queue:
     waiting: int = 0
 
 
-class Waiting(Generic[Payload]):
+class RequestQueues(Generic[Payload]):
     """The requests that wait."""
 
     def __init__(self) -> None:
@@ -107,7 +108,7 @@ class Waiting(Generic[Payload]):
         self._queues: dict[QueueKey, _Queue] = {}
         self._deadlines: Heap = []
         self._arrivals = itertools.count()
-        self._closed_queues = itertools.count(1)
+        self._quarantines = itertools.count(1)
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -135,11 +136,11 @@ class Waiting(Generic[Payload]):
         heapq.heappush(queue.heap, (request.urgency, order, request.identity))
         heapq.heappush(self._deadlines, (request.deadline, order, request.identity))
 
-    def enter_closed(self, requests: Sequence[Request[Payload]]) -> None:
+    def quarantine(self, requests: Sequence[Request[Payload]]) -> None:
         """Let requests wait in a queue that nobody else joins."""
-        number = next(self._closed_queues)
+        number = next(self._quarantines)
         for request in requests:
-            self.enter(replace(request, queue=replace(request.queue, closed=number)))
+            self.enter(replace(request, queue=replace(request.queue, quarantine=number)))
 
     def forget(self, identity: Hashable) -> Request[Payload] | None:
         """Let a request wait no longer and return it; None if it does not wait."""

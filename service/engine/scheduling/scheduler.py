@@ -20,9 +20,9 @@ from typing import Generic
 
 from model.config import Task
 from service.api.errors import DeadlineUnreachableError, QueueFullError
-from service.engine.scheduling.batch_sizes import Sizing
-from service.engine.scheduling.cost_model import AffineCost, Pace
-from service.engine.scheduling.queues import Batch, Payload, QueueKey, Request, Waiting
+from service.engine.scheduling.batch_sizes import BatchSizer
+from service.engine.scheduling.cost_model import AffineCost, SlowdownEstimator
+from service.engine.scheduling.queues import Batch, Payload, QueueKey, Request, RequestQueues
 
 HEADROOM = 1.1
 """How much longer than expected the work ahead may take. Under overload everyone who is let in is
@@ -77,22 +77,22 @@ class Scheduler(Generic[Payload]):
     ) -> None:
         self._clock = clock
         self._max_waiting = max_waiting
-        self._sizing = Sizing(batch_sizes)
-        self._waiting: Waiting[Payload] = Waiting()
+        self._batch_sizer = BatchSizer(batch_sizes)
+        self._queues: RequestQueues[Payload] = RequestQueues()
         self._on_device: dict[Hashable, Request[Payload]] = {}
         self._busy_until = 0.0
-        self._pace = Pace()
+        self._slowdown = SlowdownEstimator()
         self._shares = FairShares()
 
     @property
     def costs(self) -> dict[QueueKey, AffineCost]:
         """What was learnt of the cost of batches, by shape."""
-        return self._sizing.costs
+        return self._batch_sizer.costs
 
     @property
     def waiting(self) -> int:
         """Number of requests that wait."""
-        return len(self._waiting)
+        return len(self._queues)
 
     def pending_work_seconds(self) -> float:
         """Return the device time that waiting and running requests need, as far as known."""
@@ -109,10 +109,10 @@ class Scheduler(Generic[Payload]):
             QueueFullError: if there is no room.
             DeadlineUnreachableError: if the work ahead takes longer than its deadline allows.
         """
-        if request.identity in self._waiting:
+        if request.identity in self._queues:
             return
         task = request.queue.task
-        queues = dict(self._waiting.queues(task))
+        queues = dict(self._queues.queues(task))
         waiting = sum(queues.values())
         if waiting >= self._max_waiting:
             raise QueueFullError(
@@ -120,7 +120,7 @@ class Scheduler(Generic[Payload]):
                 limit=self._max_waiting,
                 retry_after_seconds=self._wait_seconds(task, 0.0),
             )
-        own_seconds = self._sizing.joining_seconds(request.queue, queues.get(request.queue, 0))
+        own_seconds = self._batch_sizer.joining_seconds(request.queue, queues.get(request.queue, 0))
         needed_seconds = self._wait_seconds(task, own_seconds)
         left_seconds = request.deadline - self._clock()
         if needed_seconds > left_seconds:
@@ -128,52 +128,52 @@ class Scheduler(Generic[Payload]):
         if not waiting:
             self._shares.begin(task)
         if request.alone:
-            self._waiting.enter_closed([request])
+            self._queues.quarantine([request])
         else:
-            self._waiting.enter(request)
+            self._queues.enter(request)
 
     def cancel(self, identity: Hashable) -> Request[Payload] | None:
         """Forget a waiting request and return it; None if it does not wait."""
         self._on_device.pop(identity, None)
-        return self._waiting.forget(identity)
+        return self._queues.forget(identity)
 
     def cancel_all(self, belongs: Callable[[Request[Payload]], bool]) -> int:
         """Forget all requests that fit; return how many of them waited."""
-        requests = [*self._waiting, *self._on_device.values()]
+        requests = [*self._queues, *self._on_device.values()]
         cancelled = [self.cancel(request.identity) for request in requests if belongs(request)]
         return len(cancelled) - cancelled.count(None)
 
     def expire(self) -> list[Request[Payload]]:
         """Forget the requests whose deadline has passed and return them."""
-        return self._waiting.expired(self._clock())
+        return self._queues.expired(self._clock())
 
     def next_deadline(self) -> float | None:
         """Return the moment at which ``expire`` has something to do next."""
-        return self._waiting.next_deadline()
+        return self._queues.next_deadline()
 
     def next_batch(self) -> Batch[Payload] | None:
         """Compose the batch that the free device should run now; None if nothing waits.
 
         Call ``expire`` first: a request past its deadline is not worth device time.
         """
-        heads = self._waiting.heads()
+        heads = self._queues.heads()
         if not heads:
             return None
         # The most urgent queue of the task whose turn it is.
         key = min(heads, key=lambda key: (self._shares.turn(key.task), heads[key]))
-        size = self._sizing.choose(key, self._waiting.waiting_in(key))
-        requests = self._waiting.take(key, size)
+        size = self._batch_sizer.choose(key, self._queues.waiting_in(key))
+        requests = self._queues.take(key, size)
         self._on_device = {request.identity: request for request in requests}
-        seconds = self._sizing.seconds(key, size)
+        seconds = self._batch_sizer.seconds(key, size)
         now = self._clock()
-        self._busy_until = now + self._pace.slowdown * seconds
-        self._pace.begin(now, seconds)
+        self._busy_until = now + self._slowdown.slowdown * seconds
+        self._slowdown.begin(now, seconds)
         self._shares.charge(key.task, seconds)
         return Batch(key, requests, size)
 
     def expected_seconds(self, batch: Batch[Payload]) -> float:
         """Return the device time that a batch should need, as far as known."""
-        return self._sizing.seconds(batch.queue, batch.size)
+        return self._batch_sizer.seconds(batch.queue, batch.size)
 
     def finished(
         self, batch: Batch[Payload], device_seconds: float, network_seconds: float
@@ -187,9 +187,9 @@ class Scheduler(Generic[Payload]):
                 size of someone's huge photograph is not what the next request will cost.
         """
         self._busy_until = 0.0
-        self._pace.end(more_waits=self.waiting > 0)
+        self._slowdown.end(more_waits=self.waiting > 0)
         self._shares.correct(batch.queue.task, device_seconds)
-        self._sizing.observe(batch.queue, batch.size, network_seconds)
+        self._batch_sizer.observe(batch.queue, batch.size, network_seconds)
 
     def failed(self, batch: Batch[Payload], device_seconds: float) -> None:
         """Note that the device is free again after a batch that taught nothing."""
@@ -207,20 +207,20 @@ class Scheduler(Generic[Payload]):
         remaining = [each for each in batch.requests if each.identity in self._on_device]
         middle = (len(remaining) + 1) // 2
         for half in (remaining[:middle], remaining[middle:]):
-            self._waiting.enter_closed(half)
+            self._queues.quarantine(half)
         return remaining
 
     def cap(self, batch: Batch[Payload]) -> int:
         """Never again make a batch of this shape as large; return the size that is left."""
-        return self._sizing.cap(batch.queue, batch.size)
+        return self._batch_sizer.cap(batch.queue, batch.size)
 
     def learn(self, key: QueueKey, size: int, device_seconds: float) -> None:
         """Learn from a warm-up batch."""
-        self._sizing.observe(key, size, device_seconds, lasting=True)
+        self._batch_sizer.observe(key, size, device_seconds, lasting=True)
 
     def limit(self, task: Task, largest: int) -> None:
         """Make no batch of a task larger than what fits into the device's memory."""
-        self._sizing.limit(task, largest)
+        self._batch_sizer.limit(task, largest)
 
     def _running_seconds(self) -> float:
         return max(self._busy_until - self._clock(), 0.0)
@@ -228,7 +228,8 @@ class Scheduler(Generic[Payload]):
     def _work_seconds(self, task: Task) -> float:
         """Return the device time that the waiting requests of a task need."""
         return sum(
-            self._sizing.drain_seconds(key, waiting) for key, waiting in self._waiting.queues(task)
+            self._batch_sizer.drain_seconds(key, waiting)
+            for key, waiting in self._queues.queues(task)
         )
 
     def _wait_seconds(self, task: Task, seconds: float) -> float:
@@ -242,16 +243,17 @@ class Scheduler(Generic[Payload]):
             for other in Task
             if other is not task
         )
-        ahead = self._pace.slowdown * (own + seconds + others)
+        ahead = self._slowdown.slowdown * (own + seconds + others)
         return self._running_seconds() + HEADROOM * ahead
 
     def _overtaking_seconds(self, task: Task, behind_seconds: float) -> float:
         """Return what a task gets done as long as it is behind another one, now by so much."""
-        queues = self._waiting.queues(task)
+        queues = self._queues.queues(task)
         if not queues or behind_seconds < 0:
             return 0.0
         # It is still behind when its last batch begins.
         last = max(
-            self._sizing.seconds(key, self._sizing.choose(key, waiting)) for key, waiting in queues
+            self._batch_sizer.seconds(key, self._batch_sizer.choose(key, waiting))
+            for key, waiting in queues
         )
         return min(self._work_seconds(task), behind_seconds + last)

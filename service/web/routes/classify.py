@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from model.config import Task
 from service.answers.classify import check_query, classify_document
-from service.answers.inference import Answered
+from service.answers.inference import EngineResult
 from service.api.schemas import ClassifyQuery, ClassifyResponse
 from service.web.http.openapi import IMAGE_BODY, problems
-from service.web.pipeline import ServingDep
+from service.web.pipeline import PipelineDep
 
 router = APIRouter(tags=["inference"])
 
@@ -25,18 +25,18 @@ router = APIRouter(tags=["inference"])
     openapi_extra=IMAGE_BODY,
 )
 async def classify(
-    request: Request, query: Annotated[ClassifyQuery, Query()], serving: ServingDep
+    request: Request, query: Annotated[ClassifyQuery, Query()], pipeline: PipelineDep
 ) -> Response:
     """Classify the image and answer with the most likely classes, best first.
 
     The image is the raw body, the multipart field `image`, or base64 in JSON.
     """
-    check_query(query, serving.model_for(Task.CLASSIFY))
+    check_query(query, pipeline.model_for(Task.CLASSIFY))
 
-    def render(answered: Answered) -> Response:
-        document = classify_document(answered, query)
+    def render(engine_result: EngineResult) -> Response:
+        document = classify_document(engine_result, query)
         return Response(document.model_dump_json(), media_type="application/json")
 
-    return await serving.respond(
+    return await pipeline.respond(
         request, Task.CLASSIFY, query.timeout, render, renders_at_once=True
     )

@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from model.config import Task
 from service.answers.detect import detect_document, detect_picture
-from service.answers.inference import Answered
+from service.answers.inference import EngineResult
 from service.api.schemas import DetectQuery, DetectResponse
 from service.web.http.negotiation import accepts_png, document_response, picture_response
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
-from service.web.pipeline import ServingDep
+from service.web.pipeline import PipelineDep
 
 router = APIRouter(tags=["inference"])
 
@@ -27,19 +27,19 @@ router = APIRouter(tags=["inference"])
     openapi_extra=IMAGE_BODY,
 )
 async def detect(
-    request: Request, query: Annotated[DetectQuery, Query()], serving: ServingDep
+    request: Request, query: Annotated[DetectQuery, Query()], pipeline: PipelineDep
 ) -> Response:
     """Detect things and answer with their classes, boxes and masks, best first.
 
     The image is the raw body, the multipart field `image`, or base64 in JSON. With
     `Accept: image/png` the answer is the image with the detections drawn on it.
     """
-    serving.model_for(Task.DETECT)
+    pipeline.model_for(Task.DETECT)
     wants_png = accepts_png(request.headers.getlist("accept"))
 
-    def render(answered: Answered) -> Response:
+    def render(engine_result: EngineResult) -> Response:
         if wants_png:
-            return picture_response(detect_picture(answered, query))
-        return document_response(detect_document(answered, query))
+            return picture_response(detect_picture(engine_result, query))
+        return document_response(detect_document(engine_result, query))
 
-    return await serving.respond(request, Task.DETECT, query.timeout, render)
+    return await pipeline.respond(request, Task.DETECT, query.timeout, render)

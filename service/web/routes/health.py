@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from service import metrics
 from service.api.errors import NotReadyError
 from service.web.http.openapi import problems
-from service.web.pipeline import ServingDep
+from service.web.pipeline import PipelineDep
 
 router = APIRouter()
 
@@ -26,11 +26,11 @@ async def live() -> dict[str, str]:
     tags=["operations"],
     responses=problems(503),
 )
-async def ready(serving: ServingDep) -> dict[str, str]:
+async def ready(pipeline: PipelineDep) -> dict[str, str]:
     """Answer 200 while an engine is warm and the service does not drain."""
-    if serving.ready:
+    if pipeline.ready:
         return {"status": "ready"}
-    reason = "The service is draining." if serving.draining else "No engine is ready."
+    reason = "The service is draining." if pipeline.draining else "No engine is ready."
     raise NotReadyError(reason, retry_after_seconds=1.0)
 
 

@@ -15,19 +15,21 @@ from service.api.schemas import (
 )
 from service.link.messages import InputInfo, ModelInfo, Welcome
 from service.web.http.openapi import problems
-from service.web.pipeline import ServingDep
+from service.web.pipeline import PipelineDep
 
 router = APIRouter(tags=["inference"])
 
 
 @router.get("/v1/models", summary="Say what is served, and on what", responses=problems(401, 503))
-async def models(serving: ServingDep) -> ModelsResponse:
+async def models(pipeline: PipelineDep) -> ModelsResponse:
     """List the served models of every engine that has been ready."""
-    if not serving.engines.offers:
+    if not pipeline.engines.offers:
         raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
     return ModelsResponse(
         models=[
-            served_model(model, offer) for offer in serving.engines.offers for model in offer.models
+            served_model(model, offer)
+            for offer in pipeline.engines.offers
+            for model in offer.models
         ]
     )
 

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from model.config import Task
-from service.answers.inference import Answered
+from service.answers.inference import EngineResult
 from service.answers.segment import segment_document, segment_picture
 from service.api.errors import InvalidParameterError
 from service.api.schemas import SegmentQuery, SegmentResponse
 from service.web.http.negotiation import accepts_png, document_response, picture_response
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
-from service.web.pipeline import ServingDep
+from service.web.pipeline import PipelineDep
 
 router = APIRouter(tags=["inference"])
 
@@ -28,21 +28,21 @@ router = APIRouter(tags=["inference"])
     openapi_extra=IMAGE_BODY,
 )
 async def segment(
-    request: Request, query: Annotated[SegmentQuery, Query()], serving: ServingDep
+    request: Request, query: Annotated[SegmentQuery, Query()], pipeline: PipelineDep
 ) -> Response:
     """Segment the image and answer with its classes and the label map, in the image's own size.
 
     The image is the raw body, the multipart field `image`, or base64 in JSON. With
     `Accept: image/png` the answer is the label map itself, or the overlay.
     """
-    serving.model_for(Task.SEGMENT)
+    pipeline.model_for(Task.SEGMENT)
     wants_png = accepts_png(request.headers.getlist("accept"))
     if query.view == "overlay" and not wants_png:
         raise InvalidParameterError("view is overlay; that is a picture: send Accept: image/png.")
 
-    def render(answered: Answered) -> Response:
+    def render(engine_result: EngineResult) -> Response:
         if wants_png:
-            return picture_response(segment_picture(answered, query))
-        return document_response(segment_document(answered, query))
+            return picture_response(segment_picture(engine_result, query))
+        return document_response(segment_document(engine_result, query))
 
-    return await serving.respond(request, Task.SEGMENT, query.timeout, render)
+    return await pipeline.respond(request, Task.SEGMENT, query.timeout, render)

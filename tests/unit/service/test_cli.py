@@ -117,9 +117,9 @@ def test_a_wrong_option_is_refused_before_there_is_another_process(
     with pytest.raises(SystemExit) as exit_:
         cli.main()
     assert exit_.value.code == 2
-    complaint = capsys.readouterr().err
-    assert "overlock evaluate: error: unrecognized arguments: --speed 9" in complaint
-    assert complaint.startswith("usage: overlock evaluate")
+    message = capsys.readouterr().err
+    assert "overlock evaluate: error: unrecognized arguments: --speed 9" in message
+    assert message.startswith("usage: overlock evaluate")
     assert replaced_by == []
 
 

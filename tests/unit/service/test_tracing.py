@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from service import tracing
 from service.settings import SettingsError
-from service.tracing import Part, destination
+from service.tracing import SpanPhase, destination
 
 TRACE, SPAN = "ab" * 16, "cd" * 8
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
@@ -52,7 +52,7 @@ def test_opentelemetrys_own_variables_say_where_traces_go(
 
 
 @pytest.mark.parametrize(
-    ("environment", "complaint"),
+    ("environment", "message"),
     [
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"},
@@ -68,10 +68,10 @@ def test_opentelemetrys_own_variables_say_where_traces_go(
         ),
     ],
 )
-def test_what_is_not_there_is_refused(environment: dict[str, str], complaint: str) -> None:
+def test_what_is_not_there_is_refused(environment: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError) as raised:
         destination(environment)
-    assert str(raised.value) == complaint
+    assert str(raised.value) == message
 
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_a_record_is_a_span_with_its_parts_at_their_times(spans: InMemorySpanExp
         now - 3,
         now,
         within=f"00-{TRACE}-{SPAN}-01",
-        parts=(Part("queue", now - 3, now - 1), Part("device", now - 1, now)),
+        parts=(SpanPhase("queue", now - 3, now - 1), SpanPhase("device", now - 1, now)),
         batch_size=4,
     )
     queue, device, engine = spans.get_finished_spans()

@@ -69,7 +69,7 @@ def test_a_missing_annotation_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("contents", "complaint"),
+    ("contents", "message"),
     [
         ([], "has no list of images"),
         ({**CONTENTS, "categories": []}, "has no list of categories"),
@@ -80,9 +80,9 @@ def test_a_missing_annotation_file_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_annotations_that_the_metric_cannot_use_are_refused(
-    tmp_path: Path, contents: Any, complaint: str
+    tmp_path: Path, contents: Any, message: str
 ) -> None:
-    with pytest.raises(EvaluationError, match=complaint):
+    with pytest.raises(EvaluationError, match=message):
         read_annotations(written(tmp_path, contents))
 
 

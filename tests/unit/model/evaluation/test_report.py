@@ -11,7 +11,14 @@ from model.config import Task
 from model.evaluation.average_precision import DetectionResults
 from model.evaluation.images import EvaluationError
 from model.evaluation.metrics import ClassificationCounts
-from model.evaluation.report import Report, is_comparable, load, merge, published_metrics, save
+from model.evaluation.report import (
+    EvaluationReport,
+    is_comparable,
+    load,
+    merge,
+    published_metrics,
+    save,
+)
 
 CLASSES = 6
 RNG = np.random.default_rng(0)
@@ -19,11 +26,11 @@ LOGITS = RNG.normal(size=(30, CLASSES)).astype(np.float32)
 CLASS_IDS = RNG.integers(CLASSES, size=30)
 
 
-def classified(first: int, end: int) -> tuple[Report, ClassificationCounts]:
+def classified(first: int, end: int) -> tuple[EvaluationReport, ClassificationCounts]:
     """The report of a classifier on a part of thirty images."""
     counts = ClassificationCounts(CLASSES)
     counts.add(LOGITS[first:end], CLASS_IDS[first:end])
-    report = Report(
+    report = EvaluationReport(
         task=Task.CLASSIFY,
         model="overlock_t",
         weights="w.pth",

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from model.evaluation.images import EvaluationError
-from model.images.prefetch import read_ahead
+from model.images.prefetch import prefetch
 
 
 def test_items_come_in_order_however_long_they_take() -> None:
@@ -18,7 +18,7 @@ def test_items_come_in_order_however_long_they_take() -> None:
             second_is_read.set()
         return index
 
-    assert list(read_ahead(read, range(8), ahead=4)) == list(range(8))
+    assert list(prefetch(read, range(8), ahead=4)) == list(range(8))
 
 
 def test_no_more_is_read_than_ahead_and_the_one_that_is_wanted() -> None:
@@ -30,7 +30,7 @@ def test_no_more_is_read_than_ahead_and_the_one_that_is_wanted() -> None:
         reads.release()
         return index
 
-    items = read_ahead(read, range(100), ahead=5)
+    items = prefetch(read, range(100), ahead=5)
     assert next(items) == 0
     assert all(reads.acquire(timeout=10) for _ in range(6))
     items.close()
@@ -42,4 +42,4 @@ def test_what_a_reader_raises_arrives() -> None:
         raise EvaluationError(f"item {index} is damaged")
 
     with pytest.raises(EvaluationError, match="item 0 is damaged"):
-        list(read_ahead(read, range(3), ahead=2))
+        list(prefetch(read, range(3), ahead=2))

@@ -19,10 +19,12 @@ from model.images.pillow_memory import SeveralBlocksError, pixel_memory
 from model.images.preprocess import classification_input
 from model.images.resampling import STRIP_PIXELS, resize_and_crop
 from model.kernels.cpu import library
-from model.kernels.cpu.library import NativeKernelsError, native_obstacle
+from model.kernels.cpu.library import NativeKernelsError, cpu_kernels_unsupported_reason
 
 pytestmark = [
-    pytest.mark.skipif(native_obstacle() is not None, reason=str(native_obstacle())),
+    pytest.mark.skipif(
+        cpu_kernels_unsupported_reason() is not None, reason=str(cpu_kernels_unsupported_reason())
+    ),
     pytest.mark.usefixtures("instructions"),
 ]
 
@@ -53,7 +55,7 @@ def no_kernels() -> Iterator[None]:
 
 def both(resize: Callable[[], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return what our kernel and what Pillow makes of it."""
-    assert native_obstacle() is None
+    assert cpu_kernels_unsupported_reason() is None
     ours = resize()
     with no_kernels():
         return ours, resize()

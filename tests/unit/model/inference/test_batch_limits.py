@@ -22,7 +22,7 @@ class SmallDevice:
             raise torch.OutOfMemoryError("no room")
         self.prepared.append(shape)
 
-    def rehearse(self, shape: tuple[int, int, int]) -> None:
+    def dry_run(self, shape: tuple[int, int, int]) -> None:
         assert self.prepared[-1] == shape
 
 

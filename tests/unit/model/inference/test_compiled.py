@@ -16,8 +16,13 @@ from model.backbone.overlock import Stem
 from model.config import BACKBONES
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
-from model.inference.compiled import CompiledPart, CompileError, compile_obstacle, on_compilation
-from model.inference.static_module import TensorPart
+from model.inference.compiled import (
+    CompiledModule,
+    CompileError,
+    compile_unsupported_reason,
+    on_compilation,
+)
+from model.inference.static_module import StaticModule
 from model.lowering.folding import fold
 from model.zoo import create_model
 from support.filled import filled
@@ -55,10 +60,10 @@ def batch_of(count: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 @torch.inference_mode()
 def test_all_batches_of_a_size_share_two_graphs_and_no_other_is_ever_compiled(kind: str) -> None:
     network = NETWORKS[kind]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    part = TensorPart(network, CPU, torch.float32)
+    part = StaticModule(network, CPU, torch.float32)
     as_written = copy.deepcopy(part)
     # What breaks a graph or asks for a new one is the tracer's matter, not the code generator's.
-    compiled = CompiledPart(part, backend="eager")
+    compiled = CompiledModule(part, backend="eager")
     for size in SHAPES[kind]:
         for count in BATCHES:
             compiled.prepare(*batch_of(count, size))
@@ -85,10 +90,10 @@ class BrokenStem(Stem):
 
 @torch.inference_mode()
 def test_as_written_compiles_nothing() -> None:
-    part = TensorPart(create_model("demo", weights="random"), CPU, torch.float32)
+    part = StaticModule(create_model("demo", weights="random"), CPU, torch.float32)
     batch = batch_of(2, (64, 64))
     want = part(*batch)
-    compiled = CompiledPart(part, backend="eager")
+    compiled = CompiledModule(part, backend="eager")
     assert_close(compiled.as_written(*batch), want)
     assert not counters["stats"]["unique_graphs"]
 
@@ -96,12 +101,12 @@ def test_as_written_compiles_nothing() -> None:
 @torch.inference_mode()
 def test_a_block_that_is_no_single_graph_is_refused_and_runs_as_written_when_given_back() -> None:
     network = create_model("demo", weights="random")
-    whole = TensorPart(network, CPU, torch.float32)
+    whole = StaticModule(network, CPU, torch.float32)
     want = whole(*batch_of(1, (64, 64)))
     stem = BrokenStem(BACKBONES["nano"].channels[0]).eval()
     stem.layers = network.backbone.stem.layers
     network.backbone.stem = stem
-    compiled = CompiledPart(whole, backend="eager")
+    compiled = CompiledModule(whole, backend="eager")
     with pytest.raises(CompileError, match="graph_break"):
         compiled.prepare(*batch_of(1, (64, 64)))
     compiled.release()
@@ -112,11 +117,11 @@ def test_a_block_that_is_no_single_graph_is_refused_and_runs_as_written_when_giv
 def test_a_gpu_without_triton_and_a_cpu_without_a_compiler_cannot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert compile_obstacle(CPU) is None
+    assert compile_unsupported_reason(CPU) is None
     monkeypatch.setenv("PATH", "")
-    assert compile_obstacle(CPU) == "there is no C++ compiler"
+    assert compile_unsupported_reason(CPU) == "there is no C++ compiler"
     monkeypatch.setattr("model.inference.compiled.find_spec", lambda _: None)
-    assert compile_obstacle(torch.device("cuda")) == "Triton is not installed"
+    assert compile_unsupported_reason(torch.device("cuda")) == "Triton is not installed"
 
 
 def test_each_compilation_is_told_and_no_run_of_what_is_compiled() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.inference.cuda_graphs import RecordedPart, Recording
+from model.inference.cuda_graphs import RecordedModule, Recording
 from model.inference.static_module import Run, Tensors
 
 
@@ -52,14 +52,14 @@ def batch_of(count: int, value: int = 1) -> tuple[Tensor, Tensor]:
     return torch.full((count, 2, 2, 3), value), torch.full((count, 2), 2)
 
 
-def prepared(recorder: FakeRecorder, counts: tuple[int, ...], max_bytes: int) -> RecordedPart:
-    part = RecordedPart(double, recorder, max_bytes)
+def prepared(recorder: FakeRecorder, counts: tuple[int, ...], max_bytes: int) -> RecordedModule:
+    part = RecordedModule(double, recorder, max_bytes)
     for count in counts:
         part.prepare(*batch_of(count))
     return part
 
 
-def recorded_counts(part: RecordedPart) -> list[int]:
+def recorded_counts(part: RecordedModule) -> list[int]:
     return [shape[0] for shape in part.recorded_shapes]
 
 

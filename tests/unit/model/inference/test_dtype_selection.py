@@ -9,12 +9,12 @@ import torch
 
 from model.inference import dtype_selection
 from model.inference.dtype_selection import TURNS, choose_dtype
-from model.lowering.cpu import native_form_obstacle
+from model.lowering.cpu import lowering_unsupported_reason
 from model.zoo import create_model
 
 needs_kernels = pytest.mark.skipif(
-    native_form_obstacle(torch.bfloat16) is not None,
-    reason=str(native_form_obstacle(torch.bfloat16)),
+    lowering_unsupported_reason(torch.bfloat16) is not None,
+    reason=str(lowering_unsupported_reason(torch.bfloat16)),
 )
 
 
@@ -68,7 +68,9 @@ def test_an_emulated_type_is_not_tried_on_the_network(monkeypatch: pytest.Monkey
 
 
 def test_without_kernels_it_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dtype_selection, "native_form_obstacle", lambda _: "there is no compiler")
+    monkeypatch.setattr(
+        dtype_selection, "lowering_unsupported_reason", lambda _: "there is no compiler"
+    )
     choice = choose_dtype(create_model("demo", weights="demo"))
     assert (choice.dtype, choice.reason) == (torch.float32, "there is no compiler")
 

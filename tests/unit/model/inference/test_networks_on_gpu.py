@@ -15,11 +15,11 @@ from model.config import BACKBONES
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
-from model.kernels.gpu.autotune import KernelChoices
+from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.depthwise_candidates import measure_depthwise
 from model.kernels.gpu.timing import seconds_of
 from model.lowering.folding import fold
-from model.lowering.gpu import gpu_form
+from model.lowering.gpu import lower_for_gpu
 from support.filled import filled, random_map
 
 pytestmark = pytest.mark.gpu
@@ -76,14 +76,14 @@ def _served(
     network = fold(filled(build(), torch.float32)).to(device, dtype)
     convert_conv2d_weight_memory_format(network, torch.channels_last)
     images = images.to(device, dtype).contiguous(memory_format=torch.channels_last)
-    choices = KernelChoices()
-    gpu_form(network, choices)
-    with choices.noting() as problems:
+    autotuner = Autotuner()
+    lower_for_gpu(network, autotuner)
+    with autotuner.noting() as problems:
         _output(network, images)
     assert problems
     for problem in problems:
         measure_depthwise(
-            choices, problem, len(images), lambda run: seconds_of([run], device, repeats=3)
+            autotuner, problem, len(images), lambda run: seconds_of([run], device, repeats=3)
         )
     return network, images
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from model.inference.batch_limits import fitting_batch_sizes
-from model.inference.cuda_graphs import RecordedPart
+from model.inference.cuda_graphs import RecordedModule
 from model.inference.predictor import Image, Predictor
 from model.zoo import create_model
 from support.filled import filled
@@ -80,7 +80,7 @@ def test_listed_shapes_are_replayed_and_others_run_as_written(device: torch.devi
     listed = [(160, 224), (224, 160)]
     fitting_batch_sizes(predictor, (1, 2), listed)
     recorded = predictor._recorded
-    assert isinstance(recorded, RecordedPart)
+    assert isinstance(recorded, RecordedModule)
     assert len(recorded.recorded_shapes) == 4
     graphs = counters["stats"]["unique_graphs"]
     for size in (*listed, (160, 256), listed[0]):

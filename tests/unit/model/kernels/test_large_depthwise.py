@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from model.kernels import large_depthwise as dispatch
-from model.kernels.gpu.autotune import KernelChoices
+from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.depthwise_layout import lay_out, tap_major, tap_table
 from model.kernels.large_depthwise import (
     FLOAT_TILES,
@@ -31,7 +31,7 @@ def test_cpu_convolves_as_pytorch_does(kernel_size: int, layout: torch.memory_fo
     weight = torch.randn(5, 1, kernel_size, kernel_size, generator=generator) / kernel_size
     bias = torch.randn(5, generator=generator)
     want = F.conv2d(features, weight, bias, padding=kernel_size // 2, groups=5)
-    got = large_depthwise(features, weight, bias, lay_out(weight), KernelChoices())
+    got = large_depthwise(features, weight, bias, lay_out(weight), Autotuner())
     assert_close(got, want, rtol=0, atol=0)
     assert got.stride() == want.stride()
 
@@ -99,9 +99,9 @@ def test_triton_is_refused_on_a_cpu(tile: Implementation) -> None:
 
 
 def test_table_is_not_asked_where_only_pytorch_runs() -> None:
-    choices = KernelChoices()
-    with choices.noting() as problems:
-        large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), choices)
+    autotuner = Autotuner()
+    with autotuner.noting() as problems:
+        large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), autotuner)
     assert problems == []
 
 
@@ -116,14 +116,14 @@ def as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(tile)
         return features, features.new_zeros(len(features), 1, features.shape[1])
 
-    monkeypatch.setattr(dispatch, "triton_obstacle", lambda *_: None)
+    monkeypatch.setattr(dispatch, "triton_unsupported_reason", lambda *_: None)
     for operator in ("large_depthwise_triton", "depthwise_matrix_triton"):
         monkeypatch.setattr(dispatch, operator, convolved, raising=False)
     return asked
 
 
 def test_unmeasured_shape_is_pytorchs(as_if_on_a_gpu: list[str]) -> None:
-    large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), KernelChoices())
+    large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), Autotuner())
     assert as_if_on_a_gpu == []
 
 
@@ -132,14 +132,14 @@ def test_unmeasured_shape_is_pytorchs(as_if_on_a_gpu: list[str]) -> None:
 def test_measured_shape_is_the_fastests(
     as_if_on_a_gpu: list[str], operation: Any, tile: str, dtype: torch.dtype
 ) -> None:
-    choices = KernelChoices()
+    autotuner = Autotuner()
     problem = depthwise_arguments(2, 3, 9, 9, 7, dtype=dtype)
-    with choices.noting() as noted:
-        operation(*problem, choices)
-    choices.measure(
+    with autotuner.noting() as noted:
+        operation(*problem, autotuner)
+    autotuner.measure(
         noted[0], {"plain": object, tile: list}, lambda run: 1.0 if run is list else 2.0
     )
-    operation(*problem, choices)
+    operation(*problem, autotuner)
     assert as_if_on_a_gpu == [tile]
 
 
@@ -151,7 +151,7 @@ def test_tile_of_another_dtype_is_refused(as_if_on_a_gpu: list[str]) -> None:
 
 def test_other_layouts_are_pytorchs(as_if_on_a_gpu: list[str]) -> None:
     problem = depthwise_arguments(2, 3, 9, 9, 7)
-    choices = KernelChoices()
-    with choices.noting() as noted:
-        large_depthwise(*problem._replace(features=problem.features.contiguous()), choices)
+    autotuner = Autotuner()
+    with autotuner.noting() as noted:
+        large_depthwise(*problem._replace(features=problem.features.contiguous()), autotuner)
     assert (noted, as_if_on_a_gpu) == ([], [])

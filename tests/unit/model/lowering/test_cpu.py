@@ -14,14 +14,14 @@ from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
 from model.kernels.cpu import library
-from model.lowering.cpu import native_form, native_form_obstacle
+from model.lowering.cpu import lower_for_cpu, lowering_unsupported_reason
 from model.lowering.folding import fold
 from model.zoo import create_model
 from support.filled import filled, random_map
 
 pytestmark = pytest.mark.skipif(
-    native_form_obstacle(torch.float32) is not None,
-    reason=str(native_form_obstacle(torch.float32)),
+    lowering_unsupported_reason(torch.float32) is not None,
+    reason=str(lowering_unsupported_reason(torch.float32)),
 )
 
 CONFIG = CLASSIFIERS["demo"].backbone
@@ -54,13 +54,13 @@ def test_a_classifier_is_the_same_function(
     batch: int, size: tuple[int, int], config: BackboneConfig
 ) -> None:
     images = random_map(batch, 3, *size)
-    native = native_form(classifier(config, torch.float32), torch.float32)
+    native = lower_for_cpu(classifier(config, torch.float32), torch.float32)
     got = native(images.float().to(memory_format=torch.channels_last))
     assert_relative(got, classifier(config, torch.float64)(images), FLOAT32)
 
 
 def test_images_may_come_in_any_memory_format() -> None:
-    native = native_form(classifier(CONFIG, torch.float32), torch.float32)
+    native = lower_for_cpu(classifier(CONFIG, torch.float32), torch.float32)
     images = random_map(2, 3, 64, 96).float()
     want = native(images.to(memory_format=torch.channels_last))
     assert_relative(native(images), want, 1e-6)
@@ -69,7 +69,7 @@ def test_images_may_come_in_any_memory_format() -> None:
 @pytest.mark.parametrize("config", [CONFIG, UNEVEN], ids=["demo", "uneven"])
 def test_bfloat16_stays_within_two_percent(config: BackboneConfig) -> None:
     images = random_map(2, 3, 224, 224)
-    native = native_form(classifier(config, torch.float32), torch.bfloat16)
+    native = lower_for_cpu(classifier(config, torch.float32), torch.bfloat16)
     got = native(images.bfloat16().to(memory_format=torch.channels_last))
     assert relative_norm(got, classifier(config, torch.float32)(images.float())) < 0.02
 
@@ -80,7 +80,7 @@ def test_bfloat16_is_no_worse_than_pytorchs() -> None:
     want = classifier(CONFIG, torch.float64)(images)
     images = images.bfloat16().to(memory_format=torch.channels_last)
     folded = classifier(CONFIG, torch.float32).bfloat16()(images)
-    got = native_form(classifier(CONFIG, torch.float32), torch.bfloat16)(images)
+    got = lower_for_cpu(classifier(CONFIG, torch.float32), torch.bfloat16)(images)
     assert relative_norm(got, want) < 1.1 * relative_norm(folded, want)
 
 
@@ -92,7 +92,7 @@ def relative_norm(got: Tensor, want: Tensor) -> float:
 def test_a_segmenter_is_the_same_function(size: tuple[int, int]) -> None:
     images = random_map(2, 3, *size)
     want = fold(filled(UPerNet(UNEVEN, 24, 7)))(images)
-    native = native_form(fold(filled(UPerNet(UNEVEN, 24, 7), torch.float32)), torch.float32)
+    native = lower_for_cpu(fold(filled(UPerNet(UNEVEN, 24, 7), torch.float32)), torch.float32)
     assert_relative(native(images.float()), want, FLOAT32)
 
 
@@ -101,7 +101,7 @@ def test_a_detector_is_the_same_function() -> None:
         return fold(filled(MaskRCNN(UNEVEN, 4, cascade=False), torch.float32))
 
     images = random_map(1, 3, 64, 96).float()
-    want, got = network(), native_form(network(), torch.float32)
+    want, got = network(), lower_for_cpu(network(), torch.float32)
     want_maps, got_maps = (each.backbone.dense_features(images) for each in (want, got))
     for got_map, want_map in zip(got_maps, want_maps, strict=True):
         assert_relative(got_map, want_map, FLOAT32)
@@ -112,27 +112,27 @@ def test_a_detector_is_the_same_function() -> None:
 
 
 def test_every_dense_convolution_is_packed() -> None:
-    native = native_form(create_model("demo", weights="demo"), torch.float32)
+    native = lower_for_cpu(create_model("demo", weights="demo"), torch.float32)
     assert not [part for part in native.modules() if isinstance(part, nn.Conv2d)]
 
 
 def test_a_network_that_has_the_form_stays_as_it_is() -> None:
-    native = native_form(classifier(CONFIG, torch.float32), torch.float32)
+    native = lower_for_cpu(classifier(CONFIG, torch.float32), torch.float32)
     images = random_map(1, 3, 64, 64).float()
     want = native(images)
-    assert_close(native_form(native, torch.float32)(images), want, rtol=0, atol=0)
+    assert_close(lower_for_cpu(native, torch.float32)(images), want, rtol=0, atol=0)
     with pytest.raises(ValueError, match=r"in torch\.float32 already"):
-        native_form(native, torch.bfloat16)
+        lower_for_cpu(native, torch.bfloat16)
 
 
 def test_what_has_no_kernels_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no kernels for torch\.float64"):
-        native_form(classifier(CONFIG, torch.float64), torch.float64)
+        lower_for_cpu(classifier(CONFIG, torch.float64), torch.float64)
 
 
 def test_a_machine_without_a_compiler_has_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     library._loaded.clear()
     monkeypatch.setenv("PATH", "/nowhere")
-    assert "no C compiler" in str(native_form_obstacle(torch.float32))
+    assert "no C compiler" in str(lowering_unsupported_reason(torch.float32))
     monkeypatch.undo()
     library._loaded.clear()

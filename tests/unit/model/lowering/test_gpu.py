@@ -10,10 +10,10 @@ from torch.testing import assert_close
 from model.backbone.layers import SqueezeExcite
 from model.config import BACKBONES
 from model.heads.classifier import ImageClassifier
-from model.kernels.gpu.autotune import KernelChoices
+from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.depthwise_layout import lay_out
 from model.lowering.folding import fold
-from model.lowering.gpu import Excite, ExcitedDepthwise, LargeDepthwise, gpu_form
+from model.lowering.gpu import Excite, ExcitedDepthwise, LargeDepthwise, lower_for_gpu
 from support.filled import filled, random_map
 
 
@@ -30,12 +30,12 @@ def count(network: nn.Module, kind: type[nn.Module]) -> int:
 def test_logits_stay(network: ImageClassifier, batch: int, height: int, width: int) -> None:
     images = random_map(batch, 3, height, width)
     want = network(images)
-    gpu_form(network, KernelChoices())
+    lower_for_gpu(network, Autotuner())
     assert_close(network(images), want, rtol=1e-12, atol=1e-12)
 
 
 def test_every_large_kernel_and_every_excitation_is_replaced(network: ImageClassifier) -> None:
-    gpu_form(network, KernelChoices())
+    lower_for_gpu(network, Autotuner())
     config = network.backbone.config
     blocks = sum(config.depths + config.focus_depths)
     assert (count(network, LargeDepthwise), count(network, Excite)) == (blocks, blocks)
@@ -45,9 +45,9 @@ def test_every_large_kernel_and_every_excitation_is_replaced(network: ImageClass
 
 
 def test_a_network_is_rewritten_once(network: ImageClassifier) -> None:
-    gpu_form(network, KernelChoices())
+    lower_for_gpu(network, Autotuner())
     parts = list(network.modules())
-    gpu_form(network, KernelChoices())
+    lower_for_gpu(network, Autotuner())
     assert list(network.modules()) == parts
 
 
@@ -60,21 +60,21 @@ def test_other_convolutions_are_left_alone() -> None:
         nn.Conv2d(4, 4, 7, padding=6, groups=4, dilation=2),
     )
     parts = list(others)
-    gpu_form(others, KernelChoices())
+    lower_for_gpu(others, Autotuner())
     assert list(others) == parts
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_taps_are_laid_out_for_the_networks_dtype(dtype: torch.dtype) -> None:
     conv = nn.Conv2d(4, 4, 7, padding=3, groups=4).to(dtype)
-    layer = LargeDepthwise(conv, KernelChoices())
+    layer = LargeDepthwise(conv, Autotuner())
     assert (layer.weight.dtype, layer.taps.dtype) == (dtype, dtype)
     assert_close(layer.taps, lay_out(conv.weight))
 
 
 @pytest.mark.parametrize("stage", ["stage1", "focus3"])
 def test_block_compiles_into_one_graph(network: ImageClassifier, stage: str) -> None:
-    gpu_form(network, KernelChoices())
+    lower_for_gpu(network, Autotuner())
     config = network.backbone.config
     block = network.backbone.get_submodule(f"{stage}.0")
     maps = [random_map(2, config.channels[0], 9, 8)]

@@ -23,9 +23,9 @@ from model.config import CLASSIFIERS
 from model.heads.classifier import ImageClassifier
 from model.pretrained import assets, store, transfer
 from model.pretrained.assets import PretrainedError, asset_of
-from model.pretrained.partial_file import Part
+from model.pretrained.partial_file import PartialDownload
 from model.pretrained.records import record_path, weights_path
-from model.pretrained.store import load_kept, obtain, verify_kept
+from model.pretrained.store import ensure_cached, load_cached, verify_kept
 from model.zoo import create_model, load_model
 from support.checkpoints import official_state
 from support.filled import filled, random_map
@@ -99,7 +99,7 @@ def test_weights_are_downloaded_once_and_are_those_of_the_file(
 def test_the_record_says_where_from_and_both_digests(
     page: ReleaseServer, folder: Path, published: bytes
 ) -> None:
-    record = obtain("demo", folder)
+    record = ensure_cached("demo", folder)
     assert json.loads((folder / "demo.json").read_text()) == {
         "model": "demo",
         "source": f"{page.url}/{FILE}",
@@ -126,13 +126,13 @@ def test_the_authors_own_format_is_converted(folder: Path, monkeypatch: pytest.M
 
 def test_an_interrupted_download_goes_on(page: ReleaseServer, folder: Path) -> None:
     page.script = [drop_after(1_000_000)]
-    obtain("demo", folder)
+    ensure_cached("demo", folder)
     assert [asked.range for asked in page.asked] == [None, "bytes=1000000-"]
     assert names_in(folder) == KEPT
 
 
 def test_a_changed_file_is_refused_until_it_is_deleted(page: ReleaseServer, folder: Path) -> None:
-    record = obtain("demo", folder)
+    record = ensure_cached("demo", folder)
     path = weights_path("demo", folder)
     contents = bytearray(path.read_bytes())
     contents[-1] ^= 1  # still an intact safetensors file with the right entries
@@ -143,26 +143,26 @@ def test_a_changed_file_is_refused_until_it_is_deleted(page: ReleaseServer, fold
     with pytest.raises(PretrainedError, match=message):
         verify_kept(record, folder)
     path.unlink()
-    assert obtain("demo", folder) == record
-    load_kept("demo", folder)
+    assert ensure_cached("demo", folder) == record
+    load_cached("demo", folder)
 
 
 def test_another_file_under_the_same_url_is_refused_until_its_record_is_deleted(
     page: ReleaseServer, folder: Path
 ) -> None:
-    obtain("demo", folder)
+    ensure_cached("demo", folder)
     weights_path("demo", folder).unlink()
     other = nano()
     torch.nn.init.zeros_(other.head.classify.weight)
     page.files[FILE] = saved(other.state_dict())
     with pytest.raises(PretrainedError, match="is not the file that was believed"):
-        obtain("demo", folder)
+        ensure_cached("demo", folder)
     assert not weights_path("demo", folder).exists()
     record_path("demo", folder).unlink()
     asked = len(page.asked)
-    obtain("demo", folder)
+    ensure_cached("demo", folder)
     assert len(page.asked) == asked  # what was downloaded serves
-    assert_close(load_kept("demo", folder).state["head.classify.weight"].abs().sum().item(), 0.0)
+    assert_close(load_cached("demo", folder).state["head.classify.weight"].abs().sum().item(), 0.0)
 
 
 def flipped(contents: bytes) -> bytes:
@@ -191,11 +191,11 @@ def test_a_wrong_file_is_refused_and_leaves_nothing(
     make, reason = WRONG_FILES[kind]
     page.files[FILE] = make(published)
     with pytest.raises(PretrainedError, match=reason) as refusal:
-        obtain("demo", folder)
+        ensure_cached("demo", folder)
     assert f"{page.url}/{FILE}" in str(refusal.value)
     assert names_in(folder) == {"demo.lock"}
     page.files[FILE] = published
-    obtain("demo", folder)
+    ensure_cached("demo", folder)
 
 
 def test_a_truncated_file_of_unknown_length_is_refused(
@@ -204,7 +204,7 @@ def test_a_truncated_file_of_unknown_length_is_refused(
     page.files[FILE] = published[: len(published) // 2]
     page.script = [without_length]
     with pytest.raises(PretrainedError, match="truncated or no PyTorch checkpoint"):
-        obtain("demo", folder)
+        ensure_cached("demo", folder)
 
 
 def test_another_variants_file_is_refused(page: ReleaseServer, folder: Path) -> None:
@@ -212,7 +212,7 @@ def test_another_variants_file_is_refused(page: ReleaseServer, folder: Path) -> 
     with pytest.raises(
         PretrainedError, match=r"does not hold overlock_t's weights.*and [0-9]+ more"
     ):
-        obtain("overlock_t", folder)
+        ensure_cached("overlock_t", folder)
 
 
 def test_a_record_that_may_not_be_read_is_no_reason_to_delete_it(
@@ -220,7 +220,7 @@ def test_a_record_that_may_not_be_read_is_no_reason_to_delete_it(
 ) -> None:
     record_path("demo", folder).mkdir(parents=True)
     with pytest.raises(PretrainedError, match=r"record of demo's weights cannot be read: .*Is a d"):
-        obtain("demo", folder)
+        ensure_cached("demo", folder)
 
 
 def test_what_is_not_there_is_said_with_the_url_and_the_way_by_hand(
@@ -246,9 +246,9 @@ def test_a_full_disk_is_said_and_the_download_is_kept(
     with monkeypatch.context() as patch:
         patch.setattr(store, "save_file", fill)
         with pytest.raises(PretrainedError, match=r"cannot be kept in .*No space left.*Make room"):
-            obtain("demo", folder)
+            ensure_cached("demo", folder)
     assert names_in(folder) == {"demo.lock", f"{FILE}.part", f"{FILE}.part.json"}
-    obtain("demo", folder)
+    ensure_cached("demo", folder)
     assert len(page.asked) == 1
     assert names_in(folder) == KEPT
 
@@ -256,18 +256,18 @@ def test_a_full_disk_is_said_and_the_download_is_kept(
 def test_a_folder_that_cannot_be_written_is_named(page: ReleaseServer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PretrainedError, match=r"cannot be kept in .*file/weights: .*Not a dir"):
-        obtain("demo", tmp_path / "file" / "weights")
+        ensure_cached("demo", tmp_path / "file" / "weights")
 
 
 def test_kept_weights_need_neither_network_nor_a_disk_that_can_be_written(
     page: ReleaseServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    obtain("demo", folder)
+    ensure_cached("demo", folder)
     page.files.clear()
     before = {path: path.stat().st_mtime_ns for path in (folder, *folder.iterdir())}
     monkeypatch.setattr(Path, "mkdir", lambda *_, **__: pytest.fail("it writes"))
-    obtain("demo", folder)
-    load_kept("demo", folder)
+    ensure_cached("demo", folder)
+    load_cached("demo", folder)
     assert {path: path.stat().st_mtime_ns for path in (folder, *folder.iterdir())} == before
 
 
@@ -276,21 +276,23 @@ def test_a_file_brought_by_hand_is_taken_without_network(
 ) -> None:
     source = tmp_path / "from a stick.pth"
     source.write_bytes(published)
-    record = obtain("demo", folder, source=source)
+    record = ensure_cached("demo", folder, source=source)
     assert (record.source, record.source_file) == (str(source), source.name)
     assert page.asked == []
     assert source.read_bytes() == published
-    assert obtain("demo", folder, source=source) == record
-    assert load_kept("demo", folder).digest == hashlib.sha256(published).hexdigest()
+    assert ensure_cached("demo", folder, source=source) == record
+    assert load_cached("demo", folder).digest == hashlib.sha256(published).hexdigest()
 
 
 def test_a_kept_file_can_be_brought_to_another_machine(
     page: ReleaseServer, folder: Path, tmp_path: Path
 ) -> None:
-    obtain("demo", folder)
+    ensure_cached("demo", folder)
     there = tmp_path / "there"
-    obtain("demo", there, source=weights_path("demo", folder))
-    assert_close(load_kept("demo", there).state, load_kept("demo", folder).state, rtol=0, atol=0)
+    ensure_cached("demo", there, source=weights_path("demo", folder))
+    assert_close(
+        load_cached("demo", there).state, load_cached("demo", folder).state, rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize("kind", WRONG_FILES)
@@ -301,7 +303,7 @@ def test_a_wrong_file_brought_by_hand_is_refused_and_left_alone(
     source = tmp_path / FILE
     source.write_bytes(make(published))
     with pytest.raises(PretrainedError, match=reason) as refusal:
-        obtain("demo", folder, source=source)
+        ensure_cached("demo", folder, source=source)
     assert f"{source} does not hold the published weights of demo, {FILE}" in str(refusal.value)
     assert source.exists()
     assert names_in(folder) == {"demo.lock"}
@@ -309,36 +311,36 @@ def test_a_wrong_file_brought_by_hand_is_refused_and_left_alone(
 
 def test_a_missing_file_by_hand_is_named(page: ReleaseServer, folder: Path) -> None:
     with pytest.raises(PretrainedError, match=r"There is no weights file nowhere\.pth"):
-        obtain("demo", folder, source=Path("nowhere.pth"))
+        ensure_cached("demo", folder, source=Path("nowhere.pth"))
 
 
 def test_another_file_by_hand_than_the_kept_one_is_refused(
     page: ReleaseServer, folder: Path, tmp_path: Path, published: bytes
 ) -> None:
-    obtain("demo", folder)
+    ensure_cached("demo", folder)
     source = tmp_path / FILE
     source.write_bytes(flipped(published))
     with pytest.raises(PretrainedError, match=r"kept already, made from http.*To take it instead"):
-        obtain("demo", folder, source=source)
+        ensure_cached("demo", folder, source=source)
     with pytest.raises(PretrainedError, match="cannot be read"):
-        obtain("demo", folder, source=tmp_path / "nowhere.pth")
+        ensure_cached("demo", folder, source=tmp_path / "nowhere.pth")
 
 
 @pytest.mark.parametrize("contents", ["{", "[]", '{"model": 1}', '{"model": "demo"}'])
 def test_a_damaged_record_is_refused(page: ReleaseServer, folder: Path, contents: str) -> None:
-    obtain("demo", folder)
+    ensure_cached("demo", folder)
     record_path("demo", folder).write_text(contents)
     with pytest.raises(PretrainedError, match=r"record .*demo\.json is damaged.*Delete it"):
-        obtain("demo", folder)
+        ensure_cached("demo", folder)
 
 
 def test_weights_without_a_record_are_not_believed(page: ReleaseServer, folder: Path) -> None:
     folder.mkdir(parents=True)
     weights_path("demo", folder).write_bytes(b"left by nobody knows whom")
     with pytest.raises(PretrainedError, match="are not in"):
-        load_kept("demo", folder)
-    obtain("demo", folder)
-    load_kept("demo", folder)
+        load_cached("demo", folder)
+    ensure_cached("demo", folder)
+    load_cached("demo", folder)
 
 
 def test_a_classifiers_merged_file_serves_too(
@@ -347,8 +349,8 @@ def test_a_classifiers_merged_file_serves_too(
     merged = ImageClassifier(CLASSIFIERS["demo"].backbone, 1000, merged=True)
     source = tmp_path / "nano_reparam.pth"
     source.write_bytes(saved(filled(merged, torch.float32).state_dict()))
-    obtain("demo", folder, source=source)
-    assert load_kept("demo", folder).merged
+    ensure_cached("demo", folder, source=source)
+    assert load_cached("demo", folder).merged
 
 
 @pytest.mark.parametrize(
@@ -425,13 +427,13 @@ def test_after_a_killed_download_the_next_goes_on(page: ReleaseServer, folder: P
     page.script = [hold_after(2_000_000)]
     first = Downloader(page, folder.parent)
     assert page.held.acquire(timeout=60)
-    part = Part(folder / f"{FILE}.part")
+    part = PartialDownload(folder / f"{FILE}.part")
     while part.done_bytes < 1_000_000:  # the rest may still be on its way
         assert first.process.poll() is None
     first.process.send_signal(signal.SIGKILL)
     assert first.finish()[0] == -signal.SIGKILL
     there = part.done_bytes
-    obtain("demo", folder)
+    ensure_cached("demo", folder)
     assert page.asked[-1].range == f"bytes={there}-"
     assert there >= 1_000_000
-    load_kept("demo", folder)
+    load_cached("demo", folder)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from model.pretrained import transfer
-from model.pretrained.partial_file import Part
+from model.pretrained.partial_file import PartialDownload
 from model.pretrained.transfer import Retries, TransferError, download
 from support.release_server import (
     ReleaseServer,
@@ -35,14 +35,14 @@ def page() -> Iterator[ReleaseServer]:
 
 
 @pytest.fixture
-def part(tmp_path: Path) -> Part:
-    return Part(tmp_path / f"{FILE}.part")
+def part(tmp_path: Path) -> PartialDownload:
+    return PartialDownload(tmp_path / f"{FILE}.part")
 
 
 class Fetch:
     """Downloads, with pauses that are noted and not slept."""
 
-    def __init__(self, page: ReleaseServer, part: Part) -> None:
+    def __init__(self, page: ReleaseServer, part: PartialDownload) -> None:
         self.page, self.part = page, part
         self.pauses: list[float] = []
         self.reports: list[tuple[int, int | None]] = []
@@ -59,7 +59,7 @@ class Fetch:
 
 
 @pytest.fixture
-def fetch(page: ReleaseServer, part: Part) -> Fetch:
+def fetch(page: ReleaseServer, part: PartialDownload) -> Fetch:
     return Fetch(page, part)
 
 
@@ -82,7 +82,7 @@ def test_after_a_dropped_connection_only_the_rest_is_asked_for(
 
 
 def test_what_an_earlier_process_left_is_used(
-    page: ReleaseServer, part: Part, fetch: Fetch
+    page: ReleaseServer, part: PartialDownload, fetch: Fetch
 ) -> None:
     part.begin(etag_of(CONTENTS), len(CONTENTS))
     part.path.write_bytes(CONTENTS[:200_000])
@@ -91,7 +91,9 @@ def test_what_an_earlier_process_left_is_used(
     assert fetch.reports[0] == (200_000, len(CONTENTS))
 
 
-def test_a_whole_file_is_not_asked_for_again(page: ReleaseServer, part: Part, fetch: Fetch) -> None:
+def test_a_whole_file_is_not_asked_for_again(
+    page: ReleaseServer, part: PartialDownload, fetch: Fetch
+) -> None:
     part.begin(etag_of(CONTENTS), len(CONTENTS))
     part.path.write_bytes(CONTENTS)
     assert fetch() == CONTENTS
@@ -188,7 +190,7 @@ def test_a_bad_line_that_brings_something_each_time_is_not_given_up(
 
 
 def test_a_bad_line_that_brings_next_to_nothing_is_given_up(
-    page: ReleaseServer, part: Part, fetch: Fetch
+    page: ReleaseServer, part: PartialDownload, fetch: Fetch
 ) -> None:
     page.script = [drop_after(10)] * 10
     with pytest.raises(TransferError, match="tried 5 times"):
@@ -205,7 +207,7 @@ def test_a_refusal_is_final(page: ReleaseServer, fetch: Fetch, status: int, word
 
 
 def test_a_web_page_is_no_file_and_harms_no_part(
-    page: ReleaseServer, part: Part, fetch: Fetch
+    page: ReleaseServer, part: PartialDownload, fetch: Fetch
 ) -> None:
     login = answer_with(200, b"<html>", {"Content-Type": "text/html; charset=utf-8"})
     page.script = [drop_after(100_000), login]
@@ -229,7 +231,7 @@ def test_a_file_of_unknown_length_is_taken(page: ReleaseServer, fetch: Fetch) ->
 
 
 def test_a_file_that_says_it_is_too_long_is_not_begun(
-    page: ReleaseServer, part: Part, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+    page: ReleaseServer, part: PartialDownload, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "LARGEST_BYTES", len(CONTENTS) - 1)
     with pytest.raises(TransferError, match=r"longer than 0\.3 MB"):
@@ -238,7 +240,7 @@ def test_a_file_that_says_it_is_too_long_is_not_begun(
 
 
 def test_a_file_that_turns_out_too_long_is_given_up(
-    page: ReleaseServer, part: Part, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+    page: ReleaseServer, part: PartialDownload, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "LARGEST_BYTES", 200_000)
     page.script = [without_length]
@@ -287,7 +289,7 @@ def test_a_server_that_is_not_there_is_named_by_its_cause(
 
 
 def test_too_little_room_is_said_before_anything_comes(
-    part: Part, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+    part: PartialDownload, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**5))
     with pytest.raises(TransferError, match=r"has room for 0\.1 MB, and 0\.3 MB are to come"):
@@ -296,7 +298,7 @@ def test_too_little_room_is_said_before_anything_comes(
 
 
 def test_a_disk_that_fills_up_keeps_what_came(
-    page: ReleaseServer, part: Part, fetch: Fetch
+    page: ReleaseServer, part: PartialDownload, fetch: Fetch
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
@@ -311,7 +313,7 @@ def test_a_disk_that_fills_up_keeps_what_came(
 
 
 def test_a_damaged_note_of_the_version_means_another_start(
-    page: ReleaseServer, part: Part, fetch: Fetch
+    page: ReleaseServer, part: PartialDownload, fetch: Fetch
 ) -> None:
     part.path.write_bytes(b"left by nobody knows whom")
     part.path.with_name(part.path.name + ".json").write_text("{")

@@ -105,15 +105,15 @@ def ask_sync(url: str, **options: float) -> ClassifyResponse:
 
 
 def ask_async(url: str, **options: float) -> ClassifyResponse:
-    async def ask() -> ClassifyResponse:
+    async def call() -> ClassifyResponse:
         async with AsyncClient(url, **options) as client:  # type: ignore[arg-type]
             return await client.classify(b"an image", top_k=1)
 
-    return asyncio.run(ask())
+    return asyncio.run(call())
 
 
-both = pytest.mark.parametrize("ask", [ask_sync, ask_async])
-Ask = Callable[..., ClassifyResponse]
+both = pytest.mark.parametrize("call", [ask_sync, ask_async])
+Call = Callable[..., ClassifyResponse]
 
 
 @pytest.fixture(autouse=True)
@@ -122,9 +122,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @both
-def test_a_result_has_types_and_new_fields_do_no_harm(ask: Ask) -> None:
+def test_a_result_has_types_and_new_fields_do_no_harm(call: Call) -> None:
     with serving([FINE]) as server:
-        found = ask(server.url)
+        found = call(server.url)
     assert isinstance(found, ClassifyResponse)
     assert found.predictions[0].label == "star"
     (request,) = server.requests
@@ -133,63 +133,63 @@ def test_a_result_has_types_and_new_fields_do_no_harm(ask: Ask) -> None:
 
 
 @both
-def test_it_comes_again_when_the_service_is_not_ready(ask: Ask) -> None:
+def test_it_comes_again_when_the_service_is_not_ready(call: Call) -> None:
     with serving([NOT_READY], [NOT_READY], [FINE]) as server:
-        assert ask(server.url).model == "demo"
+        assert call(server.url).model == "demo"
     assert len(server.requests) == 3
 
 
 @both
-def test_it_comes_again_when_the_connection_breaks(ask: Ask) -> None:
+def test_it_comes_again_when_the_connection_breaks(call: Call) -> None:
     with serving([], [HALF_AN_ANSWER], [FINE]) as server:
-        assert ask(server.url).model == "demo"
+        assert call(server.url).model == "demo"
     assert len(server.requests) == 3
 
 
 @both
-def test_it_gives_up_on_a_server_that_only_breaks(ask: Ask) -> None:
+def test_it_gives_up_on_a_server_that_only_breaks(call: Call) -> None:
     with (
         serving([], [], []) as server,
         pytest.raises(UnreachableError, match="cannot be reached: Server disconnected"),
     ):
-        ask(server.url, max_attempts=3)
+        call(server.url, max_attempts=3)
     assert len(server.requests) == 3
 
 
 @both
-def test_nobody_listens(ask: Ask) -> None:
+def test_nobody_listens(call: Call) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
     with pytest.raises(UnreachableError, match=url):
-        ask(url, max_attempts=2)
+        call(url, max_attempts=2)
 
 
 @both
-def test_a_problem_comes_with_all_that_it_says(ask: Ask) -> None:
+def test_a_problem_comes_with_all_that_it_says(call: Call) -> None:
     with (
         serving([http("422 Unprocessable Content", PROBLEM)]) as server,
         pytest.raises(ProblemError) as raised,
     ):
-        ask(server.url)
+        call(server.url)
     assert str(raised.value) == "The image cannot be decoded: The image is empty: it has 0 bytes."
     assert raised.value.problem.type == "urn:overlock:problem:invalid-image"
     assert raised.value.problem.request_id == "r-7"
 
 
 @both
-def test_something_else_that_answers_is_named(ask: Ask) -> None:
+def test_something_else_that_answers_is_named(call: Call) -> None:
     with (
         serving([http("200 OK", b"<h1>It works!</h1>")]) as server,
         pytest.raises(UnexpectedAnswerError, match="not as overlock-service: <h1>It works!</h1>"),
     ):
-        ask(server.url)
+        call(server.url)
 
 
 @both
-def test_a_server_that_keeps_silent_costs_no_more_than_the_timeout(ask: Ask) -> None:
+def test_a_server_that_keeps_silent_costs_no_more_than_the_timeout(call: Call) -> None:
     started = time.monotonic()
     with serving([None]) as server, pytest.raises(TooLateError, match=r"0\.3 seconds"):
-        ask(server.url, timeout_seconds=0.3)
+        call(server.url, timeout_seconds=0.3)
     assert 0.25 < time.monotonic() - started < 5.0  # a busy machine may take its time
 
 
@@ -199,20 +199,20 @@ def drip() -> list[bytes | None]:
 
 
 @both
-def test_an_answer_that_never_ends_costs_no_more_than_twice_the_timeout(ask: Ask) -> None:
+def test_an_answer_that_never_ends_costs_no_more_than_twice_the_timeout(call: Call) -> None:
     started = time.monotonic()
     with serving(drip()) as server, pytest.raises(TooLateError):
-        ask(server.url, timeout_seconds=0.3)
+        call(server.url, timeout_seconds=0.3)
     assert time.monotonic() - started < 5.0
 
 
 def test_a_task_that_is_cancelled_withdraws_its_request() -> None:
-    async def ask(url: str) -> None:
+    async def call(url: str) -> None:
         async with AsyncClient(url) as client, asyncio.timeout(0.2):
             await client.models()
 
     with serving([None]) as server, pytest.raises(TimeoutError):
-        asyncio.run(ask(server.url))
+        asyncio.run(call(server.url))
 
 
 def test_a_key_is_sent() -> None:

@@ -13,11 +13,11 @@ from service.client.errors import (
     UnexpectedAnswerError,
     UnreachableError,
 )
-from service.client.requests import Ask, Reply, classify, stated_seconds
+from service.client.requests import Call, Reply, classify, stated_seconds
 from service.client.retries import LONGEST_WAIT_SECONDS, Pause, Send, attempts, backoff_seconds
 
 URL = "http://service"
-ASK: Ask[str] = Ask("/v1/classify", lambda reply: reply.body.decode(), image=b"an image")
+CALL: Call[str] = Call("/v1/classify", lambda reply: reply.body.decode(), image=b"an image")
 FULL = (
     b'{"type": "urn:overlock:problem:queue-full", "title": "Too many requests are waiting", '
     b'"status": 429, "detail": "9 requests are waiting; the limit is 8.", '
@@ -54,7 +54,7 @@ def run(
     def result() -> str:
         waiting = iter(came)
         going = attempts(
-            ASK, url=URL, timeout_seconds=timeout_seconds, max_attempts=max_attempts, clock=clock
+            CALL, url=URL, timeout_seconds=timeout_seconds, max_attempts=max_attempts, clock=clock
         )
         answer: Reply | httpx.RequestError | None = None
         while True:
@@ -186,9 +186,9 @@ def test_another_server_is_told_from_the_service() -> None:
 
 
 def test_a_result_that_is_none_is_unexpected() -> None:
-    ask = classify(b"an image", None)
+    call = classify(b"an image", None)
     with pytest.raises(UnexpectedAnswerError, match="status 200"):
-        ask.result(reply(200, b'{"hello": "world"}'))
+        call.result(reply(200, b'{"hello": "world"}'))
 
 
 def test_a_date_says_when_to_come_again() -> None:

@@ -2,38 +2,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.engine.journal import RECORD_BYTES, Flight, FlightRecord
+from service.engine.journal import JOURNAL_BYTES, InFlightJournal, JournalEntry
 
 REQUESTS = [(b"http-0-17", 5), (b"http-1-18", 9)]
 
 
 def test_a_new_engine_finds_the_batch_that_the_last_one_died_with(tmp_path: Path) -> None:
-    FlightRecord(tmp_path / "flight", "first").begin(REQUESTS)
-    assert FlightRecord(tmp_path / "flight", "second").last == Flight("first", REQUESTS)
+    InFlightJournal(tmp_path / "flight", "first").begin(REQUESTS)
+    assert InFlightJournal(tmp_path / "flight", "second").last == JournalEntry("first", REQUESTS)
 
 
 def test_a_batch_that_ended_is_nobodys_fault(tmp_path: Path) -> None:
-    record = FlightRecord(tmp_path / "flight", "first")
+    record = InFlightJournal(tmp_path / "flight", "first")
     record.begin(REQUESTS)
     record.end()
-    assert FlightRecord(tmp_path / "flight", "second").last is None
+    assert InFlightJournal(tmp_path / "flight", "second").last is None
 
 
 def test_the_first_engine_finds_nothing(tmp_path: Path) -> None:
-    assert FlightRecord(tmp_path / "flight", "first").last is None
+    assert InFlightJournal(tmp_path / "flight", "first").last is None
 
 
 def test_a_successor_that_ran_nothing_passes_the_record_on(tmp_path: Path) -> None:
-    FlightRecord(tmp_path / "flight", "first").begin(REQUESTS)
-    FlightRecord(tmp_path / "flight", "died while it loaded")
-    assert FlightRecord(tmp_path / "flight", "third").last == Flight("first", REQUESTS)
+    InFlightJournal(tmp_path / "flight", "first").begin(REQUESTS)
+    InFlightJournal(tmp_path / "flight", "died while it loaded")
+    assert InFlightJournal(tmp_path / "flight", "third").last == JournalEntry("first", REQUESTS)
 
 
 def test_the_largest_batch_fits_into_the_room_that_was_taken_at_the_start(tmp_path: Path) -> None:
     largest = [(b"http-63-" + b"9" * 10, 2**63 - 1)] * 256
-    record = FlightRecord(tmp_path / "flight", "f" * 16)
+    record = InFlightJournal(tmp_path / "flight", "f" * 16)
     record.begin(largest)
-    assert (tmp_path / "flight").stat().st_size == RECORD_BYTES
-    found = FlightRecord(tmp_path / "flight", "second").last
+    assert (tmp_path / "flight").stat().st_size == JOURNAL_BYTES
+    found = InFlightJournal(tmp_path / "flight", "second").last
     assert found is not None
     assert found.requests == largest

@@ -11,11 +11,11 @@ import torch
 from model.inference.compiled import CompileError
 from model.inference.predictor import Predictor
 from service.engine import preparation
-from service.engine.preparation import CompileWish, compile_wish, prepare
+from service.engine.preparation import CompileDecision, compile_decision, prepare
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-INSISTS = CompileWish(True, True, "OVERLOCK_COMPILE=on")
-TRIES = CompileWish(True, False, "auto: the device is a GPU")
+INSISTS = CompileDecision(True, True, "OVERLOCK_COMPILE=on")
+TRIES = CompileDecision(True, False, "auto: the device is a GPU")
 
 
 class Model:
@@ -31,42 +31,44 @@ class Model:
         if shape[0] > self.room:
             raise torch.OutOfMemoryError("no room")
 
-    def rehearse(self, shape: tuple[int, int, int]) -> None:
+    def dry_run(self, shape: tuple[int, int, int]) -> None:
         """Run without images."""
 
     def do_not_compile(self) -> None:
         self.broken = False
 
 
-def prepared(model: Model, wish: CompileWish) -> preparation.Prepared:
-    return prepare(cast("Predictor", model), "overlock_t", wish, (1, 2, 4), [(8, 8)])
+def prepared(model: Model, decision: CompileDecision) -> preparation.PreparedModel:
+    return prepare(cast("Predictor", model), "overlock_t", decision, (1, 2, 4), [(8, 8)])
 
 
 @pytest.mark.parametrize(
-    ("wish", "device", "obstacle", "want"),
+    ("setting", "device", "reason", "want"),
     [
-        ("off", GPU, None, CompileWish(False, False, "OVERLOCK_COMPILE=off")),
-        ("auto", CPU, None, CompileWish(False, False, "auto: the device is a CPU")),
+        ("off", GPU, None, CompileDecision(False, False, "OVERLOCK_COMPILE=off")),
+        ("auto", CPU, None, CompileDecision(False, False, "auto: the device is a CPU")),
         ("auto", GPU, None, TRIES),
-        ("auto", GPU, "no Triton", CompileWish(False, False, "auto: no Triton")),
+        ("auto", GPU, "no Triton", CompileDecision(False, False, "auto: no Triton")),
         ("on", CPU, None, INSISTS),
     ],
 )
-def test_the_wish_becomes_a_decision_with_its_reason(
+def test_the_setting_becomes_a_decision_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
-    wish: str,
+    setting: str,
     device: torch.device,
-    obstacle: str | None,
-    want: CompileWish,
+    reason: str | None,
+    want: CompileDecision,
 ) -> None:
-    monkeypatch.setattr(preparation, "compile_obstacle", lambda _: obstacle)
-    assert compile_wish(wish, device) == want
+    monkeypatch.setattr(preparation, "compile_unsupported_reason", lambda _: reason)
+    assert compile_decision(setting, device) == want
 
 
-def test_an_explicit_wish_that_cannot_be_met_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparation, "compile_obstacle", lambda _: "there is no C++ compiler")
+def test_an_explicit_setting_that_cannot_be_met_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        preparation, "compile_unsupported_reason", lambda _: "there is no C++ compiler"
+    )
     with pytest.raises(ValueError, match="COMPILE=on cannot be met: there is no C\\+\\+ compiler"):
-        compile_wish("on", CPU)
+        compile_decision("on", CPU)
     with pytest.raises(ValueError, match="overlock_t could not be compiled: Unsupported: a thing"):
         prepared(Model(broken=True), INSISTS)
 

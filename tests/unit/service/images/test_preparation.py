@@ -13,7 +13,7 @@ from PIL import Image
 
 from model.config import Task
 from model.kernels.cpu import library
-from service.images.preparation import Decoding
+from service.images.preparation import ImagePreparer
 from service.settings import Settings
 
 
@@ -35,13 +35,13 @@ def test_without_a_compiler_pillow_makes_the_same_bits_and_the_log_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(cache_dir=tmp_path)
-    want = Decoding(settings).prepare(png(), None, Task.CLASSIFY).network_input.pixels
-    if library.native_obstacle() is not None:
-        pytest.skip(f"Nothing to compare with: {library.native_obstacle()}")
+    want = ImagePreparer(settings).prepare(png(), None, Task.CLASSIFY).network_input.pixels
+    if library.cpu_kernels_unsupported_reason() is not None:
+        pytest.skip(f"Nothing to compare with: {library.cpu_kernels_unsupported_reason()}")
     assert caplog.records == []
     library._loaded.clear()
     monkeypatch.setenv("PATH", "/nowhere")
-    decoding = Decoding(settings)
+    decoding = ImagePreparer(settings)
     got = decoding.prepare(png(), None, Task.CLASSIFY).network_input.pixels
     assert np.array_equal(got, want)
     (record,) = caplog.records
@@ -53,16 +53,16 @@ def test_without_a_compiler_pillow_makes_the_same_bits_and_the_log_says_so(
 
 
 def test_the_kernel_is_kept_in_the_cache_folder_before_there_is_a_request(tmp_path: Path) -> None:
-    Decoding(Settings(cache_dir=tmp_path))
-    if library.native_obstacle() is not None:
-        pytest.skip(f"Nothing is compiled: {library.native_obstacle()}")
+    ImagePreparer(Settings(cache_dir=tmp_path))
+    if library.cpu_kernels_unsupported_reason() is not None:
+        pytest.skip(f"Nothing is compiled: {library.cpu_kernels_unsupported_reason()}")
     assert [kept.suffix for kept in (tmp_path / "kernels").iterdir()] == [".so"]
 
 
 def test_where_nothing_is_classified_nothing_is_compiled(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Decoding(Settings(cache_dir=tmp_path, classify_model="off", segment_model="demo"))
+    ImagePreparer(Settings(cache_dir=tmp_path, classify_model="off", segment_model="demo"))
     assert list(tmp_path.iterdir()) == []
     assert library._loaded == []
     assert caplog.records == []

@@ -18,9 +18,9 @@ from service.link.messages import (
     CostInfo,
     Crash,
     Hello,
+    InferenceResult,
     NetworkInput,
     Refusal,
-    Result,
     Returned,
     Submit,
     Welcome,
@@ -117,7 +117,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def submit(pool: EnginePool, timeout_seconds: float = 5.0) -> asyncio.Task[Result]:
+def submit(pool: EnginePool, timeout_seconds: float = 5.0) -> asyncio.Task[InferenceResult]:
     deadline = time.monotonic() + timeout_seconds
     return asyncio.create_task(
         pool.submit(

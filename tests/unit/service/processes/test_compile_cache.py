@@ -60,13 +60,13 @@ def test_another_card_or_driver_finds_an_empty_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "wish", "compiles"),
+    ("device", "setting", "compiles"),
     [("cpu", "auto", False), ("auto", "off", False), ("cpu", "on", True), ("cuda:0", "auto", True)],
 )
 def test_an_engine_that_never_compiles_needs_no_folder(
-    tmp_path: Path, device: str, wish: str, compiles: bool
+    tmp_path: Path, device: str, setting: str, compiles: bool
 ) -> None:
-    assert bool(environment(tmp_path / "cache", device, compile=wish)) == compiles
+    assert bool(environment(tmp_path / "cache", device, compile=setting)) == compiles
     assert (tmp_path / "cache").exists() == compiles
 
 

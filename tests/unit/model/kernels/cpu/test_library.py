@@ -17,9 +17,11 @@ import pytest
 
 from model.kernels.cpu import library as native
 from model.kernels.cpu.instruction_sets import of_this_machine, runnable_instruction_sets
-from model.kernels.cpu.library import NativeKernelsError, native_obstacle
+from model.kernels.cpu.library import NativeKernelsError, cpu_kernels_unsupported_reason
 
-pytestmark = pytest.mark.skipif(native_obstacle() is not None, reason=str(native_obstacle()))
+pytestmark = pytest.mark.skipif(
+    cpu_kernels_unsupported_reason() is not None, reason=str(cpu_kernels_unsupported_reason())
+)
 
 
 @pytest.fixture(autouse=True)
@@ -73,41 +75,39 @@ def test_kernels_kept_where_nothing_can_be_written_any_more_are_used(
     access = os.access  # mode bits would not do: root may write to any folder
     monkeypatch.setattr(os, "access", lambda path, mode: path != kept and access(path, mode))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    assert native_obstacle(kept) is None
+    assert cpu_kernels_unsupported_reason(kept) is None
 
 
-def test_nowhere_to_compile_to_is_an_obstacle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nowhere_to_compile_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    obstacle = native_obstacle(tmp_path / "file" / "folder")
-    assert obstacle is not None
-    assert obstacle.startswith("there is no room for the compiled kernels")
+    reason = cpu_kernels_unsupported_reason(tmp_path / "file" / "folder")
+    assert reason is not None
+    assert reason.startswith("there is no room for the compiled kernels")
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile what an image ships."""
     if not of_this_machine():
-        pytest.skip(f"No build is shipped for {platform.machine()}")
-    folder = tmp_path_factory.mktemp("image") / "shipped"
+        pytest.skip(f"No library is prebuilt for {platform.machine()}")
+    folder = tmp_path_factory.mktemp("image") / "prebuilt"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "SHIPPED", folder)
-        builds = native.ship()
+        patch.setattr(native, "PREBUILT", folder)
+        builds = native.prebuild()
     assert [build.parent for build in builds] == [folder] * len(of_this_machine())
     return folder
 
 
 @pytest.fixture
-def no_compiler(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_compiler(prebuilt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Be where an image runs."""
-    monkeypatch.setattr(native, "SHIPPED", shipped)
+    monkeypatch.setattr(native, "PREBUILT", prebuilt)
     monkeypatch.setenv("PATH", "/nowhere")
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_the_best_shipped_build_is_loaded_and_nothing_kept(tmp_path: Path) -> None:
+def test_the_best_prebuilt_library_is_loaded_and_nothing_kept(tmp_path: Path) -> None:
     if not runnable_instruction_sets():
         pytest.skip("This processor is older than every build")
     library = native.native_library(tmp_path / "kept")
@@ -116,10 +116,11 @@ def test_the_best_shipped_build_is_loaded_and_nothing_kept(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_a_processor_that_no_build_is_for_is_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_that_no_build_is_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "runnable_instruction_sets", list)
-    assert native_obstacle() == (
-        "there is no C compiler (looked for cc, gcc, clang) and no shipped build for this processor"
+    assert cpu_kernels_unsupported_reason() == (
+        "there is no C compiler (looked for cc, gcc, clang) "
+        "and no prebuilt library for this processor"
     )
 
 
@@ -129,20 +130,20 @@ def test_builds_of_other_sources_are_not_loaded(
 ) -> None:
     (tmp_path / "lanes.h").write_text("/* other */")
     monkeypatch.setattr(native, "SOURCES", tmp_path)
-    assert "no shipped build" in str(native_obstacle())
+    assert "no prebuilt library" in str(cpu_kernels_unsupported_reason())
 
 
-def test_no_compiler_is_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_compiler_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert native_obstacle() == "there is no C compiler (looked for cc, gcc, clang)"
+    assert cpu_kernels_unsupported_reason() == "there is no C compiler (looked for cc, gcc, clang)"
 
 
 def test_what_the_first_call_found_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    obstacle = native_obstacle()
+    reason = cpu_kernels_unsupported_reason()
     monkeypatch.undo()
-    assert obstacle is not None
-    assert native_obstacle() == obstacle
+    assert reason is not None
+    assert cpu_kernels_unsupported_reason() == reason
     with pytest.raises(NativeKernelsError, match="there is no C compiler"):
         native.native_library()
 
@@ -178,9 +179,7 @@ def test_processes_that_start_at_once_compile_once(tmp_path: Path) -> None:
     assert commands.read_text().count("-shared") == 1
 
 
-def test_a_compiler_that_fails_is_an_obstacle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiler_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = tmp_path / "cc"
     compiler.write_text("#!/bin/sh\necho cc: out of order >&2\nexit 1\n")
     compiler.chmod(0o755)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from model.backbone.layers import GlobalResponseNorm, LayerNorm2d, SqueezeExcite
-from model.kernels.cpu.library import native_obstacle
+from model.kernels.cpu.library import cpu_kernels_unsupported_reason
 from model.kernels.cpu.ops import (
     LOG2_E,
     DepthwiseTaps,
@@ -27,7 +27,9 @@ from support.filled import filled, random_map
 from support.mixing_problem import mixing_problem
 
 pytestmark = [
-    pytest.mark.skipif(native_obstacle() is not None, reason=str(native_obstacle())),
+    pytest.mark.skipif(
+        cpu_kernels_unsupported_reason() is not None, reason=str(cpu_kernels_unsupported_reason())
+    ),
     pytest.mark.usefixtures("instructions"),
 ]
 

@@ -8,10 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from model.kernels.cpu.packed_conv import Activation, PackedConv, packed_obstacle
+from model.kernels.cpu.packed_conv import Activation, PackedConv, packed_conv_unsupported_reason
 from support.filled import filled, random_map
 
-pytestmark = pytest.mark.skipif(packed_obstacle() is not None, reason=str(packed_obstacle()))
+pytestmark = pytest.mark.skipif(
+    packed_conv_unsupported_reason() is not None, reason=str(packed_conv_unsupported_reason())
+)
 
 ACTIVATIONS = {
     "none": lambda features: features,

@@ -8,74 +8,74 @@ from functools import partial
 import pytest
 import torch
 
-from model.kernels.gpu.autotune import KernelChoices, SecondsOf
+from model.kernels.gpu.autotune import Autotuner, SecondsOf
 
 
 def test_unmeasured_problem_takes_the_default() -> None:
-    assert KernelChoices().fastest(("convolution", 3), default="plain") == "plain"
+    assert Autotuner().fastest(("convolution", 3), default="plain") == "plain"
 
 
 def test_fastest_candidate_is_taken_once_measured() -> None:
-    choices = KernelChoices()
+    autotuner = Autotuner()
     seconds = {"plain": 3e-6, "small": 1e-6, "large": 2e-6}
-    decision = choices.measure(("convolution", 3), _candidates(*seconds), _by_name(seconds))
-    assert choices.fastest(("convolution", 3), default="plain") == "small"
+    decision = autotuner.measure(("convolution", 3), _candidates(*seconds), _by_name(seconds))
+    assert autotuner.fastest(("convolution", 3), default="plain") == "small"
     assert (decision.fastest, decision.seconds) == ("small", seconds)
 
 
 def test_problems_are_told_apart() -> None:
-    choices = KernelChoices()
+    autotuner = Autotuner()
     candidates = _candidates("plain", "small")
     small_wins, plain_wins = {"plain": 2.0, "small": 1.0}, {"plain": 1.0, "small": 2.0}
-    choices.measure(("convolution", torch.bfloat16), candidates, _by_name(small_wins))
-    choices.measure(("convolution", torch.float32), candidates, _by_name(plain_wins))
-    assert choices.fastest(("convolution", torch.bfloat16), default="plain") == "small"
-    assert choices.fastest(("convolution", torch.float32), default="plain") == "plain"
+    autotuner.measure(("convolution", torch.bfloat16), candidates, _by_name(small_wins))
+    autotuner.measure(("convolution", torch.float32), candidates, _by_name(plain_wins))
+    assert autotuner.fastest(("convolution", torch.bfloat16), default="plain") == "small"
+    assert autotuner.fastest(("convolution", torch.float32), default="plain") == "plain"
 
 
 def test_of_equally_fast_candidates_the_first_is_taken() -> None:
-    choices = KernelChoices()
-    choices.measure(("p",), _candidates("plain", "small"), lambda _: 1e-6)
-    assert choices.fastest(("p",), default="neither") == "plain"
+    autotuner = Autotuner()
+    autotuner.measure(("p",), _candidates("plain", "small"), lambda _: 1e-6)
+    assert autotuner.fastest(("p",), default="neither") == "plain"
 
 
 def test_noting_lists_every_asked_problem_once_in_order() -> None:
-    choices = KernelChoices()
-    with choices.noting() as problems:
+    autotuner = Autotuner()
+    with autotuner.noting() as problems:
         for problem in (("b",), ("a",), ("b",)):
-            choices.fastest(problem, default="plain")
-    choices.fastest(("later",), default="plain")
+            autotuner.fastest(problem, default="plain")
+    autotuner.fastest(("later",), default="plain")
     assert problems == [("b",), ("a",)]
 
 
 def test_noting_ends_with_an_error_too() -> None:
-    choices = KernelChoices()
+    autotuner = Autotuner()
     noted = []
 
     def failing_network() -> None:
-        with choices.noting() as problems:
+        with autotuner.noting() as problems:
             noted.append(problems)
-            choices.fastest(("a",), default="plain")
+            autotuner.fastest(("a",), default="plain")
             raise RuntimeError("the network failed")
 
     with pytest.raises(RuntimeError, match="network"):
         failing_network()
-    choices.fastest(("later",), default="plain")
+    autotuner.fastest(("later",), default="plain")
     assert noted == [[("a",)]]
 
 
 def test_choice_is_a_constant_to_the_compiler_and_a_new_one_is_noticed() -> None:
-    choices = KernelChoices()
+    autotuner = Autotuner()
     problem = ("scale", 4, torch.float32)
 
     @torch.compile(backend="eager", fullgraph=True)
     def scaled(features: torch.Tensor) -> torch.Tensor:
-        name = choices.fastest(("scale", features.shape[0], features.dtype), default="once")
+        name = autotuner.fastest(("scale", features.shape[0], features.dtype), default="once")
         return features * (2 if name == "twice" else 1)
 
     ones = torch.ones(4)
     assert scaled(ones).sum() == 4
-    choices.measure(problem, _candidates("once", "twice"), _by_name({"once": 2.0, "twice": 1.0}))
+    autotuner.measure(problem, _candidates("once", "twice"), _by_name({"once": 2.0, "twice": 1.0}))
     assert scaled(ones).sum() == 8
 
 

@@ -125,7 +125,7 @@ there_is_a_gpu = torch.cuda.is_available
 torch.cuda.is_available = lambda: True  # the kernel is imported where there is one
 from torch._functorch.aot_autograd import aot_module_simplified
 from torch._subclasses.fake_tensor import FakeTensorMode
-from model.kernels.gpu.autotune import KernelChoices
+from model.kernels.gpu.autotune import Autotuner
 from model.kernels.large_depthwise import depthwise_problem, large_depthwise_with_sums
 torch.cuda.is_available = there_is_a_gpu
 
@@ -141,7 +141,7 @@ with FakeTensorMode():
     )
     features = features.to(memory_format=torch.channels_last)
     taps = torch.empty(64, 32, 19, 16, device="cuda", dtype=torch.bfloat16)
-    choices = KernelChoices()
+    choices = Autotuner()
     problem = depthwise_problem(features, 13, with_sums=True)
     choices.measure(problem, {"plain": object, "few": list}, lambda run: 1 if run is list else 2)
     convolved, sums = large_depthwise_with_sums(features, weight, bias, taps, choices)

@@ -11,14 +11,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from model.kernels.context_mixing import context_mixing
 from model.kernels.gpu import support as obstacles
-from model.kernels.gpu.support import triton_obstacle
+from model.kernels.gpu.support import triton_unsupported_reason
 from support.mixing_problem import mixing_problem
 
 WITHOUT_TRITON = """
 import sys
 sys.modules["triton"] = None  # as if it were not installed
 import torch
-from model.kernels.gpu.autotune import KernelChoices
+from model.kernels.gpu.autotune import Autotuner
 from model.kernels.context_mixing import context_mixing
 from model.kernels.gpu.depthwise_layout import lay_out
 from model.kernels.large_depthwise import large_depthwise
@@ -28,7 +28,7 @@ mixing = [torch.zeros(shape) for shape in parts]
 weight = torch.zeros(3, 1, 7, 7)
 depthwise = [torch.zeros(1, 3, 9, 9), weight, torch.zeros(3), lay_out(weight)]
 context_mixing(*mixing)
-large_depthwise(*depthwise, KernelChoices())
+large_depthwise(*depthwise, Autotuner())
 for wish in (
     lambda: context_mixing(*mixing, implementation="triton"),
     lambda: large_depthwise(*depthwise, "small"),
@@ -51,28 +51,28 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_nothing_is_in_the_way_of_inference_on_a_gpu(dtype: torch.dtype) -> None:
     with FakeTensorMode():
-        assert triton_obstacle(torch.empty(2, device="cuda", dtype=dtype)) is None
+        assert triton_unsupported_reason(torch.empty(2, device="cuda", dtype=dtype)) is None
 
 
 @pytest.mark.usefixtures("installed")
 def test_a_tensor_elsewhere_is_in_the_way() -> None:
-    assert triton_obstacle(torch.zeros(2)) == "a tensor is on the device cpu, not on cuda"
+    assert triton_unsupported_reason(torch.zeros(2)) == "a tensor is on the device cpu, not on cuda"
 
 
 @pytest.mark.usefixtures("installed")
 def test_a_dtype_without_a_kernel_is_in_the_way() -> None:
     with FakeTensorMode():
         double = torch.empty(2, device="cuda", dtype=torch.float64)
-    assert triton_obstacle(double) == "there is none for torch.float64"
+    assert triton_unsupported_reason(double) == "there is none for torch.float64"
 
 
 @pytest.mark.usefixtures("installed")
 def test_a_wanted_gradient_is_in_the_way_of_a_kernel_without_one() -> None:
     with FakeTensorMode():
         parameter = torch.empty(2, device="cuda", requires_grad=True)
-    assert triton_obstacle(parameter) == "it has no gradient, and one is wanted"
+    assert triton_unsupported_reason(parameter) == "it has no gradient, and one is wanted"
     with torch.no_grad():
-        assert triton_obstacle(parameter) is None
+        assert triton_unsupported_reason(parameter) is None
 
 
 def test_explicit_wish_is_refused_where_it_cannot_be_met() -> None:

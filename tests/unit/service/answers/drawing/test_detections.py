@@ -167,7 +167,7 @@ def test_masks_of_the_images_size_take_little_more_than_one_of_them() -> None:
     detections = [DrawnDetection(0, 0.5, (0.0, 0.0, 4000.0, 3000.0), SURE)] * 10
     tracemalloc.start()
     try:
-        file = detections_png(image, detections, COLORS, coco_labels(), go_on=nothing)
+        file = detections_png(image, detections, COLORS, coco_labels(), raise_if_cancelled=nothing)
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -178,7 +178,7 @@ def test_masks_of_the_images_size_take_little_more_than_one_of_them() -> None:
 def test_a_drawing_that_nobody_wants_ends_before_its_next_mask() -> None:
     asked = 0
 
-    def go_on() -> None:
+    def raise_if_cancelled() -> None:
         nonlocal asked
         asked += 1
         if asked == 3:
@@ -187,7 +187,9 @@ def test_a_drawing_that_nobody_wants_ends_before_its_next_mask() -> None:
     image = Image.new("RGB", (40, 30))
     detections = [DrawnDetection(0, 0.5, (0.0, 0.0, 40.0, 30.0), SURE)] * 10
     with pytest.raises(InterruptedError):
-        detections_png(image, detections, COLORS, coco_labels(), go_on=go_on)
+        detections_png(
+            image, detections, COLORS, coco_labels(), raise_if_cancelled=raise_if_cancelled
+        )
     assert asked == 3
 
 
@@ -201,7 +203,9 @@ def drawn(
     labels: tuple[str, ...] = coco_labels(),
 ) -> np.ndarray:
     """Draw, and read the file back."""
-    file = detections_png(image, detections, class_colors(len(labels)), labels, go_on=nothing)
+    file = detections_png(
+        image, detections, class_colors(len(labels)), labels, raise_if_cancelled=nothing
+    )
     with Image.open(BytesIO(file)) as result:
         assert (result.format, result.mode) == ("PNG", "RGB")
         return np.asarray(result)

@@ -91,7 +91,7 @@ def test_overlay_shows_each_class_in_its_colour() -> None:
     label_map = patches(0, 300, 400, 3)
     image = Image.new("RGB", (400, 300))
     palette = palette_of(SEGMENT_NAMES)
-    got = decoded(overlay_png(image, label_map, palette, SEGMENT_NAMES, go_on=nothing))
+    got = decoded(overlay_png(image, label_map, palette, SEGMENT_NAMES, raise_if_cancelled=nothing))
     tint = (np.array(palette)[label_map] + 1) // 2
     # What is not tint is outlines and names.
     assert (np.abs(got.astype(int) - tint) <= 1).all(axis=2).mean() > 0.85
@@ -101,7 +101,9 @@ def test_overlay_names_its_regions() -> None:
     label_map = np.zeros((300, 400), np.uint8)
     image = Image.new("RGB", (400, 300))
     plain, named = (
-        decoded(overlay_png(image, label_map, [(200, 100, 50)], [label], go_on=nothing))
+        decoded(
+            overlay_png(image, label_map, [(200, 100, 50)], [label], raise_if_cancelled=nothing)
+        )
         for label in ("", "sky")
     )
     assert ((named != plain).any(axis=2)).sum() > 100
@@ -111,7 +113,9 @@ def test_overlay_names_its_regions() -> None:
 def test_small_and_thin_images_are_drawn(height: int, width: int) -> None:
     label_map = patches(1, height, width, 2)
     image = Image.new("RGB", (width, height))
-    got = decoded(overlay_png(image, label_map, ade20k_palette(), ade20k_labels(), go_on=nothing))
+    got = decoded(
+        overlay_png(image, label_map, ade20k_palette(), ade20k_labels(), raise_if_cancelled=nothing)
+    )
     assert got.shape == (height, width, 3)
     assert (got != 0).any(axis=2).all()
 
@@ -121,7 +125,11 @@ def test_overlay_is_the_same_each_time() -> None:
     palette = palette_of(SEGMENT_NAMES)
     one, other = (
         overlay_png(
-            Image.fromarray(scene.image), scene.label_map, palette, SEGMENT_NAMES, go_on=nothing
+            Image.fromarray(scene.image),
+            scene.label_map,
+            palette,
+            SEGMENT_NAMES,
+            raise_if_cancelled=nothing,
         )
         for _ in range(2)
     )
@@ -155,7 +163,7 @@ def test_an_overlay_that_nobody_wants_is_not_drawn() -> None:
 
     image, label_map = Image.new("RGB", (40, 30)), np.zeros((30, 40), np.uint8)
     with pytest.raises(InterruptedError):
-        overlay_png(image, label_map, [(0, 0, 0)], ["all"], go_on=stop)
+        overlay_png(image, label_map, [(0, 0, 0)], ["all"], raise_if_cancelled=stop)
 
 
 def nothing() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.serving.payload import Payload
 from benchmarks.serving.static_responder import ANSWER
-from service.commands.bench.connection import Target
+from service.commands.bench.connection import Endpoint
 from service.commands.bench.generator import (
     NO_ANSWER,
     LoadGenerator,
@@ -43,8 +43,8 @@ async def streaming(handler: Handler) -> AsyncIterator[int]:
                 await writer.wait_closed()
 
 
-def target(port: int) -> Target:
-    return Target("127.0.0.1", port, "/")
+def target(port: int) -> Endpoint:
+    return Endpoint("127.0.0.1", port, "/")
 
 
 async def answer_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -80,7 +80,7 @@ def test_help_fits_into_100_columns(
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "complaint"),
+    ("option", "value", "message"),
     [
         ("--limit", "0", "'0' is no whole number from 1 on"),
         ("--offset", "-1", "'-1' is no whole number from 0 on"),
@@ -94,12 +94,12 @@ def test_a_wrong_value_is_refused(
     capsys: pytest.CaptureFixture[str],
     option: str,
     value: str,
-    complaint: str,
+    message: str,
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
         parser.parse_args(["classify", *REQUIRED, option, value])
     assert exit_.value.code == 2
-    assert f"overlock evaluate classify: error: argument {option}: {complaint}" in (
+    assert f"overlock evaluate classify: error: argument {option}: {message}" in (
         capsys.readouterr().err
     )
 

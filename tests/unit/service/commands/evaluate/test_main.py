@@ -187,7 +187,7 @@ def test_annotations_and_images_may_lie_anywhere(evaluated: Evaluate, coco: Path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (("classify", "--model", "resnet50"), "There is no classifier 'resnet50'; there are over"),
         (
@@ -222,7 +222,7 @@ def test_an_error_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
-    complaint: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if arguments[0] != "merge":
@@ -233,7 +233,7 @@ def test_an_error_is_one_line_and_exit_code_2(
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()
     assert line.startswith("overlock evaluate: ")
-    assert complaint in line
+    assert message in line
     assert captured.out == ""
 
 

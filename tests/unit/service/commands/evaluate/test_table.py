@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from model.config import Task
-from model.evaluation.report import Report
+from model.evaluation.report import EvaluationReport
 from service.commands.evaluate.table import as_text
 
-REPORT = Report(
+REPORT = EvaluationReport(
     task=Task.CLASSIFY,
     model="overlock_t",
     weights="overlock_t_in1k_224.pth",

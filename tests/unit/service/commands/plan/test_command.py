@@ -8,7 +8,7 @@ import pytest
 
 from service import cli
 from service.api.schemas import FixedInput, ServedModel, ShapeCost
-from service.client.base import Asking
+from service.client.base import BaseClient
 from service.commands.plan import command
 
 DEVICE = ("--cost", "0.005,0.0005", "--max-batch-size", "2")
@@ -83,7 +83,7 @@ def test_the_impossible_is_refused_with_the_number(
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("words", "message"),
     [
         (("--rate", "0", "--p99", "1", "--cost", "1,1"), "--rate: 0 is not above 0"),
         (("--rate", "x", "--p99", "1", "--cost", "1,1"), "--rate: 'x' is not a number"),
@@ -101,12 +101,12 @@ def test_the_impossible_is_refused_with_the_number(
 )
 def test_a_wrong_option_is_refused_by_its_name(
     words: tuple[str, ...],
-    complaint: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, err = overlock_plan(monkeypatch, capsys, *words, code=2)
-    assert complaint in err
+    assert message in err
     assert out == ""
 
 
@@ -144,7 +144,7 @@ def shape(fixed_seconds: float, per_image_seconds: float) -> ShapeCost:
 def asked(monkeypatch: pytest.MonkeyPatch, *models: ServedModel) -> tuple[str, ...]:
     """Let a service answer with these models; return the options that ask it."""
 
-    class Service(Asking):
+    class Service(BaseClient):
         def _open(self, headers: dict[str, str]) -> None:
             pass
 

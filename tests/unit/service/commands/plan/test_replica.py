@@ -136,10 +136,10 @@ def test_one_replica_speaks_for_all_that_share_a_load_by_chance() -> None:
     for stream in streams:
         simulation = Simulation(stream, {shape: (0.005, 0.0005)}, 256, sizes=(1, 2, 4))
         simulation.run_all()
-        busy_seconds += sum(launch.ended - launch.started for launch in simulation.launches)
+        busy_seconds += sum(launch.ended - launch.started for launch in simulation.batches)
         latencies += [
             launch.ended - request.payload.at
-            for launch in simulation.launches
+            for launch in simulation.batches
             for request in launch.batch.requests
         ]
     found = simulate(SETUP, rate / replicas, requests=30_000)

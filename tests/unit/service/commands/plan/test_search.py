@@ -43,7 +43,7 @@ def test_so_many_replicas_meet_the_target_and_one_fewer_does_not(
             assert plan.needed.replicas == 1
             continue
         alone = simulate(chosen, per_second / option.replicas, requests=REQUESTS)
-        assert option.behaviour == alone
+        assert option.simulated == alone
         assert alone.p99_seconds is not None
         met = alone.p99_seconds <= p99_seconds and alone.answered_fraction >= 0.999
         assert (met and alone.load <= 1.0) is enough, option
@@ -88,7 +88,7 @@ def test_less_time_than_one_image_takes_alone_is_impossible() -> None:
 def test_exactly_the_time_of_one_image_asks_for_idle_replicas() -> None:
     plan = make_plan(replace(SETUP, batch_limit=1), demand(1000.0, 0.0055), requests=REQUESTS)
     # One request in a hundred may find the device busy.
-    assert plan.needed.behaviour.utilisation == pytest.approx(0.01, rel=0.25)
+    assert plan.needed.simulated.utilisation == pytest.approx(0.01, rel=0.25)
 
 
 def test_answering_each_and_every_one_may_be_impossible() -> None:

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from service.api.schemas import ClassifyQuery, SegmentQuery
-from service.commands.predict.local import DeviceLostError, InProcess
-from service.commands.predict.outcome import Answer, Failure, Outcome, Wish
+from service.commands.predict.local import DeviceLostError, LocalPredictor
+from service.commands.predict.outcome import Failure, Outcome, PredictAnswer, PredictRequest
 from service.commands.predict.sources import Source
 from service.engine import runner
 from service.settings import load_settings
@@ -24,11 +24,11 @@ def source(name: str, grey: int = 90, size: tuple[int, int] = (64, 48)) -> Sourc
     return Source(name, PurePath(name), file.getvalue())
 
 
-def here(query: ClassifyQuery | SegmentQuery, *, batch_size: int = 4) -> InProcess:
+def here(query: ClassifyQuery | SegmentQuery, *, batch_size: int = 4) -> LocalPredictor:
     task = "classify" if isinstance(query, ClassifyQuery) else "segment"
     off = {"classify": "segment", "segment": "classify"}[task]
     settings = load_settings({f"{off}_model": "off", "dtype": "float32", "devices": "cpu"})
-    return InProcess(settings, Wish(query, pictures=False), batch_size)
+    return LocalPredictor(settings, PredictRequest(query, pictures=False), batch_size)
 
 
 @pytest.fixture
@@ -56,7 +56,9 @@ def test_images_of_one_shape_share_batches_and_keep_their_order(batches: list[in
     outcomes = list(here(ClassifyQuery()).outcomes(sources))
     assert [each.source.name for each in outcomes] == [str(number) for number in range(10)]
     assert batches == [4, 4, 2]
-    documents = [each.result.document for each in outcomes if isinstance(each.result, Answer)]
+    documents = [
+        each.result.document for each in outcomes if isinstance(each.result, PredictAnswer)
+    ]
     assert [document.timing.batch_size for document in documents] == [4] * 8 + [2] * 2
 
 
@@ -68,7 +70,7 @@ def test_images_of_different_shapes_do_not_share_a_batch(batches: list[int]) -> 
     assert [
         (each.result.document.image.width, each.result.document.image.height)
         for each in outcomes
-        if isinstance(each.result, Answer)
+        if isinstance(each.result, PredictAnswer)
     ] == sizes
 
 
@@ -107,8 +109,8 @@ def test_a_lost_device_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_output_that_is_not_finite_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(_: object, __: object, inputs: list[object], *___: object) -> runner.Outcome:
-        return runner.Outcome((None,) * len(inputs), 0.1, 0.1)
+    def run(_: object, __: object, inputs: list[object], *___: object) -> runner.BatchResult:
+        return runner.BatchResult((None,) * len(inputs), 0.1, 0.1)
 
     monkeypatch.setattr(runner.Runner, "run", run)
     (outcome,) = here(ClassifyQuery()).outcomes([source("a")])
@@ -118,6 +120,6 @@ def test_an_output_that_is_not_finite_is_no_answer(monkeypatch: pytest.MonkeyPat
 
 def test_scores_are_those_of_the_class_order() -> None:
     (outcome,) = here(ClassifyQuery(top_k=10)).outcomes([source("a")])
-    assert isinstance(outcome.result, Answer)
+    assert isinstance(outcome.result, PredictAnswer)
     predictions = getattr(outcome.result.document, "predictions")  # noqa: B009 - of any task
     assert np.isclose(sum(each.score for each in predictions), 1.0)

@@ -8,7 +8,7 @@ from model.config import Task
 from service.api.schemas import ClassifyQuery, DetectQuery, SegmentQuery
 from service.commands.console.exits import RefusedError
 from service.commands.predict.arguments import fill_parser
-from service.commands.predict.options import at_once, refuse_mixed, settings_of, wish_of
+from service.commands.predict.options import at_once, refuse_mixed, request_of, settings_of
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -18,22 +18,22 @@ def parsed(*words: str) -> argparse.Namespace:
 
 
 def test_the_services_defaults_are_the_defaults() -> None:
-    assert wish_of(parsed("classify", "x")).query == ClassifyQuery()
-    assert wish_of(parsed("detect", "x", "--json")).query == DetectQuery()
+    assert request_of(parsed("classify", "x")).query == ClassifyQuery()
+    assert request_of(parsed("detect", "x", "--json")).query == DetectQuery()
 
 
 def test_label_maps_come_only_when_they_are_wanted() -> None:
-    assert wish_of(parsed("segment", "x")).query == SegmentQuery(mask="none", view="overlay")
-    wish = wish_of(parsed("segment", "x", "--mask", "rle", "--save", "out"))
-    assert wish.query == SegmentQuery(mask="rle", view="overlay")
-    assert wish.pictures
+    assert request_of(parsed("segment", "x")).query == SegmentQuery(mask="none", view="overlay")
+    request = request_of(parsed("segment", "x", "--mask", "rle", "--save", "out"))
+    assert request.query == SegmentQuery(mask="rle", view="overlay")
+    assert request.pictures
 
 
 def test_a_table_of_detections_does_without_masks() -> None:
-    assert wish_of(parsed("detect", "x")).query == DetectQuery(masks=False)
-    assert wish_of(parsed("detect", "x", "--save", "out")).query == DetectQuery(masks=True)
+    assert request_of(parsed("detect", "x")).query == DetectQuery(masks=False)
+    assert request_of(parsed("detect", "x", "--save", "out")).query == DetectQuery(masks=True)
     arguments = parsed("detect", "x", "--save", "out", "--no-masks")
-    assert wish_of(arguments).query == DetectQuery(masks=False)
+    assert request_of(arguments).query == DetectQuery(masks=False)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_value_out_of_range_is_refused_in_the_options_name(
     words: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(RefusedError, match=message):
-        wish_of(parsed(*words))
+        request_of(parsed(*words))
 
 
 def test_only_the_wanted_task_has_a_model() -> None:

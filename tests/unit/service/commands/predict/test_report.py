@@ -17,8 +17,8 @@ from service.api.schemas import (
     Timing,
 )
 from service.commands.console.exits import DONE, FAILED, RefusedError
-from service.commands.predict.outcome import Answer, Failure, Outcome
-from service.commands.predict.report import Report
+from service.commands.predict.outcome import Failure, Outcome, PredictAnswer
+from service.commands.predict.report import PredictionReport
 from service.commands.predict.sources import Source
 
 IMAGE = ImageFacts(width=4, height=3, frames=1)
@@ -43,7 +43,7 @@ def source(name: str, place: str | None = None) -> Source:
 
 def report(*outcomes: Outcome, as_json: bool = False, folder: Path | None = None) -> int:
     sources = [outcome.source for outcome in outcomes]
-    with Report(sources, Task.CLASSIFY, as_json=as_json, folder=folder) as shown:
+    with PredictionReport(sources, Task.CLASSIFY, as_json=as_json, folder=folder) as shown:
         for outcome in outcomes:
             shown.add(outcome)
         shown.finish()
@@ -51,7 +51,7 @@ def report(*outcomes: Outcome, as_json: bool = False, folder: Path | None = None
 
 
 def test_people_get_a_table_without_escape_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    code = report(Outcome(source("a/star.png"), Answer(STAR, None)))
+    code = report(Outcome(source("a/star.png"), PredictAnswer(STAR, None)))
     assert code == DONE
     assert capsys.readouterr().out.splitlines() == [
         "file          score  class",
@@ -62,7 +62,7 @@ def test_people_get_a_table_without_escape_codes(capsys: pytest.CaptureFixture[s
 
 def test_what_fails_is_told_beside_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     code = report(
-        Outcome(source("bad\n.jpg"), BAD), Outcome(source("star.png"), Answer(STAR, None))
+        Outcome(source("bad\n.jpg"), BAD), Outcome(source("star.png"), PredictAnswer(STAR, None))
     )
     assert code == FAILED
     captured = capsys.readouterr()
@@ -76,7 +76,7 @@ def test_what_fails_is_told_beside_the_table(capsys: pytest.CaptureFixture[str])
 def test_programs_get_a_line_for_every_image(capsys: pytest.CaptureFixture[str]) -> None:
     report(
         Outcome(source("bad.jpg"), BAD),
-        Outcome(source("n\udce4m.png"), Answer(STAR, None)),
+        Outcome(source("n\udce4m.png"), PredictAnswer(STAR, None)),
         as_json=True,
     )
     bad, star = map(json.loads, capsys.readouterr().out.splitlines())
@@ -103,8 +103,8 @@ def test_segments_and_detections_have_their_columns(capsys: pytest.CaptureFixtur
     )
     nothing = DetectResponse(model="m", detections=[], image=IMAGE, timing=TIMING)
     for task, document in ((Task.SEGMENT, segments), (Task.DETECT, found), (Task.DETECT, nothing)):
-        with Report([source("x")], task, as_json=False, folder=None) as shown:
-            shown.add(Outcome(source("x"), Answer(document, None)))
+        with PredictionReport([source("x")], task, as_json=False, folder=None) as shown:
+            shown.add(Outcome(source("x"), PredictAnswer(document, None)))
     words = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert words[:2] == [["file", "share", "class"], ["x", "75.0", "%", "sky"]]
     assert words[3] == ["x", "90.0", "%", "dog", "1", "2", "3", "5"]
@@ -114,7 +114,7 @@ def test_segments_and_detections_have_their_columns(capsys: pytest.CaptureFixtur
 def test_overlays_keep_the_folders_below_the_one_that_was_named(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "overlays"
     report(
-        Outcome(source("photos/deep/a.jpg", "deep/a.jpg"), Answer(STAR, b"a picture")),
+        Outcome(source("photos/deep/a.jpg", "deep/a.jpg"), PredictAnswer(STAR, b"a picture")),
         folder=folder,
     )
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -125,7 +125,7 @@ def test_overlays_keep_the_folders_below_the_one_that_was_named(tmp_path: Path) 
 def test_overlays_that_would_be_one_file_are_refused_before_there_is_work(tmp_path: Path) -> None:
     sources = [source("a/x.jpg"), source("b/x.jpg")]
     with pytest.raises(RefusedError, match=r"a/x\.jpg and b/x\.jpg would be one file"):
-        Report(sources, Task.SEGMENT, as_json=False, folder=tmp_path / "out")
+        PredictionReport(sources, Task.SEGMENT, as_json=False, folder=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -134,8 +134,8 @@ def test_an_overlay_that_cannot_be_saved_fails_alone(
 ) -> None:
     (tmp_path / "a.jpg.overlay.png").mkdir()
     code = report(
-        Outcome(source("a.jpg"), Answer(STAR, b"a picture")),
-        Outcome(source("b.jpg"), Answer(STAR, b"a picture")),
+        Outcome(source("a.jpg"), PredictAnswer(STAR, b"a picture")),
+        Outcome(source("b.jpg"), PredictAnswer(STAR, b"a picture")),
         folder=tmp_path,
     )
     assert code == FAILED
@@ -145,8 +145,8 @@ def test_an_overlay_that_cannot_be_saved_fails_alone(
 
 def test_what_is_given_up_counts_as_failed(capsys: pytest.CaptureFixture[str]) -> None:
     sources = [source(name) for name in "abc"]
-    with Report(sources, Task.CLASSIFY, as_json=False, folder=None) as shown:
-        shown.add(Outcome(source("a"), Answer(STAR, None)))
+    with PredictionReport(sources, Task.CLASSIFY, as_json=False, folder=None) as shown:
+        shown.add(Outcome(source("a"), PredictAnswer(STAR, None)))
         shown.give_up("The device is lost.")
         shown.finish()
     assert shown.exit_code == FAILED

@@ -72,7 +72,7 @@ def test_only_poison_fails(simulation: Simulation) -> None:
 @some
 @given(simulations())
 def test_a_batch_holds_one_shape_and_not_more_than_its_places(simulation: Simulation) -> None:
-    for launch in simulation.launches:
+    for launch in simulation.batches:
         batch = launch.batch
         assert 1 <= len(batch.requests) <= batch.size <= 8
         assert {request.queue for request in batch.requests} == {batch.queue}
@@ -82,7 +82,7 @@ def test_a_batch_holds_one_shape_and_not_more_than_its_places(simulation: Simula
 @some
 @given(simulations())
 def test_nothing_expired_or_abandoned_goes_to_the_device(simulation: Simulation) -> None:
-    for launch in simulation.launches:
+    for launch in simulation.batches:
         for request in launch.batch.requests:
             arrival = request.payload
             leaves_at = arrival.at + (arrival.leaves_after or math.inf)
@@ -92,7 +92,7 @@ def test_nothing_expired_or_abandoned_goes_to_the_device(simulation: Simulation)
 @some
 @given(simulations())
 def test_nobody_is_overtaken_by_who_came_much_later(simulation: Simulation) -> None:
-    for launch in simulation.launches:
+    for launch in simulation.batches:
         head = launch.batch.requests[0]
         for other in launch.left_waiting:
             if other.queue.task is head.queue.task:
@@ -106,7 +106,7 @@ def test_a_patient_request_is_not_starved_by_a_stream_of_urgent_ones() -> None:
     simulation.run_all()
     (launch,) = [
         each
-        for each in simulation.launches
+        for each in simulation.batches
         if any(request.payload.timeout == 60.0 for request in each.batch.requests)
     ]
     # Whoever came within the ageing bound may go first: five seconds of work were let in by then.
@@ -117,7 +117,7 @@ def test_a_patient_request_is_not_starved_by_a_stream_of_urgent_ones() -> None:
 @given(simulations())
 def test_the_device_never_idles_while_someone_waits(simulation: Simulation) -> None:
     free_at = 0.0
-    for launch in simulation.launches:
+    for launch in simulation.batches:
         # It began when it was free, or when the first of its requests came.
         came_last = max(request.arrived for request in launch.batch.requests)
         assert launch.started <= max(free_at, came_last) + 1e-9
@@ -170,7 +170,7 @@ def test_retry_after_is_true(waiting: int, timeout: float) -> None:
         simulation._arrive(number)
     needed = simulation.scheduler.wait_seconds()[Task.CLASSIFY] + 0.0055
     retry_after = max(needed - timeout, 0.0)
-    while retry_after > simulation.now and (launch := simulation._launch()):
+    while retry_after > simulation.now and (launch := simulation._start_batch()):
         simulation.now = launch.ended
         simulation._finish(launch)
     left = simulation.scheduler.wait_seconds()[Task.CLASSIFY] + 0.0055
