@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from model.config import Task
-from service.engine.scheduling.batch_sizes import batch_sizes_up_to
+from service.engine.scheduling.cost_model import batch_sizes_up_to
 from service.engine.scheduling.queues import QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 
 class Task(StrEnum):
@@ -79,7 +80,7 @@ class ClassificationGeometry:
     crop_size: int
     crop_fraction: float
 
-    @property
+    @cached_property
     def resize_short_side(self) -> int:
         """Short side after resizing, pixels: floor(crop_size / crop_fraction), as timm has it."""
         return int(self.crop_size / self.crop_fraction)

@@ -1,4 +1,4 @@
-"""An engine's answer and what is needed to render it."""
+"""An engine's answer, with everything that a response is rendered from."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from service.link.messages import InferenceResult, ModelInfo
 
 @dataclass(frozen=True)
 class EngineResult:
-    """An engine's answer, and what is needed to render it.
+    """An engine's answer, with everything that a response is rendered from.
 
     Attributes:
-        model: whose answer it is.
-        prepared: what it is about.
+        model: the model that answered.
+        prepared: the image.
         result: the answer.
-        decode: decodes the image once more. Nothing keeps its pixels while the request waits: they
-            may be a hundred times the file.
-        cancelled: set when nobody waits for the response any more.
+        decode: decodes the image again. Its pixels are not kept while the request waits: they may
+            be a hundred times the file.
+        cancelled: set when the caller no longer waits for the response.
     """
 
     model: ModelInfo
@@ -33,12 +33,12 @@ class EngineResult:
     cancelled: threading.Event
 
     def raise_if_cancelled(self) -> None:
-        """Raise if nobody waits any more; long work calls this now and then."""
+        """Raise RenderCancelledError if the caller no longer waits; long work calls this often."""
         if self.cancelled.is_set():
             raise RenderCancelledError
 
     def timing(self, render_seconds: float) -> Timing:
-        """Say where the time went."""
+        """Return the time that each stage took."""
         return Timing(
             decode_seconds=self.prepared.decode_seconds,
             queue_seconds=self.result.queue_seconds,

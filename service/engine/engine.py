@@ -21,16 +21,15 @@ from service.api.errors import (
     InferenceError,
     ServiceError,
 )
-from service.engine.device import Device
+from service.engine.device import Device, InFlightJournal
 from service.engine.faults import BatchFailedError, Fault
-from service.engine.journal import InFlightJournal
 from service.engine.runner import BatchResult, Input, Runner
-from service.engine.scheduling.batch_sizes import batch_sizes_up_to
+from service.engine.scheduling.cost_model import batch_sizes_up_to
 from service.engine.scheduling.queues import Batch, QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
 from service.engine.workers import WITHDRAWN, Work, Workers, trace_unanswered
 from service.link.messages import Cancel, Hello, ModelInfo, Submit, array_from
-from service.link.server import LinkServer, Received
+from service.link.sockets import LinkServer, Received
 from service.processes.environment import freeze_heap
 from service.processes.heartbeat import announce
 from service.settings import Settings

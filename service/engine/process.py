@@ -14,7 +14,7 @@ import uvloop
 from service import metrics, tracing
 from service.engine.engine import ConfigurationError, Engine
 from service.engine.faults import DeviceFailedError
-from service.link.server import LinkServer
+from service.link.sockets import LinkServer
 from service.logs import configure_logging
 from service.processes.heartbeat import (
     CONFIGURATION_EXIT_CODE,

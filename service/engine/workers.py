@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from service import metrics, tracing
 from service.api.errors import InferenceError, ServiceError
-from service.engine.journal import Identity, JournalEntry
+from service.engine.device import Identity, JournalEntry
 from service.engine.scheduling.queues import Batch
 from service.engine.scheduling.scheduler import Scheduler
 from service.link.messages import (
@@ -25,7 +25,7 @@ from service.link.messages import (
     Welcome,
     header_of,
 )
-from service.link.server import LinkServer
+from service.link.sockets import LinkServer
 from service.tracing import SpanPhase
 
 if TYPE_CHECKING:

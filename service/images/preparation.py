@@ -1,4 +1,4 @@
-"""From a body to a network's input, for requests and for the command line alike."""
+"""From a request's body to a network's input, for the service and the command line alike."""
 
 from __future__ import annotations
 
@@ -25,23 +25,46 @@ from service.settings import Settings
 logger = logging.getLogger(__name__)
 
 MAX_IMAGE_SIDE = 32_768
-"""Longest side, pixels, whatever the area."""
+"""Longest side of an image, pixels, whatever its area."""
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """An image, decoded and brought to the network's geometry.
+
+    Attributes:
+        network_input: sent to the engine.
+        facts: told to the caller.
+        decode_seconds: time that the preparation took.
+    """
+
+    network_input: NetworkInput
+    facts: ImageFacts
+    decode_seconds: float
 
 
 class ImagePreparer:
-    """Decodes images for the models of the settings. Any thread may call it.
+    """Decodes and resizes images for the models of the settings. Thread-safe.
 
-    Putting it together compiles the kernel that resizes a classifier's images, in a second or two
-    where that was not done before, so that no request has to wait for it.
+    Its construction compiles the kernel that resizes a classifier's images, once on a machine and
+    in a second or two, so that no request has to wait for it.
 
     Raises:
         SettingsError: if there is no folder for compiled kernels.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._limits = ImageLimits(settings.max_image_pixels, MAX_IMAGE_SIDE)
-        if settings.model_of(Task.CLASSIFY) is not None:
+        self._models = {task: settings.model_of(task) for task in Task}
+        self._square_segments = settings.segment_geometry == "square"
+        # A JPEG may be reduced while it is decoded, down to this short side. None for the dense
+        # tasks: their resizing is not antialiased, so a reduced image would become other pixels,
+        # and their results are in the pixels of the original.
+        self._short_sides: dict[Task, int | None] = dict.fromkeys(Task)
+        classifier = self._models[Task.CLASSIFY]
+        if classifier is not None:
+            geometry = CLASSIFIERS[classifier].geometry
+            self._short_sides[Task.CLASSIFY] = geometry.resize_short_side
             reason = cpu_kernels_unsupported_reason(settings.cache_folder / "kernels")
             if reason is not None:
                 logger.warning(
@@ -54,17 +77,17 @@ class ImagePreparer:
 
         Args:
             body: complete.
-            content_type: what is said of it; None if nothing is.
+            content_type: the request's header; None if there is none.
             task: one that is served.
 
         Raises:
-            ServiceError: as the body, its type or its image is refused.
+            ServiceError: if the body, its type or its image is rejected.
         """
         started = time.perf_counter()
-        decoded = self.decode(body, content_type, short_side_needed(task, self._settings))
+        decoded = self.decode(body, content_type, self._short_sides[task])
         original_size = (decoded.height, decoded.width)
         return PreparedImage(
-            network_input=network_input(decoded.image, original_size, task, self._settings),
+            network_input=self._network_input(decoded.image, original_size, task),
             facts=ImageFacts(width=decoded.width, height=decoded.height, frames=decoded.frames),
             decode_seconds=time.perf_counter() - started,
         )
@@ -72,7 +95,7 @@ class ImagePreparer:
     def decode(
         self, body: bytes, content_type: str | None, short_side_needed: int | None = None
     ) -> DecodedImage:
-        """Decode the image in a body; a reduction of it may do (see ``decode_image``)."""
+        """Decode the image in a body; ``decode_image`` explains the short side."""
         upload = find_image(body, content_type)
         return decode_image(
             upload.body,
@@ -81,56 +104,22 @@ class ImagePreparer:
             short_side_needed=short_side_needed,
         )
 
-
-@dataclass(frozen=True)
-class PreparedImage:
-    """An image, decoded and brought to the network's geometry.
-
-    Attributes:
-        network_input: what the engine gets.
-        facts: what the caller is told of the image.
-        decode_seconds: how long all of that took.
-    """
-
-    network_input: NetworkInput
-    facts: ImageFacts
-    decode_seconds: float
-
-
-def short_side_needed(task: Task, settings: Settings) -> int | None:
-    """Return the short side below which a JPEG may not be reduced while it is decoded.
-
-    None for the dense tasks: their resizing is not antialiased, so a reduced image would become
-    other pixels, and their results are in the pixels of the whole one.
-    """
-    if task is not Task.CLASSIFY:
-        return None
-    return CLASSIFIERS[settings.classify_model].geometry.resize_short_side
-
-
-def network_input(
-    image: Image.Image, original_size: tuple[int, int], task: Task, settings: Settings
-) -> NetworkInput:
-    """Resize an image as the task's model was evaluated.
-
-    Args:
-        image: RGB, upright.
-        original_size: height and width before any reduction while decoding.
-        task: what is wanted of it; one that is served.
-        settings: which model answers it.
-    """
-    name = settings.model_of(task)
-    assert name is not None, "the route has checked that the task is served"
-    match task:
-        case Task.CLASSIFY:
-            pixels = classification_input(image, CLASSIFIERS[name].geometry)
-        case Task.SEGMENT:
-            square = settings.segment_geometry == "square"
-            pixels = segmentation_input(image, SEGMENTERS[name].geometry, square=square)
-        case Task.DETECT:
-            geometry = DETECTORS[name].geometry
-            pixels = detection_input(image, geometry)
-            # The engine pads, after it has normalised.
-            size = padded_size(pixels.shape[0], pixels.shape[1], geometry.multiple)
-            return NetworkInput(pixels, size, original_size)
-    return NetworkInput(pixels, (pixels.shape[0], pixels.shape[1]), original_size)
+    def _network_input(
+        self, image: Image.Image, original_size: tuple[int, int], task: Task
+    ) -> NetworkInput:
+        """Resize an upright RGB image as in the evaluation of the task's model."""
+        name = self._models[task]
+        assert name is not None, "the route has checked that the task is served"
+        match task:
+            case Task.CLASSIFY:
+                pixels = classification_input(image, CLASSIFIERS[name].geometry)
+            case Task.SEGMENT:
+                geometry = SEGMENTERS[name].geometry
+                pixels = segmentation_input(image, geometry, square=self._square_segments)
+            case Task.DETECT:
+                geometry = DETECTORS[name].geometry
+                pixels = detection_input(image, geometry)
+                # The engine pads, after it has normalised.
+                size = padded_size(pixels.shape[0], pixels.shape[1], geometry.multiple)
+                return NetworkInput(pixels, size, original_size)
+        return NetworkInput(pixels, (pixels.shape[0], pixels.shape[1]), original_size)

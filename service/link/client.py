@@ -22,7 +22,6 @@ from zmq.utils.monitor import parse_monitor_message
 from model.config import Task
 from service import tracing
 from service.api.errors import DeadlineExceededError, InferenceError, NotReadyError, ServiceError
-from service.link.channel import Channel
 from service.link.messages import (
     Answer,
     Cancel,
@@ -40,6 +39,7 @@ from service.link.messages import (
     encode,
     header_of,
 )
+from service.link.sockets import Channel
 
 if TYPE_CHECKING:
     import numpy as np

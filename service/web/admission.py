@@ -1,4 +1,4 @@
-"""Bounds what an HTTP worker works on at a time, by count and by bytes."""
+"""Bounds on the requests in one HTTP worker: how many, how many bytes, how long until decoding."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from contextlib import contextmanager
 from model.config import Task
 from service import metrics
 from service.api.errors import MemoryFullError, QueueFullError
+from service.ewma import Ewma
+
+MEMORY = 0.9
+"""Weight of past decodings when another one ends: about the last ten count."""
+
+HEADROOM = 1.25
+"""Factor on the expected wait, so that an admitted request meets its deadline."""
 
 
 class Permit:
-    """One request's leave to be worked on, and the bytes that it holds meanwhile."""
+    """One request's permission to be processed, and the bytes that it holds meanwhile."""
 
     def __init__(self, limiter: ConcurrencyLimiter) -> None:
         self._limiter = limiter
         self.held_bytes = 0
 
     def hold(self, size_bytes: int) -> None:
-        """Hold so many bytes, if they are more than what is held already.
+        """Raise the bytes held to ``size_bytes``; a smaller number changes nothing.
 
         Raises:
             MemoryFullError: if all requests together would hold too many.
@@ -30,12 +37,16 @@ class Permit:
 
 
 class ConcurrencyLimiter:
-    """Hands out permits.
+    """Hands out permits, up to a number of requests for each task and of bytes for all.
 
     Args:
         max_requests: most requests of one task.
         max_bytes: most bytes that all requests hold together.
-        retry_after_seconds: tells when there is likely to be room again.
+        retry_after_seconds: estimates when there will be room again.
+
+    Attributes:
+        taken: requests that hold a permit, by task.
+        held_bytes: bytes that they hold together.
     """
 
     def __init__(
@@ -49,10 +60,10 @@ class ConcurrencyLimiter:
 
     @contextmanager
     def take(self, task: Task) -> Iterator[Permit]:
-        """Let a request be worked on while the block runs, however it ends.
+        """Hold a permit while the block runs; it is returned however the block ends.
 
         Raises:
-            QueueFullError: if there are too many of its task.
+            QueueFullError: if there are too many requests of the task.
         """
         if self.taken[task] >= self._max_requests:
             raise QueueFullError(
@@ -81,16 +92,11 @@ class ConcurrencyLimiter:
         metrics.HELD_BYTES.set(self.held_bytes)
 
 
-MEMORY = 0.9
-"""Weight that the past keeps when another image is done: about the last ten count."""
-
-
-HEADROOM = 1.25
-"""How much longer than expected the line may take: whoever is let in shall be in time."""
-
-
 class DecodeWaitEstimator:
-    """Counts who is in line and learns how fast it moves. For one event loop.
+    """Estimates how long a request waits until its image is decoded. For one event loop.
+
+    Where cores are few, a burst overwhelms decoding and not the device: images admitted all the
+    same would be decoded in vain, each just too late.
 
     Args:
         clock: returns the present moment, seconds.
@@ -98,29 +104,25 @@ class DecodeWaitEstimator:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._length = 0
-        self._last_move = 0.0
-        self._seconds_each: float | None = None
+        self._waiting = 0
+        self._last_end = 0.0
+        self._interval_seconds = Ewma(MEMORY)
 
     @property
     def wait_seconds(self) -> float:
-        """How long one more request would be in line; 0.0 while nothing was learnt."""
-        return HEADROOM * self._length * (self._seconds_each or 0.0)
+        """Expected wait of one more request; 0.0 before the first image was decoded."""
+        return HEADROOM * self._waiting * sum(self._interval_seconds.means)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Be in line; whoever leaves before the end of it counts no more, and teaches nothing."""
-        if self._length == 0:
-            self._last_move = self._clock()
-        self._length += 1
+        """Count a request while its image waits and is decoded; a failure teaches nothing."""
+        if self._waiting == 0:
+            self._last_end = self._clock()
+        self._waiting += 1
         try:
             yield
-            self._learn()
+            now = self._clock()
+            self._interval_seconds.observe(now - self._last_end)
+            self._last_end = now
         finally:
-            self._length -= 1
-
-    def _learn(self) -> None:
-        now = self._clock()
-        seconds, self._last_move = now - self._last_move, now
-        before = self._seconds_each
-        self._seconds_each = seconds if before is None else MEMORY * before + (1 - MEMORY) * seconds
+            self._waiting -= 1

@@ -1,4 +1,4 @@
-"""What the routes share: limits, the decoding threads, the engines, and a request's journey."""
+"""A request's way through an HTTP worker: admission, body, decoding, engine, rendering."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from service.web.admission import ConcurrencyLimiter, DecodeWaitEstimator, Permi
 from service.web.bodies import read_body
 
 THREADS = 2
-"""That decode, and as many that render."""
+"""Threads that decode, and threads that render."""
 
 NICENESS = 5
-"""Of those threads, beyond the process's own."""
+"""Niceness of those threads, added to the process's own."""
 
 OWN_STAGES = ("read", "decode", "queue", "render")
-"""Stages that are observed for each request; an engine observes the device's for each batch."""
+"""Stages observed for each request; an engine observes the device's for each batch."""
 
 ResultT = TypeVar("ResultT")
 
@@ -45,14 +45,14 @@ class RequestContext:
     """A request whose body has arrived.
 
     Attributes:
-        model: that answers it.
+        model: the model that answers it.
         body: as it came.
         content_type: the request's header.
-        deadline: monotonic moment after which nobody waits for the response.
-        timeout_seconds: the length of time that the caller asked for.
-        permit: holds its bytes.
-        stages: where it is noted how long each stage took, seconds.
-        cancelled: set when nobody waits for the response any more.
+        deadline: monotonic moment after which the caller no longer waits.
+        timeout_seconds: the caller's timeout, or the default one.
+        permit: counts its bytes.
+        stages: seconds that each stage took, filled on the way.
+        cancelled: set when the caller no longer waits for the response.
     """
 
     model: ModelInfo
@@ -66,7 +66,7 @@ class RequestContext:
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
-        """Give the work inside up at the deadline, with DeadlineExceededError."""
+        """Cancel the block at the deadline and raise DeadlineExceededError."""
         try:
             async with asyncio.timeout(self.deadline - time.monotonic()):
                 yield
@@ -75,16 +75,17 @@ class RequestContext:
 
 
 class Pipeline:
-    """Everything that a route needs, handed in by ``service.web.app``."""
+    """Takes requests from body to response; ``service.web.app`` hands it to every route."""
 
     def __init__(self, settings: Settings, engines: EnginePool) -> None:
         self.settings = settings
         self.engines = engines
         self.draining = False
-        # Apart, so that pictures which take seconds to draw hold up no one's decoding.
-        self._decoding = _threads("decode")
-        self._rendering = _threads("render")
-        self._decoder = ImagePreparer(settings)
+        self._served = {task for task in Task if settings.model_of(task) is not None}
+        # Two pools, so that pictures which take seconds to draw do not delay decoding.
+        self._decode_threads = _threads("decode")
+        self._render_threads = _threads("render")
+        self._preparer = ImagePreparer(settings)
         self._decode_wait = DecodeWaitEstimator()
         self.limiter = ConcurrencyLimiter(
             max_requests=settings.max_queue_requests * len(settings.devices.split(",")),
@@ -104,7 +105,7 @@ class Pipeline:
             TaskOffError: if the settings have none.
             NotReadyError: while no engine has said what it serves.
         """
-        if self.settings.model_of(task) is None:
+        if task not in self._served:
             setting = f"{PREFIX}{task.upper()}"
             raise TaskOffError(
                 f"{setting}_MODEL is off. To {task}, start the service with it set to one of "
@@ -126,18 +127,18 @@ class Pipeline:
         *,
         renders_at_once: bool = False,
     ) -> Response:
-        """Take a request from its body to its response.
+        """Admit a request, read its body and answer it.
 
         Args:
-            request: whose body was not touched yet.
-            task: what is wanted of its image.
+            request: its body has not been read yet.
+            task: the task of the route.
             timeout_seconds: the caller's, if it named one.
             render: makes the response, in a thread.
-            renders_at_once: that it is too quick to wait for a thread.
+            renders_at_once: whether rendering is too quick to be worth a thread.
 
         Raises:
-            ServiceError: as any stage refuses.
-            ClientDisconnect: if the client left; whatever was going on is given up.
+            ServiceError: if any stage rejects the request.
+            ClientDisconnect: if the client left; work on its request is cancelled.
         """
         model = self.model_for(task)
         timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
@@ -151,7 +152,7 @@ class Pipeline:
             body = await read_body(
                 request, limit_bytes=self.settings.max_body_bytes, deadline=deadline, permit=permit
             )
-            _note(stages, "read", time.perf_counter() - started)
+            _record(stages, "read", time.perf_counter() - started)
             content_type = request.headers.get("content-type")
             context = RequestContext(
                 model, body, content_type, deadline, timeout_seconds, permit, stages
@@ -170,14 +171,18 @@ class Pipeline:
         *,
         renders_at_once: bool,
     ) -> Response:
-        """Take a request from its body to its response."""
+        """Decode, infer and render."""
         stages, task = context.stages, context.model.task
         async with context.in_time():
             with self._decode_wait.waiting():
                 prepared = await _in_thread(
-                    self._decoding, self._decoder.prepare, context.body, context.content_type, task
+                    self._decode_threads,
+                    self._preparer.prepare,
+                    context.body,
+                    context.content_type,
+                    task,
                 )
-        _note(stages, "decode", prepared.decode_seconds)
+        _record(stages, "decode", prepared.decode_seconds)
         context.permit.hold(len(context.body) + prepared.network_input.pixels.nbytes)
         # The engines keep the deadline themselves: they know why there is no answer yet.
         result = await self.engines.submit(
@@ -191,7 +196,7 @@ class Pipeline:
             context.model,
             prepared,
             result,
-            decode=lambda: self._decoder.decode(context.body, context.content_type).image,
+            decode=lambda: self._preparer.decode(context.body, context.content_type).image,
             cancelled=context.cancelled,
         )
         started = time.perf_counter()
@@ -199,8 +204,8 @@ class Pipeline:
             response = render(engine_result)
         else:
             async with context.in_time():
-                response = await _in_thread(self._rendering, render, engine_result)
-        _note(stages, "render", time.perf_counter() - started)
+                response = await _in_thread(self._render_threads, render, engine_result)
+        _record(stages, "render", time.perf_counter() - started)
         if context.model.weights in NOTES:
             response.headers["X-Model-Weights"] = context.model.weights
         own = {stage: stages[stage] for stage in OWN_STAGES}
@@ -209,20 +214,20 @@ class Pipeline:
 
     def close(self) -> None:
         """Let the threads end."""
-        for threads in (self._decoding, self._rendering):
+        for threads in (self._decode_threads, self._render_threads):
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _note(stages: dict[str, float], stage: str, seconds: float) -> None:
-    """Note how long a stage took that has just ended."""
+def _record(stages: dict[str, float], stage: str, seconds: float) -> None:
+    """Record a stage that has just ended."""
     stages[stage] = seconds
     now = time.monotonic()
     tracing.record(stage, now - seconds, now)
 
 
 def _threads(name: str) -> ThreadPoolExecutor:
-    # Linux has a niceness for each thread. Where cores are few, the event loop, which refuses what
-    # is too much, comes before the work that there is too much of.
+    # On Linux a niceness is a thread's. Where cores are few, the event loop, which rejects excess
+    # requests, runs before the decoding of those that were admitted.
     return ThreadPoolExecutor(
         THREADS, thread_name_prefix=name, initializer=os.nice, initargs=(NICENESS,)
     )
@@ -235,7 +240,7 @@ async def _in_thread(
 
 
 async def _pipeline(request: Request) -> Pipeline:
-    # Not a plain function: FastAPI would call that in a thread, for every request.
+    # Async, or FastAPI would call it in a thread for every request.
     pipeline: Pipeline = request.app.state.pipeline
     return pipeline
 

@@ -13,8 +13,7 @@ from service.api.errors import DeadlineUnreachableError, QueueFullError
 from service.commands.bench.generator import poisson_arrivals
 from service.commands.bench.summary import percentile
 from service.commands.plan.virtual_engine import BatchRun, VirtualEngine
-from service.engine.scheduling.batch_sizes import batch_sizes_up_to
-from service.engine.scheduling.cost_model import AffineCost
+from service.engine.scheduling.cost_model import AffineCost, batch_sizes_up_to
 from service.engine.scheduling.queues import QueueKey, Request
 
 WARM_UP_FRACTION = 0.05

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from service.commands.plan.replica import ReplicaSetup, SimulationResult, Target, meets, simulate
-from service.engine.scheduling.batch_sizes import BATCH_SECONDS, batch_sizes_up_to
+from service.engine.scheduling.cost_model import BATCH_SECONDS, batch_sizes_up_to
 
 REQUESTS = 20_000
 """Of one simulation: two hundred lie beyond the p99."""

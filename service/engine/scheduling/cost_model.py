@@ -1,39 +1,50 @@
-"""What a batch costs: an affine function of its size, learnt while serving."""
+"""The cost of a batch, learnt while serving: time on the device, and time between batches."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-FORGETTING = 0.98
-"""Weight that an observation keeps when the next one comes: about the last 50 count."""
+from model.config import Task
+from service.engine.scheduling.queues import QueueKey
+from service.ewma import Ewma
+
+COST_MEMORY = 0.98
+"""Weight of past batches when another one is observed: about the last 50 count."""
+
+SLOWDOWN_MEMORY = 0.9
+"""The same for the slowdown: about the last ten batches count."""
+
+MAX_SLOWDOWN = 2.0
+"""Bound on one observation: a longer delay is an accident, such as a suspended machine."""
 
 
 @dataclass
 class AffineCost:
     """Seconds on the device for a batch of n: ``fixed + n * per_image``.
 
-    Least squares over the observations, older ones fading. What was seen at warm-up never fades,
-    so that the line stays determined when traffic only ever makes batches of one size.
+    Least squares over the observations, older ones fading. Warm-up batches never fade, so that the
+    line stays determined when traffic only ever makes batches of one size.
     """
 
     fixed_seconds: float = 0.0
     per_image_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self._lasting = _Sums()
-        self._fading = _Sums()
+        self._warm_up = Ewma(1.0)
+        self._traffic = Ewma(COST_MEMORY)
 
     @property
     def known(self) -> bool:
         """Whether there was any observation."""
-        return self._lasting.weight + self._fading.weight > 0
+        return self._warm_up.weight + self._traffic.weight > 0
 
     def seconds(self, size: int) -> float:
         """Return the expected cost of a batch of ``size``."""
         return self.fixed_seconds + size * self.per_image_seconds
 
     def scaled(self, factor: float) -> AffineCost:
-        """Return what images of ``factor`` times the size are likely to cost."""
+        """Return the likely cost of images of ``factor`` times the size."""
         return AffineCost(self.fixed_seconds, self.per_image_seconds * factor)
 
     def observe(self, size: int, seconds: float, *, lasting: bool = False) -> None:
@@ -42,18 +53,20 @@ class AffineCost:
         Args:
             size: places in the batch, padding included.
             seconds: time on the device.
-            lasting: whether the observation is one of the warm-up's.
+            lasting: whether this is a warm-up batch, which is never forgotten.
         """
-        if not lasting:
-            self._fading.fade()
-        (self._lasting if lasting else self._fading).add(size, seconds)
+        observed = self._warm_up if lasting else self._traffic
+        observed.observe(size, seconds, size * size, size * seconds)
         self._fit()
 
     def _fit(self) -> None:
-        sums = self._lasting.plus(self._fading)
-        mean_size, mean_seconds = sums.size / sums.weight, sums.seconds / sums.weight
-        variance = sums.size_squared / sums.weight - mean_size**2
-        covariance = sums.size_seconds / sums.weight - mean_size * mean_seconds
+        seen = [each for each in (self._warm_up, self._traffic) if each.weight]
+        weight = sum(each.weight for each in seen)
+        mean_size, mean_seconds, mean_square, mean_product = (
+            sum(sums) / weight for sums in zip(*(each.sums for each in seen), strict=True)
+        )
+        variance = mean_square - mean_size**2
+        covariance = mean_product - mean_size * mean_seconds
         # With one size seen there is no slope to find; a negative one is noise. Both ends of the
         # line have to be costs.
         slope = covariance / variance if variance > 1e-9 else mean_seconds / mean_size
@@ -61,76 +74,137 @@ class AffineCost:
         self.fixed_seconds = mean_seconds - self.per_image_seconds * mean_size
 
 
-@dataclass
-class _Sums:
-    """Weighted sums that a least-squares line needs."""
-
-    weight: float = 0.0
-    size: float = 0.0
-    seconds: float = 0.0
-    size_squared: float = 0.0
-    size_seconds: float = 0.0
-
-    def add(self, size: int, seconds: float) -> None:
-        self.weight += 1.0
-        self.size += size
-        self.seconds += seconds
-        self.size_squared += size * size
-        self.size_seconds += size * seconds
-
-    def fade(self) -> None:
-        self.weight *= FORGETTING
-        self.size *= FORGETTING
-        self.seconds *= FORGETTING
-        self.size_squared *= FORGETTING
-        self.size_seconds *= FORGETTING
-
-    def plus(self, other: _Sums) -> _Sums:
-        return _Sums(
-            self.weight + other.weight,
-            self.size + other.size,
-            self.seconds + other.seconds,
-            self.size_squared + other.size_squared,
-            self.size_seconds + other.size_seconds,
-        )
-
-
-MEMORY = 0.9
-"""Weight that the past keeps when another batch is seen: about the last ten count."""
-
-
-MAX_SLOWDOWN = 2.0
-"""What is slower by more is an accident, and no pace."""
-
-
 class SlowdownEstimator:
-    """Learns how much slower than the device alone everything together is.
+    """Learns how much longer a batch takes in service than its cost on the device alone.
 
-    Between two batches answers are sent and requests admitted, by a process that others hold up
-    too; and results in the size of someone's huge photograph take longer than their shape tells.
-
-    Attributes:
-        slowdown: the factor, from 1.
+    Between two batches answers are sent and requests admitted, by a process that other processes
+    slow down too; and a result in the size of a huge photograph takes longer than its batch's
+    shape tells.
     """
 
     def __init__(self) -> None:
-        self.slowdown = 1.0
-        self._moment = self._expected_seconds = 0.0
-        self._followed = False
+        self._factor = Ewma(SLOWDOWN_MEMORY, [1.0])
+        self._began = self._expected_seconds = 0.0
+        self._busy = False
+
+    @property
+    def slowdown(self) -> float:
+        """Time from one batch's start to the next, over the batch's cost; from 1."""
+        return self._factor.means[0]
 
     def begin(self, now: float, expected_seconds: float) -> None:
-        """Note that a batch begins: if it follows another, that is how long that one really took.
+        """Note that a batch begins; if it follows another at once, learn from that one.
 
         Args:
             now: the present moment.
-            expected_seconds: what the batch costs, as far as known.
+            expected_seconds: the batch's cost, as far as known.
         """
-        if self._followed and self._expected_seconds > 0:
-            slowdown = (now - self._moment) / self._expected_seconds
-            bounded = min(max(slowdown, 1.0), MAX_SLOWDOWN)
-            self.slowdown = MEMORY * self.slowdown + (1 - MEMORY) * bounded
-        self._moment, self._expected_seconds, self._followed = now, expected_seconds, False
+        if self._busy and self._expected_seconds > 0:
+            factor = (now - self._began) / self._expected_seconds
+            self._factor.observe(min(max(factor, 1.0), MAX_SLOWDOWN))
+        self._began, self._expected_seconds, self._busy = now, expected_seconds, False
 
     def end(self, *, more_waits: bool) -> None:
         """Note that the batch has ended, and whether another one begins at once."""
-        self._followed = more_waits
+        self._busy = more_waits
+
+
+BATCH_SECONDS = 2.0
+"""A batch that is expected to take longer is made smaller: another task waits for its end."""
+
+
+UNPADDED = frozenset({Task.DETECT})
+"""Tasks whose batches have no padding: behind the backbone, a detector works image by image."""
+
+
+class BatchSizer:
+    """Knows what batches cost and which size pays.
+
+    Args:
+        batch_sizes: sizes that batches are padded to, rising.
+
+    Attributes:
+        costs: what was learnt, by shape.
+    """
+
+    def __init__(self, batch_sizes: tuple[int, ...]) -> None:
+        self._batch_sizes = batch_sizes
+        self._caps: dict[QueueKey, int] = {}
+        self._limits: dict[Task, int] = {}
+        self.costs: dict[QueueKey, AffineCost] = {}
+
+    def observe(
+        self, key: QueueKey, size: int, device_seconds: float, *, lasting: bool = False
+    ) -> None:
+        """Learn from a batch; see ``AffineCost.observe``."""
+        cost = self.costs.setdefault(key.shape, AffineCost())
+        cost.observe(size, device_seconds, lasting=lasting)
+
+    def seconds(self, key: QueueKey, size: int) -> float:
+        """Return the device time that a batch should need, as far as known."""
+        return self._cost(key).seconds(size)
+
+    def drain_seconds(self, key: QueueKey, waiting: int) -> float:
+        """Return the device time for ``waiting`` requests of one queue, in full batches."""
+        cost, largest = self._cost(key), self._sizes(key)[-1]
+        full, rest = divmod(waiting, largest)
+        return full * cost.seconds(largest) + (cost.seconds(rest) if rest else 0.0)
+
+    def joining_seconds(self, key: QueueKey, waiting: int) -> float:
+        """Return what one more request of a queue adds to ``drain_seconds`` before it is done.
+
+        Behind a full batch its own is taken to be full when it runs: others join it meanwhile.
+        """
+        largest = self._sizes(key)[-1]
+        full, rest = divmod(waiting, largest)
+        if not full:
+            return self.seconds(key, 1)
+        return self.seconds(key, largest) - (self.seconds(key, rest) if rest else 0.0)
+
+    def choose(self, key: QueueKey, waiting: int) -> int:
+        """Choose the places of the next batch: pad up, or split off a smaller full one."""
+        if key.task in UNPADDED:
+            return min(waiting, self._sizes(key)[-1])
+        cost, sizes = self._cost(key), self._sizes(key)
+        above = next((size for size in sizes if size >= waiting), None)
+        if above is None:
+            return sizes[-1]
+        below = max((size for size in sizes if size <= waiting), default=above)
+        split_seconds = cost.seconds(below) + self.drain_seconds(key, waiting - below)
+        return above if cost.seconds(above) <= split_seconds else below
+
+    def cap(self, key: QueueKey, size: int) -> int:
+        """Never again make a batch of this shape as large as ``size``; return what is left."""
+        smaller = [each for each in self._batch_sizes if each < size]
+        self._caps[key.shape] = max(smaller, default=self._batch_sizes[0])
+        return self._caps[key.shape]
+
+    def limit(self, task: Task, largest: int) -> None:
+        """Make no batch of a task larger than what fits into the device's memory."""
+        self._limits[task] = largest
+
+    def _cost(self, key: QueueKey) -> AffineCost:
+        """Return what was learnt of an input size, or guess from the nearest one of its task."""
+        if key.shape in self.costs:
+            return self.costs[key.shape]
+        known = [other for other in self.costs if other.task is key.task]
+        if not known:
+            return AffineCost()
+        nearest = min(known, key=lambda other: abs(other.pixels - key.pixels))
+        return self.costs[nearest].scaled(key.pixels / nearest.pixels)
+
+    def _sizes(self, key: QueueKey) -> Sequence[int]:
+        """Return the batch sizes that are short enough and fit in memory, at least the smallest."""
+        cost, largest = self._cost(key), self._batch_sizes[-1]
+        cap = min(self._caps.get(key.shape, largest), self._limits.get(key.task, largest))
+        fitting = [
+            size
+            for size in self._batch_sizes
+            if size <= cap and cost.seconds(size) <= BATCH_SECONDS
+        ]
+        return fitting or self._batch_sizes[:1]
+
+
+def batch_sizes_up_to(largest: int) -> tuple[int, ...]:
+    """Return the powers of two below ``largest``, and ``largest`` itself."""
+    return (*(2**power for power in range(largest.bit_length()) if 2**power < largest), largest)

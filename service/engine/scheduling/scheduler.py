@@ -20,8 +20,7 @@ from typing import Generic
 
 from model.config import Task
 from service.api.errors import DeadlineUnreachableError, QueueFullError
-from service.engine.scheduling.batch_sizes import BatchSizer
-from service.engine.scheduling.cost_model import AffineCost, SlowdownEstimator
+from service.engine.scheduling.cost_model import AffineCost, BatchSizer, SlowdownEstimator
 from service.engine.scheduling.queues import Batch, Payload, QueueKey, Request, RequestQueues
 
 HEADROOM = 1.1

@@ -26,7 +26,7 @@ from service.engine.workers import (
     trace_unanswered,
 )
 from service.link.messages import ArrayHeader, Hello, Submit, Welcome, decode_to_worker, encode
-from service.link.server import LinkServer
+from service.link.sockets import LinkServer
 
 
 @asynccontextmanager

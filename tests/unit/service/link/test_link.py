@@ -28,7 +28,7 @@ from service.link.messages import (
     header_of,
 )
 from service.link.pool import EnginePool
-from service.link.server import LinkServer, Received
+from service.link.sockets import LinkServer, Received
 
 IMAGE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 Handler = Callable[["FakeEngine", Received, Submit], Awaitable[None]]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model.config import Task
 from service.api.errors import DeadlineUnreachableError, QueueFullError
-from service.engine.scheduling.batch_sizes import BATCH_SECONDS
+from service.engine.scheduling.cost_model import BATCH_SECONDS
 from service.engine.scheduling.queues import AGEING_SECONDS, Batch, QueueKey, Request
 from service.engine.scheduling.scheduler import HEADROOM, Scheduler
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.engine.journal import JOURNAL_BYTES, InFlightJournal, JournalEntry
+from service.engine.device import JOURNAL_BYTES, InFlightJournal, JournalEntry
 
 REQUESTS = [(b"http-0-17", 5), (b"http-1-18", 9)]
 
