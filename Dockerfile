@@ -1,11 +1,11 @@
 # One image for GPUs (the default) and, with TORCH_VARIANT=cpu, a small one for CPUs.
-# docker/README.md says what each layer holds, what it weighs and why it is there.
+# docker/README.md lists the layers with their sizes and reasons.
 
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 ARG TORCH_VARIANT=cuda
 
 
-# Our CPU kernels, compiled for each instruction set that the processor may turn out to have.
+# The CPU kernels, compiled for each supported instruction set.
 FROM ${BASE_IMAGE} AS kernels
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
@@ -15,7 +15,7 @@ COPY model/kernels/ model/kernels/
 RUN python3 -c "from model.kernels.cpu.library import prebuild; prebuild()"
 
 
-# pip, which no image keeps, and what it is to install: the runtime's part of the lock file.
+# pip, which is not kept in the image, and the list of packages to install.
 FROM ${BASE_IMAGE} AS installer
 RUN python3 -m venv /opt/installer
 WORKDIR /requirements
@@ -26,7 +26,7 @@ RUN grep '^torch==' requirements.lock > torch.txt \
     > packages.txt
 
 
-# The application alone, laid out as it will lie in the image.
+# The application, in the layout of the image.
 FROM installer AS application
 RUN python3 -m venv --without-pip /opt/overlock
 WORKDIR /source
@@ -43,26 +43,26 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 tini \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
 
-# Triton compiles what launches a GPU kernel with a C compiler, for torch.compile and for our own.
+# Triton needs a C compiler for the launcher of every GPU kernel.
 FROM ${BASE_IMAGE} AS system-cuda
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev tini \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
-# For NVIDIA's container toolkit. Which devices there are is for whoever runs the container to say.
+# For NVIDIA's container toolkit. The devices are chosen when the container is started.
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 
 FROM system-${TORCH_VARIANT} AS service
 ARG TORCH_VARIANT
-# PyPI's torch for Linux is the CUDA build; the one for CPUs is on PyTorch's own index. Empty where
-# pip's configuration knows another place.
+# PyPI's torch for Linux is the CUDA build; the one for CPUs is on PyTorch's own index. Empty if
+# pip is configured with another index.
 ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
-# The numbers, so that an orchestrator sees that it is not root. The cache is its home.
+# Numeric ids, so that an orchestrator can see that it is not root. The cache is its home.
 RUN groupadd --gid 10001 overlock \
     && useradd --uid 10001 --gid 10001 --home-dir /var/cache/overlock --shell /usr/sbin/nologin overlock \
     && install --directory --owner=10001 --group=10001 --mode=0700 /var/cache/overlock
 RUN python3 -m venv --without-pip /opt/overlock
-# What changes least, and weighs most, comes first.
+# The largest layers, which change least, come first.
 RUN --mount=type=bind,from=installer,source=/opt/installer,target=/opt/installer \
     --mount=type=bind,from=installer,source=/requirements,target=/requirements \
     --mount=type=cache,target=/root/.cache/pip \
@@ -87,11 +87,11 @@ ENV PATH=/opt/overlock/bin:${PATH} \
     OVERLOCK_CACHE_DIR=/var/cache/overlock
 USER 10001:10001
 EXPOSE 8000
-# Alive, not ready: what acts on this kills the container, and a service whose engine is being
-# restarted, or that drains, needs time and not another start.
+# Liveness, not readiness: orchestrators kill a container that fails this, and a service whose engine is
+# being restarted, or that drains, needs time and not another restart.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-I", "/opt/overlock/healthcheck.py", "/livez"]
-# tini passes signals on and collects processes whose parent, an engine, died before them.
+# tini forwards signals and reaps processes whose parent, an engine, died before them.
 ENTRYPOINT ["tini", "--", "overlock"]
 CMD ["serve"]
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from model.scenes.scenes import draw_scene
 from service.settings import PREFIX, Settings
 from support.image_build import ImageStore, missing_tools
 from support.image_container import Container
+
+VERSION: str = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))[
+    "project"
+]["version"]
 
 LARGEST_BYTES = 1_500_000_000
 """On this test's base; docker/README.md says what the image is made of."""
@@ -35,7 +40,7 @@ def store() -> Iterator[ImageStore]:
     store = ImageStore(folder)
     try:
         # What this machine's pip is set up with knows the CPU's build of torch.
-        store.build({"TORCH_VARIANT": "cpu", "VERSION": "0.1.0", "REVISION": _revision()})
+        store.build({"TORCH_VARIANT": "cpu", "VERSION": VERSION, "REVISION": _revision()})
         yield store
     finally:
         store.remove()
@@ -74,7 +79,7 @@ def test_the_image_says_what_it_is_and_how_it_runs(store: ImageStore) -> None:
     ]
     labels = configuration["Labels"]
     assert labels["org.opencontainers.image.title"] == "overlock-service"
-    assert labels["org.opencontainers.image.version"] == "0.1.0"
+    assert labels["org.opencontainers.image.version"] == VERSION
     assert labels["org.opencontainers.image.revision"] == _revision()
 
 

@@ -20,6 +20,7 @@ from model.labels.tables import coco_labels
 from model.scenes.scenes import draw_scene
 from support.checkpoints import official_state
 from support.command_line import overlock
+from support.documents import run_curl
 from support.running_service import RunningService
 from support.scene_files import png
 
@@ -69,6 +70,12 @@ def test_detections_have_a_class_a_score_a_box_and_a_mask(service: RunningServic
         if len(rows):
             assert x1 - 1 <= columns.min() <= columns.max() <= x2
             assert y1 - 1 <= rows.min() <= rows.max() <= y2
+
+
+def test_the_readmes_curl_command_detects(service: RunningService) -> None:
+    answer = json.loads(run_curl("README.md", "/v1/detect", service.port))
+    assert answer["model"] == "mask_rcnn_overlock_xt"
+    assert all(found["score"] >= 0.3 for found in answer["detections"])
 
 
 def test_the_drawn_detections_have_the_images_size(service: RunningService) -> None:

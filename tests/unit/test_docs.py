@@ -1,4 +1,4 @@
-"""The documents speak of what is there."""
+"""Every path, link and module that the documents name exists; the API page is complete."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docker").glob("*.md")]
 )
-PATH = re.compile(r"`((?:service|model|docker|k8s|tests|benchmarks|docs)/[\w/.-]*)`")
+PATH = re.compile(r"(?<![\w/.-])(?:service|model|docker|k8s|tests|benchmarks|docs)/[\w/.*-]*[\w/]")
+CODE = re.compile(r"`[^`\n]+`|^```.*?^```", re.MULTILINE | re.DOTALL)
+MODULE = re.compile(r"`((?:service|model|benchmarks)(?:\.\w+)+)`")
 LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-MADE_BY_THE_READER = {"k8s/production"}
+NO_FILES_HERE = {"k8s/production", "service/overlock"}
+"""What the reader makes, and a Kubernetes object."""
+
+HISTORY = {ROOT / "CHANGELOG.md"}
+"""Names what is gone, too."""
+
 API = (ROOT / "docs" / "api.md").read_text("utf-8")
 
 
@@ -35,8 +42,8 @@ def anchors_of(document: Path) -> set[str]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=names_of(DOCUMENTS))
 def test_every_path_and_link_leads_somewhere(document: Path) -> None:
     text = document.read_text("utf-8")
-    paths = set(PATH.findall(text)) - MADE_BY_THE_READER
-    missing = [path for path in paths if not (ROOT / path).exists()]
+    paths = {path for code in CODE.findall(text) for path in PATH.findall(code)}
+    missing = [path for path in paths - NO_FILES_HERE if not any(ROOT.glob(path))]
     for link, anchor in LINK.findall(text):
         if "://" in link:
             continue
@@ -44,6 +51,23 @@ def test_every_path_and_link_leads_somewhere(document: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors_of(target)):
             missing.append(f"{link}#{anchor}")
     assert missing == []
+
+
+def is_module_or_in_one(name: str) -> bool:
+    """Return whether a dotted name is a module, or a name within one."""
+    *parents, last = name.split(".")
+    path = ROOT.joinpath(*parents, last)
+    if path.is_dir() or path.with_suffix(".py").exists():
+        return True
+    module = ROOT.joinpath(*parents).with_suffix(".py")
+    return module.exists() and re.search(rf"\b{last}\b", module.read_text("utf-8")) is not None
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=names_of(DOCUMENTS))
+def test_every_module_that_is_named_exists(document: Path) -> None:
+    if document not in HISTORY:
+        named = MODULE.findall(document.read_text("utf-8"))
+        assert [name for name in named if not is_module_or_in_one(name)] == []
 
 
 def answers() -> list[type[BaseModel]]:

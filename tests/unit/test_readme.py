@@ -2,53 +2,23 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
-from prometheus_client import Counter, Gauge, Histogram
+import pytest
 
-from service import metrics
-from service.settings import PREFIX, Settings
+from support.documents import ROOT, text_of
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def setting_rows() -> list[str]:
-    rows = []
-    for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else f"`{field.default}`"
-        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
-    return rows
+README = text_of("README.md")
+RESULTS = ROOT / "benchmarks" / "results"
+INPUTS = {"1 image": "1x224x224", "8 images": "8x224x224"}
 
 
-def test_the_settings_table_is_the_settings() -> None:
-    table = re.findall(rf"^\| `{PREFIX}.*$", README, re.MULTILINE)
-    assert table == setting_rows()
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 250
 
 
-def metric_rows() -> list[str]:
-    declared = [
-        each for each in vars(metrics).values() if isinstance(each, Counter | Gauge | Histogram)
-    ]
-    rows = []
-    for metric in declared:
-        (family,) = metric.describe()
-        # Counters are described without the suffix with which they are exported.
-        name = family.name + ("_total" if family.type == "counter" else "")
-        labels = ", ".join(metric._labelnames)
-        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
-    return rows
-
-
-def test_the_metrics_table_is_what_is_declared() -> None:
-    _, _, section = README.partition("## Metrics\n")
-    table, _, _ = section.partition("\n## ")
-    assert re.findall(r"^\| `.*$", table, re.MULTILINE) == metric_rows()
-
-
-def test_metrics_are_in_base_units() -> None:
-    names = [row.split("`")[1] for row in metric_rows()]
-    assert not [name for name in names if re.search(r"_(ms|milliseconds|mb|kb|percent)(_|$)", name)]
+def test_the_contents_list_every_section() -> None:
+    (contents,) = re.findall(r"^\*\*Contents:\*\*.*?\n\n", README, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"\[([^]]+)\]\(#", contents) == re.findall(r"^## (.+)$", README, re.MULTILINE)
 
 
 def test_the_demos_accuracy_is_what_was_measured() -> None:
@@ -59,8 +29,43 @@ def test_the_demos_accuracy_is_what_was_measured() -> None:
     assert f"{100 * miou:.2f} % on 2,000 drawn scenes" in README
 
 
+def speed_rows(device: str) -> list[list[str]]:
+    rows = [line.strip("| ").split("|") for line in README.splitlines() if f"| {device} |" in line]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def test_the_speed_on_a_cpu_is_what_was_measured() -> None:
+    measured = {}
+    for file in ("network-cpu.json", "network-dense-cpu.json"):
+        for each in json.loads((RESULTS / file).read_text("utf-8"))["measurements"]:
+            measured[each["workload"], each["input"], each["form"], each["dtype"]] = each
+    rows = speed_rows("2 CPU cores")
+    assert len(rows) == 6
+    for name, _, shown, *cells in rows:
+        size = INPUTS.get(shown, f"1x{shown}")
+        forms = ("authors", "float32"), ("served", "float32"), ("served", "bfloat16")
+        authors, *served = [measured[name.strip("`"), size, *form] for form in forms]
+        expected = [f"{1000 * authors['median_seconds']:.0f} ms"]
+        for each in served:
+            expected += [f"{1000 * each['median_seconds']:.0f} ms", f"{each['speedup']:.1f}x"]
+        assert cells == expected
+
+
+def test_the_speed_on_a_gpu_is_what_was_measured() -> None:
+    sections = json.loads((RESULTS / "gpu.json").read_text("utf-8"))["sections"]
+    (authors,) = [
+        row["eager ms"]
+        for row in sections["classifiers"]["rows"]
+        if row["form"] == "authors in float32"
+    ]
+    (served,) = [row["ms"] for row in sections["compiled"]["rows"] if row["batch"] == 64]
+    ((*_, shown_authors, _, _, shown, ratio),) = speed_rows("NVIDIA H200")
+    assert [shown_authors, shown] == [f"{authors:.1f} ms", f"{served:.1f} ms"]
+    assert float(ratio.strip("x")) == pytest.approx(authors / served, abs=0.05)
+
+
 def test_every_make_target_that_is_named_exists() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    makefile = text_of("Makefile")
     named = set(re.findall(r"`?make ([a-z-]+)", README))
     assert {"serve", "test", "check", "bench", "train-demo"} <= named
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in named)
