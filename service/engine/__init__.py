@@ -1,1 +1,1 @@
-"""The process that owns a device: scheduler and runner."""
+"""The engine process: owns a device, schedules requests and runs batches."""

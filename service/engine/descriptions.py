@@ -1,4 +1,4 @@
-"""What HTTP workers and callers are told of a model, and what it gets to see."""
+"""Descriptions of a model for HTTP workers and callers: its input and its labels."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from model.zoo import LoadedModel
 
 USUAL_ASPECT_RATIO = 4 / 3
-"""Of the image that a dense task is warmed up with."""
+"""Aspect ratio of the image that warms up a dense task."""
 
 
 def input_of(name: str, task: Task, *, square: bool) -> InputInfo:
     """Describe a model's input.
 
     Args:
-        name: of the model.
-        task: what it answers.
+        name: the model's.
+        task: the model's.
         square: whether a segmenter stretches every image to one size.
     """
     if task is Task.CLASSIFY:
@@ -38,7 +38,7 @@ def input_of(name: str, task: Task, *, square: bool) -> InputInfo:
 
 
 def usual_input_sizes(info: InputInfo) -> tuple[tuple[int, int], ...]:
-    """Return heights and widths of photographs' inputs: lying and upright, or the only one."""
+    """Return the usual input heights and widths: landscape and portrait, or the only one."""
     if info.height is not None and info.width is not None:
         return ((info.height, info.width),)
     assert info.short_side is not None
@@ -53,8 +53,8 @@ def labels_of(loaded: LoadedModel, task: Task, labels_file: Path | None) -> tupl
 
     Args:
         loaded: the model.
-        task: what it answers.
-        labels_file: with a name a line, instead of the model's own.
+        task: the model's.
+        labels_file: one name a line; None for the model's own names.
 
     Raises:
         ValueError: if the file cannot be read or has another number of lines, or if a label map

@@ -1,4 +1,4 @@
-"""The thread that owns the device, and what is done when a batch fails on it or never ends."""
+"""The thread that owns the device, and the journal of the batch that is on it."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 HANG_FACTOR = 20.0
 HANG_FLOOR_SECONDS = 30.0
-"""A batch hangs when it has taken both this long and this many times its expected cost. The floor
-is for what a cost does not foresee: a busy machine, a shape compiled when it first comes."""
+"""A batch hangs when it has taken longer than both this and its expected cost times the factor. The
+floor allows for delays that the cost does not include: a busy machine, a first compilation."""
 
 logger = logging.getLogger(__name__)
 
 
 JOURNAL_BYTES = 64 * 1024
-"""Room for the largest batch, taken at the start: a full disk must not matter later."""
+"""Size of the journal's file, allocated at the start so that a full disk cannot matter later."""
 
 
 _LENGTH_BYTES = 4
 
 
 Identity = tuple[bytes, int]
-"""An HTTP worker's name and its number for the request."""
+"""A request's identity: the HTTP worker's name and its number for the request."""
 
 
 class JournalEntry(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ class JournalEntry(msgspec.Struct, frozen=True):
 
     Attributes:
         incarnation: the engine that ran it.
-        requests: what was in it.
+        requests: the identities of its requests.
     """
 
     incarnation: str
@@ -51,14 +51,17 @@ class JournalEntry(msgspec.Struct, frozen=True):
 
 
 class InFlightJournal:
-    """Remembers the batch that runs, across the death of the process that runs it.
+    """Records the batch that runs in a file that outlives the engine.
+
+    A message to the HTTP workers would not do: what is queued for sending dies with the process,
+    and a request whose pixels crash the engine would be sent again and again.
 
     Args:
         path: the engine's own file.
         incarnation: this engine's.
 
     Attributes:
-        last: the batch that the engine's predecessor died with, if there was one.
+        last: the batch that the engine's predecessor was running when it died; None if it was idle.
     """
 
     def __init__(self, path: Path, incarnation: str) -> None:
@@ -68,11 +71,11 @@ class InFlightJournal:
         self.last = self._read()
 
     def begin(self, requests: Sequence[Identity]) -> None:
-        """Note that a batch goes to the device."""
+        """Record that a batch goes to the device."""
         self._write(msgspec.msgpack.encode(JournalEntry(self._incarnation, list(requests))))
 
     def end(self) -> None:
-        """Note that nothing is on the device."""
+        """Record that the device is idle."""
         self._write(b"")
 
     def _write(self, flight: bytes) -> None:
@@ -88,14 +91,14 @@ class InFlightJournal:
 
 
 class Device:
-    """Runs one thing at a time on a thread of its own.
+    """Runs one function at a time on a thread of its own.
 
     Args:
-        record: told what is on the device.
+        journal: records the batch on the device.
     """
 
-    def __init__(self, record: InFlightJournal) -> None:
-        self._journal = record
+    def __init__(self, journal: InFlightJournal) -> None:
+        self._journal = journal
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
 
     async def do(self, function: Callable[..., Any], *arguments: object) -> Any:
@@ -115,15 +118,15 @@ class Device:
         """Run one batch.
 
         Args:
-            runner: as the device's thread made it.
-            queue: what the inputs have in common.
+            runner: made on the device's thread.
+            queue: task and input size of the batch.
             inputs: at least one.
             size: places in the batch.
-            identities: whose the inputs are.
-            expected_seconds: what the batch should take.
+            identities: of the requests, in the order of the inputs.
+            expected_seconds: the batch's expected cost.
 
         Raises:
-            BatchFailedError: if it came to nothing and the device is well.
+            BatchFailedError: if the batch fails and the device still works.
             DeviceFailedError: if it hangs, or the device is lost.
         """
         patience_seconds = max(HANG_FLOOR_SECONDS, HANG_FACTOR * expected_seconds)
@@ -139,8 +142,8 @@ class Device:
                 f"{patience_seconds:.3g} s; {expected_seconds:.3g} s were expected."
             ) from None
         except Exception as error:
-            # One of the two places where anything may be caught: the batch fails, the engine
-            # lives on unless its device does not.
+            # One of two places that may catch every exception: the batch fails, and the engine
+            # goes on if its device does.
             fault = await self.do(runner.fault_of, error)
             metrics.BATCH_FAULTS.labels(queue.task, fault).inc()
             if fault is Fault.DEVICE_LOST:

@@ -1,7 +1,7 @@
 """The engine: admits, batches, runs and answers.
 
 The event loop admits, expires and cancels while a batch runs on the device's thread, so that a
-deadline is a deadline also for a request that waits behind a slow batch.
+deadline holds also for a request that waits behind a slow batch.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 class ConfigurationError(Exception):
-    """The settings ask for something that cannot be; no restart will help."""
+    """The settings cannot be met; a restart would not help."""
 
 
 class Engine:
@@ -54,10 +54,10 @@ class Engine:
         settings: the service's.
         device: a torch device, or "auto".
         server: the link to the HTTP workers.
-        record: path of the file in which it finds what its predecessor died with.
+        journal: path of the in-flight journal, which outlives the engine.
     """
 
-    def __init__(self, settings: Settings, device: str, server: LinkServer, record: Path) -> None:
+    def __init__(self, settings: Settings, device: str, server: LinkServer, journal: Path) -> None:
         self._settings = settings
         self._device_name = device
         self._server = server
@@ -68,11 +68,11 @@ class Engine:
             batch_sizes=self._batch_sizes,
         )
         incarnation = secrets.token_hex(8)
-        journal = InFlightJournal(record, incarnation)
+        in_flight = InFlightJournal(journal, incarnation)
         self._workers = Workers(
-            server, self._scheduler, incarnation, journal.last, on_gone=self._drop_waiting
+            server, self._scheduler, incarnation, in_flight.last, on_gone=self._drop_waiting
         )
-        self._device = Device(journal)
+        self._device = Device(in_flight)
         self._stage: Callable[[NDArray[np.uint8]], Image] = lambda image: image
         self._arrival = asyncio.Event()
         self._new_deadline = asyncio.Event()
@@ -155,15 +155,15 @@ class Engine:
             self._show_queue()
 
     def _drop_waiting(self, worker: bytes) -> None:
-        """Spare the device what a worker wanted that is gone."""
+        """Drop the waiting requests of a worker that is gone."""
         dropped = self._scheduler.cancel_all(lambda request: request.payload.worker == worker)
         metrics.CANCELLED.labels("engine").inc(dropped)
         if dropped:
-            logger.warning("%s is gone; %d requests of it are dropped.", worker.decode(), dropped)
+            logger.warning("%s is gone; %d of its requests are dropped.", worker.decode(), dropped)
         self._show_queue()
 
     async def _expire(self) -> None:
-        """Answer requests at the moment their deadline passes, whatever the device does."""
+        """Reject requests at the moment their deadline passes, also while a batch runs."""
         while True:
             deadline = self._scheduler.next_deadline()
             seconds = None if deadline is None else max(deadline - time.monotonic(), 0.0)
@@ -218,10 +218,12 @@ class Engine:
         )
 
     def _after_failure(self, batch: Batch[Work], fault: Fault) -> None:
-        """Try again with fewer requests, or refuse the one that is left."""
+        """Retry with fewer requests, or reject the one that is left."""
         if fault is Fault.OUT_OF_MEMORY and batch.size > 1:
             largest = self._scheduler.cap(batch)
-            logger.warning("From now on %s batches hold at most %d.", batch.queue.task, largest)
+            logger.warning(
+                "%s batches hold at most %d requests from now on.", batch.queue.task, largest
+            )
         is_last = len(batch.requests) == 1
         if fault is Fault.OUT_OF_MEMORY:
             metrics.OUT_OF_MEMORY.labels("refused" if is_last else "split").inc()

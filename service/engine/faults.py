@@ -1,4 +1,4 @@
-"""How a batch can fail, and what that asks for."""
+"""The ways in which a batch can fail."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """What an error on the device means."""
+    """The meaning of an error on the device."""
 
     REQUEST = "request"
-    """One of the requests is to blame: the others are worth another try without it."""
+    """A poison request: the others can be run again without it."""
 
     OUT_OF_MEMORY = "out-of-memory"
-    """The batch was too large; the device is well."""
+    """The batch was too large; the device still works."""
 
     DEVICE_LOST = "device-lost"
-    """Nothing will run on the device again before the process is replaced."""
+    """The device works again only for another process."""
 
 
 class BatchFailedError(Exception):
-    """A batch came to nothing; the device is well.
+    """A batch failed; the device still works.
 
     Attributes:
-        fault: why.
+        fault: the reason.
     """
 
     def __init__(self, fault: Fault) -> None:

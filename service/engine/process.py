@@ -1,4 +1,4 @@
-"""The engine process: puts link and engine together and says how it ended."""
+"""The engine process: puts link and engine together and exits with a code for the supervisor."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ DEVICE_EXIT_CODE = 70
 
 
 async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run an engine until its supervisor lets go of it; return the exit code.
+    """Run an engine until its supervisor closes its standard input; return the exit code.
 
-    SIGTERM alone does not end it: a service manager may send that to all processes at once, and
-    what the HTTP workers accepted still needs the engine.
+    SIGTERM alone does not end it: a service manager may send that to all processes at once, and the
+    requests that HTTP workers have accepted still need the engine.
     """
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
     stop = supervisor_gone()
@@ -67,7 +67,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def main() -> None:
-    """Start an engine as the supervisor asks."""
+    """Run the engine process with the supervisor's arguments."""
     parser = argparse.ArgumentParser(description="An engine of overlock-service.")
     parser.add_argument("--name", required=True)
     parser.add_argument("--socket", required=True, type=Path)
@@ -85,7 +85,7 @@ def main() -> None:
     tracing.stop()
     runtime.leave()
     logging.shutdown()
-    # The device thread may be inside a kernel; nobody waits for what it computes.
+    # The device thread may be inside a kernel whose result nobody waits for.
     os._exit(exit_code)
 
 

@@ -1,4 +1,4 @@
-"""Runs batches on the device: the only file of the service that imports torch."""
+"""Runs batches on the device; of the service, only this file imports torch."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from model.heads.detections import Detections
 from model.inference.compiled import on_compilation
 from model.inference.dtype_selection import DtypeChoice, choose_dtype
 from model.inference.predictor import DTYPES, Image, Predictor, find_device
+from model.inference.preparation import CompileDecision, PreparedModel, compile_decision, prepare
 from model.inference.staging import staging_for
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason
 from model.labels.palettes import palette_of
@@ -28,7 +29,6 @@ from model.pretrained.store import ensure_cached
 from model.zoo import LoadedModel, load_model
 from service.engine.descriptions import input_of, labels_of, usual_input_sizes
 from service.engine.faults import Fault
-from service.engine.preparation import CompileDecision, PreparedModel, compile_decision, prepare
 from service.link.messages import InputInfo, ModelInfo
 from service.settings import PREFIX, Settings
 
@@ -40,18 +40,18 @@ logger = logging.getLogger(__name__)
 COMPILER = "inductor"
 WARM_UP_RUNS = 2
 PATIENCE_SECONDS = 1.0
-"""A first run that took longer on a CPU is not repeated: it was work, not warming up."""
+"""A first warm-up run that takes longer on a CPU is not repeated: caches hardly matter then."""
 
 _NO_CPU_MEMORY = "DefaultCPUAllocator"
-"""In the text of PyTorch's plain RuntimeError when the machine's memory is at its end."""
+"""Marks PyTorch's plain RuntimeError for exhausted host memory, by its text."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """What the runner needs of a request.
+    """One request's input to a batch.
 
     Attributes:
-        image: as ``Runner.stage`` returned it, not larger than the batch's input size.
+        image: returned by ``Runner.stage``; not larger than the batch's input size.
         original_size: height and width of the caller's image.
     """
 
@@ -61,14 +61,14 @@ class Input:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What a batch came to.
+    """The result of a batch.
 
     Attributes:
-        arrays: one entry for each request, in order, as ``Answer`` has them; None where the
+        arrays: one entry for each request, in order, as ``Answer`` holds them; None where the
             network's output was not finite.
         device_seconds: time from the pixels in memory to the results in memory.
-        network_seconds: of those, what depends on the batch's shape alone: without what results
-            of the caller's own size take.
+        network_seconds: the part of it that depends on the batch's shape alone, without resizing
+            results to the callers' images.
     """
 
     arrays: tuple[tuple[NDArray[Any], ...] | None, ...]
@@ -78,7 +78,7 @@ class BatchResult:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """One warm-up batch, for the scheduler to learn from."""
+    """The cost of one warm-up batch, for the scheduler."""
 
     task: Task
     input_size: tuple[int, int]
@@ -98,16 +98,16 @@ class Runner:
         ValueError: if the device is missing or does not fit the settings, or the compiler that was
             asked for fails.
         CheckpointError: if the weights cannot be read or do not fit.
-        PretrainedError: if there are no pretrained weights, or they are not to be had.
+        PretrainedError: if there are no pretrained weights, or they cannot be downloaded.
     """
 
     def __init__(self, settings: Settings, device: str, batch_sizes: tuple[int, ...]) -> None:
         self._batch_sizes = batch_sizes
         self.device = find_device(device)
         if self.device.type == "cpu":
-            # The process's first look at them decides where they are kept.
+            # The first call in the process decides where the compiled kernels are kept.
             cpu_kernels_unsupported_reason(settings.cache_folder / "kernels")
-        self._compile = compile_decision(settings.compile, self.device)
+        self._compile = compile_decision(settings.compile, self.device, f"{PREFIX}COMPILE")
         self._staging = staging_for(self.device)
         self._predictors: dict[Task, Predictor] = {}
         self.models = tuple(
@@ -117,18 +117,17 @@ class Runner:
         )
 
     def stage(self, image: NDArray[np.uint8]) -> Image:
-        """Start bringing an image to the device; it may be in a batch at any time from now on.
+        """Start to copy an image to the device; it can be in a batch at once. Thread-safe.
 
-        May be called from any thread. On a CPU it does nothing.
+        On a CPU it does nothing.
         """
         return image if self.device.type == "cpu" else self._staging.stage(image)
 
     def warm_up(self) -> Iterator[WarmUp]:
-        """Run batches of every model's usual inputs and yield what the last run of each took.
+        """Run batches of every model's usual inputs; yield the time of the last run of each.
 
-        On a GPU every batch size runs, since each has kernels to choose and memory to find. A CPU
-        needs no more than two sizes, which determine the cost's line, or one where the input size
-        varies anyway, and is ready sooner.
+        On a GPU every batch size runs, since each needs its kernels chosen and its memory
+        allocated. On a CPU two sizes determine the cost's line, or one where input sizes vary.
         """
         for model in self.models:
             for input_size in self._warm_up_input_sizes(model.input):
@@ -146,10 +145,10 @@ class Runner:
         """Run one batch.
 
         Args:
-            task: what is wanted of all of them.
+            task: common to all inputs.
             inputs: at least one.
             input_size: height and width of the network's input.
-            size: places in the batch; those behind the inputs are padding.
+            size: places in the batch; places without an input are padding.
         """
         started = time.perf_counter()
         images = [each.image for each in inputs]
@@ -173,12 +172,12 @@ class Runner:
         return BatchResult(arrays, device_seconds, network_seconds or device_seconds)
 
     def on_compilation(self, call: Callable[[], None]) -> None:
-        """Have a function called whenever a model is compiled from now on."""
+        """Call a function whenever a model is compiled from now on."""
         if any(model.compiled for model in self.models):
             on_compilation(call)
 
     def fault_of(self, error: Exception) -> Fault:
-        """Say what an error that ``run`` raised means; memory that was kept for reuse is freed."""
+        """Classify an error that ``run`` raised; free the memory that was cached for reuse."""
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_CPU_MEMORY in str(error):
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -188,7 +187,7 @@ class Runner:
         return Fault.REQUEST
 
     def _load(self, settings: Settings, task: Task, name: str) -> ModelInfo:
-        """Load a task's model and get it ready for batches; say how it came out."""
+        """Load a task's model, prepare it for batches and describe it."""
         try:
             loaded = _load_model(settings, task, name)
         except ValueError as error:
@@ -217,7 +216,7 @@ class Runner:
 
     def _prepare(self, predictor: Predictor, name: str, info: InputInfo) -> PreparedModel:
         if self.device.type == "cpu" and not self._compile.compiles:
-            # Nothing to compile, and no memory of its own to be short of.
+            # Nothing to compile, and no device memory that could be too small.
             return PreparedModel(self._batch_sizes, False, self._compile.reason)
         sizes = self._warm_up_input_sizes(info)
         return prepare(predictor, name, self._compile, self._batch_sizes, sizes)
@@ -262,7 +261,7 @@ def _describe(
 
 
 def _answers(device: torch.device) -> bool:
-    """Return whether the device still works: after some errors every later call fails too."""
+    """Return whether the device still works: after some CUDA errors every later call fails."""
     if device.type != "cuda":
         return True
     try:
@@ -307,6 +306,6 @@ def _device_name(device: torch.device) -> str:
 def _load_model(settings: Settings, task: Task, name: str) -> LoadedModel:
     weights, folder = settings.weights_of(task), weights_folder(settings.cache_folder)
     if weights == PRETRAINED:
-        # Log lines also on a terminal: other processes write there too.
+        # Log lines, even on a terminal: other processes write there too.
         ensure_cached(name, folder, show=log_lines)
     return load_model(name, task=task, weights=weights, pretrained_folder=folder)

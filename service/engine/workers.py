@@ -1,4 +1,4 @@
-"""The HTTP workers as an engine sees them: which there are, and what they are told."""
+"""The HTTP workers as an engine sees them: who is alive, and every message to them."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from model.inference.predictor import Image
 
 SUSPICIOUS_SECONDS = 1.0
-"""A worker greets twice as often; of one that is silent for longer the link is asked."""
+"""A worker greets more often than this; a longer silence makes the engine probe it."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What the engine needs of a request beyond what the scheduler looks at."""
+    """The engine's data of a request, opaque to the scheduler."""
 
     worker: bytes
     submit: Submit
@@ -47,19 +47,19 @@ class Work:
 
     @property
     def identity(self) -> Identity:
-        """Whose request it is."""
+        """Identity of the request."""
         return self.worker, self.submit.request_id
 
 
 class Workers:
-    """Tells the HTTP workers what the engine is and what becomes of their requests.
+    """Sends the HTTP workers the engine's offer and the outcome of their requests.
 
     Args:
         server: the link to them.
-        scheduler: knows how much work there is.
+        scheduler: source of the load figures in each message.
         incarnation: the engine's.
-        crashed_batch: what the engine's predecessor died with, if it did.
-        on_gone: told of a worker that is there no more.
+        crashed_batch: the batch during which the engine's predecessor died, if there was one.
+        on_gone: called with the name of a worker that is gone.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Workers:
 
     @property
     def ready(self) -> bool:
-        """Whether they were told that the engine is warm."""
+        """Whether the engine is warm and its workers know it."""
         return bool(self._models)
 
     def announce(self, models: tuple[ModelInfo, ...]) -> None:
@@ -90,13 +90,13 @@ class Workers:
             self._send(worker, self._welcome(worker))
 
     def heard(self, worker: bytes) -> None:
-        """Note that a worker sent something."""
+        """Record that a worker sent something."""
         self._heard[worker] = time.monotonic()
 
     async def watch(self) -> None:
-        """Find out which workers are gone, for ever.
+        """Look for workers that are gone, until cancelled.
 
-        A silent one is greeted: what is only slow, or stopped, can still be reached.
+        A silent one is sent a message: one that is only slow can still be reached.
         """
         while True:
             await asyncio.sleep(SUSPICIOUS_SECONDS / 2)
@@ -106,22 +106,22 @@ class Workers:
                     self._send(worker, self._welcome(worker))
 
     def greet(self, worker: bytes) -> None:
-        """Tell a worker what the engine is."""
+        """Send a worker the engine's offer."""
         self._send(worker, self._welcome(worker))
 
     def give_back(self, worker: bytes, submit: Submit) -> None:
-        """Have a worker send a request again once the engine is warm."""
+        """Return a request; the worker sends it again once the engine is warm."""
         self._send(worker, Returned(submit.request_id))
 
     def refuse(
         self, worker: bytes, submit: Submit, error: ServiceError, *, arrived: float | None = None
     ) -> None:
-        """Tell a worker why a request gets no result.
+        """Reject a request.
 
         Args:
-            worker: whose request it is.
+            worker: the request's sender.
             submit: the request.
-            error: why.
+            error: the reason.
             arrived: moment of its admission; None if it was not admitted.
         """
         trace_unanswered(submit, arrived, error.slug)
@@ -140,11 +140,11 @@ class Workers:
         """Send the results of a batch.
 
         Args:
-            batch: as it was on the device.
+            batch: the batch.
             results: one for each request, in order; None where the network's output is not finite.
-            started: moment at which the device had it.
-            network_seconds: of that time, the network's.
-            device_seconds: for how long.
+            started: moment at which it began on the device.
+            network_seconds: the network's part of ``device_seconds``.
+            device_seconds: time that it occupied the device.
         """
         pending_work_seconds = self._scheduler.pending_work_seconds()
         wait_seconds = self._scheduler.wait_seconds()
@@ -201,7 +201,7 @@ class Workers:
 
 
 WITHDRAWN = "withdrawn"
-"""Why a request got no result whose client left while it waited; others have an error's slug."""
+"""Reason of a request whose client left while it waited; other reasons are errors' slugs."""
 
 
 def trace_answered(
@@ -218,9 +218,9 @@ def trace_answered(
     Args:
         submit: the request.
         arrived: moment of its admission.
-        started: moment at which the device had its batch.
-        network_seconds: of the batch's time on the device, the network's.
-        device_seconds: all of that time.
+        started: moment at which its batch began on the device.
+        network_seconds: the network's part of ``device_seconds``.
+        device_seconds: time that the batch occupied the device.
         batch_size: requests in the batch.
     """
     network_done, done = started + network_seconds, started + device_seconds

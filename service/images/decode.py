@@ -1,10 +1,10 @@
-"""Bytes to upright RGB pixels, with every limit checked before there is work.
+"""From a file's bytes to upright RGB pixels, with every limit checked before decoding.
 
-An image's way: its declared type, its signature, a walk over its container (size, frames,
-orientation; see ``service.images.containers``), the limits, and only then Pillow.
+The steps: the declared type, the signature, the container (size, frames, orientation; see
+``service.images.containers``), the limits, and only then Pillow.
 
-The declared type has to be a supported one but need not be the true one: what the bytes are is told
-from the bytes. With ``application/octet-stream``, or with no type at all, nothing else counts.
+The declared type has to be a supported one but need not be the true one: the format is found from
+the bytes, also for ``application/octet-stream`` and where no type is declared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from io import BytesIO
 
 import numpy as np
 
-# Imported for Pillow's registry: otherwise the first WebP or TIFF file loads all fifty plugins.
+# Imported for Pillow's registry: otherwise the first WebP or TIFF file loads all its plugins.
 from PIL import Image, TiffImagePlugin, WebPImagePlugin, _imaging  # noqa: F401
 
 from service.api.errors import ImageTooLargeError, InvalidImageError, UnsupportedMediaError
@@ -45,10 +45,10 @@ MEDIA_TYPE_ALIASES = {
     "image/apng": "image/png",
     "image/x-ms-bmp": "image/bmp",
 }
-"""Names in wide use that nobody registered, or that say the same."""
+"""Unregistered names in wide use, and equivalent ones."""
 
 UNTYPED = frozenset({"", "application/octet-stream", "binary/octet-stream"})
-"""What storage and clients say of any file."""
+"""Types that storage and clients declare for files of any kind."""
 
 _READERS: dict[str, Callable[[bytes], FirstFrame]] = {
     "JPEG": read_jpeg,
@@ -70,20 +70,20 @@ _TURNS = {
 }
 _SIDES_SWAP_FROM = 5
 
-# What Pillow raised on 200,000 mutated files, after the readers had let them pass.
+# The exceptions that Pillow raised on 200,000 mutated files which the readers had accepted.
 _DAMAGE = (OSError, ValueError)
 
 
 def switch_pillow() -> None:
-    """Leave limits and messages to us.
+    """Switch off Pillow's size limit and libtiff's messages.
 
-    Pillow's own size limit would warn or refuse on top of ours, which is checked before Pillow sees
-    a file. And libtiff writes to stderr what Pillow then also says by an exception.
+    Our size limit is checked before Pillow opens a file. libtiff writes to stderr what Pillow then
+    also raises.
     """
     Image.MAX_IMAGE_PIXELS = None
     library = ctypes.CDLL(_imaging.__file__)
     for handler in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-        # Not there where Pillow was built without libtiff, or with one that hides its names.
+        # Missing where Pillow was built without libtiff, or with hidden symbols.
         if hasattr(library, handler):
             getattr(library, handler)(None)
 
@@ -93,7 +93,7 @@ switch_pillow()
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """The largest image that is decoded.
+    """Limits of the images that are decoded.
 
     Attributes:
         max_pixels: width times height, inclusive.
@@ -106,12 +106,12 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An image, ready for the network's geometry.
+    """A decoded image.
 
     Attributes:
-        image: mode RGB, upright; of a large JPEG perhaps a reduction.
+        image: mode RGB, upright; a large JPEG may have been reduced.
         width: of the upright original, pixels.
-        height: the same.
+        height: of the upright original, pixels.
         frames: frames or pages of the file; only the first was decoded.
     """
 
@@ -125,7 +125,7 @@ def media_type_format(content_type: str) -> str:
     """Return Pillow's name of the format that a ``Content-Type`` declares.
 
     Raises:
-        UnsupportedMediaError: none that is supported.
+        UnsupportedMediaError: if the type is not supported.
     """
     media_type = _media_type(content_type)
     format_name = SUPPORTED_MEDIA_TYPES.get(MEDIA_TYPE_ALIASES.get(media_type, media_type))
@@ -141,20 +141,20 @@ def decode_image(
     limits: ImageLimits,
     short_side_needed: int | None = None,
 ) -> DecodedImage:
-    """Decode the first frame of an image. Runs in a thread; touches nothing shared.
+    """Decode the first frame of an image. Thread-safe.
 
     Args:
         body: the file.
-        content_type: the declared type, None if there is none.
+        content_type: the declared type; None if there is none.
         limits: checked before any pixel is decoded.
-        short_side_needed: the short side to which the image will be resized, if that is known. A
-            JPEG of which at least twice as much remains is then decoded to 1/2, 1/4 or 1/8 of its
-            size, in a fraction of the time and with slightly different pixels.
+        short_side_needed: the short side to which the image will be resized; None if it is not
+            known. A JPEG is then decoded to 1/2, 1/4 or 1/8 of its size, as long as twice this
+            side remains: in a fraction of the time and with slightly different pixels.
 
     Raises:
         UnsupportedMediaError: the declared type or the true format is not supported.
         ImageTooLargeError: the image is over a limit.
-        InvalidImageError: the bytes are no intact image.
+        InvalidImageError: the bytes are not an intact image.
     """
     declared = _media_type(content_type or "")
     if declared not in UNTYPED:
@@ -181,7 +181,9 @@ def _true_format(body: bytes) -> str:
         refused = format_of(body, REFUSED_SIGNATURES)
         if refused:
             raise UnsupportedMediaError(f"{refused} is not supported; {_what_is_supported()}.")
-        raise InvalidImageError(f"The bytes are no image that is known; {_what_is_supported()}.")
+        raise InvalidImageError(
+            f"The bytes are not an image of a known format; {_what_is_supported()}."
+        )
     return format_name
 
 
@@ -193,7 +195,7 @@ def _read_container(body: bytes, format_name: str) -> FirstFrame:
     try:
         return _READERS[format_name](body)
     except (struct.error, IndexError) as error:
-        # A reader that runs over the end says so by Python's own means.
+        # A reader that runs over the file's end raises Python's own errors.
         raise InvalidImageError(f"The {format_name} file is truncated.") from error
 
 
@@ -230,16 +232,16 @@ TRANSPARENT_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert to RGB: 16 bits scaled to 8, transparency composited on white.
 
-    Colour profiles are not applied; a network's training images were read the same way.
+    Colour profiles are not applied, as in the networks' training.
 
     Args:
-        image: of a mode in which Pillow opens the supported formats; ``I;16`` means the full
+        image: of any mode in which Pillow opens the supported formats; ``I;16`` has the full
             range from 0 to 65,535.
     """
     if image.mode.startswith("I;16"):
         return _from_16_bits(image)
     if image.mode in TRANSPARENT_MODES or "transparency" in image.info:
-        # From premultiplied grey, Pillow has no direct way.
+        # Pillow cannot convert premultiplied grey directly.
         return _on_white((image.convert("LA") if image.mode == "La" else image).convert("RGBA"))
     return image if image.mode == "RGB" else image.convert("RGB")
 

@@ -1,4 +1,4 @@
-"""The image in a request's body, and what kind of file it is."""
+"""The image in a request's body, and the signatures of file formats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 LOOKED_AT_BYTES = 1024
-"""Only SVG hides its name behind declarations and comments."""
+"""Bytes searched for a signature; only SVG needs more than a few."""
 
 
 SUPPORTED_SIGNATURES = {
@@ -29,7 +29,7 @@ SUPPORTED_SIGNATURES = {
     "BMP": rb"BM",
     "TIFF": rb"II\*\0|MM\0\*",
 }
-"""The formats that are decoded, by Pillow's names for them."""
+"""Formats that are decoded, by Pillow's names for them."""
 
 
 REFUSED_SIGNATURES = {
@@ -52,11 +52,11 @@ REFUSED_SIGNATURES = {
     "PNM": rb"P[1-7]\s",
     "DICOM": rb".{128}DICM",
 }
-"""Formats that are known, but not decoded."""
+"""Known formats that are not decoded."""
 
 
 MAX_PARTS = 8
-"""Most parts of a multipart body; only ``image`` is looked at."""
+"""Most parts of a multipart body; only ``image`` is read."""
 
 
 IMAGE_FIELD = "image"
@@ -64,11 +64,11 @@ IMAGE_FIELD = "image"
 
 @dataclass(frozen=True)
 class Upload:
-    """An encoded image as it came.
+    """An encoded image.
 
     Attributes:
         body: its bytes.
-        content_type: the media type that the caller gave for it; None if none.
+        content_type: its declared media type; None if there is none.
     """
 
     body: bytes
@@ -83,8 +83,8 @@ def find_image(body: bytes, content_type: str | None) -> Upload:
         content_type: the request's header.
 
     Raises:
-        MalformedRequestError: if the body is not what the content type says, or has no image.
-        UnsupportedMediaError: for a content type that can hold no image.
+        MalformedRequestError: if the body does not match its content type, or has no image.
+        UnsupportedMediaError: if the content type cannot hold an image.
     """
     media_type = (content_type or "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
@@ -92,7 +92,7 @@ def find_image(body: bytes, content_type: str | None) -> Upload:
     if media_type == "application/json":
         return _from_json(body)
     if media_type == "application/x-www-form-urlencoded":
-        # What curl says when -H is forgotten.
+        # curl's default without -H.
         raise UnsupportedMediaError(
             "The content type is application/x-www-form-urlencoded; send an image type such as "
             "image/jpeg, multipart/form-data or application/json."
@@ -113,8 +113,8 @@ def _from_json(body: bytes) -> Upload:
         ) from error
     try:
         return Upload(base64.b64decode(document.image, validate=True), None)
-    except ValueError as error:  # not base64, or not even ASCII
-        raise MalformedRequestError(f"The field image is no base64: {error}.") from error
+    except ValueError as error:  # not base64, or not ASCII
+        raise MalformedRequestError(f"The field image is not base64: {error}.") from error
 
 
 def _from_multipart(body: bytes, content_type: str) -> Upload:
@@ -137,7 +137,7 @@ def _from_multipart(body: bytes, content_type: str) -> Upload:
             {"Content-Type": content_type.encode("latin-1")},
             on_field,
             on_file,
-            # The body is in memory already: no part goes to a disk.
+            # The body is already in memory: no part is written to disk.
             config={"MAX_MEMORY_FILE_SIZE": len(body) + 1, "UPLOAD_ERROR_ON_BAD_CTE": True},
         )
         parser.write(body)
@@ -152,7 +152,7 @@ def _from_multipart(body: bytes, content_type: str) -> Upload:
 
 
 def format_of(body: bytes, signatures: dict[str, bytes]) -> str | None:
-    """Return the format whose signature the bytes bear, None if it is none of these."""
+    """Return the format whose signature the bytes have; None if there is none."""
     start = body[:LOOKED_AT_BYTES]
     return next(
         (name for name, pattern in signatures.items() if re.match(pattern, start, re.DOTALL)), None

@@ -1,1 +1,1 @@
-"""What connects HTTP workers and engines."""
+"""The link between HTTP workers and engines: messages, and both ends."""

@@ -1,8 +1,8 @@
 """The HTTP worker's end of the link to one engine: send a request, await its answer.
 
 A worker keeps a request's pixels until it is answered. If the engine dies, the next incarnation
-gets the requests again; one that was on the device when an engine died goes there alone, and is not
-sent a third time.
+gets the requests again; one that was on the device when an engine died runs in a batch of its own,
+and is not sent a third time.
 """
 
 from __future__ import annotations
@@ -50,14 +50,19 @@ SILENCE_SECONDS = 2.5
 """An engine that has not answered a greeting for this long is not ready."""
 
 MAX_CRASHES = 2
-"""A request that was on the device when two engines died is likely to be why."""
+"""Engines that may die with a request on the device; after that it is taken for the cause."""
 
 
 @dataclass
 class _Pending:
     """A request without an answer.
 
-    ``sent_to`` is the incarnation that has it, or None while no engine does.
+    Attributes:
+        submit: its message.
+        pixels: of its image.
+        answer: set when it is answered.
+        sent_to: the incarnation that has it; None while no engine does.
+        crashes: engines that died with it on the device.
     """
 
     submit: Submit
@@ -68,7 +73,7 @@ class _Pending:
 
 
 class EngineLoad:
-    """One engine's load."""
+    """One engine's load: its last report, and the requests sent since."""
 
     def __init__(self) -> None:
         self._costs: tuple[CostInfo, ...] = ()
@@ -78,15 +83,15 @@ class EngineLoad:
 
     @property
     def pending_work_seconds(self) -> float:
-        """How long the device is busy with what the engine has."""
+        """Device time that the engine's requests need."""
         return self._pending_work_seconds + sum(self._sent_seconds.values())
 
     def wait_seconds(self, task: Task) -> float:
-        """Return how long one more request of a task would wait for the device."""
+        """Return the expected wait of one more request of a task."""
         return self._wait_seconds.get(task, 0.0) + self._sent_seconds[task]
 
     def report(self, message: Welcome | Answer) -> None:
-        """Take what the engine says."""
+        """Take an engine's report."""
         if isinstance(message, Welcome):
             self._costs = message.costs
         self._pending_work_seconds = message.pending_work_seconds
@@ -114,7 +119,7 @@ class EngineClient:
         self._socket.setsockopt(zmq.ROUTING_ID, worker_name.encode())
         self._socket.connect(f"ipc://{address}")
         self._channel = Channel(self._socket)
-        # Tells at once that the engine is gone, or another one there.
+        # Tells at once when the engine is gone or another one has taken its place.
         link_events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         self._link_events = Channel(self._socket.get_monitor_socket(link_events))
         self._pending: dict[int, _Pending] = {}
@@ -126,7 +131,7 @@ class EngineClient:
 
     @property
     def offer(self) -> Welcome | None:
-        """What the engine serves, as it said when it was last warm; None if it never was.
+        """The engine's offer from when it was last warm; None if it never was.
 
         It outlives the engine: a restarted one serves the same, and requests wait for it.
         """
@@ -134,17 +139,17 @@ class EngineClient:
 
     @property
     def ready(self) -> bool:
-        """Whether the engine is warm and was heard of lately."""
+        """Whether the engine is warm and has answered recently."""
         heard = time.monotonic() - self._welcomed_at < SILENCE_SECONDS
         return self._welcome is not None and self._welcome.ready and heard
 
     @property
     def load(self) -> tuple[float, int]:
-        """How much work the engine has, for comparing engines."""
+        """Pending work in seconds and in requests, to compare engines by."""
         return self._load.pending_work_seconds, len(self._pending)
 
     def wait_seconds(self, task: Task) -> float:
-        """Return how long one more request of a task would wait for the device, as far as known."""
+        """Return the expected wait of one more request of a task."""
         return self._load.wait_seconds(task)
 
     async def run(self) -> None:
@@ -157,17 +162,18 @@ class EngineClient:
     async def submit(
         self, task: Task, image: NetworkInput, *, deadline: float, timeout_seconds: float
     ) -> InferenceResult:
-        """Have the engine work on an image.
+        """Send an image to the engine and await the result.
+
+        If the awaiting task is cancelled, the engine drops the request.
 
         Args:
-            task: what is wanted.
+            task: the task.
             image: in the geometry of the task's network.
-            deadline: monotonic moment after which nobody waits for the answer.
-            timeout_seconds: the length of time that the caller asked for, for the error's text.
+            deadline: monotonic moment after which the caller no longer waits.
+            timeout_seconds: the caller's timeout, for the error's text.
 
         Raises:
-            ServiceError: as the engine refuses, or when the deadline passes. If the awaiting task
-                is cancelled, the engine forgets the request.
+            ServiceError: if the engine rejects the request, or the deadline passes.
         """
         if time.monotonic() >= deadline:
             raise DeadlineExceededError(timeout_seconds=timeout_seconds)
@@ -192,7 +198,7 @@ class EngineClient:
         except TimeoutError:
             if not self.ready:
                 raise NotReadyError(
-                    "The engine is being restarted and was not back before the deadline.",
+                    "The engine is restarting and was not ready before the deadline.",
                     retry_after_seconds=1.0,
                 ) from None
             raise DeadlineExceededError(timeout_seconds=timeout_seconds) from None
@@ -202,8 +208,8 @@ class EngineClient:
                 self._channel.send(encode(Cancel(submit.request_id)))
 
     def close(self) -> None:
-        """Leave the engine."""
-        # First of all: an event that nobody takes would block all of ZeroMQ's sockets.
+        """Close the connection."""
+        # First: an event that nobody takes would block all of ZeroMQ's sockets.
         self._socket.disable_monitor()
         self._link_events.close()
         self._channel.close()
@@ -232,7 +238,7 @@ class EngineClient:
                 self._load.report(message)
                 self._resolve(message.request_id, _inference_result(message, frames))
             case Returned(request_id):
-                # No engine had it when one died.
+                # It was with no engine when one died.
                 if request_id in self._pending:
                     self._pending[request_id].sent_to = None
             case Refusal():
@@ -254,7 +260,7 @@ class EngineClient:
                 self._send(pending, welcome.incarnation)
 
     def _take_back(self, pending: _Pending, welcome: Welcome) -> None:
-        """Note that the engine which had a request is gone."""
+        """Record that the engine which had a request is gone."""
         crash, request_id = welcome.crash, pending.submit.request_id
         if crash and pending.sent_to == crash.incarnation and request_id in crash.request_ids:
             pending.crashes += 1
@@ -288,7 +294,7 @@ def _inference_result(answer: Answer, frames: list[bytes]) -> InferenceResult:
 
 
 def _marginal_seconds(costs: tuple[CostInfo, ...], submit: Submit) -> float:
-    """Return what one more request is likely to add to a batch; 0.0 where nothing was learnt."""
+    """Return the expected device time of one more request; 0.0 where no cost is known."""
     known = [cost for cost in costs if cost.task is submit.task]
     if not known:
         return 0.0

@@ -1,4 +1,4 @@
-"""The one definition of what crosses between HTTP workers and engines.
+"""The messages between HTTP workers and engines.
 
 A message is a MessagePack header and, for images and results, raw array frames behind it. Nothing
 is pickled. Moments are on the machine's monotonic clock, which all of its processes share.
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 class ArrayHeader(msgspec.Struct, frozen=True, array_like=True):
-    """What a raw frame holds."""
+    """Shape and type of the array in a raw frame."""
 
     shape: tuple[int, ...]
     dtype: str
 
 
 class InputInfo(msgspec.Struct, frozen=True):
-    """What a network gets to see.
+    """The size of a network's input: fixed, or following the image.
 
     Attributes:
-        height: rows, pixels; None where they follow the image.
-        width: columns, the same.
-        short_side: of an image that keeps its aspect ratio, pixels; None for a fixed input.
+        height: pixels; None where the input follows the image.
+        width: the same.
+        short_side: bound of an input that keeps the aspect ratio, pixels; None for a fixed input.
         long_side: the same.
-        multiple: of which both sides are one, pixels.
+        multiple: divisor of both sides, pixels; None for a fixed input.
     """
 
     height: int | None = None
@@ -50,19 +50,19 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
     Attributes:
         name: its name in ``model.zoo``.
-        task: what it answers.
-        weights: where they came from: "demo", "random", or a file's name.
+        task: the task that it answers.
+        weights: their origin: "demo", "random", or a file's name.
         weights_sha256: the file's digest; None for random weights.
         labels: class names in the order of the class ids.
         colors: red, green and blue of the classes, 0 to 255, in the same order.
-        input: what the network gets to see.
+        input: the size of the network's input.
         device: such as "cpu" or "cuda:0".
         device_name: the device's own name.
         dtype: such as "float32".
-        dtype_reason: why that one, in words.
-        kernels: "native", "Triton", or why PyTorch's own operators have to do.
+        dtype_reason: the reason for it, in words.
+        kernels: "native", "Triton", or the reason why PyTorch's own operators run.
         compiled: whether it runs compiled, for its usual input sizes.
-        compiled_reason: why, or why not.
+        compiled_reason: the reason, in words.
         batch_sizes: the sizes that batches are padded to.
     """
 
@@ -96,7 +96,7 @@ class CostInfo(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, tag=True, frozen=True):
-    """Ask an engine what it serves and whether it is ready."""
+    """Ask an engine for its offer."""
 
 
 class Submit(msgspec.Struct, tag=True, frozen=True):
@@ -104,16 +104,16 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
 
     Attributes:
         request_id: unique within the HTTP worker.
-        task: what is wanted.
+        task: the task.
         image: the frame's shape, (H, W, 3), and type, uint8.
         input_size: height and width of the network's input, which a batch shares; the image may be
             smaller.
         original_size: height and width of the caller's image, in which results are given.
-        deadline: moment after which nobody waits for the answer.
-        timeout_seconds: the length of time that the caller asked for.
-        alone: whether it shares a batch with nobody: an engine died with it on its device.
-        traceparent: the span that the engine's are a part of, as in W3C's header; None if the
-            request is not traced.
+        deadline: moment after which the caller no longer waits.
+        timeout_seconds: the caller's timeout.
+        alone: whether it runs in a batch of its own, since an engine died with it on its device.
+        traceparent: the parent of the engine's spans, as in W3C's header; None if the request is
+            not traced.
     """
 
     request_id: int
@@ -141,7 +141,7 @@ class Crash(msgspec.Struct, frozen=True):
 
     Attributes:
         incarnation: the engine that died.
-        request_ids: those in the batch that came from the HTTP worker that is told of it.
+        request_ids: requests in the batch that came from the receiving HTTP worker.
     """
 
     incarnation: str
@@ -149,7 +149,7 @@ class Crash(msgspec.Struct, frozen=True):
 
 
 class Welcome(msgspec.Struct, tag=True, frozen=True):
-    """Say what this engine serves.
+    """An engine's offer.
 
     Attributes:
         incarnation: changes when the engine is restarted.
@@ -157,8 +157,8 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
         models: empty until it is ready.
         costs: learnt so far.
         pending_work_seconds: device time that its requests need.
-        wait_seconds: how long one more request of each task would wait for the device.
-        crash: how its predecessor ended, if that was in the middle of a batch.
+        wait_seconds: expected wait of one more request, by task.
+        crash: its predecessor's end, if that was in the middle of a batch.
     """
 
     incarnation: str
@@ -178,12 +178,12 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
 
     Attributes:
         request_id: the request's.
-        arrays: what the frames hold.
+        arrays: shape and type of each frame.
         queue_seconds: from arrival to the batch's start.
         inference_seconds: the batch's time on the device.
         batch_size: requests in the batch.
         pending_work_seconds: device time that the engine's other requests need.
-        wait_seconds: how long one more request of each task would wait for the device.
+        wait_seconds: expected wait of one more request, by task.
     """
 
     request_id: int
@@ -196,7 +196,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
 
 
 class Refusal(msgspec.Struct, tag=True, frozen=True):
-    """A request that gets no result, and why (see ``service.api.errors``)."""
+    """The rejection of a request, with an error of ``service.api.errors``."""
 
     request_id: int
     slug: str
@@ -205,7 +205,7 @@ class Refusal(msgspec.Struct, tag=True, frozen=True):
 
 
 class Returned(msgspec.Struct, tag=True, frozen=True):
-    """A request that was on its way to this engine's predecessor; it is sent again once warm."""
+    """The return of a request that the engine could not take yet; it is sent again once warm."""
 
     request_id: int
 
@@ -239,11 +239,13 @@ def array_from(header: ArrayHeader, frame: bytes | memoryview) -> NDArray[Any]:
     """View a frame as the array it holds, without a copy.
 
     Raises:
-        ValueError: if the frame has another size than the header says.
+        ValueError: if the frame's size is not that of the header.
     """
     dtype = np.dtype(header.dtype)
     if math.prod(header.shape) * dtype.itemsize != len(frame):
-        raise ValueError(f"A frame of {len(frame)} bytes is no {header.shape} array of {dtype}.")
+        raise ValueError(
+            f"A frame of {len(frame)} bytes cannot hold a {header.shape} array of {dtype}."
+        )
     return np.frombuffer(frame, dtype).reshape(header.shape)
 
 
@@ -267,7 +269,7 @@ class InferenceResult:
     """An engine's answer.
 
     Attributes:
-        arrays: as the task defines them.
+        arrays: those that ``Answer`` lists for the task.
         queue_seconds: from arrival at the engine to the batch's start.
         inference_seconds: the batch's time on the device.
         batch_size: requests in the batch.

@@ -1,4 +1,4 @@
-"""All engines of this machine, as an HTTP worker sees them."""
+"""The engines of this machine, as an HTTP worker sees them."""
 
 from __future__ import annotations
 
@@ -18,32 +18,34 @@ class EnginePool:
 
     @property
     def ready(self) -> bool:
-        """Whether any engine is."""
+        """Whether any engine is ready."""
         return any(client.ready for client in self._clients)
 
     @property
     def offers(self) -> list[Welcome]:
-        """What the engines serve that have been warm."""
+        """Offers of the engines that have been warm."""
         return [client.offer for client in self._clients if client.offer is not None]
 
     @property
     def pending_work_seconds(self) -> float:
-        """How long the device with the least work is busy."""
+        """Device time that the requests of the least loaded engine need."""
         return min(client.load[0] for client in self._clients)
 
     def reject_unreachable_deadline(
         self, task: Task, timeout_seconds: float, *, ahead_seconds: float
     ) -> None:
-        """Refuse a request that no engine would begin in time, before there is any work with it.
+        """Reject a request that no engine can start before its deadline.
+
+        It is judged by the engines' last reports, and again by the engine that gets it. While no
+        engine is ready, nothing is rejected.
 
         Args:
-            task: what is wanted.
-            timeout_seconds: how long the caller waits.
-            ahead_seconds: what passes before it can be sent; the engines work on meanwhile.
+            task: the task.
+            timeout_seconds: time until the deadline.
+            ahead_seconds: time until it can be sent; the engines work on meanwhile.
 
         Raises:
-            DeadlineUnreachableError: by the engines' last reports; what passes here is judged again
-                by the engine that it goes to. While none is ready, nothing is known.
+            DeadlineUnreachableError: if the deadline cannot be met.
         """
         waits = [client.wait_seconds(task) for client in self._clients if client.ready]
         needed_seconds = max(ahead_seconds, min(waits, default=0.0))
@@ -65,7 +67,7 @@ class EnginePool:
     async def submit(
         self, task: Task, image: NetworkInput, *, deadline: float, timeout_seconds: float
     ) -> InferenceResult:
-        """Have the least loaded engine work on an image; see ``EngineClient.submit``.
+        """Send an image to the least loaded engine, as ``EngineClient.submit`` does.
 
         Raises:
             NotReadyError: if no engine has been ready yet.

@@ -1,6 +1,6 @@
-"""A ZeroMQ socket in an event loop.
+"""ZeroMQ sockets in an event loop, and the engine's end of the link.
 
-Beside ``zmq.asyncio`` it has no queue of its own and no future for every message: what is there is
+Unlike ``zmq.asyncio`` a channel has no queue and no future for each message: arrived messages are
 taken at once, and sending never waits, since the sockets' high-water marks are off.
 """
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     Frame = bytes | memoryview[Any]
     from numpy.typing import NDArray
 
-# Numbers, since operations on pyzmq's own enumerations take longer than the calls themselves.
+# Plain numbers: operations on pyzmq's enumerations take longer than the calls themselves.
 _LAST_FRAME = int(zmq.DONTWAIT)
 _MORE_FRAMES = int(zmq.DONTWAIT | zmq.SNDMORE)
 _EVENTS, _MESSAGE = int(zmq.EVENTS), int(zmq.POLLIN)
 
 BURST = 32
-"""Messages that are taken in a row before others on the event loop get their turn."""
+"""Messages taken in a row before the event loop runs its other tasks."""
 
 
 class Channel:
-    """Sends and receives messages of several frames. For the event loop that runs when it is made.
+    """Sends and receives messages of several frames, on the event loop that made it.
 
     Args:
         socket: without high-water marks; closed with the channel.
@@ -42,8 +42,8 @@ class Channel:
         self._socket = socket
         self._loop = asyncio.get_running_loop()
         self._something_new = asyncio.Event()
-        # It becomes readable when there is news for the socket, and not for as long as there are
-        # messages: whoever looks has to take all of them.
+        # It becomes readable when something happens on the socket, and not for as long as there
+        # are messages: each wake-up has to take all of them.
         self._descriptor = socket.fileno()
         self._loop.add_reader(self._descriptor, self._something_new.set)
 
@@ -51,19 +51,19 @@ class Channel:
         """Send a message.
 
         Raises:
-            zmq.ZMQError: as the socket refuses.
+            zmq.ZMQError: if the socket refuses.
         """
         try:
             for frame in frames[:-1]:
                 self._socket.send(frame, _MORE_FRAMES)
             self._socket.send(frames[-1], _LAST_FRAME)
         finally:
-            # Sending takes note of the news, too, and the descriptor falls silent.
+            # Sending also consumes the socket's events, after which the descriptor is silent.
             if self._has_message():
                 self._something_new.set()
 
     async def received(self) -> AsyncIterator[list[bytes]]:
-        """Yield the messages, for ever."""
+        """Yield messages as they arrive, until cancelled."""
         while True:
             self._something_new.clear()
             taken = 0
@@ -85,7 +85,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Received:
-    """A message, who sent it, and the frames behind it."""
+    """A message, its sender, and the frames behind it."""
 
     worker: bytes
     message: ToEngine
@@ -93,7 +93,7 @@ class Received:
 
 
 class LinkServer:
-    """Receives from every HTTP worker and sends to any of them.
+    """The engine's end: receives from every HTTP worker and sends to any of them.
 
     Args:
         address: path of the Unix socket; its directory is private to the service.
@@ -101,10 +101,10 @@ class LinkServer:
 
     def __init__(self, address: Path) -> None:
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
-        # The scheduler's queue is the bound; a second one here would only hide requests from it.
+        # The scheduler bounds the requests; a second queue here would only hide some from it.
         socket.set_hwm(0)
         socket.setsockopt(zmq.LINGER, 0)
-        # Say so when a worker is gone; by default what is meant for it vanishes.
+        # Raise when a worker is gone; by default messages to it vanish.
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A worker that reconnects keeps its identity.
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -113,12 +113,12 @@ class LinkServer:
         self._channel = Channel(socket)
 
     async def received(self) -> AsyncIterator[Received]:
-        """Yield what arrives, for ever."""
+        """Yield messages as they arrive, until cancelled."""
         async for worker, header, *frames in self._channel.received():
             yield Received(worker, decode_to_engine(header), tuple(frames))
 
     def send(self, worker: bytes, message: ToWorker, arrays: Sequence[NDArray[Any]] = ()) -> bool:
-        """Send to a worker; return False if it is gone, and what was meant for it dropped."""
+        """Send to a worker; return False if it is gone and the message was dropped."""
         try:
             self._channel.send(worker, encode(message), *(array.data for array in arrays))
         except zmq.ZMQError as error:

@@ -1,4 +1,4 @@
-"""Keeps a child process running: starts it, listens to it, replaces it, ends it."""
+"""A child process of the supervisor: started, watched, replaced when it dies, stopped."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from service.processes.heartbeat import CONFIGURATION_EXIT_CODE, HEARTBEAT
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 5.0
 STABLE_SECONDS = 30.0
-"""After a child that lived this long, the backoff starts over."""
+"""Lifetime of a child after which the restart backoff starts over."""
 
 SILENCE_SECONDS = 5.0
-"""A child that announced itself and then says nothing for twice as long is stuck. Twice, since the
-first silence may have been this process's own: it was stopped, and has not read yet."""
+"""A ready child that sends no heartbeat for twice as long is stuck. Twice, since the first silence
+may have been the supervisor's own: it may have been suspended and not have read yet."""
 
 logger = logging.getLogger(__name__)
 
 
 class ConfigurationRefusedError(Exception):
-    """A child ended because of its settings; it has said why, and no restart will help."""
+    """A child ended because of its settings; it has logged why, and a restart would not help."""
 
 
 @dataclass
@@ -39,14 +39,14 @@ class Child:
     """A process that is kept running until it is stopped.
 
     Attributes:
-        name: as its log lines say it.
+        name: shown in its log lines.
         command: the Python interpreter's arguments.
-        environment: beside this process's own variables.
-        metrics_folder: where it writes its metrics.
-        on_announcement: called whenever it has announced itself.
-        inherited_fds: descriptors that it gets.
-        restart_options: put behind the command of every process but the first.
-        facts: what its present process announced; None before that.
+        environment: variables added to the supervisor's own.
+        metrics_folder: the folder of its metrics.
+        on_announcement: called whenever it has announced that it is ready.
+        inherited_fds: file descriptors that it inherits.
+        restart_options: appended to the command of every process but the first.
+        facts: announced by its present process; None before that.
     """
 
     name: str
@@ -61,10 +61,10 @@ class Child:
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def keep_running(self) -> None:
-        """Start the process, and another whenever it ends, until ``stop``.
+        """Start the process, and start it again whenever it ends, until ``stop``.
 
         Raises:
-            ConfigurationRefusedError: if it refuses its settings.
+            ConfigurationRefusedError: if it rejects its settings.
         """
         command, backoff_seconds = self.command, FIRST_BACKOFF_SECONDS
         while not self._stopping.is_set():
@@ -80,7 +80,7 @@ class Child:
             command = (*self.command, *self.restart_options)
 
     async def stop(self, *, grace_seconds: float, hurry: asyncio.Event) -> None:
-        """Ask the process to end, and kill it after the grace time or when there is a hurry."""
+        """Ask the process to end, and kill it after the grace time or in a hurry."""
         self._stopping.set()
         process = self._process
         if process is None:
@@ -97,7 +97,7 @@ class Child:
         await ended
 
     async def _run_once(self, command: tuple[str, ...]) -> str:
-        """Run the process to its end and return what ended it."""
+        """Run the process to its end and return the reason."""
         try:
             process = await self._start(command)
         except OSError as error:
@@ -117,7 +117,7 @@ class Child:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             *command,
-            stdin=PIPE,  # closes when this process lets go or dies, which ends the child
+            stdin=PIPE,  # closes when the supervisor closes it or dies, which ends the child
             stdout=PIPE,
             pass_fds=self.inherited_fds,
             process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
@@ -125,7 +125,7 @@ class Child:
         )
 
     async def _listen(self, process: Process) -> None:
-        """Take what the process says, until it ends; kill it if it falls silent."""
+        """Read announcements and heartbeats until the process ends; kill it if they stop."""
         assert process.stdout is not None
         silences = 0
         while True:
@@ -153,7 +153,7 @@ class Child:
 
 
 def _close_metrics(folder: Path, pid: int) -> None:
-    """Keep of a process's metrics what still counts, and give back the space it had reserved."""
+    """Keep the counters of a dead process, and free the space of its gauges."""
     mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
     for path in folder.glob(f"*_{pid}.db"):
         with path.open("r+b") as file:
@@ -170,7 +170,7 @@ def _cause(exit_code: int) -> str:
 
 
 def _let_go(process: Process) -> None:
-    """Ask the process to end; see ``service.processes.heartbeat``."""
+    """Ask the process to end, as ``service.processes.heartbeat`` understands it."""
     assert process.stdin is not None
     process.stdin.close()
 

@@ -1,8 +1,8 @@
-"""Where the compiler keeps what the next start can use again.
+"""The compilers' cache folders, which make the next start shorter.
 
-PyTorch and Triton each have a cache that checks its entries by content. It is parted by what a
-start is made of, so that an upgrade or another processor finds an empty folder instead of code that
-was built for something else, and an operator can delete what is out of use.
+PyTorch and Triton each have a cache that checks its entries by content. There is a folder for each
+combination of versions and hardware, so that an upgrade or another processor finds an empty folder
+instead of foreign code, and an operator can delete folders that are out of use.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _PROCESSOR = Path("/proc/cpuinfo")
 
 
 def compiler_environment(settings: Settings, device: str) -> dict[str, str]:
-    """Make an engine's cache folders and return the variables that tell its compilers of them.
+    """Make an engine's cache folders and return the environment variables that name them.
 
-    Empty for an engine that cannot come to compile, which then needs no place to write to. Nobody
-    else may write to the folders, since what lies in them is run.
+    Empty for an engine that never compiles, which then needs no place to write to. Only the owner
+    may write to the folders, since their content is executed.
 
     Args:
         settings: the service's.
-        device: the engine's, as the settings name it.
+        device: the engine's, named as in the settings.
 
     Raises:
         SettingsError: if the folders cannot be made.
@@ -60,7 +60,7 @@ def _may_compile(settings: Settings, device: str) -> bool:
 
 
 def _key(settings: Settings, device: str) -> str:
-    """Name everything that the compiled code depends on."""
+    """Name everything that compiled code depends on."""
     facts = {
         "torch": version("torch"),
         "triton": _version_or_none("triton"),

@@ -1,8 +1,8 @@
-"""What ties a child process to its supervisor.
+"""A child process's connection to its supervisor: announcement, heartbeats, end.
 
-A child announces itself with a JSON line on its standard output, and an empty line every second
-says that its event loop turns: one that falls silent is killed and replaced. Its standard input
-closes when the supervisor lets go of it, or dies: no process outlives the service.
+A child announces that it is ready with a JSON line on its standard output, and sends an empty line
+every second: one whose heartbeats stop is killed and replaced. Its standard input closes when the
+supervisor closes it or dies, so no process outlives the service.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from collections.abc import Callable
 _announcements = 1
 
 CONFIGURATION_EXIT_CODE = 78
-"""Exit code (EX_CONFIG) of a child that no restart will help."""
+"""Exit code (EX_CONFIG) of a child that a restart would not help."""
 
 HEARTBEAT = b"\n"
 HEARTBEAT_SECONDS = 1.0
 
 
 def announce(facts: dict[str, object]) -> None:
-    """Tell the supervisor that this process is ready, and what it is."""
+    """Tell the supervisor that this process is ready, with facts for its log."""
     os.write(_announcements, json.dumps(facts).encode() + b"\n")
 
 
 def keep_output_for_announcements() -> None:
-    """Send whatever libraries print to standard error, so that only announcements go out."""
+    """Redirect what libraries print to standard error, and keep the output for announcements."""
     global _announcements
     _announcements = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
 async def send_heartbeats(observe_lag: Callable[[float], None]) -> None:
-    """Tell the supervisor, until cancelled, that this process's event loop turns.
+    """Send a heartbeat every second, until cancelled.
 
     Args:
-        observe_lag: gets how late it woke up, seconds.
+        observe_lag: called with the event loop's lag, seconds.
     """
     while True:
         os.write(_announcements, HEARTBEAT)
@@ -49,7 +49,7 @@ async def send_heartbeats(observe_lag: Callable[[float], None]) -> None:
 
 
 def supervisor_gone() -> asyncio.Event:
-    """Return an event that is set when the supervisor lets go of this process."""
+    """Return an event that is set when the supervisor closes the standard input or dies."""
     loop = asyncio.get_running_loop()
     event = asyncio.Event()
 

@@ -1,8 +1,7 @@
-"""The folder that the processes of one service share: sockets, metrics, the engines' notes.
+"""The folder that the processes of one service share: sockets, metrics, in-flight journals.
 
-Each of them holds a lock on it, which the kernel takes back when the process ends, however it does.
-A folder that nobody holds belongs to no service: whoever leaves last removes it, and what was left
-by processes that could not is removed at the next start.
+Each process holds a lock on it, which the kernel releases when the process ends in any way. The
+last process to leave removes the folder; one that was left behind is removed at the next start.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 PREFIX = "overlock-"
 
 MARK = ".overlock-runtime"
-"""A file that is made once the lock is held, and tells such a folder from any other."""
+"""A file that marks a runtime folder; it is made once the lock is held."""
 
 
 class RuntimeFolder:
@@ -36,7 +35,7 @@ class RuntimeFolder:
 
     @staticmethod
     def create(parent: Path) -> RuntimeFolder:
-        """Make a private folder, and remove those beside it that were left behind."""
+        """Make a private folder, and remove abandoned ones beside it."""
         for path in parent.glob(f"{PREFIX}*/{MARK}"):
             _remove_abandoned(path.parent)
         folder = RuntimeFolder(Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent)))  # mode 0700
@@ -44,12 +43,12 @@ class RuntimeFolder:
         return folder
 
     def leave(self) -> None:
-        """Let go of the folder, and remove it if nobody else holds it."""
+        """Release the folder, and remove it if no other process holds it."""
         _remove_unless_held(self.path, self._lock)
         os.close(self._lock)
 
     def remove(self) -> None:
-        """Remove the folder, whoever still holds it: the service has ended."""
+        """Remove the folder even if a process still holds it: the service has ended."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 

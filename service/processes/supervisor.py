@@ -1,4 +1,4 @@
-"""The parent process: decides which processes there are, starts them, drains on SIGTERM."""
+"""The parent process: starts HTTP workers and engines, replaces them, drains on SIGTERM."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from service.release import release
 from service.settings import Settings
 
 INTERRUPT_GRACE_SECONDS = 1.0
-"""How long Ctrl-C waits for what is under way; SIGTERM waits for all of it."""
+"""Grace time of accepted requests after Ctrl-C; SIGTERM waits for all of them."""
 
 ENGINE_GRACE_SECONDS = 1.0
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made there is private
@@ -36,10 +36,10 @@ class Supervisor:
     """Runs the service.
 
     Args:
-        settings: for all processes.
+        settings: of all processes.
 
     Raises:
-        SettingsError: if OpenTelemetry's variables ask for what is not there.
+        SettingsError: if OpenTelemetry's variables name an exporter that is not installed.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -71,7 +71,7 @@ class Supervisor:
             self._runtime.remove()
 
     def _plan(self, listener: socket.socket) -> None:
-        """Decide which processes there are."""
+        """Create the children: engines and HTTP workers."""
         devices = self._settings.devices.split(",")
         sockets = [self._runtime.path / f"engine-{index}.sock" for index in range(len(devices))]
         for index, (device, path) in enumerate(zip(devices, sockets, strict=True)):
@@ -103,14 +103,14 @@ class Supervisor:
         )
 
     async def _serve(self, listener: socket.socket) -> int:
-        """Keep all children running until it is time to stop; return the exit code."""
+        """Keep all children running until the service stops; return the exit code."""
         keeping = [
             asyncio.create_task(child.keep_running()) for child in (*self._engines, *self._workers)
         ]
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({stopping, *keeping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        # Workers first: what they accepted still needs the engines, also one that dies meanwhile.
+        # Workers first: the requests that they accepted still need the engines.
         workers_ended = asyncio.create_task(self._end(self._workers, self._worker_grace_seconds))
         await asyncio.sleep(0)
         listener.close()
@@ -162,9 +162,9 @@ class Supervisor:
 
 
 def _memory() -> Path:
-    """Return where files lie in memory, unless TMPDIR says where they have to lie.
+    """Return a folder in memory for the runtime folder, unless TMPDIR names another.
 
-    Metrics are mapped files: where a disk is full, the next write to one would end the process.
+    Metrics are mapped files: on a full disk the next write to one would end the process.
     """
     usable = "TMPDIR" not in os.environ and os.access(SHARED_MEMORY, os.W_OK | os.X_OK)
     return Path(SHARED_MEMORY if usable else tempfile.gettempdir())
@@ -174,7 +174,7 @@ def _listener(settings: Settings) -> socket.socket:
     """Open the socket that all HTTP workers accept from.
 
     Raises:
-        OSError: if the address is taken or not ours; it names the settings.
+        OSError: if the address cannot be bound; the message names the settings.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     address = settings.host, settings.port
@@ -190,7 +190,7 @@ def _listener(settings: Settings) -> socket.socket:
 
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    # An address that means "all of them" is none that a browser can open.
+    # A browser cannot open the address that means all interfaces.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -1,1 +1,1 @@
-"""Admission, order and batches: pure, with the clock handed in."""
+"""Admission, order and batch sizes. Pure: no torch, no sockets, and the clock is an argument."""

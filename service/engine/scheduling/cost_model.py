@@ -1,4 +1,4 @@
-"""The cost of a batch, learnt while serving: time on the device, and time between batches."""
+"""Costs of batches, learnt while serving, and the batch sizes that follow from them."""
 
 from __future__ import annotations
 
@@ -110,21 +110,21 @@ class SlowdownEstimator:
 
 
 BATCH_SECONDS = 2.0
-"""A batch that is expected to take longer is made smaller: another task waits for its end."""
+"""Batches that are expected to take longer are made smaller, since other tasks wait meanwhile."""
 
 
 UNPADDED = frozenset({Task.DETECT})
-"""Tasks whose batches have no padding: behind the backbone, a detector works image by image."""
+"""Tasks whose batches are not padded: behind its backbone a detector works image by image."""
 
 
 class BatchSizer:
-    """Knows what batches cost and which size pays.
+    """Chooses batch sizes by the learnt costs.
 
     Args:
         batch_sizes: sizes that batches are padded to, rising.
 
     Attributes:
-        costs: what was learnt, by shape.
+        costs: learnt cost of each shape.
     """
 
     def __init__(self, batch_sizes: tuple[int, ...]) -> None:
@@ -136,12 +136,12 @@ class BatchSizer:
     def observe(
         self, key: QueueKey, size: int, device_seconds: float, *, lasting: bool = False
     ) -> None:
-        """Learn from a batch; see ``AffineCost.observe``."""
+        """Learn from a batch, as ``AffineCost.observe`` does."""
         cost = self.costs.setdefault(key.shape, AffineCost())
         cost.observe(size, device_seconds, lasting=lasting)
 
     def seconds(self, key: QueueKey, size: int) -> float:
-        """Return the device time that a batch should need, as far as known."""
+        """Return the expected device time of a batch."""
         return self._cost(key).seconds(size)
 
     def drain_seconds(self, key: QueueKey, waiting: int) -> float:
@@ -151,9 +151,9 @@ class BatchSizer:
         return full * cost.seconds(largest) + (cost.seconds(rest) if rest else 0.0)
 
     def joining_seconds(self, key: QueueKey, waiting: int) -> float:
-        """Return what one more request of a queue adds to ``drain_seconds`` before it is done.
+        """Return the time that one more request adds to ``drain_seconds`` until it is done.
 
-        Behind a full batch its own is taken to be full when it runs: others join it meanwhile.
+        Behind a full batch its own batch is assumed to fill up before it runs.
         """
         largest = self._sizes(key)[-1]
         full, rest = divmod(waiting, largest)
@@ -174,17 +174,17 @@ class BatchSizer:
         return above if cost.seconds(above) <= split_seconds else below
 
     def cap(self, key: QueueKey, size: int) -> int:
-        """Never again make a batch of this shape as large as ``size``; return what is left."""
+        """Limit batches of this shape to less than ``size``; return the new limit."""
         smaller = [each for each in self._batch_sizes if each < size]
         self._caps[key.shape] = max(smaller, default=self._batch_sizes[0])
         return self._caps[key.shape]
 
     def limit(self, task: Task, largest: int) -> None:
-        """Make no batch of a task larger than what fits into the device's memory."""
+        """Limit a task's batches to the size that fits into the device's memory."""
         self._limits[task] = largest
 
     def _cost(self, key: QueueKey) -> AffineCost:
-        """Return what was learnt of an input size, or guess from the nearest one of its task."""
+        """Return the cost of an input size, estimated from the nearest known one of its task."""
         if key.shape in self.costs:
             return self.costs[key.shape]
         known = [other for other in self.costs if other.task is key.task]
@@ -194,7 +194,7 @@ class BatchSizer:
         return self.costs[nearest].scaled(key.pixels / nearest.pixels)
 
     def _sizes(self, key: QueueKey) -> Sequence[int]:
-        """Return the batch sizes that are short enough and fit in memory, at least the smallest."""
+        """Return the sizes that are fast enough and fit into memory, at least the smallest."""
         cost, largest = self._cost(key), self._batch_sizes[-1]
         cap = min(self._caps.get(key.shape, largest), self._limits.get(key.task, largest))
         fitting = [

@@ -1,4 +1,4 @@
-"""What waits for the device, by input size and by urgency. Pure, as the scheduler."""
+"""Requests that wait for the device, in queues by task and input size, the most urgent first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from model.config import Task
 
 AGEING_SECONDS = 2.0
-"""A request that has waited this long counts as due, however far its deadline is."""
+"""A request that has waited this long is as urgent as one at its deadline."""
 
 
 Payload = TypeVar("Payload")
@@ -19,13 +19,13 @@ Payload = TypeVar("Payload")
 
 @dataclass(frozen=True)
 class QueueKey:
-    """What the requests of one batch have in common.
+    """The properties that all requests of a batch share.
 
     Attributes:
-        task: what is wanted of them.
+        task: the task.
         input_size: height and width of the network's input.
-        quarantine: 0 for the queue that everyone joins; otherwise the number of one that holds
-            suspects of a failed batch.
+        quarantine: 0 for the queue that new requests join; otherwise the number of a queue that
+            holds only suspects of one failed batch.
     """
 
     task: Task
@@ -34,7 +34,7 @@ class QueueKey:
 
     @property
     def shape(self) -> QueueKey:
-        """What a batch's cost depends on: whoever is in it."""
+        """The key without its quarantine, on which a batch's cost depends."""
         return replace(self, quarantine=0) if self.quarantine else self
 
     @property
@@ -45,15 +45,15 @@ class QueueKey:
 
 @dataclass(frozen=True, eq=False)
 class Request(Generic[Payload]):
-    """One caller's wish, waiting for the device.
+    """A request that waits for the device.
 
     Attributes:
-        identity: unique among the requests that wait.
-        queue: which requests it can share a batch with.
+        identity: unique among the waiting requests.
+        queue: shared by the requests that can be in its batch.
         arrived: moment of its admission.
-        deadline: moment after which nobody waits for the answer.
-        payload: what the engine needs to work on it and to answer; opaque here.
-        alone: whether it shares a batch with nobody.
+        deadline: moment after which the caller no longer waits.
+        payload: the engine's own data of the request; opaque here.
+        alone: whether it runs in a batch of its own.
     """
 
     identity: Hashable
@@ -65,7 +65,7 @@ class Request(Generic[Payload]):
 
     @property
     def urgency(self) -> float:
-        """Moment by which it should be on the device; lower is more urgent."""
+        """Moment by which it should run; lower is more urgent."""
         return min(self.deadline, self.arrived + AGEING_SECONDS)
 
 
@@ -74,7 +74,7 @@ class Batch(Generic[Payload]):
     """Requests that share a forward pass.
 
     Attributes:
-        queue: what they have in common.
+        queue: shared by its requests.
         requests: at least one, most urgent first.
         size: places on the device: the requests and the padding behind them.
     """
@@ -85,23 +85,23 @@ class Batch(Generic[Payload]):
 
 
 Heap = list[tuple[float, int, Hashable]]
-"""A moment, the order of arrival, a request's identity.
+"""Heap of a moment, the order of arrival and a request's identity.
 
-What no longer waits stays in a heap until it surfaces. Only ``RequestQueues._requests`` holds
-requests, so their pixels are gone at once.
+The entry of a removed request stays in the heap until it reaches the top. Requests themselves are
+held by ``RequestQueues`` alone, so their pixels are freed at once.
 """
 
 
 @dataclass
 class _Queue:
-    """Requests of one key, by urgency."""
+    """The requests of one key, by urgency."""
 
     heap: Heap = field(default_factory=list)
     waiting: int = 0
 
 
 class RequestQueues(Generic[Payload]):
-    """The requests that wait."""
+    """All waiting requests, by key, urgency and deadline."""
 
     def __init__(self) -> None:
         self._requests: dict[Hashable, Request[Payload]] = {}
@@ -120,7 +120,7 @@ class RequestQueues(Generic[Payload]):
         return iter(self._requests.values())
 
     def queues(self, task: Task) -> list[tuple[QueueKey, int]]:
-        """Return the queues of a task in which requests wait, and how many."""
+        """Return the non-empty queues of a task and their lengths."""
         return [
             (key, queue.waiting)
             for key, queue in self._queues.items()
@@ -128,7 +128,7 @@ class RequestQueues(Generic[Payload]):
         ]
 
     def enter(self, request: Request[Payload]) -> None:
-        """Let a request wait."""
+        """Add a request."""
         self._requests[request.identity] = request
         queue = self._queues.setdefault(request.queue, _Queue())
         queue.waiting += 1
@@ -137,20 +137,20 @@ class RequestQueues(Generic[Payload]):
         heapq.heappush(self._deadlines, (request.deadline, order, request.identity))
 
     def quarantine(self, requests: Sequence[Request[Payload]]) -> None:
-        """Let requests wait in a queue that nobody else joins."""
+        """Add requests to a queue of their own, which no other request joins."""
         number = next(self._quarantines)
         for request in requests:
             self.enter(replace(request, queue=replace(request.queue, quarantine=number)))
 
     def forget(self, identity: Hashable) -> Request[Payload] | None:
-        """Let a request wait no longer and return it; None if it does not wait."""
+        """Remove a request and return it; None if it does not wait."""
         request = self._requests.pop(identity, None)
         if request is not None:
             self._queues[request.queue].waiting -= 1
         return request
 
     def expired(self, now: float) -> list[Request[Payload]]:
-        """Forget the requests whose deadline has passed and return them."""
+        """Remove and return the requests whose deadline has passed."""
         expired = []
         while self._deadlines and self._deadlines[0][0] <= now:
             request = self.forget(heapq.heappop(self._deadlines)[2])
@@ -164,20 +164,20 @@ class RequestQueues(Generic[Payload]):
         return self._deadlines[0][0] if self._deadlines else None
 
     def heads(self) -> dict[QueueKey, tuple[float, int]]:
-        """Return how urgent the first of each queue is; the lowest is the most urgent."""
+        """Return urgency and arrival order of each queue's first request; the lowest goes first."""
         for key, queue in list(self._queues.items()):
             self._surface(queue.heap)
             if not queue.heap:
-                # Input sizes come and go: an empty queue is not kept.
+                # Input sizes are many: an empty queue is not kept.
                 del self._queues[key]
         return {key: queue.heap[0][:2] for key, queue in self._queues.items()}
 
     def waiting_in(self, key: QueueKey) -> int:
-        """Return how many wait in a queue."""
+        """Return the length of a queue."""
         return self._queues[key].waiting
 
     def take(self, key: QueueKey, count: int) -> tuple[Request[Payload], ...]:
-        """Forget the most urgent requests of a queue, so many at most, and return them."""
+        """Remove and return the most urgent requests of a queue, up to ``count``."""
         heap = self._queues[key].heap
         taken: list[Request[Payload]] = []
         while heap and len(taken) < count:
@@ -187,6 +187,6 @@ class RequestQueues(Generic[Payload]):
         return tuple(taken)
 
     def _surface(self, heap: Heap) -> None:
-        """Drop what no longer waits from the top of a heap."""
+        """Drop removed requests from the top of a heap."""
         while heap and heap[0][2] not in self._requests:
             heapq.heappop(heap)

@@ -1,16 +1,15 @@
-"""Decides what the device works on next. Pure: no torch, no sockets, the clock is handed in.
+"""The scheduler: admits requests and composes the batch that the device runs next.
 
-Greedy: a free device takes what waits, without a window. A batch is composed when the device is
-ready for it, so an urgent request that comes late still gets in and one that was cancelled never
-does.
+It is greedy: a free device runs whatever waits, without a batching window. A batch is composed when
+the device is ready for it, so an urgent late request is in it and a cancelled one is not.
 
-Tasks share the device's time fairly: the one that has had the least of it while it had work goes
+Tasks share the device's time fairly: the task that has had the least of it while it had work goes
 next, so a flood of slow detections delays a classification by one batch and not by all of them.
 Within a task there is one queue for each input size, since a batch holds one exact shape; the queue
-with the most urgent head goes first. What may be to blame for a failure waits in closed queues,
-which nobody else's requests join.
+with the most urgent head goes first. Suspects of a failed batch wait in quarantine, in queues that
+no other request joins.
 
-Source: serving.md, section 1.
+Source: docs/adr/0006-fair-shares.md, docs/adr/0010-poison-requests.md, docs/adr/0011-no-holding.md.
 """
 
 from __future__ import annotations
@@ -24,14 +23,16 @@ from service.engine.scheduling.cost_model import AffineCost, BatchSizer, Slowdow
 from service.engine.scheduling.queues import Batch, Payload, QueueKey, Request, RequestQueues
 
 HEADROOM = 1.1
-"""How much longer than expected the work ahead may take. Under overload everyone who is let in is
-just in time, by what is expected: without room for error many would be late, and run in vain."""
+"""Factor on the expected time of the work ahead. Under overload every admitted request is expected
+to be just in time: without room for error many would be late, and would run in vain."""
 
 
 class FairShares:
-    """Device time of the tasks, on a clock that only runs while there is work.
+    """Device time used by each task, on a virtual clock that runs only while there is work.
 
-    A task that had nothing to do starts where the others are: it saved nothing up.
+    A task that was idle starts where the others are: idle time is not credited.
+
+    Source: start-time fair queueing (Goyal, Vin and Cheng, 1996); docs/adr/0006-fair-shares.md.
     """
 
     def __init__(self) -> None:
@@ -40,25 +41,25 @@ class FairShares:
         self._expected_seconds = 0.0
 
     def begin(self, task: Task) -> None:
-        """Note that a task has work again."""
+        """Record that a task has work again."""
         self._used[task] = max(self._used[task], self._now)
 
     def turn(self, task: Task) -> float:
-        """Return when it is a task's turn; the lowest goes first."""
+        """Return the task's virtual start time; the lowest goes first."""
         return self._used[task]
 
     def ahead(self, task: Task, other: Task) -> float:
-        """Return how much more a task has had than another; less than 0 if it comes first."""
+        """Return the seconds that a task has had more than another; below 0 if it goes first."""
         return max(self._used[task], self._now) - self._used[other]
 
     def charge(self, task: Task, expected_seconds: float) -> None:
-        """Note that a batch of a task begins."""
+        """Charge the expected time of a batch that begins."""
         self._now = self._used[task]
         self._expected_seconds = expected_seconds
         self._used[task] += expected_seconds
 
     def correct(self, task: Task, seconds: float) -> None:
-        """Note how long that batch took."""
+        """Replace the expected time of that batch by the measured one."""
         self._used[task] += seconds - self._expected_seconds
 
 
@@ -85,24 +86,24 @@ class Scheduler(Generic[Payload]):
 
     @property
     def costs(self) -> dict[QueueKey, AffineCost]:
-        """What was learnt of the cost of batches, by shape."""
+        """Learnt cost of each shape."""
         return self._batch_sizer.costs
 
     @property
     def waiting(self) -> int:
-        """Number of requests that wait."""
+        """Number of waiting requests."""
         return len(self._queues)
 
     def pending_work_seconds(self) -> float:
-        """Return the device time that waiting and running requests need, as far as known."""
+        """Return the expected device time of all waiting and running requests."""
         return self._running_seconds() + sum(self._work_seconds(task) for task in Task)
 
     def wait_seconds(self) -> dict[Task, float]:
-        """Return how long one more request of each known task would wait for the device."""
+        """Return the expected wait of one more request, for each task with a known cost."""
         return {task: self._wait_seconds(task, 0.0) for task in {key.task for key in self.costs}}
 
     def admit(self, request: Request[Payload]) -> None:
-        """Let a request wait; one that waits already under the same identity is not doubled.
+        """Admit a request; one with the identity of a waiting request is ignored.
 
         Raises:
             QueueFullError: if there is no room.
@@ -132,33 +133,33 @@ class Scheduler(Generic[Payload]):
             self._queues.enter(request)
 
     def cancel(self, identity: Hashable) -> Request[Payload] | None:
-        """Forget a waiting request and return it; None if it does not wait."""
+        """Remove a waiting request and return it; None if it does not wait."""
         self._on_device.pop(identity, None)
         return self._queues.forget(identity)
 
     def cancel_all(self, belongs: Callable[[Request[Payload]], bool]) -> int:
-        """Forget all requests that fit; return how many of them waited."""
+        """Remove all requests that ``belongs`` selects; return how many of them waited."""
         requests = [*self._queues, *self._on_device.values()]
         cancelled = [self.cancel(request.identity) for request in requests if belongs(request)]
         return len(cancelled) - cancelled.count(None)
 
     def expire(self) -> list[Request[Payload]]:
-        """Forget the requests whose deadline has passed and return them."""
+        """Remove and return the requests whose deadline has passed."""
         return self._queues.expired(self._clock())
 
     def next_deadline(self) -> float | None:
-        """Return the moment at which ``expire`` has something to do next."""
+        """Return the moment at which the next waiting request expires."""
         return self._queues.next_deadline()
 
     def next_batch(self) -> Batch[Payload] | None:
-        """Compose the batch that the free device should run now; None if nothing waits.
+        """Compose the next batch for the free device; None if nothing waits.
 
         Call ``expire`` first: a request past its deadline is not worth device time.
         """
         heads = self._queues.heads()
         if not heads:
             return None
-        # The most urgent queue of the task whose turn it is.
+        # The most urgent queue of the task that goes next.
         key = min(heads, key=lambda key: (self._shares.turn(key.task), heads[key]))
         size = self._batch_sizer.choose(key, self._queues.waiting_in(key))
         requests = self._queues.take(key, size)
@@ -171,19 +172,19 @@ class Scheduler(Generic[Payload]):
         return Batch(key, requests, size)
 
     def expected_seconds(self, batch: Batch[Payload]) -> float:
-        """Return the device time that a batch should need, as far as known."""
+        """Return the expected device time of a batch."""
         return self._batch_sizer.seconds(batch.queue, batch.size)
 
     def finished(
         self, batch: Batch[Payload], device_seconds: float, network_seconds: float
     ) -> None:
-        """Note that the device is free again, and learn what the batch cost.
+        """Record that the device is free again, and learn the batch's cost.
 
         Args:
-            batch: as it was composed.
-            device_seconds: how long it had the device.
-            network_seconds: of those, what another batch of its size takes too; a result in the
-                size of someone's huge photograph is not what the next request will cost.
+            batch: returned by ``next_batch``.
+            device_seconds: time that it occupied the device.
+            network_seconds: the part that another batch of its shape takes too, without resizing
+                results to the callers' images.
         """
         self._busy_until = 0.0
         self._slowdown.end(more_waits=self.waiting > 0)
@@ -191,14 +192,15 @@ class Scheduler(Generic[Payload]):
         self._batch_sizer.observe(batch.queue, batch.size, network_seconds)
 
     def failed(self, batch: Batch[Payload], device_seconds: float) -> None:
-        """Note that the device is free again after a batch that taught nothing."""
+        """Record that the device is free again after a failed batch, whose cost is not learnt."""
         self._busy_until = 0.0
         self._shares.correct(batch.queue.task, device_seconds)
 
     def split(self, batch: Batch[Payload]) -> list[Request[Payload]]:
-        """Let the halves of a batch that failed wait again, apart from each other and all others.
+        """Quarantine the halves of a failed batch, each in a queue of its own.
 
-        Halving on finds whoever is to blame. A request whose client left meanwhile is dropped.
+        Repeated halving finds the poison request. Requests that were cancelled meanwhile are
+        dropped.
 
         Returns:
             The requests that wait again.
@@ -210,7 +212,7 @@ class Scheduler(Generic[Payload]):
         return remaining
 
     def cap(self, batch: Batch[Payload]) -> int:
-        """Never again make a batch of this shape as large; return the size that is left."""
+        """Limit batches of this shape to less than this one's size; return the new limit."""
         return self._batch_sizer.cap(batch.queue, batch.size)
 
     def learn(self, key: QueueKey, size: int, device_seconds: float) -> None:
@@ -218,23 +220,23 @@ class Scheduler(Generic[Payload]):
         self._batch_sizer.observe(key, size, device_seconds, lasting=True)
 
     def limit(self, task: Task, largest: int) -> None:
-        """Make no batch of a task larger than what fits into the device's memory."""
+        """Limit a task's batches to the size that fits into the device's memory."""
         self._batch_sizer.limit(task, largest)
 
     def _running_seconds(self) -> float:
         return max(self._busy_until - self._clock(), 0.0)
 
     def _work_seconds(self, task: Task) -> float:
-        """Return the device time that the waiting requests of a task need."""
+        """Return the expected device time of a task's waiting requests."""
         return sum(
             self._batch_sizer.drain_seconds(key, waiting)
             for key, waiting in self._queues.queues(task)
         )
 
     def _wait_seconds(self, task: Task, seconds: float) -> float:
-        """Return when one more request of a task is done, which itself takes ``seconds``.
+        """Return the time until one more request of a task, which takes ``seconds``, is done.
 
-        The other tasks get as much time as this one meanwhile, unless they had more before.
+        Meanwhile the other tasks get as much time as this one, less what they had more before.
         """
         own = self._work_seconds(task)
         others = sum(
@@ -246,7 +248,7 @@ class Scheduler(Generic[Payload]):
         return self._running_seconds() + HEADROOM * ahead
 
     def _overtaking_seconds(self, task: Task, behind_seconds: float) -> float:
-        """Return what a task gets done as long as it is behind another one, now by so much."""
+        """Return the time that a task, now so far behind another one, uses before that one."""
         queues = self._queues.queues(task)
         if not queues or behind_seconds < 0:
             return 0.0

@@ -267,7 +267,7 @@ async def test_a_dead_engine_is_noticed_at_once_and_then_the_answer_is_not_ready
     async with asyncio.timeout(SILENCE_SECONDS / 2):  # long before silence would tell
         while pool.ready:
             await asyncio.sleep(0.005)
-    with pytest.raises(NotReadyError, match="restarted"):
+    with pytest.raises(NotReadyError, match="restarting"):
         await submit(pool, timeout_seconds=0.1)
 
 

@@ -8,11 +8,12 @@ from typing import cast
 import pytest
 import torch
 
+from model.inference import preparation
 from model.inference.compiled import CompileError
 from model.inference.predictor import Predictor
-from service.engine import preparation
-from service.engine.preparation import CompileDecision, compile_decision, prepare
+from model.inference.preparation import CompileDecision, compile_decision, prepare
 
+SETTING = "OVERLOCK_COMPILE"
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 INSISTS = CompileDecision(True, True, "OVERLOCK_COMPILE=on")
 TRIES = CompileDecision(True, False, "auto: the device is a GPU")
@@ -60,7 +61,7 @@ def test_the_setting_becomes_a_decision_with_its_reason(
     want: CompileDecision,
 ) -> None:
     monkeypatch.setattr(preparation, "compile_unsupported_reason", lambda _: reason)
-    assert compile_decision(setting, device) == want
+    assert compile_decision(setting, device, SETTING) == want
 
 
 def test_an_explicit_setting_that_cannot_be_met_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +69,7 @@ def test_an_explicit_setting_that_cannot_be_met_is_refused(monkeypatch: pytest.M
         preparation, "compile_unsupported_reason", lambda _: "there is no C++ compiler"
     )
     with pytest.raises(ValueError, match="COMPILE=on cannot be met: there is no C\\+\\+ compiler"):
-        compile_decision("on", CPU)
+        compile_decision("on", CPU, SETTING)
     with pytest.raises(ValueError, match="overlock_t could not be compiled: Unsupported: a thing"):
         prepared(Model(broken=True), INSISTS)
 

@@ -1,4 +1,4 @@
-"""Whether a model is compiled, and which of its batches fit, before the first request."""
+"""Preparation of a model before the first request: compiling, recording, batch sizes that fit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from model.inference.batch_limits import fitting_batch_sizes
 from model.inference.compiled import CompileError, compile_unsupported_reason
-from service.settings import PREFIX
 
 if TYPE_CHECKING:
     import torch
@@ -21,12 +20,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CompileDecision:
-    """Whether to compile.
+    """The decision whether to compile.
 
     Attributes:
         compiles: the decision.
-        insists: whether a failure ends the start, since it was asked for.
-        reason: why.
+        insists: whether the setting demands it, so that a failure ends the start.
+        reason: of the decision, in words.
     """
 
     compiles: bool
@@ -36,12 +35,12 @@ class CompileDecision:
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """How a model came out.
+    """The outcome of a model's preparation.
 
     Attributes:
-        batch_sizes: those that fit.
-        compiled: whether it runs compiled.
-        compiled_reason: why, or why not.
+        batch_sizes: those that fit into the device's memory.
+        compiled: whether the model runs compiled.
+        compiled_reason: the reason, in words.
     """
 
     batch_sizes: tuple[int, ...]
@@ -49,26 +48,27 @@ class PreparedModel:
     compiled_reason: str
 
 
-def compile_decision(setting: str, device: torch.device) -> CompileDecision:
+def compile_decision(setting: str, device: torch.device, setting_name: str) -> CompileDecision:
     """Decide whether to compile.
 
     Args:
-        setting: the setting.
+        setting: ``auto``, ``on`` or ``off``.
         device: where the models will run.
+        setting_name: the setting's name, for messages.
 
     Raises:
-        ValueError: if compiling was asked for and nothing here can do it.
+        ValueError: if compiling is ``on`` and not possible here.
     """
     if setting == "off":
-        return CompileDecision(False, False, f"{PREFIX}COMPILE=off")
+        return CompileDecision(False, False, f"{setting_name}=off")
     if setting == "auto" and device.type == "cpu":
         return CompileDecision(False, False, "auto: the device is a CPU")
     reason = compile_unsupported_reason(device)
     if reason is None:
-        reason = f"{PREFIX}COMPILE=on" if setting == "on" else "auto: the device is a GPU"
+        reason = f"{setting_name}=on" if setting == "on" else "auto: the device is a GPU"
         return CompileDecision(True, setting == "on", reason)
     if setting == "on":
-        raise ValueError(f"{PREFIX}COMPILE=on cannot be met: {reason}.")
+        raise ValueError(f"{setting_name}=on cannot be met: {reason}.")
     return CompileDecision(False, False, f"auto: {reason}")
 
 
@@ -82,14 +82,14 @@ def prepare(
     """Compile and record, and find out which batches fit into the device's memory.
 
     Args:
-        predictor: on its device.
-        name: of the model, for the log.
+        predictor: the model, on its device.
+        name: the model's, for the log.
         decision: whether to compile.
-        batch_sizes: rising.
-        input_sizes: for which all of that is done.
+        batch_sizes: candidates, rising.
+        input_sizes: heights and widths to prepare.
 
     Raises:
-        ValueError: if compiling was asked for and fails, or not even one image fits.
+        ValueError: if compiling is demanded and fails, or not even one image fits.
     """
     compiled, reason = decision.compiles, decision.reason
     try:
@@ -97,9 +97,9 @@ def prepare(
     except CompileError as error:
         if decision.insists:
             raise ValueError(
-                f"{PREFIX}COMPILE=on cannot be met: {name} could not be compiled: {error}"
+                f"{decision.reason} cannot be met: {name} could not be compiled: {error}"
             ) from error
-        logger.warning("%s could not be compiled and runs as it is written: %s", name, error)
+        logger.warning("%s could not be compiled and runs uncompiled: %s", name, error)
         predictor.do_not_compile()
         compiled, reason = False, f"{decision.reason}, but the compiler failed"
         sizes = fitting_batch_sizes(predictor, batch_sizes, input_sizes)
