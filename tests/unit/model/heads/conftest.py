@@ -1,17 +1,16 @@
-"""What several heads' tests compare with."""
+"""torchvision's outputs, with which several heads' tests compare."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
+from torch import Tensor
+
+from support import torchvision_outputs
 
 
-@pytest.fixture(scope="session")
-def torchvision_ops() -> Any:
-    """Return torchvision's operators, which not every machine has, or has for its own PyTorch."""
-    try:
-        return importlib.import_module("torchvision.ops")
-    except (ImportError, RuntimeError) as error:
-        pytest.skip(f"torchvision's operators do not load here: {error}")
+@pytest.fixture(params=torchvision_outputs.sources())
+def torchvisions(request: pytest.FixtureRequest) -> Mapping[str, Tensor]:
+    """Return the stored outputs, then those of the installed torchvision if it loads."""
+    return torchvision_outputs.sources()[request.param]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
 from model.heads.anchors import grid_anchors
+from support.box_problems import ANCHOR_PROBLEMS
 
 CPU = torch.device("cpu")
 
@@ -25,3 +30,10 @@ def test_anchors_go_by_row_then_column_then_shape() -> None:
     want = [[4.0 * column, 4.0 * row] for row in range(2) for column in range(3) for _ in range(3)]
     assert_close(centers, torch.tensor(want))
     assert_close(anchors[:3] - centers[:3].repeat(1, 2), anchors[-3:] - centers[-3:].repeat(1, 2))
+
+
+@pytest.mark.parametrize("name", ANCHOR_PROBLEMS)
+def test_anchors_rounded_are_torchvisions(torchvisions: Mapping[str, Tensor], name: str) -> None:
+    # torchvision rounds an anchor's half sides to whole pixels, mmdetection does not.
+    anchors = grid_anchors(*ANCHOR_PROBLEMS[name], CPU)
+    assert_close(anchors.round(), torchvisions[f"anchors/{name}"], rtol=0, atol=0)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
-from model.heads.boxes import clip_boxes, decode_boxes, pairwise_iou
+from model.heads.boxes import box_areas, clip_boxes, decode_boxes, pairwise_iou
+from support.box_problems import CLIP_PROBLEMS, DECODE_PROBLEMS, IOU_PROBLEMS
 
 STDS = (0.1, 0.1, 0.2, 0.2)
 BOX = torch.tensor([[10.0, 20.0, 30.0, 60.0]])  # centre (20, 40), sides (20, 40)
@@ -67,3 +70,27 @@ def test_iou_is_intersection_over_union(
 def test_iou_of_boxes_without_area_is_above_no_threshold() -> None:
     point = torch.tensor([[3.0, 3.0, 3.0, 3.0]])
     assert not (pairwise_iou(point, point) > 0).any()
+
+
+@pytest.mark.parametrize("name", DECODE_PROBLEMS)
+def test_decoded_boxes_are_torchvisions(torchvisions: Mapping[str, Tensor], name: str) -> None:
+    boxes, deltas, stds = DECODE_PROBLEMS[name]
+    want = torchvisions[f"decode/{name}"]
+    # float64 of coordinates up to a thousand, by the same steps in another order
+    got = decode_boxes(boxes.unsqueeze(1), deltas, stds)
+    assert_close(got, want, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", CLIP_PROBLEMS)
+def test_clipped_boxes_are_torchvisions(torchvisions: Mapping[str, Tensor], name: str) -> None:
+    want = torchvisions[f"clip/{name}"]
+    assert_close(clip_boxes(*CLIP_PROBLEMS[name]), want, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", IOU_PROBLEMS)
+def test_areas_and_ious_are_torchvisions(torchvisions: Mapping[str, Tensor], name: str) -> None:
+    boxes, others = IOU_PROBLEMS[name]
+    # float32 keeps 24 significant bits, and a few operations round.
+    areas, ious = torchvisions[f"area/{name}"], torchvisions[f"iou/{name}"]
+    assert_close(box_areas(boxes), areas, rtol=1e-6, atol=0, equal_nan=True)
+    assert_close(pairwise_iou(boxes, others), ious, rtol=1e-6, atol=0, equal_nan=True)

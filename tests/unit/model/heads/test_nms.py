@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 import torch
 from torch import Tensor
-from torch.testing import assert_close
 
 from model.heads import nms as nms_module
 from model.heads.nms import BLOCK, nms
+from support.box_problems import NMS_PROBLEMS
 
 
 @pytest.mark.parametrize("iou_threshold", [0.3, 0.7])
@@ -76,19 +76,10 @@ def test_no_boxes_leave_none() -> None:
     assert kept.dtype == torch.int64
 
 
-def test_result_is_torchvisions(torchvision_ops: Any) -> None:
-    boxes, scores, groups = _crowd(500, 4)
-    scores = scores + torch.linspace(0, 1e-3, 500)  # no equal scores: its order of those is free
-    want = torch.cat(
-        [
-            (groups == group)
-            .nonzero()
-            .squeeze(1)[torchvision_ops.nms(boxes[groups == group], scores[groups == group], 0.5)]
-            for group in range(4)
-        ]
-    )
-    want = want[scores[want].argsort(descending=True)]
-    assert_close(nms(boxes, scores, groups, 0.5), want)
+@pytest.mark.parametrize("name", NMS_PROBLEMS)
+def test_result_is_torchvisions(torchvisions: Mapping[str, Tensor], name: str) -> None:
+    # Equal: the IoUs that are compared with the threshold round alike.
+    assert nms(*NMS_PROBLEMS[name]).tolist() == torchvisions[f"nms/{name}"].tolist()
 
 
 def _crowd(boxes: int, groups: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -12,33 +12,21 @@ from torch.testing import assert_close
 
 from model.heads import roi_align as roi_align_module
 from model.heads.roi_align import PyramidPixels, roi_align
+from support.box_problems import (
+    EDGE_BOXES,
+    PYRAMID,
+    PYRAMID_BOXES,
+    ROI_ALIGN_PROBLEMS,
+    STRIDE,
+)
 from support.filled import random_map
-
-STRIDE = 4
-
-BOXES = {
-    "inside": (9.3, 13.1, 37.7, 30.2),
-    "on pixels": (8.0, 12.0, 36.0, 40.0),
-    "of the whole map": (0.0, 0.0, 52.0, 44.0),
-    "partly above and left": (-13.7, -11.3, 17.1, 9.9),
-    "partly below and right": (41.9, 35.3, 71.3, 66.7),
-    "wide, over both borders": (-20.3, 17.9, 80.1, 19.3),
-    "tall, over both borders": (21.3, -30.1, 23.3, 90.7),
-    "wholly above": (5.0, -90.0, 30.0, -50.0),
-    "wholly right": (90.0, 5.0, 130.0, 30.0),
-    "tiny": (20.11, 21.37, 20.12, 21.39),
-    "a point": (20.0, 21.0, 20.0, 21.0),
-    "a line": (10.0, 21.0, 40.0, 21.0),
-    "huge": (-133.3, -122.2, 144.4, 155.5),
-    "in the last pixel's outer half": (51.1, 43.2, 51.9, 43.9),
-}
 
 
 @pytest.mark.parametrize("side", [7, 2])
-@pytest.mark.parametrize("name", BOXES)
+@pytest.mark.parametrize("name", EDGE_BOXES)
 def test_bins_are_the_definition(name: str, side: int) -> None:
     features = random_map(2, 11, 13)
-    box = torch.tensor([BOXES[name]], dtype=torch.float64)
+    box = torch.tensor([EDGE_BOXES[name]], dtype=torch.float64)
     _assert_exact(_pooled(features, box, side)[0], _by_samples(features, box[0], side))
 
 
@@ -57,7 +45,7 @@ def test_boxes_together_give_what_each_gives_alone(
     monkeypatch: pytest.MonkeyPatch, chunk_elements: int
 ) -> None:
     features = random_map(3, 11, 13)
-    boxes = torch.tensor(list(BOXES.values()), dtype=torch.float64)
+    boxes = torch.tensor(list(EDGE_BOXES.values()), dtype=torch.float64)
     together = _pooled(features, boxes, 7)
     for box, bins in zip(boxes, together, strict=True):
         _assert_exact(_pooled(features, box[None], 7)[0], bins)
@@ -71,13 +59,13 @@ def test_no_boxes_give_no_features() -> None:
 
 def test_a_box_of_nan_harms_no_other() -> None:
     features = random_map(2, 11, 13)
-    boxes = torch.tensor([[torch.nan] * 4, BOXES["inside"]], dtype=torch.float64)
+    boxes = torch.tensor([[torch.nan] * 4, EDGE_BOXES["inside"]], dtype=torch.float64)
     _assert_exact(_pooled(features, boxes, 7)[1], _by_samples(features, boxes[1], 7))
 
 
 def test_result_and_map_may_be_channels_last() -> None:
     features = random_map(1, 8, 11, 13)
-    boxes = torch.tensor(list(BOXES.values()), dtype=torch.float64)
+    boxes = torch.tensor(list(EDGE_BOXES.values()), dtype=torch.float64)
     channels_last = features.contiguous(memory_format=torch.channels_last)
     pooled = _pooled(channels_last[0], boxes, 7)
     assert pooled.is_contiguous(memory_format=torch.channels_last)
@@ -118,14 +106,22 @@ def test_boxes_of_several_levels_keep_their_order() -> None:
         _assert_exact(pooled[index], want)
 
 
-def test_result_is_torchvisions(torchvision_ops: Any) -> None:
-    features = random_map(3, 23, 31, dtype=torch.float32)
-    boxes = torch.tensor(list(BOXES.values()))
-    want = torchvision_ops.roi_align(
-        features[None], [boxes], 7, spatial_scale=1 / STRIDE, sampling_ratio=0, aligned=True
-    )
-    # float32, up to 100 samples summed in another order
-    assert_close(_pooled(features, boxes, 7), want, rtol=0, atol=1e-5)
+@pytest.mark.parametrize("name", ROI_ALIGN_PROBLEMS)
+def test_result_is_torchvisions(torchvisions: Mapping[str, Tensor], name: str) -> None:
+    problem = ROI_ALIGN_PROBLEMS[name]
+    # torchvision's first form takes pixels at whole coordinates of the box, half a pixel on.
+    boxes = problem.boxes if problem.aligned else problem.boxes + STRIDE / 2
+    pooled = _pooled(problem.features, boxes, problem.output_side)
+    # Means of values near one, each of up to 100 samples, summed in another order.
+    tolerance = 1e-5 if pooled.dtype == torch.float32 else 1e-12
+    assert_close(pooled, torchvisions[f"roi_align/{name}"], rtol=0, atol=tolerance)
+
+
+def test_result_of_a_pyramid_is_torchvisions(torchvisions: Mapping[str, Tensor]) -> None:
+    pyramid = PyramidPixels.of(PYRAMID)
+    assert torch.equal(pyramid.level_of(PYRAMID_BOXES), torchvisions["level_of"])
+    pooled = roi_align(pyramid, PYRAMID_BOXES, 3)
+    _assert_exact(pooled, torchvisions["roi_align of a pyramid"])
 
 
 def _assert_exact(got: Tensor, want: Tensor) -> None:
