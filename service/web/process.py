@@ -83,7 +83,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     announce({"worker": arguments.name})
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    state: Pipeline = app.state.server_task
+    state: Pipeline = app.state.pipeline
     state.draining = True
     server.should_exit = True
     await server_task

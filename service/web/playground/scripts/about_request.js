@@ -56,11 +56,11 @@ export function modelSection(models) {
   const digest = model.weights_sha256?.slice(0, 12);
   const facts = {
     Model: model.name,
-    Weights: digest ? `${model.checkpoints.checkpoint} (sha256 ${digest}…)` : model.checkpoints.checkpoint,
+    Weights: digest ? `${model.weights} (sha256 ${digest}…)` : model.weights,
     Classes: model.classes.length.toLocaleString("en"),
     Sees: width ? `${width} × ${height} pixels` : `sides of at most ${short} and ${long} pixels`,
     Device: models.map((each) => `${each.device} (${each.device_name})`).join(", "),
-    Type: model.inference.compiled ? `${model.dtype}, compiled` : model.dtype,
+    Type: model.compiled ? `${model.dtype}, compiled` : model.dtype,
   };
   const rows = Object.entries(facts).flatMap(([name, value]) => [
     element("dt", {}, name),
@@ -72,7 +72,7 @@ export function modelSection(models) {
 /** What has to be known before an answer is trusted; null if nothing. */
 export function weightsNote(model) {
   if (!model.note) return null;
-  return element("p", { class: "note", "data-weights": model.checkpoints.checkpoint }, model.note);
+  return element("p", { class: "note", "data-weights": model.weights }, model.note);
 }
 
 /** What the service says of the image, where it is not obvious. */
