@@ -1,4 +1,4 @@
-"""An engine's answer and what is needed to render it."""
+"""An engine's result with everything that is needed to render it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from service.link.messages import InferenceResult, ModelInfo
 
 @dataclass(frozen=True)
 class EngineResult:
-    """An engine's answer, and what is needed to render it.
+    """An engine's result for one image, and what is needed to render it.
 
     Attributes:
-        model: whose answer it is.
-        prepared: what it is about.
-        result: the answer.
-        decode: decodes the image once more. Nothing keeps its pixels while the request waits: they
-            may be a hundred times the file.
+        model: that was run.
+        prepared: the image.
+        result: arrays and times from the engine.
+        decode: decodes the image again. Its pixels are not kept while the request waits: they may
+            take a hundred times the memory of the file.
         cancelled: set when nobody waits for the response any more.
     """
 
@@ -33,12 +33,12 @@ class EngineResult:
     cancelled: threading.Event
 
     def raise_if_cancelled(self) -> None:
-        """Raise if nobody waits any more; long work calls this now and then."""
+        """Raise ``RenderCancelledError`` if nobody waits; long work calls this repeatedly."""
         if self.cancelled.is_set():
             raise RenderCancelledError
 
     def timing(self, render_seconds: float) -> Timing:
-        """Say where the time went."""
+        """Return the times of the request's stages."""
         return Timing(
             decode_seconds=self.prepared.decode_seconds,
             queue_seconds=self.result.queue_seconds,
@@ -49,4 +49,4 @@ class EngineResult:
 
 
 class RenderCancelledError(Exception):
-    """Ends a thread's work on a response that nobody waits for; never reaches a caller."""
+    """Nobody waits for a response: ends a thread's work on it, and never reaches a caller."""
