@@ -1,4 +1,4 @@
-"""One way to log for all processes: lines for people or JSON for programs, on standard error."""
+"""Logging of all processes to standard error: text lines for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _TextFormatter(logging.Formatter):
 
 
 def _facts(record: logging.LogRecord) -> dict[str, object]:
-    """Return what was handed over as ``extra``."""
+    """Return the attributes that were passed as ``extra``."""
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
@@ -52,15 +52,15 @@ def configure_logging(log_format: Literal["text", "json"], process: str) -> None
 
     Args:
         log_format: as in the settings.
-        process: which process speaks, such as "engine-0".
+        process: name of this process, such as "engine-0".
     """
     formatter = _JsonFormatter(process) if log_format == "json" else _TextFormatter(process)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # It reports callers' malformed forms as errors of ours; they get a problem, which is counted.
+    # It logs a caller's malformed form as an error; the caller gets a problem, which is counted.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
-    # It shows every address, also one that a redirect signed for this download alone.
+    # It logs every URL, also the signed ones that a download is redirected to.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    # Its start and stop lines repeat what the supervisor says of all processes at once.
+    # Its start and stop lines repeat the supervisor's.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Every metric, declared once; base units; summed over all processes.
+"""Prometheus metrics, in base units and summed over all processes.
 
 Each process writes its values to files in ``PROMETHEUS_MULTIPROC_DIR``, which the supervisor sets
 before it starts the process; any HTTP worker reads them all and answers ``/metrics``.
@@ -20,14 +20,14 @@ _RESERVED_BYTES = {
     "gauge_livesum": 2**16,
     "histogram": 2**18,
 }
-"""By kind of file, several times what a process comes to use."""
+"""Bytes reserved for each kind of metrics file, several times what a process uses."""
 
 
 def _reserve_space(folder: Path) -> None:
-    """Take the space that this process's metrics will need, before there are any.
+    """Allocate disk space for this process's metrics before the first one is written.
 
-    The files are mapped into memory and sparse: where the disk is full, the next write to one would
-    end the process. Now it fails in words, or never.
+    The files are sparse and mapped into memory: on a full disk, a write to one would kill the
+    process. Allocated in advance, they raise an error at the start or never.
 
     Raises:
         OSError: if there is not enough space.
@@ -144,9 +144,9 @@ MODEL_INFO = Gauge(
 
 
 def start_at_zero(counter: Counter, *label_values: Iterable[str]) -> None:
-    """Show a counter before there is anything to count.
+    """Export a counter at zero before its first event.
 
-    Prometheus sees no increase where a series begins with 1: an alert would miss the first fault.
+    Prometheus sees no increase in a series that begins with 1: an alert would miss the first fault.
 
     Args:
         counter: with labels.
@@ -157,7 +157,7 @@ def start_at_zero(counter: Counter, *label_values: Iterable[str]) -> None:
 
 
 def observe_stages(task: str, **seconds: float) -> None:
-    """Observe how long stages took."""
+    """Observe the durations of stages, by their names."""
     for stage, duration in seconds.items():
         STAGE_SECONDS.labels(task, stage).observe(duration)
 

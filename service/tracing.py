@@ -1,7 +1,7 @@
-"""OpenTelemetry traces, where its own variables ask for them; of each process, as logs are.
+"""OpenTelemetry traces, switched on by OpenTelemetry's own variables and sent by each process.
 
-FastAPI makes the span of a request, and this file those within it, from moments that are measured
-anyway. OpenTelemetry is imported when tracing is on and not before: see docs/adr/0019-tracing.md.
+FastAPI makes the span of a request; this file adds the spans within it, from moments that are
+measured anyway. OpenTelemetry is imported only when tracing is on: see docs/adr/0019-tracing.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 FLUSH_SECONDS = 0.5
-"""How long a process that ends may take for the spans it still has; an engine gets a second."""
+"""Seconds in which an ending process may send its last spans; an engine has a second to end in."""
 
 DEFAULT_ENDPOINT = "http://localhost:4318"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -35,12 +35,12 @@ _tracer: Tracer | None = None
 
 
 class SpanPhase(NamedTuple):
-    """A part of a span.
+    """A phase of a span, recorded as its child.
 
     Attributes:
         name: such as "queue".
         began: monotonic moment.
-        ended: the same.
+        ended: monotonic moment.
     """
 
     name: str
@@ -49,13 +49,14 @@ class SpanPhase(NamedTuple):
 
 
 def destination(environment: Mapping[str, str]) -> str | None:
-    """Return the URL that traces are sent to; None if nobody asks for any.
+    """Return the URL that traces are sent to; None if tracing is off.
 
     Args:
-        environment: with OpenTelemetry's variables.
+        environment: variables, OpenTelemetry's among them.
 
     Raises:
-        SettingsError: if they ask for what is not there.
+        SettingsError: if they name an unsupported exporter, URL or protocol, or if OpenTelemetry is
+            not installed.
     """
     exporter = environment.get("OTEL_TRACES_EXPORTER")
     name, endpoint = _first(environment, *_ENDPOINTS)
@@ -63,12 +64,12 @@ def destination(environment: Mapping[str, str]) -> str | None:
     if disabled or exporter == "none" or not (exporter or endpoint):
         return None
     if exporter not in {None, "", "otlp"}:
-        raise SettingsError(f"OTEL_TRACES_EXPORTER: there are otlp and none (it is {exporter!r})")
+        raise SettingsError(f"OTEL_TRACES_EXPORTER: give otlp or none (it is {exporter!r})")
     if endpoint and not endpoint.startswith(("http://", "https://")):
         raise SettingsError(f"{name}: give an http or https URL (it is {endpoint!r})")
     name_of_protocol, protocol = _first(environment, *_PROTOCOLS)
     if protocol not in {None, "http/protobuf"}:
-        raise SettingsError(f"{name_of_protocol}: there is http/protobuf (it is {protocol!r})")
+        raise SettingsError(f"{name_of_protocol}: give http/protobuf (it is {protocol!r})")
     url = endpoint or DEFAULT_ENDPOINT
     if name != _ENDPOINTS[0]:
         url = f"{url.removesuffix('/')}/v1/traces"
@@ -76,21 +77,21 @@ def destination(environment: Mapping[str, str]) -> str | None:
         version(EXPORTER_PACKAGE)
     except PackageNotFoundError:
         raise SettingsError(
-            f"Traces are to go to {url}, but OpenTelemetry is not installed: {INSTALL}, "
-            "or unset the OTEL_ variables or set OTEL_SDK_DISABLED=true"
+            f"Traces would be sent to {url}, but OpenTelemetry is not installed: {INSTALL}, "
+            "or unset the OTEL_ variables, or set OTEL_SDK_DISABLED=true"
         ) from None
     return url
 
 
 def start(process: str, environment: Mapping[str, str]) -> None:
-    """Send this process's spans wherever the environment says, if it does.
+    """Send this process's spans to the environment's destination, if it names one.
 
     Args:
-        process: which one this is, such as "http-0".
-        environment: with OpenTelemetry's variables.
+        process: name of this process, such as "http-0".
+        environment: variables, OpenTelemetry's among them.
 
     Raises:
-        SettingsError: as ``destination``.
+        SettingsError: see ``destination``.
     """
     url = destination(environment)
     if url is None:
@@ -102,7 +103,7 @@ def start(process: str, environment: Mapping[str, str]) -> None:
 
 
 def start_with(processor: SpanProcessor, process: str) -> None:
-    """Have a processor take this process's spans."""
+    """Pass this process's spans to a processor."""
     global _provider, _tracer
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -112,16 +113,16 @@ def start_with(processor: SpanProcessor, process: str) -> None:
         "service.version": release(),
         "overlock.process": process,
     }
-    # Of `create`, what it is given wins over OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
+    # In `create` alone, these would win over OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
     resource = Resource.create(own).merge(OTELResourceDetector().detect())
-    # At exit it would wait for a collector that does not answer.
+    # Its own shutdown at exit would wait for a collector that does not answer.
     _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     _provider.add_span_processor(processor)
     _tracer = _provider.get_tracer("overlock-service", release())
 
 
 def stop() -> None:
-    """Send what there still is, as far as that is quick."""
+    """Send the remaining spans, for at most ``FLUSH_SECONDS``."""
     global _provider, _tracer
     if _provider is None:
         return
@@ -132,20 +133,20 @@ def stop() -> None:
 
 
 def provider() -> TracerProvider | None:
-    """Return what FastAPI makes its spans with; None if tracing is off."""
+    """Return the tracer provider for FastAPI's spans; None if tracing is off."""
     return _provider
 
 
 def trace_id() -> str | None:
-    """Return the id of the trace that the current request is sent with; None if it is not."""
+    """Return the id of the current request's trace; None if it is not traced."""
     header = traceparent()
     return None if header is None else header.split("-")[1]
 
 
 def traceparent() -> str | None:
-    """Return what makes another process's spans part of the current one, as W3C's header does.
+    """Return the W3C traceparent of the current span, for another process's spans to join.
 
-    None if there is none, or if the caller or the sampler does not want the trace.
+    None if there is no span, or if the caller or the sampler does not want the trace.
     """
     if _tracer is None or not _is_sampled():
         return None
@@ -157,7 +158,7 @@ def traceparent() -> str | None:
 
 
 def describe(**facts: str | int) -> None:
-    """Say something of the current request on its span."""
+    """Add attributes to the current request's span."""
     if _tracer is None:
         return
     from opentelemetry.trace import get_current_span
@@ -173,19 +174,19 @@ def record(
     ended: float,
     *,
     within: str | None = None,
-    parts: Sequence[SpanPhase] = (),
+    phases: Sequence[SpanPhase] = (),
     error: str | None = None,
     **facts: str | int,
 ) -> None:
-    """Add what has happened to a trace; do nothing where there is none.
+    """Add a finished span to a trace; do nothing without a trace.
 
     Args:
-        name: the span's.
+        name: of the span.
         began: monotonic moment.
-        ended: the same.
-        within: the ``traceparent`` of the span that it is a part of; by default the current one.
-        parts: its own.
-        error: the slug of what made it fail.
+        ended: monotonic moment.
+        within: the ``traceparent`` of the parent span; by default the current one.
+        phases: children of the new span.
+        error: slug of the error that the span ended with.
         facts: attributes.
     """
     if _tracer is None:
@@ -198,7 +199,7 @@ def record(
         parent = TraceContextTextMapPropagator().extract({"traceparent": within})
     if not _is_sampled(parent):
         return
-    # Spans have the time of day, moments do not.
+    # Spans carry the time of day; moments are monotonic.
     epoch_offset_ns = time.time_ns() - time.monotonic_ns()
 
     def time_of(moment: float) -> int:
@@ -206,11 +207,11 @@ def record(
 
     attributes = {f"overlock.{fact}": value for fact, value in facts.items()}
     span = _tracer.start_span(name, parent, attributes=attributes, start_time=time_of(began))
-    for part in parts:
-        inner = _tracer.start_span(
-            part.name, set_span_in_context(span), start_time=time_of(part.began)
+    for phase in phases:
+        child = _tracer.start_span(
+            phase.name, set_span_in_context(span), start_time=time_of(phase.began)
         )
-        inner.end(time_of(part.ended))
+        child.end(time_of(phase.ended))
     if error is not None:
         span.set_attribute("error.type", error)
         span.set_status(Status(StatusCode.ERROR))

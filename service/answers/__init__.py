@@ -1,1 +1,1 @@
-"""From an engine's answer to what a caller gets: one file a task, whoever the caller is."""
+"""Rendering of an engine's results into documents and pictures, one file per task."""

@@ -1,4 +1,4 @@
-"""The answer to ``classify``."""
+"""Rendering of a classification."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from service.api.schemas import ClassifyQuery, ClassifyResponse, Prediction
 from service.link.messages import ModelInfo
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
 def check_query(query: ClassifyQuery, model: ModelInfo) -> None:
-    """Refuse what only the model can tell is too much.
+    """Check a query against the model's number of classes.
 
     Raises:
-        InvalidParameterError: if more classes are wanted than there are.
+        InvalidParameterError: if it asks for more classes than the model has.
     """
-    # The default is for a thousand classes; only a caller's own wish can be too large.
+    # The default may exceed a small model's classes; only a value that was sent can be too large.
     if "top_k" in query.model_fields_set and query.top_k > len(model.labels):
         raise InvalidParameterError(
             f"top_k is {query.top_k}; {model.name} has {len(model.labels)} classes."
@@ -31,7 +30,7 @@ def check_query(query: ClassifyQuery, model: ModelInfo) -> None:
 
 
 def classify_document(engine_result: EngineResult, query: ClassifyQuery) -> ClassifyResponse:
-    """Name the most likely classes."""
+    """List the most likely classes."""
     started = time.perf_counter()
     scores, model = engine_result.result.arrays[0], engine_result.model
     return ClassifyResponse(
@@ -61,11 +60,11 @@ def best_predictions(
 def best_classes(scores: NDArray[np.floating[Any]], count: int) -> NDArray[np.intp]:
     """Return the class ids with the highest scores, best first; equal ones by class id.
 
-    Sorts no more than the best: of a thousand classes, five are usually asked for.
+    Sorts only the best: usually five of a thousand classes are requested.
 
     Args:
         scores: one for each class, (classes,), without NaN.
-        count: at least 1; all classes, if there are fewer.
+        count: at least 1; if there are fewer classes, all are returned.
     """
     last = max(len(scores) - count, 0)
     candidates = np.flatnonzero(scores >= np.partition(scores, last)[last])

@@ -1,4 +1,4 @@
-"""The answer to ``detect``."""
+"""Rendering of detections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Found:
-    """The detections that the caller asked for, best first; arrays as ``Answer`` has them."""
+    """The detections that a query selects, best first; arrays as the engine sends them."""
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -27,8 +27,8 @@ class _Found:
     masks: NDArray[np.float32]
 
 
-def _wanted(engine_result: EngineResult, query: DetectQuery) -> _Found:
-    """Keep the detections that the query asks for; the engine's are best first."""
+def _selected(engine_result: EngineResult, query: DetectQuery) -> _Found:
+    """Select the detections that the query asks for; the engine's are best first."""
     boxes, scores, labels, masks = engine_result.result.arrays
     count = min(int((scores >= query.score_threshold).sum()), query.max_detections)
     return _Found(boxes[:count], scores[:count], labels[:count], masks[:count])
@@ -36,7 +36,7 @@ def _wanted(engine_result: EngineResult, query: DetectQuery) -> _Found:
 
 def detect_picture(engine_result: EngineResult, query: DetectQuery) -> bytes:
     """Draw the detections on the image."""
-    found, model = _wanted(engine_result, query), engine_result.model
+    found, model = _selected(engine_result, query), engine_result.model
     drawn = [
         DrawnDetection(
             class_id=int(found.labels[index]),
@@ -59,7 +59,7 @@ def detect_document(engine_result: EngineResult, query: DetectQuery) -> DetectRe
     """List the detections."""
     started = time.perf_counter()
     found, model, facts = (
-        _wanted(engine_result, query),
+        _selected(engine_result, query),
         engine_result.model,
         engine_result.prepared.facts,
     )

@@ -1,4 +1,4 @@
-"""The answer to ``segment``."""
+"""Rendering of a segmentation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def segment_picture(engine_result: EngineResult, query: SegmentQuery) -> bytes:
 
 
 def segment_document(engine_result: EngineResult, query: SegmentQuery) -> SegmentResponse:
-    """Say which classes occur, and where in the form that the query asks for."""
+    """List the classes that occur, with the mask in the form that the query asks for."""
     started = time.perf_counter()
     label_map, model = engine_result.result.arrays[0], engine_result.model
     classes = present_classes(label_map, model)
@@ -70,9 +70,9 @@ def present_classes(label_map: NDArray[np.uint8], model: ModelInfo) -> list[Segm
 
     Args:
         label_map: class ids, (H, W).
-        model: whose classes they are.
+        model: names and colours of the classes.
     """
-    # Pillow counts bytes as they are; numpy would make eight of each.
+    # Pillow counts bytes; numpy would first widen each one to eight.
     counts = np.array(Image.fromarray(label_map).histogram())
     largest_first = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     return [

@@ -229,7 +229,7 @@ def trace_answered(
         arrived,
         time.monotonic(),
         within=submit.traceparent,
-        parts=(
+        phases=(
             SpanPhase("queue", arrived, started),
             SpanPhase("device", started, network_done),
             SpanPhase("postprocess", network_done, done),

@@ -1,4 +1,4 @@
-"""Puts the HTTP worker's application together."""
+"""Assembly of the HTTP worker's application."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
     """Build the application.
 
     Args:
-        settings: the service's.
-        engines: kept in touch with while the application runs.
+        settings: of the service.
+        engines: connected while the application runs.
 
     Raises:
         SettingsError: if the file with the API keys cannot be read.
@@ -51,8 +51,8 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
         summary="OverLoCK, overview first, look closely next, over HTTP.",
         version=API_VERSION,
         lifespan=lifespan,
-        # The span of a request of the API; what lies within it is ours. Whether there are traces
-        # is decided in one place for all processes, and metrics and logs have theirs.
+        # FastAPI makes the span of an API request. service.tracing adds the spans within it and
+        # decides whether tracing is on; metrics and logs have files of their own.
         telemetry={
             "tracing": tracing.provider() is not None,
             "tracer_provider": tracing.provider(),

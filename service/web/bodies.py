@@ -1,4 +1,4 @@
-"""Reads a request's body within its limits and finds the image in it."""
+"""Reading of a request's body within its limits of size, memory and time."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 
 STALL_SECONDS = 10.0
-"""A body of which nothing came for this long is not coming."""
+"""Seconds without a byte after which an upload has timed out."""
 
 
 async def read_body(
     request: Request, *, limit_bytes: int, deadline: float, permit: Permit
 ) -> bytes:
-    """Receive the body, counting.
+    """Receive the body.
 
     Args:
-        request: whose body was not touched yet.
+        request: with its body unread.
         limit_bytes: largest body.
         deadline: monotonic moment by which it has to be complete.
-        permit: holds its bytes.
+        permit: accounts for the bytes held in memory.
 
     Raises:
-        BodyTooLargeError: by the declared length, or as soon as the count passes the limit.
-        MemoryFullError: the same, where the body is small enough but there are many.
-        UploadTimeoutError: if it is not complete in time, or stalls.
+        BodyTooLargeError: if the declared length or the bytes received exceed the limit.
+        MemoryFullError: if all requests together hold too many bytes.
+        UploadTimeoutError: if the body is not complete in time, or stalls.
         ClientDisconnect: if the client left.
     """
     declared = request.headers.get("content-length")
@@ -41,17 +41,17 @@ async def read_body(
         permit.hold(int(declared))
     started, received, chunks = time.monotonic(), 0, []
     try:
-        async with asyncio.timeout(None) as patience:
+        async with asyncio.timeout(None) as timeout:
             loop = asyncio.get_running_loop()
-            last_moment = loop.time() + deadline - started
-            patience.reschedule(min(last_moment, loop.time() + STALL_SECONDS))
+            loop_deadline = loop.time() + deadline - started
+            timeout.reschedule(min(loop_deadline, loop.time() + STALL_SECONDS))
             async for chunk in request.stream():
                 received += len(chunk)
                 if received > limit_bytes:
                     raise BodyTooLargeError(limit_bytes=limit_bytes)
                 permit.hold(received)
                 chunks.append(chunk)
-                patience.reschedule(min(last_moment, loop.time() + STALL_SECONDS))
+                timeout.reschedule(min(loop_deadline, loop.time() + STALL_SECONDS))
     except TimeoutError:
         raise UploadTimeoutError(
             limit_seconds=time.monotonic() - started, received_bytes=received

@@ -43,16 +43,16 @@ logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """uvicorn, stopped by the supervisor rather than by signals of its own."""
+    """A uvicorn server without signal handlers: ``serve`` stops it."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
+        """Install no signal handlers."""
         yield
 
 
 async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
-    """Serve until told to stop, then answer what was accepted."""
+    """Serve until told to stop, then answer the accepted requests."""
     stop = supervisor_gone()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     worker_name = f"{arguments.name}-{os.getpid()}"
@@ -61,15 +61,14 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     server = Server(
         uvicorn.Config(
             app,
-            # A class, uvicorn says; what it does is call it.
+            # uvicorn's type is a class, but it only calls it.
             http=partial(Connection, others=OpenConnections.for_this_process()),  # type: ignore[arg-type]
             ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_keep_alive=75,
-            # A request may be answered as long as its caller may wait; the supervisor decides
-            # when enough is enough.
+            # As long as a caller may wait for an answer; the supervisor enforces its own limit.
             timeout_graceful_shutdown=int(MAX_TIMEOUT_SECONDS),
         )
     )
@@ -78,20 +77,20 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     heartbeats = asyncio.create_task(
         send_heartbeats(metrics.EVENT_LOOP_LAG_SECONDS.labels("http").observe)
     )
-    show_zeros()
+    export_zeros()
     freeze_heap()
     announce({"worker": arguments.name})
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    state: Pipeline = app.state.server_task
-    state.draining = True
+    pipeline: Pipeline = app.state.pipeline
+    pipeline.draining = True
     server.should_exit = True
     await server_task
     heartbeats.cancel()
 
 
-def show_zeros() -> None:
-    """Let the counters of what may go wrong begin at zero."""
+def export_zeros() -> None:
+    """Export the counters that alerts watch at zero."""
     statuses = {200} | {error.status for error in all_errors()}
     metrics.start_at_zero(metrics.REQUESTS, [f"/v1/{task}" for task in Task], map(str, statuses))
     metrics.start_at_zero(metrics.REJECTED, {error.slug for error in all_errors()})
@@ -100,7 +99,7 @@ def show_zeros() -> None:
 
 
 def main() -> None:
-    """Start an HTTP worker as the supervisor asks."""
+    """Run an HTTP worker with the supervisor's arguments."""
     parser = argparse.ArgumentParser(description="An HTTP worker of overlock-service.")
     parser.add_argument("--name", required=True)
     parser.add_argument("--listen-fd", required=True, type=int)

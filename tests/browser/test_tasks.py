@@ -48,7 +48,7 @@ async def test_classes_come_as_bars_with_scores(page: Page, url: str) -> None:
     await expect(page.locator("#facts")).to_contain_text(f"scene.png, {WIDTH} {TIMES} {HEIGHT}")
 
 
-async def test_a_label_map_tells_the_class_under_the_pointer_without_asking_again(
+async def test_a_label_map_tells_the_class_under_the_pointer_without_another_request(
     page: Page, url: str
 ) -> None:
     await page.goto(url)
@@ -89,7 +89,7 @@ async def test_detections_follow_the_least_score(page: Page, url: str) -> None:
     await choose(page)
     await expect(page.get_by_text("2 of 3 detections")).to_be_visible()
     assert await shown_rows(page) == ["star 90.0 %", "circle 60.0 %"]
-    # The service's boxes are 4, 2, 20, 10 and 30, 20, 50, 44; the surest is drawn last, on top.
+    # The service's boxes are 4, 2, 20, 10 and 30, 20, 50, 44; the best is drawn last, on top.
     placed = await page.locator(".box").last.evaluate(
         "({ style }) => ['left', 'top', 'width', 'height'].map((n) => parseFloat(style[n]))"
     )
@@ -98,10 +98,10 @@ async def test_detections_follow_the_least_score(page: Page, url: str) -> None:
     )
     await point_at(page, 12 / WIDTH, 6 / HEIGHT)
     await expect(page.locator(".probe")).to_have_text("star 90.0 %")
-    await page.get_by_label("Least score").fill("0.95")
-    await expect(page.get_by_text("None of 3 detections is that sure")).to_be_visible()
+    await page.get_by_label("Minimum score").fill("0.95")
+    await expect(page.get_by_text("None of 3 detections has this score")).to_be_visible()
     await expect(page.locator(".box")).to_have_count(0)
-    await page.get_by_label("Least score").fill("0.05")
+    await page.get_by_label("Minimum score").fill("0.05")
     await expect(page.locator(".box")).to_have_count(3)
     assert await alpha_at(page, 40 / WIDTH, 32 / HEIGHT) > 0
     await page.get_by_label("Masks").uncheck()
@@ -227,7 +227,7 @@ async def test_a_file_that_only_the_service_can_read(page: Page, url: str) -> No
     scan = {"name": "scan.tiff", "mimeType": "image/tiff", "buffer": buffer.getvalue()}
     await choose(page, scan)  # type: ignore[arg-type]  # is a FilePayload
     await expect(page.locator(".bar")).to_have_count(4)
-    await expect(page.get_by_text("This browser cannot show this file.")).to_be_visible()
+    await expect(page.get_by_text("This browser cannot display this file.")).to_be_visible()
 
 
 async def test_the_weights_are_named_where_they_are_not_to_be_trusted(page: Page, url: str) -> None:

@@ -1,1 +1,1 @@
-"""Answers to look at: label maps, overlays and drawn detections as PNG files."""
+"""Label maps, overlays and drawn detections as PNG files."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from model.labels.tables import Color
 
 MAX_DRAWN = 255
-"""Of more detections, the best are drawn: a byte names the one that a pixel belongs to."""
+"""Most detections that are drawn, the best ones: a byte holds the index of a pixel's detection."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class DrawnDetection:
         class_id: the class.
         score: 0 to 1.
         box: x1 y1 x2 y2, pixels of the image.
-        mask: probabilities as the network gives them, (28, 28); None draws the box alone. It is
-            pasted when its turn comes, so that one at a time has the image's size.
+        mask: probabilities as the network gives them, (28, 28); None draws the box alone. Masks
+            are pasted one by one, so that only one at a time has the image's size.
     """
 
     class_id: int
@@ -56,7 +56,7 @@ def detections_png(
         detections: in any order, within the image.
         palette: the classes' colours.
         labels: the classes' names.
-        raise_if_cancelled: called before each mask; it raises if nobody wants the picture any more.
+        raise_if_cancelled: called before each mask; raises if nobody waits for the picture.
 
     Returns:
         The file, an RGB PNG of the image's size.
@@ -91,7 +91,7 @@ def place_beside(
         boxes: within the image.
         sizes: width and height of each tag, pixels.
         height: of the image, pixels.
-        width: the same.
+        width: of the image, pixels.
 
     Returns:
         Places within the image that do not overlap; None for a tag that finds no room.
@@ -121,15 +121,15 @@ def _owners(
     width: int,
     raise_if_cancelled: Callable[[], None],
 ) -> NDArray[np.uint8]:
-    """Say which detection a pixel belongs to, counted from 1, the best where several cover it."""
+    """Return the number of each pixel's best detection, from 1; 0 for none."""
     owners = np.zeros((height, width), np.uint8)
     for number, detection in reversed(list(enumerate(best_first, start=1))):
         raise_if_cancelled()
-        _own(owners, detection, number)
+        _assign(owners, detection, number)
     return owners
 
 
-def _own(owners: NDArray[np.uint8], detection: DrawnDetection, number: int) -> None:
+def _assign(owners: NDArray[np.uint8], detection: DrawnDetection, number: int) -> None:
     if detection.mask is not None:
         pasted = paste_mask(detection.mask, np.array(detection.box), *owners.shape)
         rows, columns = pasted.pixels.shape

@@ -34,7 +34,7 @@ def label_map_png(label_map: NDArray[np.uint8], palette: Sequence[Color]) -> byt
         "P", (width, height), np.ascontiguousarray(label_map), "raw", "P", 0, 1
     )
     channels = bytes(channel for color in palette for channel in color)
-    # Of a palette that is shorter than this, Pillow would pack the ids into fewer bits.
+    # With a shorter palette, Pillow would pack the ids into fewer bits.
     image.putpalette(channels.ljust(3 * 256, b"\0"))
     file = BytesIO()
     image.save(file, "PNG", compress_level=_COMPRESS_LEVEL)

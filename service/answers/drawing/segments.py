@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_TAGS = 24
-"""Tags on one overlay; the largest regions have them."""
+"""Most tags on one overlay; the largest regions get them."""
 
 MIN_TAGGED_SHARE = 0.005
-"""Part of the image that a region has to cover to be tagged."""
+"""Share of the image that a region has to cover to be tagged."""
 
-# Regions are found and tags placed on a label map reduced to this, whatever the image's size.
 _PLACING_SIDE = 384
+"""Longer side, in cells, of the reduced label map on which regions are found and tags placed."""
 
 
 @dataclass(frozen=True)
 class PlacedTag:
-    """Where a class's name goes."""
+    """The place of a class's name."""
 
     class_id: int
     place: Rectangle
@@ -69,7 +69,7 @@ def overlay_png(
         label_map: class id of each pixel, of the image's size, (H, W).
         palette: the classes' colours.
         labels: the classes' names.
-        raise_if_cancelled: called between the steps; raises if nobody wants the picture any more.
+        raise_if_cancelled: called between the steps; raises if nobody waits for the picture.
 
     Returns:
         The file, an RGB PNG of the image's size.
@@ -97,7 +97,7 @@ def place_tags(
     """Find room for the names of the largest regions.
 
     A tag goes where it is deepest inside its region; on a region that is too thin for it, over the
-    middle. No tag covers another: what finds no room is left out.
+    middle. No tag covers another: a tag that finds no room is left out.
 
     Args:
         label_map: class id of each pixel, (H, W).
@@ -123,7 +123,7 @@ def _large_regions(reduced: NDArray[np.uint8]) -> Iterator[_Region]:
         mask = np.pad(reduced == class_id, 1).astype(np.uint8)
         _, components, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         for component, (left, top, width, height, area) in enumerate(boxes.tolist()):
-            # Component 0 is what the mask leaves out.
+            # Component 0 is the background.
             if component > 0 and area >= min_area:
                 window = components[top - 1 : top + height + 1, left - 1 : left + width + 1]
                 inside = (window == component).astype(np.uint8)
@@ -138,8 +138,8 @@ def _places(
     rows, columns = -(-height // cell), -(-width // cell)
     depth = cv2.distanceTransform(region.inside, cv2.DIST_L2, 3)
     room = _without(region, taken, cell)
-    # A tag keeps a cell away from the border: a cell says only what its middle pixel is. Here 1
-    # means that all the cells of a tag with its top left corner here are free, and those around it.
+    # A tag stays a cell away from the border, since a cell is only a sample of its middle pixel.
+    # Erosion leaves the top left corners at which all cells of a tag and around it are free.
     around = np.ones((rows + 2, columns + 2), np.uint8)
     tops, lefts = np.nonzero(cv2.erode(room, around, anchor=(1, 1)))
     if len(tops):

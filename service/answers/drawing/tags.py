@@ -1,4 +1,4 @@
-"""Tags: a class's name on a rounded rectangle of its colour, in ink that can be read on it."""
+"""Tags: a class's name on a rounded rectangle of its colour, in legible ink."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DARK_INK: Color = (0, 0, 0)
 LIGHT_INK: Color = (255, 255, 255)
 
 MIN_TEXT_PIXELS = 10
-"""Smaller letters cannot be read."""
+"""Least size of letters; smaller ones are illegible."""
 
 MAX_TEXT_CHARACTERS = 32
-"""A longer name is cut."""
+"""Most characters of a name; a longer one is cut."""
 
 _TEXT_SHARE = 0.03  # of the geometric mean of the image's sides
 _MAX_TEXT_SHARE = 0.25  # of the short side
@@ -34,7 +34,7 @@ _SUPERSAMPLING = 4
 
 @dataclass(frozen=True)
 class Rectangle:
-    """Whole pixels, right and bottom excluded."""
+    """A rectangle of whole pixels, right and bottom excluded."""
 
     left: int
     top: int
@@ -51,13 +51,13 @@ class Rectangle:
         )
 
     def moved_within(self, height: int, width: int) -> Rectangle:
-        """Return it moved into an image, as little as need be; one too large sticks out."""
+        """Return it moved into an image by as little as possible; one too large sticks out."""
         right = max(0, -self.left) + min(0, width - self.right)
         down = max(0, -self.top) + min(0, height - self.bottom)
         return Rectangle(self.left + right, self.top + down, self.right + right, self.bottom + down)
 
     def is_free(self, height: int, width: int, taken: Iterable[Rectangle]) -> bool:
-        """Tell whether it lies within an image and overlaps none of what is taken."""
+        """Tell whether it lies within an image and overlaps no taken rectangle."""
         if min(self.left, self.top) < 0 or self.right > width or self.bottom > height:
             return False
         return not any(self.overlaps(other) for other in taken)
@@ -65,7 +65,7 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class Tag:
-    """What is written, how large and on which colour.
+    """A text with its size and the colour below it.
 
     Attributes:
         text: one line.
@@ -87,7 +87,7 @@ class Tag:
 
 
 def text_pixels(height: int, width: int) -> int:
-    """Return the size of letters that suits an image."""
+    """Return a size of letters in proportion to an image."""
     wanted = min(_TEXT_SHARE * sqrt(height * width), _MAX_TEXT_SHARE * min(height, width))
     return max(MIN_TEXT_PIXELS, round(wanted))
 
@@ -106,9 +106,9 @@ def ink_on(color: Color) -> Color:
 
 
 def contrast(one: Color, other: Color) -> float:
-    """Return the contrast ratio of two colours, 1 to 21; text can be read from 4.5 on.
+    """Return the contrast ratio of two colours, 1 to 21; text is legible from 4.5 on.
 
-    Source: WCAG 2.2, "contrast ratio".
+    Source: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio.
     """
     darker, brighter = sorted((_luminance(one), _luminance(other)))
     return (brighter + 0.05) / (darker + 0.05)

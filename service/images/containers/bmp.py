@@ -1,4 +1,4 @@
-"""BMP: its header; there is nothing else to leave out."""
+"""BMP: the header is read, and nothing is removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TIFF directories, which EXIF and TIFF share, and the one EXIF tag that moves pixels."""
+"""TIFF directories, which EXIF and TIFF share, and EXIF's orientation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Entry(NamedTuple):
 
 
 def byte_order(data: bytes) -> str | None:
-    """Return the ``struct`` prefix of classic TIFF data, None if it is none."""
+    """Return the ``struct`` prefix of classic TIFF data, None for other data."""
     return {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
 
 
@@ -37,7 +37,7 @@ def read_directory(data: bytes, offset: int, order: str) -> tuple[list[Entry], i
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return the orientation, 1 to 8; broken or silent EXIF means upright."""
+    """Return the orientation, 1 to 8; 1, upright, if EXIF is broken or states none."""
     exif = exif.removeprefix(b"Exif\0\0")
     order = byte_order(exif)
     if order is None:
@@ -51,7 +51,7 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def orientation_among(entries: list[Entry], order: str) -> int:
-    """Return the orientation that a directory states, 1 if it states none that exists."""
+    """Return the orientation that a directory states, 1 if it is missing or invalid."""
     for entry in entries:
         if entry.tag == ORIENTATION and entry.kind == SHORT:
             (value,) = struct.unpack_from(f"{order}H", entry.where)

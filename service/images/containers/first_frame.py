@@ -1,14 +1,14 @@
-"""What every reader of a container returns, and how far a reader walks."""
+"""The result of every container's reader, and limits on how far a reader walks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MAX_PIECES = 100_000
-"""Chunks, segments or blocks of one file that are walked over; the next one is an error."""
+"""Most chunks, segments or blocks of one file; one more is an error."""
 
 MAX_FRAMES_COUNTED = 1_000
-"""Frames that are counted; a file with more is said to have so many."""
+"""Most frames that are counted; a file with more is reported to have so many."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class FirstFrame:
     """The part of an image file that draws its first frame.
 
     Attributes:
-        file: a file of the same format without metadata, so that Pillow cannot trip over it.
-        width: as the file's header says, not yet turned upright, pixels.
-        height: the same.
+        file: a file of the same format without metadata, which could make Pillow fail.
+        width: from the file's header, not yet turned upright, pixels.
+        height: from the file's header, not yet turned upright, pixels.
         frames: frames or pages of the original, at most ``MAX_FRAMES_COUNTED``.
         orientation: EXIF orientation, 1 to 8; ``file`` does not hold it any more.
     """

@@ -1,4 +1,4 @@
-"""GIF: the screen, the first image on it, and how many more there are."""
+"""GIF: the screen, the first image on it, and the number of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service.api.errors import InvalidImageError
 from service.images.containers.first_frame import MAX_FRAMES_COUNTED, FirstFrame
 
 MAX_SUB_BLOCKS = 1_000_000
-"""Pieces of up to 255 bytes, of which everything is made; about 0.1 s."""
+"""Most blocks of up to 255 bytes in one file; walking over them takes about 0.1 s."""
 
 EXTENSION, IMAGE = b"!,"
 GRAPHIC_CONTROL = b"!\xf9\x04"
@@ -17,7 +17,7 @@ TRAILER = b";"
 
 
 def read_gif(body: bytes) -> FirstFrame:
-    """Keep the palettes, the first image and its transparency; comments go.
+    """Keep the palettes, the first image and its transparency; drop comments.
 
     Raises:
         IndexError, struct.error: the file is truncated.
@@ -60,7 +60,7 @@ def _blocks(body: bytes, position: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _count_images(blocks: Iterator[tuple[int, int, int]]) -> int:
-    """Count what follows the first image; damage ends the counting, not the request."""
+    """Count the images after the first; damage ends the counting, not the request."""
     images = 0
     try:
         for introducer, _, _ in blocks:

@@ -1,4 +1,4 @@
-"""JPEG: the segments before the first scan, and how many scans there are."""
+"""JPEG: the segments before the first scan, and the number of scans."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from service.images.containers.exif import exif_orientation
 from service.images.containers.first_frame import MAX_PIECES, FirstFrame
 
 MAX_SCANS = 32
-"""A progressive file of some bytes a scan would keep the decoder busy for hours; encoders write
-about ten scans."""
+"""Most scans of a file; encoders write about ten. A progressive file with a few bytes a scan would
+keep the decoder busy for hours."""
 
 MAX_HEADER_BYTES = 256 * 1024
-"""All tables before the first scan; four of each kind take 3 KB."""
+"""Most bytes of tables before the first scan; four of each kind take 3 KB."""
 
 START_OF_IMAGE = b"\xff\xd8"
 END_OF_IMAGE, START_OF_SCAN, APPLICATION_1 = 0xD9, 0xDA, 0xE1
@@ -23,7 +23,7 @@ FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Huffman and arithmetic tables, quantisation, restart interval; JFIF and Adobe name the colours.
 DRAWING = FRAME_HEADERS | {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}
 
-# Neither a stuffed zero, nor a restart marker, nor a start of image, nor a filling 0xFF.
+# All but stuffed zeros, restart markers, starts of image and fill bytes.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 
 

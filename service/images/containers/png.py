@@ -1,4 +1,4 @@
-"""PNG: the chunks that draw. Their checksums are left to Pillow."""
+"""PNG: the chunks that draw; Pillow verifies their checksums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GREY, RGB = 0, 2
 
 
 def read_png(body: bytes) -> FirstFrame:
-    """Keep header, palette, transparency and pixels; text, profiles and animation go.
+    """Keep header, palette, transparency and pixels; drop text, profiles and animation.
 
     Raises:
         struct.error: the file is truncated.
@@ -30,7 +30,7 @@ def read_png(body: bytes) -> FirstFrame:
         if name == b"IHDR":
             header = body[data : end - 4]
         if name == b"tRNS":
-            kept.append(_as_compared(body[position:end], header))
+            kept.append(_scaled_transparency(body[position:end], header))
         elif name in DRAWING:
             kept.append(body[position:end])
         elif name == b"acTL":
@@ -44,8 +44,8 @@ def read_png(body: bytes) -> FirstFrame:
     raise InvalidImageError(f"The PNG file has more than {MAX_PIECES} chunks.")
 
 
-def _as_compared(transparency: bytes, header: bytes) -> bytes:
-    """Scale a transparent colour as Pillow scales the pixels that it compares with it."""
+def _scaled_transparency(transparency: bytes, header: bytes) -> bytes:
+    """Scale a transparent colour as Pillow scales the pixels that it compares it with."""
     depth, colour_type = struct.unpack_from("BB", header, 8)
     if colour_type == GREY and depth in (2, 4):
         (level,) = struct.unpack_from(">H", transparency, 8)

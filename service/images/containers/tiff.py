@@ -1,4 +1,4 @@
-"""TIFF: the first page's directory, reduced to what draws, in layouts that Pillow gets right."""
+"""TIFF: the first page's directory without metadata, in layouts that Pillow decodes correctly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILL_ORDER, FAX_3_OPTIONS, FAX_4_OPTIONS, PREDICTOR, COLOUR_MAP = 266, 292, 293,
 EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES = 338, 339, 347
 YCBCR_WEIGHTS, SUBSAMPLING, YCBCR_POSITION, BLACK_AND_WHITE = 529, 530, 531, 532
 
-LAYOUT: dict[int, tuple[int, ...]] = {
+DEFAULTS: dict[int, tuple[int, ...]] = {
     PAGE_KIND: (0,),
     BITS: (1,),
     COMPRESSION: (1,),
@@ -28,9 +28,9 @@ LAYOUT: dict[int, tuple[int, ...]] = {
     SAMPLE_FORMAT: (1,),
     SUBSAMPLING: (2, 2),
 }
-"""What a page is taken to say where it says nothing (TIFF 6.0)."""
+"""Values of missing tags (TIFF 6.0)."""
 
-MOST_VALUES: dict[int, int] = {
+MAX_VALUES: dict[int, int] = {
     **dict.fromkeys((PAGE_KIND, WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC), 1),
     **dict.fromkeys((SAMPLES, STRIP_ROWS, PLANES, TILE_WIDTH, TILE_HEIGHT), 1),
     **dict.fromkeys((BITS, EXTRA_SAMPLES, SAMPLE_FORMAT), 8),
@@ -43,7 +43,7 @@ MOST_VALUES: dict[int, int] = {
     YCBCR_POSITION: 1,
     BLACK_AND_WHITE: 6,
 }
-"""The tags that draw, each with the most values it may have. Pillow is shown no others."""
+"""The tags that draw, each with the most values that it may have. Pillow gets no others."""
 
 MAX_SAMPLES = 6
 MAX_TILE_PIXELS = 2**24
@@ -69,8 +69,8 @@ def read_tiff(body: bytes) -> FirstFrame:
     assert order is not None, "the signature said TIFF"
     (offset,) = struct.unpack_from(f"{order}I", body, 4)
     entries, following = read_directory(body, offset, order)
-    kept = {entry.tag: entry for entry in reversed(entries) if entry.tag in MOST_VALUES}
-    page = LAYOUT | _values(body, kept, order)
+    kept = {entry.tag: entry for entry in reversed(entries) if entry.tag in MAX_VALUES}
+    page = DEFAULTS | _values(body, kept, order)
     if WIDTH not in page or HEIGHT not in page:
         raise _damaged("it has no size")
     _check_layout(page)
@@ -85,16 +85,16 @@ def read_tiff(body: bytes) -> FirstFrame:
 
 
 def _values(body: bytes, kept: dict[int, Entry], order: str) -> _Page:
-    """Read the integers, after a look at how many there are and where."""
+    """Read the integer tags after checking their counts and offsets."""
     values: _Page = {}
-    beside_bytes = 0
+    external_bytes = 0
     for tag, (_, kind, count, where) in kept.items():
         size = _BYTES_PER_VALUE.get(kind, 0) * count
-        if size == 0 or count > MOST_VALUES[tag]:
+        if size == 0 or count > MAX_VALUES[tag]:
             raise _damaged(f"tag {tag} cannot have {count} values of type {kind}")
-        beside_bytes += size if size > len(where) else 0
+        external_bytes += size if size > len(where) else 0
         data, start = (where, 0) if size <= 4 else (body, struct.unpack(f"{order}I", where)[0])
-        if start + size > len(body) or beside_bytes > len(body):
+        if start + size > len(body) or external_bytes > len(body):
             raise _damaged(f"tag {tag} points outside")
         if kind in _INTEGERS:
             values[tag] = struct.unpack_from(f"{order}{count}{_INTEGERS[kind]}", data, start)
@@ -117,13 +117,13 @@ def _check_layout(page: _Page) -> None:
         "subsampled, uncompressed colours": subsampled and raw,
         "a preview as first page (camera raw files)": page[PAGE_KIND][0] & 1,
     }
-    for layout, is_so in refused.items():
-        if is_so:
+    for layout, is_present in refused.items():
+        if is_present:
             raise UnsupportedMediaError(f"TIFF files with {layout} are not supported.")
 
 
 def _check_pieces(page: _Page, body: bytes) -> None:
-    """Compare strips or tiles with the size: Pillow leaves black what is missing."""
+    """Check that strips or tiles cover the page: Pillow leaves missing ones black."""
     tiled = TILE_OFFSETS in page
     if tiled == (STRIP_OFFSETS in page) or tiled != (TILE_WIDTH in page and TILE_HEIGHT in page):
         raise _damaged("it has neither strips nor tiles, or both")
@@ -148,7 +148,7 @@ def _check_pieces(page: _Page, body: bytes) -> None:
 
 
 def _check_gaps(offsets: tuple[int, ...], smallest_bytes: int) -> None:
-    """Refuse pieces that overlap: Pillow reads each in steps as long as the way to the next."""
+    """Refuse pieces that overlap: Pillow reads each in steps as long as the gap to the next."""
     if any(after - start < smallest_bytes for start, after in pairwise(sorted(set(offsets)))):
         raise _damaged("its strips or tiles overlap")
 

@@ -1,4 +1,4 @@
-"""WebP: the canvas, for which the decoder gets memory as soon as it is opened."""
+"""WebP: the size of the canvas, for which the decoder allocates memory when it opens a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RIFF_HEADER_BYTES = 12
 
 
 def read_webp(body: bytes) -> FirstFrame:
-    """Read canvas, frames and orientation; the file stays whole, its decoder skips the rest.
+    """Read canvas, frames and orientation; nothing is removed, since the decoder skips the rest.
 
     Raises:
         struct.error: the file is truncated.

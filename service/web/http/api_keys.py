@@ -1,6 +1,6 @@
-"""Who may ask: keys, known by their SHA-256 digests alone, read again when their file changes.
+"""API keys, stored as SHA-256 digests and read again when their file changes.
 
-A digest without salt is enough for keys that a machine made: there is nothing to guess.
+Digests without salt are enough for random keys: there is nothing to guess.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from service.api.errors import UnauthorizedError
 from service.settings import PREFIX, SettingsError
 
 LINE = re.compile(r"([A-Za-z0-9._-]{1,64})\s+([0-9a-fA-F]{64})")
-"""A key's name, which logs show, and its digest."""
+"""A key's name, as logs show it, and its digest."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class ApiKeys:
     """The keys of one file.
 
     Args:
-        path: a line for each key, ``NAME SHA256``; empty lines and those with # are left out.
+        path: a line for each key, ``NAME SHA256``; empty lines and comments (#) are ignored.
 
     Raises:
         SettingsError: if the file cannot be read or understood.
@@ -40,18 +40,18 @@ class ApiKeys:
         self._names = _read(path)
 
     def name_of(self, key: str) -> str | None:
-        """Return the name of a key, None if there is no such key.
+        """Return the name of a key, None if the key is unknown.
 
-        It takes the same time whatever the key is and wherever it stands.
+        Takes the same time for every key, known or not.
         """
-        self._read_again_if_changed()
+        self._reload_if_changed()
         digest, found = hashlib.sha256(key.encode()).hexdigest(), None
         for known, name in self._names.items():
             if hmac.compare_digest(digest, known):
                 found = name
         return found
 
-    def _read_again_if_changed(self) -> None:
+    def _reload_if_changed(self) -> None:
         version = _version(self._path)
         if version == self._version:
             return
@@ -66,7 +66,7 @@ class ApiKeys:
 
 
 def _version(path: Path) -> tuple[int, ...] | None:
-    """Return what differs between two versions of a file; None if there is no file."""
+    """Return a file's time, inode and size, which differ between versions; None without a file."""
     try:
         status = path.stat()
     except OSError:
@@ -95,7 +95,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 bearer = HTTPBearer(
-    auto_error=False, scheme_name="API key", description="One that the operator has handed out."
+    auto_error=False, scheme_name="API key", description="A key handed out by the operator."
 )
 
 
@@ -103,7 +103,7 @@ async def require_key(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> None:
-    """Let a request pass that has a key; note the key's name.
+    """Accept only requests with a known key; note the key's name for the log.
 
     Raises:
         UnauthorizedError: if there is no key, or an unknown one.

@@ -1,8 +1,8 @@
-"""A client's connection: uvicorn's, with bounds on what a client may keep a server waiting with.
+"""uvicorn's connections with limits, so that slow or many clients cannot hold up a server.
 
-uvicorn bounds how long a connection may be idle. Here are the bounds on a request's head, in time
-and in size, on an answer that nobody reads, and on how many connections there are. The time for a
-body is the application's to bound: see ``service.web.bodies``.
+uvicorn limits how long a connection may be idle. This file limits a request's head in time and
+size, how long an answer may stay unread, and the number of connections. The time for a body is
+limited by ``service.web.bodies``.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from service.api.errors import (
 from service.web.http.problems import problem_response
 
 HEAD_SECONDS = 10.0
-"""From the first byte of a request to the end of its headers."""
+"""Seconds allowed from the first byte of a request to the end of its headers."""
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a request's first line and headers, or of trailers and whatever else is no body; what comes
-with them in one read is not counted."""
+"""Most bytes of a request's first line and headers, or of trailers and anything else outside a
+body. The read that ends a head is not counted."""
 
 UNREAD_SECONDS = 10.0
-"""An answer of which the client takes nothing for this long is not wanted."""
+"""Seconds after which a connection is cut if the client has read nothing of its answer."""
 
 MAX_CONNECTIONS = 4096
-"""Of an HTTP worker, where the system allows twice as many descriptors."""
+"""Most connections of an HTTP worker, if the system allows twice as many file descriptors."""
 
 CROWDED, UNREAD = "crowded", "answer-unread"
 CUT_REASONS = (
@@ -46,14 +46,14 @@ CUT_REASONS = (
     UNREAD,
     *(error.slug for error in (HeadTimeoutError, HeadTooLargeError, MalformedRequestError)),
 )
-"""Why connections are ended from here."""
+"""Reasons for which the service ends connections; labels of ``metrics.CONNECTIONS_CUT``."""
 
 
 class OpenConnections:
     """The connections of one HTTP worker.
 
     Args:
-        limit: most of them; a new one takes the place of the one that was idle for the longest.
+        limit: most connections; a new one beyond it replaces the one that was idle the longest.
     """
 
     def __init__(self, limit: int) -> None:
@@ -61,32 +61,32 @@ class OpenConnections:
         self._open: set[Connection] = set()
         self._idle: OrderedDict[Connection, None] = OrderedDict()
 
-    def opened(self, connection: Connection) -> None:
-        """Take a new connection in."""
+    def add(self, connection: Connection) -> None:
+        """Register a new connection; cut the longest idle one if there are too many."""
         self._open.add(connection)
-        self.idles(connection)
+        self.mark_idle(connection)
         if len(self._open) > self._limit:
             longest_idle = next(iter(self._idle))
             longest_idle.cut(CROWDED)
         metrics.CONNECTIONS.set(len(self._open))
 
-    def idles(self, connection: Connection) -> None:
-        """Note that there is no request to answer on a connection."""
+    def mark_idle(self, connection: Connection) -> None:
+        """Note that a connection has no request to answer."""
         self._idle[connection] = None
 
-    def works(self, connection: Connection) -> None:
-        """Note that there is one."""
+    def mark_busy(self, connection: Connection) -> None:
+        """Note that a connection has a request to answer."""
         self._idle.pop(connection, None)
 
-    def closed(self, connection: Connection) -> None:
-        """Forget a connection."""
+    def remove(self, connection: Connection) -> None:
+        """Unregister a connection."""
         self._open.discard(connection)
         self._idle.pop(connection, None)
         metrics.CONNECTIONS.set(len(self._open))
 
     @staticmethod
     def for_this_process() -> OpenConnections:
-        """Allow as many as there can be, and have the system allow more if it does."""
+        """Raise the limit on file descriptors as far as allowed, and derive the limit from it."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = 2 * MAX_CONNECTIONS
         if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -96,7 +96,11 @@ class OpenConnections:
 
 
 class Connection(HttpToolsProtocol):
-    """One of them; uvicorn makes it as it makes its own, with ``others`` bound beforehand."""
+    """A client's connection.
+
+    uvicorn constructs it with the arguments of its own class; ``others``, all connections of the
+    worker, is bound in advance.
+    """
 
     def __init__(
         self,
@@ -112,17 +116,17 @@ class Connection(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._bytes_since_body = 0
-        self._catching_up = False
+        self._replaying_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a first request as for any other."""
+        """Register the connection and wait for its first request."""
         super().connection_made(transport)
         self._wait_for_request()
-        self._others.opened(self)
+        self._others.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let everything go."""
-        self._others.closed(self)
+        """Unregister the connection and cancel its timers."""
+        self._others.remove(self)
         for timer in (self._head_timer, self._unread_timer):
             if timer is not None:
                 timer.cancel()
@@ -131,22 +135,22 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def cut(self, reason: str) -> None:
-        """End the connection, whatever is going on, without a word."""
+        """Abort the connection without an answer."""
         metrics.CONNECTIONS_CUT.labels(reason).inc()
-        self._others.closed(self)
+        self._others.remove(self)
         self.transport.abort()
 
-    # What the client sends.
+    # Receiving.
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and refuse more than there may be of what is no body."""
+        """Parse; refuse a head or trailers that are too large."""
         self._unset_keepalive_if_required()
         self._bytes_since_body += len(data)
         self._parse(data)
         if self._bytes_since_body > MAX_HEAD_BYTES:
             self._refuse(HeadTooLargeError(limit_bytes=MAX_HEAD_BYTES))
         elif not self._answering and self._head_timer is None:
-            self._wait_for_request()  # line breaks before a request are no request
+            self._wait_for_request()  # only line breaks came, which may precede a request
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -158,19 +162,19 @@ class Connection(HttpToolsProtocol):
             self._refuse(MalformedRequestError("This is no valid HTTP/1.1 request."))
 
     def _decline_upgrade(self) -> None:
-        """Go on with HTTP/1.1 behind a head that offered another protocol, as Java's client does.
+        """Continue in HTTP/1.1 after a head that offers an upgrade, as Java's client sends it.
 
-        The parser takes an offer for a fact: what follows would be lost, the body first. Another
-        one is brought to the same place.
+        The parser takes the upgrade as accepted and would lose the body. A new parser is fed an
+        equivalent head, after which it expects the same body.
         """
         self.parser = httptools.HttpRequestParser(self)
-        self._catching_up = True
+        self._replaying_head = True
         self.parser.feed_data(b"POST / HTTP/1.1\r\n" + self._framing + b"\r\n")
-        self._catching_up = False
+        self._replaying_head = False
 
     @property
     def _framing(self) -> bytes:
-        """The headers that say where the body ends; none for no body."""
+        """Headers that tell where the body ends; empty without a body."""
         return b"".join(
             name + b": " + value + b"\r\n"
             for name, value in self.headers
@@ -178,28 +182,28 @@ class Connection(HttpToolsProtocol):
         )
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the first line."""
-        if not self._catching_up:
+        """Take a part of the URL."""
+        if not self._replaying_head:
             super().on_url(url)
 
     def on_message_begin(self) -> None:
-        """Give the head its time."""
-        if self._catching_up:
+        """Start the timer of the head."""
+        if self._replaying_head:
             return
         super().on_message_begin()
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._on_head_timeout)
 
     def on_headers_complete(self) -> None:
-        """Begin to answer."""
-        if self._catching_up:
+        """Stop the timer of the head and begin to answer."""
+        if self._replaying_head:
             return
-        self._end_of_head()
+        self._stop_head_timer()
         self._bytes_since_body = 0
-        self._others.works(self)
+        self._others.mark_busy(self)
         super().on_headers_complete()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; drop a trailer, which nothing here asks for."""
+        """Take a header; drop a trailer, which no route reads."""
         if self._head_timer is not None:
             super().on_header(name, value)
 
@@ -209,9 +213,9 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Be ready for the next head."""
+        """Complete the request."""
         if self.parser.should_upgrade() and self._framing:
-            return  # the parser goes no further; the body is still to come
+            return  # the parser stops at an upgrade, before the body
         self._bytes_since_body = 0
         super().on_message_complete()
 
@@ -221,14 +225,14 @@ class Connection(HttpToolsProtocol):
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
 
-    def _end_of_head(self) -> None:
+    def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _head_is_late(self) -> None:
+    def _on_head_timeout(self) -> None:
         if self._answering:
-            # It was sent ahead of an answer, which is not lost for it.
+            # The head was pipelined: the answer before it is still sent.
             self.cycle.keep_alive = False
         else:
             self._refuse(HeadTimeoutError(limit_seconds=HEAD_SECONDS))
@@ -237,7 +241,7 @@ class Connection(HttpToolsProtocol):
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    # What the client gets.
+    # Sending.
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -245,10 +249,10 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             self._watch_reader()
         elif not self._answering:
-            self._others.idles(self)
+            self._others.mark_idle(self)
 
     def pause_writing(self) -> None:
-        """Have the application wait for a client that reads slowly, but not for ever."""
+        """Pause the application while the client reads slowly, for a limited time."""
         super().pause_writing()
         self._watch_reader()
 
@@ -263,26 +267,26 @@ class Connection(HttpToolsProtocol):
         self._watch_reader()
 
     def _watch_reader(self) -> None:
-        """Cut the connection if the client takes nothing of an answer any more."""
+        """Cut the connection once the client stops reading its answer."""
         if self._unread_timer is None:
-            self._look_again(self.transport.get_write_buffer_size())
+            self._schedule_reader_check(self.transport.get_write_buffer_size())
 
-    def _look_again(self, unread_bytes: int) -> None:
+    def _schedule_reader_check(self, unread_bytes: int) -> None:
         self._unread_timer = (
-            self.loop.call_later(UNREAD_SECONDS, self._look_at_reader, unread_bytes)
+            self.loop.call_later(UNREAD_SECONDS, self._check_reader, unread_bytes)
             if unread_bytes
             else None
         )
 
-    def _look_at_reader(self, unread_bytes: int) -> None:
+    def _check_reader(self, unread_bytes: int) -> None:
         now_unread_bytes = self.transport.get_write_buffer_size()
         if now_unread_bytes < unread_bytes:
-            self._look_again(now_unread_bytes)
+            self._schedule_reader_check(now_unread_bytes)
         else:
             self.cut(UNREAD)
 
     def _refuse(self, error: ServiceError) -> None:
-        """Answer with a problem where an answer can still be sent, and end the connection."""
+        """Answer with a problem if an answer can still be sent, and end the connection."""
         if self.transport.is_closing():
             return
         if self._answering and self.cycle.response_started:

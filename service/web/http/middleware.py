@@ -1,6 +1,6 @@
-"""What surrounds every request: its id, its metrics, its log line, and the unforeseen.
+"""Middleware around every request: its id, metrics, log line, and unexpected errors.
 
-Plain ASGI: Starlette's middleware helper would hide a client's leaving from the routes.
+Plain ASGI: Starlette's base class for middleware would hide a client's disconnect from the routes.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from service.web.http.problems import problem_response
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 CLIENT_CLOSED_REQUEST = 499
-"""Status, in metrics and logs only, of a request whose client left."""
+"""Status of a request whose client left, in metrics and logs only."""
 
 _NEXT_PLACES = {"queue": "render", "decode": "engine", "read": "decode"}
-"""Where a request is that has finished a stage, the last stage first."""
+"""A request's place by the last stage that it has finished, the latest stage first."""
 
 PLACES = ("read", *_NEXT_PLACES.values())
-"""Everywhere that a request can be when its client leaves."""
+"""All places of a request at which its client may leave."""
 
 logger = logging.getLogger("service.access")
 
 
 class RequestMiddleware:
-    """Wraps the whole application.
+    """Middleware around the whole application.
 
     Args:
         app: the application inside.
@@ -51,7 +51,7 @@ class RequestMiddleware:
             return
         started = time.perf_counter()
         request_id = _request_id(scope)
-        # The routes note here how long each stage took, seconds.
+        # Seconds of each stage, filled in by the routes.
         stages: dict[str, float] = {}
         scope.setdefault("state", {}).update(request_id=request_id, stages=stages)
         tracing.describe(request_id=request_id)
@@ -73,7 +73,7 @@ class RequestMiddleware:
                 total = {"total": time.perf_counter() - started}
                 headers["Server-Timing"] = _server_timing(stages | total)
                 if body_unread:
-                    # Refused early: the rest of the body is not read, so nothing can follow it.
+                    # Refused early: the body stays unread, so no other request can follow it.
                     headers["Connection"] = "close"
             await send(message)
 
@@ -85,8 +85,8 @@ class RequestMiddleware:
             metrics.CANCELLED.labels(place).inc()
             tracing.describe(cancelled_in=place)
         except Exception:
-            # One of the two places where anything may be caught: the caller gets a problem.
-            logger.exception("A request failed unforeseen.", extra={"request_id": request_id})
+            # The outermost place for any error: the caller gets a problem instead of nothing.
+            logger.exception("A request failed unexpectedly.", extra={"request_id": request_id})
             if status == 0:
                 error = ServiceError("The failure was logged under the request id.")
                 response = problem_response(error, path=scope["path"], request_id=request_id)
@@ -97,17 +97,17 @@ class RequestMiddleware:
 
 
 def _request_id(scope: Scope) -> str:
-    """Return the caller's id if it is sane, else a new one."""
+    """Return the caller's id if it is valid, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             candidate: str = value.decode("latin-1")
-            if SANE_REQUEST_ID.fullmatch(candidate):
+            if VALID_REQUEST_ID.fullmatch(candidate):
                 return candidate
     return uuid.uuid4().hex
 
 
 def _server_timing(stages: dict[str, float]) -> str:
-    """Return the value of a Server-Timing header, in milliseconds as its standard wants."""
+    """Return the value of a Server-Timing header, in milliseconds as the standard requires."""
     return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items())
 
 
@@ -125,7 +125,7 @@ def _has_body(scope: Scope) -> bool:
 
 
 def _record(scope: Scope, status: int, seconds: float) -> None:
-    # The template, not the path: paths are the caller's, and each would be a series of its own.
+    # By route template: callers choose paths, and each would become a time series.
     template = getattr(scope.get("route"), "path", "unmatched")
     metrics.REQUESTS.labels(template, status).inc()
     metrics.REQUEST_SECONDS.labels(template).observe(seconds)
@@ -138,7 +138,7 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
         logger.info(
             "%s %s",
             scope["method"],
-            # As it came: decoded, it could hold line breaks and a terminal's control codes.
+            # Not decoded: it could then hold line breaks and a terminal's control codes.
             scope["raw_path"].decode("ascii", "replace"),
             extra={
                 "status": status,

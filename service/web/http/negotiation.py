@@ -1,4 +1,4 @@
-"""Chooses between JSON and a PNG by what the caller accepts (RFC 9110, section 12.5.1)."""
+"""Choice between JSON and PNG by the Accept header (RFC 9110, section 12.5.1)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ JSON, PNG = "application/json", "image/png"
 
 
 VARY = {"Vary": "Accept"}
-"""For caches: the same address has two answers."""
+"""For caches: the answer depends on the Accept header."""
 
 
-def accepts_png(accepts: Sequence[str]) -> bool:
-    """Return whether the caller would rather have a PNG than JSON.
+def prefers_png(accepts: Sequence[str]) -> bool:
+    """Return whether the caller prefers a PNG to JSON; JSON wins a tie.
 
     Args:
-        accepts: the Accept headers; none accepts anything. JSON wins a tie.
+        accepts: the Accept headers; without any, everything is accepted.
 
     Raises:
         NotAcceptableError: if it accepts neither.
@@ -30,7 +30,7 @@ def accepts_png(accepts: Sequence[str]) -> bool:
         return False
     json, png = _quality(accept, JSON), _quality(accept, PNG)
     if not max(json, png):
-        raise NotAcceptableError(f"Accept is {accept[:80]!r}; there are {JSON} and {PNG}.")
+        raise NotAcceptableError(f"Accept is {accept[:80]!r}; the answers are {JSON} and {PNG}.")
     return png > json
 
 
@@ -40,7 +40,7 @@ def picture_response(png: bytes) -> Response:
 
 
 def document_response(document: BaseModel) -> Response:
-    """Answer with JSON where a picture could have been."""
+    """Answer with JSON on a route that also answers with pictures."""
     return Response(document.model_dump_json(), media_type=JSON, headers=VARY)
 
 
@@ -62,6 +62,6 @@ def _weight(parameters: list[str]) -> float:
                 weight = float(value)
             except ValueError:
                 return 0.0
-            # Not a number is no weight either.
+            # NaN compares as False and counts as 0.
             return min(weight, 1.0) if weight > 0 else 0.0
     return 1.0

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says by hand: image bodies and problems."""
+"""Parts of the OpenAPI document that are written by hand: image bodies and problems."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IMAGE_BODY: dict[str, Any] = {
         },
     }
 }
-"""The three forms in which an image may come."""
+"""The three forms of an image in a request."""
 
 
 def png_or_json(description: str) -> dict[int | str, dict[str, Any]]:

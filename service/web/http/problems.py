@@ -1,4 +1,4 @@
-"""Turns errors into RFC 9457 problem+json; the one place that does."""
+"""Rendering of errors as RFC 9457 problem+json, in this place only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 MAX_FAULTS = 8
-"""Of a request's parameters that a problem names: whoever sends thousands knows it."""
+"""Most invalid parameters of a request that a problem names."""
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -44,9 +44,9 @@ def problem_response(error: ServiceError, *, path: str, request_id: str) -> Resp
 
 
 def install_problem_handlers(app: FastAPI) -> None:
-    """Answer errors that routes and the framework raise with problems.
+    """Answer the errors of routes and of the framework with problems.
 
-    What nobody foresaw is caught by ``middleware``, outside of everything.
+    Unexpected errors are caught further out, in ``service.web.http.middleware``.
     """
     app.exception_handler(ServiceError)(_on_service_error)
     app.exception_handler(HTTPException)(_on_http_exception)

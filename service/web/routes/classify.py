@@ -19,7 +19,7 @@ router = APIRouter(tags=["inference"])
 
 @router.post(
     "/v1/classify",
-    summary="Name what an image shows",
+    summary="Classify an image",
     response_model=ClassifyResponse,
     responses=problems(400, 401, 404, 408, 413, 415, 422, 429, 431, 500, 503, 504),
     openapi_extra=IMAGE_BODY,

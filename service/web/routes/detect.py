@@ -11,7 +11,7 @@ from model.config import Task
 from service.answers.detect import detect_document, detect_picture
 from service.answers.inference import EngineResult
 from service.api.schemas import DetectQuery, DetectResponse
-from service.web.http.negotiation import accepts_png, document_response, picture_response
+from service.web.http.negotiation import document_response, picture_response, prefers_png
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
 from service.web.pipeline import PipelineDep
 
@@ -20,7 +20,7 @@ router = APIRouter(tags=["inference"])
 
 @router.post(
     "/v1/detect",
-    summary="Find the things on an image",
+    summary="Detect the objects in an image",
     response_model=DetectResponse,
     responses=png_or_json("The image with the detections drawn on it.")
     | problems(400, 401, 404, 406, 408, 413, 415, 422, 429, 431, 500, 503, 504),
@@ -29,13 +29,13 @@ router = APIRouter(tags=["inference"])
 async def detect(
     request: Request, query: Annotated[DetectQuery, Query()], pipeline: PipelineDep
 ) -> Response:
-    """Detect things and answer with their classes, boxes and masks, best first.
+    """Detect objects and answer with their classes, boxes and masks, best first.
 
     The image is the raw body, the multipart field `image`, or base64 in JSON. With
     `Accept: image/png` the answer is the image with the detections drawn on it.
     """
     pipeline.model_for(Task.DETECT)
-    wants_png = accepts_png(request.headers.getlist("accept"))
+    wants_png = prefers_png(request.headers.getlist("accept"))
 
     def render(engine_result: EngineResult) -> Response:
         if wants_png:

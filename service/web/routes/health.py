@@ -1,4 +1,4 @@
-"""Probes and metrics; none of them ever waits for an engine."""
+"""Probes and metrics; none of them waits for an engine."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from service.web.pipeline import PipelineDep
 router = APIRouter()
 
 
-@router.get("/livez", summary="Say whether this process answers", tags=["operations"])
+@router.get("/livez", summary="Liveness probe", tags=["operations"])
 async def live() -> dict[str, str]:
-    """Answer as long as the event loop turns, however full the queue is."""
+    """Answer 200 while the event loop runs, however full the queue is."""
     return {"status": "alive"}
 
 
 @router.get(
     "/readyz",
-    summary="Say whether requests should be sent here",
+    summary="Readiness probe",
     tags=["operations"],
     responses=problems(503),
 )
 async def ready(pipeline: PipelineDep) -> dict[str, str]:
-    """Answer 200 while an engine is warm and the service does not drain."""
+    """Answer 200 while an engine is ready and the service is not draining."""
     if pipeline.ready:
         return {"status": "ready"}
     reason = "The service is draining." if pipeline.draining else "No engine is ready."

@@ -20,7 +20,7 @@ from service.web.pipeline import PipelineDep
 router = APIRouter(tags=["inference"])
 
 
-@router.get("/v1/models", summary="Say what is served, and on what", responses=problems(401, 503))
+@router.get("/v1/models", summary="List the served models", responses=problems(401, 503))
 async def models(pipeline: PipelineDep) -> ModelsResponse:
     """List the served models of every engine that has been ready."""
     if not pipeline.engines.offers:
@@ -35,7 +35,7 @@ async def models(pipeline: PipelineDep) -> ModelsResponse:
 
 
 def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
-    """Describe one model, with the costs that its engine has learnt."""
+    """Describe one model, with the costs that its engine has measured."""
     return ServedModel(
         name=model.name,
         task=model.task,

@@ -1,4 +1,4 @@
-"""``GET /`` and what the page there consists of, read once and served from memory."""
+"""``GET /`` and the files of that page, read once and served from memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MEDIA_TYPES = {
 }
 
 SECURITY_HEADERS = {
-    # The page runs its own scripts alone, asks this service alone, and makes no markup of strings.
+    # The page runs only its own scripts, calls only this service, and parses no strings as HTML.
     "Content-Security-Policy": "; ".join(
         [
             "default-src 'none'",
@@ -51,7 +51,7 @@ class PageFile:
 
     Attributes:
         body: its bytes.
-        headers: as it is answered with.
+        headers: of the response.
     """
 
     body: bytes
@@ -62,10 +62,10 @@ def read_files(folder: Path) -> dict[str, PageFile]:
     """Read every file of the page.
 
     Args:
-        folder: with the files.
+        folder: of the page.
 
     Returns:
-        The files by their path in the folder.
+        The files by their paths in the folder.
     """
     return {
         path.relative_to(folder).as_posix(): _read(path)
@@ -78,9 +78,9 @@ def _read(path: Path) -> PageFile:
     body = path.read_bytes()
     headers = {
         "Content-Type": MEDIA_TYPES[path.suffix],
-        # By content: the same from every replica, another after every change.
+        # Of the content: the same on every replica, another after every change.
         "ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"',
-        # Asked for each time, and answered 304: a page never runs with scripts of another version.
+        # Revalidated each time, mostly with 304: a page never runs scripts of another version.
         "Cache-Control": "no-cache",
     }
     return PageFile(body, headers | SECURITY_HEADERS)
@@ -97,18 +97,18 @@ def playground_router() -> APIRouter:
         return _answer(request, files[PAGE])
 
     @router.api_route("/playground/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
-    async def part(request: Request, path: str) -> Response:
+    async def page_file(request: Request, path: str) -> Response:
         """Answer with a script, a style, a picture or a font of the page."""
         if path == PAGE or path not in files:
-            raise HTTPException(404, "the page has no such part")
+            raise HTTPException(404, "the page has no such file")
         return _answer(request, files[path])
 
     return router
 
 
 def _answer(request: Request, file: PageFile) -> Response:
-    known = request.headers.get("if-none-match", "")
-    tags = {tag.strip().removeprefix("W/") for tag in known.split(",")}
-    if file.headers["ETag"] in tags:
+    header = request.headers.get("if-none-match", "")
+    known_tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
+    if file.headers["ETag"] in known_tags:
         return Response(status_code=304, headers=file.headers)
     return Response(file.body, headers=file.headers)

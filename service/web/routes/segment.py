@@ -12,7 +12,7 @@ from service.answers.inference import EngineResult
 from service.answers.segment import segment_document, segment_picture
 from service.api.errors import InvalidParameterError
 from service.api.schemas import SegmentQuery, SegmentResponse
-from service.web.http.negotiation import accepts_png, document_response, picture_response
+from service.web.http.negotiation import document_response, picture_response, prefers_png
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
 from service.web.pipeline import PipelineDep
 
@@ -21,7 +21,7 @@ router = APIRouter(tags=["inference"])
 
 @router.post(
     "/v1/segment",
-    summary="Say what every pixel shows",
+    summary="Segment an image",
     response_model=SegmentResponse,
     responses=png_or_json("The label map, or the overlay.")
     | problems(400, 401, 404, 406, 408, 413, 415, 422, 429, 431, 500, 503, 504),
@@ -36,7 +36,7 @@ async def segment(
     `Accept: image/png` the answer is the label map itself, or the overlay.
     """
     pipeline.model_for(Task.SEGMENT)
-    wants_png = accepts_png(request.headers.getlist("accept"))
+    wants_png = prefers_png(request.headers.getlist("accept"))
     if query.view == "overlay" and not wants_png:
         raise InvalidParameterError("view is overlay; that is a picture: send Accept: image/png.")
 

@@ -60,11 +60,11 @@ def test_opentelemetrys_own_variables_say_where_traces_go(
         ),
         (
             {"OTEL_TRACES_EXPORTER": "console"},
-            "OTEL_TRACES_EXPORTER: there are otlp and none (it is 'console')",
+            "OTEL_TRACES_EXPORTER: give otlp or none (it is 'console')",
         ),
         (
             ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL: there is http/protobuf (it is 'grpc')",
+            "OTEL_EXPORTER_OTLP_PROTOCOL: give http/protobuf (it is 'grpc')",
         ),
     ],
 )
@@ -119,7 +119,7 @@ def test_a_record_is_a_span_with_its_parts_at_their_times(spans: InMemorySpanExp
         now - 3,
         now,
         within=f"00-{TRACE}-{SPAN}-01",
-        parts=(SpanPhase("queue", now - 3, now - 1), SpanPhase("device", now - 1, now)),
+        phases=(SpanPhase("queue", now - 3, now - 1), SpanPhase("device", now - 1, now)),
         batch_size=4,
     )
     queue, device, engine = spans.get_finished_spans()

@@ -1,11 +1,11 @@
-/** What a request cost, how to make it elsewhere, and which model answered. */
+/** Sections below an answer: the request's time, its shell command, and the model. */
 
 import { element, withVariable } from "./elements.js";
 import { count, duration } from "./words.js";
 
 const STAGES = ["read", "decode", "queue", "inference", "render"];
 
-/** A bar of the stages' times, and their list. */
+/** The stages' times as a bar and as a list. */
 export function timeSection({ stages, seconds, answer }) {
   const total = stages.get("total") ?? seconds;
   const known = STAGES.filter((stage) => stages.has(stage)).map((stage) => [stage, stages.get(stage)]);
@@ -28,7 +28,7 @@ export function timeSection({ stages, seconds, answer }) {
   );
 }
 
-/** A shell command, to copy. */
+/** A shell command with a button that copies it. */
 export function requestSection(command, announce) {
   const code = element("code", {}, command);
   const copy = element("button", { type: "button", class: "button small" }, "Copy");
@@ -56,11 +56,11 @@ export function modelSection(models) {
   const digest = model.weights_sha256?.slice(0, 12);
   const facts = {
     Model: model.name,
-    Weights: digest ? `${model.checkpoints.checkpoint} (sha256 ${digest}…)` : model.checkpoints.checkpoint,
+    Weights: digest ? `${model.weights} (sha256 ${digest}…)` : model.weights,
     Classes: model.classes.length.toLocaleString("en"),
-    Sees: width ? `${width} × ${height} pixels` : `sides of at most ${short} and ${long} pixels`,
+    Input: width ? `${width} × ${height} pixels` : `sides of at most ${short} and ${long} pixels`,
     Device: models.map((each) => `${each.device} (${each.device_name})`).join(", "),
-    Type: model.inference.compiled ? `${model.dtype}, compiled` : model.dtype,
+    Type: model.compiled ? `${model.dtype}, compiled` : model.dtype,
   };
   const rows = Object.entries(facts).flatMap(([name, value]) => [
     element("dt", {}, name),
@@ -69,16 +69,16 @@ export function modelSection(models) {
   return section("Model", element("dl", { class: "facts-list" }, ...rows));
 }
 
-/** What has to be known before an answer is trusted; null if nothing. */
+/** A warning about the model's weights; null if there is none. */
 export function weightsNote(model) {
   if (!model.note) return null;
-  return element("p", { class: "note", "data-weights": model.checkpoints.checkpoint }, model.note);
+  return element("p", { class: "note", "data-weights": model.weights }, model.note);
 }
 
-/** What the service says of the image, where it is not obvious. */
+/** A note that only the first of several frames was used; null for a single frame. */
 export function imageNote({ frames }) {
   if (frames < 2) return null;
-  return element("p", { class: "fine" }, `Of ${count(frames, "frame")}, the first was used.`);
+  return element("p", { class: "fine" }, `The first of ${count(frames, "frame")} was used.`);
 }
 
 function section(heading, ...children) {

@@ -12,7 +12,7 @@ export class ClassifyView {
     return { top_k: Math.min(SHOWN, model.classes.length) };
   }
 
-  /** Say the answer in one sentence. */
+  /** The answer in one sentence. */
   summary({ predictions: [best] }) {
     return `${best.label}, ${percent(best.score)}.`;
   }

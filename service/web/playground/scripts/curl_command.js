@@ -2,8 +2,8 @@
 
 /**
  * @param {{url: string, contentType: string}} request
- * @param {{name: string, address: string|null}} image Its address, if the service has it.
- * @param {boolean} withKey Whether a key is needed; the key itself is not shown.
+ * @param {{name: string, address: string|null}} image With an address if the service has the file.
+ * @param {boolean} withKey Whether a key is needed; the command reads it from a variable.
  */
 export function curlCommand(request, image, withKey) {
   const parts = [

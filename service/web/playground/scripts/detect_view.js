@@ -1,4 +1,4 @@
-/** Shows boxes and masks over the picture, from a least score on. */
+/** Shows boxes and masks over the picture, from a minimum score on. */
 
 import { element } from "./elements.js";
 import { RegionColors, RegionMap } from "./region_map.js";
@@ -7,16 +7,16 @@ import { decodeRunLengths } from "./run_lengths.js";
 import { slider } from "./slider.js";
 import { count, list, percent } from "./words.js";
 
-/** Things next to each other in rank, and likely in place, get colours far apart. */
+/** Objects next to each other in rank, and likely in place, get colours far apart. */
 const COLORS = [
   "#3ddc84", "#ffb020", "#4aa8ff", "#ff6b6b", "#c77dff", "#00d5d5", "#ff7ac6", "#a3d900",
 ];
 const OPACITY = 0.45;
 const DIMMED = 0.12;
-/** Below it the network keeps nothing. */
-const LEAST_SCORE = 0.05;
-const SAID = 3;
-/** More names than these would hide one another; the list has all. */
+/** The network's own threshold. */
+const MIN_SCORE = 0.05;
+const SUMMARIZED = 3;
+/** Most boxes with a name: more names would hide one another; the list has all. */
 const NAMED = 12;
 
 export class DetectView {
@@ -31,13 +31,13 @@ export class DetectView {
   }
 
   query() {
-    return { score_threshold: LEAST_SCORE };
+    return { score_threshold: MIN_SCORE };
   }
 
   summary({ detections }) {
     const shown = this.#above(detections);
-    const best = shown.slice(0, SAID).map(({ label, score }) => `${label} ${percent(score)}`);
-    const found = count(shown.length, "thing");
+    const best = shown.slice(0, SUMMARIZED).map(({ label, score }) => `${label} ${percent(score)}`);
+    const found = count(shown.length, "object");
     return shown.length ? `${found}; the best: ${list(best)}.` : `${found}.`;
   }
 
@@ -45,7 +45,7 @@ export class DetectView {
     const below = element("div", { class: "stack" });
     const show = () => below.replaceChildren(...this.#lay(answer));
     const threshold = slider(
-      { label: "Least score", min: LEAST_SCORE, max: 1, step: 0.01, value: this.#threshold },
+      { label: "Minimum score", min: MIN_SCORE, max: 1, step: 0.01, value: this.#threshold },
       (value) => `${Math.round(100 * value)} %`,
       (value) => {
         this.#threshold = value;
@@ -66,7 +66,7 @@ export class DetectView {
     return detections.filter(({ score }) => score >= this.#threshold);
   }
 
-  /** Lay what is sure enough over the picture; return its list. */
+  /** Lay the detections above the minimum score over the picture; return their list. */
   #lay(answer) {
     const { detections, image } = answer;
     const shown = this.#above(detections);
@@ -95,18 +95,18 @@ export class DetectView {
       return thing ? { words: `${thing.label} ${thing.value}`, color: thing.color } : null;
     });
     const tally = element("p", { class: "fine" }, this.#tally(detections, shown.length));
-    return [tally, regionList(things, "Detections, the surest first", draw)];
+    return [tally, regionList(things, "Detections, the best first", draw)];
   }
 
   #tally(detections, shown) {
     if (!detections.length) return "Nothing was found.";
     if (shown) return `${shown} of ${count(detections.length, "detection")}`;
-    return `None of ${count(detections.length, "detection")} is that sure; the best has ${percent(detections[0].score)}.`;
+    return `None of ${count(detections.length, "detection")} has this score; the best has ${percent(detections[0].score)}.`;
   }
 
   #mapOf({ detections, image }, shown) {
     const map = new RegionMap(image.height, image.width);
-    // The surest last, on top of the others.
+    // The best last, on top of the others.
     for (let rank = shown.length - 1; rank >= 0; rank -= 1) {
       if (!this.#runs.has(shown[rank])) {
         this.#runs.set(shown[rank], decodeRunLengths(shown[rank].mask.counts));

@@ -1,9 +1,9 @@
-/** Makes HTML elements without markup in strings: what a service answers is never read as HTML. */
+/** Makes HTML elements without markup in strings: an answer's text is never parsed as HTML. */
 
 /**
  * @param {string} tag
- * @param {Object} properties Attributes; "class"; listeners as "onclick". What is false, null or
- *     undefined is left out.
+ * @param {Object} properties Attributes, and listeners such as "onclick". Values that are false,
+ *     null or undefined are left out.
  * @param {...(Node|string|null)} children Nulls are left out.
  */
 export function element(tag, properties = {}, ...children) {

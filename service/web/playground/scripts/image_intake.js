@@ -1,19 +1,19 @@
-/** The ways in which an image comes: dropped, pasted, chosen, or one of the examples. */
+/** Intake of an image: dropped, pasted, chosen, or one of the examples. */
 
 /**
  * @typedef {Object} TakenImage
  * @property {Blob} blob The encoded file.
  * @property {string} name
- * @property {string|null} address Where the service itself has it, for examples.
+ * @property {string|null} address Of an example, its address on the service.
  */
 
 /**
  * @param {Object} parts
  * @param {HTMLInputElement} parts.input
  * @param {NodeListOf<HTMLButtonElement>} parts.examples
- * @param {HTMLElement} parts.target Is marked while a file is dragged over the page.
+ * @param {HTMLElement} parts.target Marked while a file is dragged over the page.
  * @param {(image: TakenImage) => void} onImage
- * @param {(words: string) => void} onNothing Told why nothing was taken.
+ * @param {(words: string) => void} onNothing Called with the reason why there is no image.
  */
 export function takeImages({ input, examples, target }, onImage, onNothing) {
   const take = (files, none) => {
@@ -49,7 +49,7 @@ export function takeImages({ input, examples, target }, onImage, onNothing) {
   followDrags(target);
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    const none = "That was no file. The service fetches no addresses: save the image first.";
+    const none = "That is not a file. The service does not fetch addresses: save the image first.";
     take([...event.dataTransfer.files], none);
   });
 }

@@ -1,4 +1,4 @@
-/** Puts the page together: one image, one run for each task that was looked at. */
+/** Assembles the page: one image, and one run for each task that was selected. */
 
 import { imageNote, modelSection, requestSection, timeSection, weightsNote } from "./about_request.js";
 import { ClassifyView } from "./classify_view.js";
@@ -56,7 +56,7 @@ class Playground {
       this.#models = Map.groupBy(models, ({ task }) => task);
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      this.#panel.replaceChildren(this.#words(problem, () => this.#loadModels()));
+      this.#panel.replaceChildren(this.#problem(problem, () => this.#loadModels()));
       if (problem.status === UNAVAILABLE) {
         setTimeout(() => this.#loadModels(), 1000 * (problem.retryAfterSeconds ?? 1));
       }
@@ -91,7 +91,7 @@ class Playground {
     this.#say(words);
   }
 
-  /** Ask the service about the image, for the task that is shown. */
+  /** Send the image to the service, for the selected task. */
   async #run() {
     const [task, image] = [this.#task, this.#image];
     if (task === null) return;
@@ -125,7 +125,7 @@ class Playground {
     this.#panel.querySelector("button")?.focus();
   }
 
-  /** Show how far the task's run is. */
+  /** Show the state of the task's run. */
   #show() {
     const run = this.#runs.get(this.#task);
     const models = this.#models.get(this.#task);
@@ -135,14 +135,14 @@ class Playground {
     this.#cancel.hidden = state !== "running";
     if (!models) return;
     const parts = {
-      empty: () => [element("p", { class: "lead" }, "Take an image, and the answer appears here.")],
+      empty: () => [element("p", { class: "lead" }, "Choose an image, and the answer appears here.")],
       ready: () => [],
       running: () => [element("p", { class: "lead working" }, `${this.#views[this.#task].doing}…`)],
       cancelled: () => [
         element("p", { class: "lead" }, "Cancelled."),
         element("button", { type: "button", class: "button", onclick: () => this.#run() }, "Run again"),
       ],
-      failed: () => [this.#words(run.problem, () => this.#run()), this.#requestSection(run)],
+      failed: () => [this.#problem(run.problem, () => this.#run()), this.#requestSection(run)],
       done: () => this.#answer(run),
     }[state]();
     this.#panel.replaceChildren(
@@ -167,12 +167,12 @@ class Playground {
     return requestSection(command, (words) => this.#say(words));
   }
 
-  /** Say what went wrong, or ask for a key where one is missing. */
-  #words(problem, onAgain) {
-    if (problem.status !== UNAUTHORIZED) return problemView(problem, onAgain);
+  /** The problem, or a form for the API key if that is missing. */
+  #problem(problem, onRetry) {
+    if (problem.status !== UNAUTHORIZED) return problemView(problem, onRetry);
     return keyForm(problem, this.#service.key, (key) => {
       this.#service.key = key;
-      onAgain();
+      onRetry();
     });
   }
 

@@ -1,21 +1,21 @@
-/** Says what went wrong and what can be done. */
+/** Views of a failure: the problem with a retry, and a form for the API key. */
 
 import { element, freshId } from "./elements.js";
 
 /**
  * @param {import("./service.js").Problem} problem
- * @param {null|(() => void)} onAgain Tries once more.
+ * @param {null|(() => void)} onRetry Tries once more.
  */
-export function problemView(problem, onAgain) {
+export function problemView(problem, onRetry) {
   const wait = problem.retryAfterSeconds;
   return element(
     "div",
     { class: "problem", role: "alert" },
     element("h3", {}, problem.title),
     element("p", {}, problem.detail),
-    wait === null ? null : element("p", {}, `It may go better in ${Math.ceil(wait)} s.`),
-    problem.passing && onAgain
-      ? element("button", { type: "button", class: "button", onclick: onAgain }, "Try again")
+    wait === null ? null : element("p", {}, `Try again in ${Math.ceil(wait)} s.`),
+    problem.retryable && onRetry
+      ? element("button", { type: "button", class: "button", onclick: onRetry }, "Try again")
       : null,
     problem.requestId
       ? element("p", { class: "fine" }, `Status ${problem.status}, request `, element("code", {}, problem.requestId))
@@ -42,13 +42,13 @@ export function keyForm(problem, refused, onKey) {
     "aria-describedby": hint,
     "aria-invalid": refused ? "true" : null,
   });
-  const words = refused ? problem.detail : "This service answers callers with a key.";
+  const words = refused ? problem.detail : "This service needs an API key.";
   const form = element(
     "form",
     { class: "key-form" },
     element("label", { for: id }, "API key"),
-    element("div", { class: "field-row" }, input, element("button", { class: "button primary" }, "Use it")),
-    element("p", { id: hint, class: "fine", role: refused ? "alert" : null }, `${words} It is kept until this tab is closed.`),
+    element("div", { class: "field-row" }, input, element("button", { class: "button primary" }, "Use key")),
+    element("p", { id: hint, class: "fine", role: refused ? "alert" : null }, `${words} The key is kept until this tab is closed.`),
   );
   form.addEventListener("submit", (event) => {
     event.preventDefault();

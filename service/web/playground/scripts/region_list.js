@@ -1,11 +1,11 @@
-/** A list of what lies over the picture. A row that is pointed at, or pressed, stands out there. */
+/** A list of the regions over the picture; pointing at a row or pressing it highlights its region. */
 
 import { element, withVariable } from "./elements.js";
 
 /**
  * @param {{id: number, label: string, color: string, value: string, share?: number}[]} rows
- * @param {string} name What the list is, for screen readers.
- * @param {(id: number|null) => void} onHighlight Told what stands out; null for nothing.
+ * @param {string} name Of the list, for screen readers.
+ * @param {(id: number|null) => void} onHighlight Called with the highlighted region, or null.
  */
 export function regionList(rows, name, onHighlight) {
   let pressed = null;

@@ -1,4 +1,4 @@
-/** One number for every pixel of an image: its class, or the thing that it belongs to. */
+/** Regions of an image, a number for every pixel: its class, or the detection that covers it. */
 
 /**
  * Kept column by column, as COCO counts, so that a run of a mask is one stretch of memory: an
@@ -25,7 +25,7 @@ export class RegionMap {
   }
 }
 
-/** How a region is painted: colours as 0xAABBGGRR, the order of a canvas's bytes. */
+/** Colours of regions and their edges as 0xAABBGGRR, the order of a canvas's bytes. */
 export class RegionColors {
   fills = new Uint32Array(256);
   edges = new Uint32Array(256);
@@ -46,7 +46,7 @@ export class RegionColors {
   }
 }
 
-/** Longer side of what is painted, whatever the image's: about what a screen shows. */
+/** Longer side of the painted canvas for any image, about that of a screen. */
 const PAINTED_PIXELS = 1400;
 const EDGE_PIXELS = 2;
 

@@ -23,7 +23,7 @@ export function decodeRunLengths(counts) {
       place += 1;
     } while (chunk & MORE);
     if (chunk & NEGATIVE) value |= -1 << shift;
-    // From the fourth on, a run is told as the difference to the one before the last.
+    // From the fourth run on, the difference to the run two before it is stored.
     runs.push(runs.length > 2 ? value + runs.at(-2) : value);
   }
   return runs;

@@ -7,9 +7,9 @@ import { decodeRunLengths } from "./run_lengths.js";
 import { slider } from "./slider.js";
 import { list, percent } from "./words.js";
 
-/** What is left of the other classes' opacity while one stands out. */
+/** Factor on the opacity of all other classes while one is highlighted. */
 const DIMMED = 0.12;
-const SAID = 3;
+const SUMMARIZED = 3;
 
 export class SegmentView {
   doing = "Segmenting";
@@ -22,12 +22,12 @@ export class SegmentView {
   }
 
   query() {
-    // Run lengths rather than a PNG: classes may share a colour, and a canvas shows colours alone.
+    // Run lengths rather than a PNG: classes may share a colour, and a canvas has only colours.
     return { mask: "rle" };
   }
 
   summary({ classes }) {
-    const largest = classes.slice(0, SAID).map((each) => `${each.label} ${percent(each.fraction)}`);
+    const largest = classes.slice(0, SUMMARIZED).map((each) => `${each.label} ${percent(each.fraction)}`);
     const rest = classes.length - largest.length;
     return `${list(rest > 0 ? [...largest, `${rest} more`] : largest)}.`;
   }

@@ -1,4 +1,4 @@
-/** Reads the header Server-Timing. */
+/** Parses the header Server-Timing. */
 
 /**
  * @param {string|null} header Such as "decode;dur=4.2, queue;dur=0.1", in milliseconds.

@@ -1,18 +1,18 @@
-/** Talks to the service. Addresses are relative to the page, so that a proxy may add a prefix. */
+/** Client of the service. Addresses are relative to the page, so that a proxy may add a prefix. */
 
 import { readServerTiming } from "./server_timing.js";
 
 const KEY_ITEM = "overlock-api-key";
 
-/** A failure, in the service's own words where there are any. */
+/** A failure, with the service's own words if it answered. */
 export class Problem extends Error {
   constructor({ status = 0, title, detail, requestId = null, retryAfterSeconds = null }) {
     super(title);
     Object.assign(this, { status, title, detail, requestId, retryAfterSeconds });
   }
 
-  /** Whether the same request may do better later. */
-  get passing() {
+  /** Whether the same request may succeed later. */
+  get retryable() {
     return [0, 408, 429].includes(this.status) || this.status >= 500;
   }
 }
@@ -28,7 +28,7 @@ export class Service {
   }
 
   async models() {
-    const response = await this.#ask(address("v1/models"), {});
+    const response = await this.#send(address("v1/models"), {});
     return (await response.json()).models;
   }
 
@@ -40,7 +40,7 @@ export class Service {
    */
   async infer(request, body, signal) {
     const started = performance.now();
-    const response = await this.#ask(request.url, {
+    const response = await this.#send(request.url, {
       method: "POST",
       headers: { "Content-Type": request.contentType, Accept: "application/json" },
       body,
@@ -51,7 +51,7 @@ export class Service {
     return { answer, seconds, stages: readServerTiming(response.headers.get("Server-Timing")) };
   }
 
-  async #ask(url, options) {
+  async #send(url, options) {
     const headers = { ...options.headers };
     if (this.key) headers.Authorization = `Bearer ${this.key}`;
     let response;
@@ -60,7 +60,7 @@ export class Service {
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Problem({
-        title: "No answer came",
+        title: "No answer",
         detail:
           "The connection failed or was closed, or the file could not be read. " +
           "Is the service running, and is the file within its limit?",
@@ -71,7 +71,7 @@ export class Service {
   }
 }
 
-/** What a task's route is asked; the query's values are numbers or words. */
+/** The request of a task; the query's values are numbers or words. */
 export function imageRequest(task, query, image) {
   const url = address(`v1/${task}`);
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
@@ -97,6 +97,6 @@ async function readProblem(response) {
   return new Problem({
     ...facts,
     title: `The answer was ${response.status} ${response.statusText}`.trim(),
-    detail: "It did not come from the service itself; a proxy in between may have refused.",
+    detail: "It did not come from the service; a proxy in between may have refused the request.",
   });
 }

@@ -4,7 +4,7 @@ import { element, freshId } from "./elements.js";
 
 /**
  * @param {{label: string, min: number, max: number, step: number, value: number}} options
- * @param {(value: number) => string} words How a value is shown and read out.
+ * @param {(value: number) => string} words Formats a value, to be shown and read out.
  * @param {(value: number) => void} onInput
  */
 export function slider({ label, ...range }, words, onInput) {

@@ -12,7 +12,7 @@ export class TaskTabs {
 
   /**
    * @param {HTMLElement} list
-   * @param {HTMLElement} panel What the tabs choose the content of.
+   * @param {HTMLElement} panel Shows the content of the selected tab.
    */
   constructor(list, panel) {
     this.#list = list;
@@ -20,7 +20,7 @@ export class TaskTabs {
     list.addEventListener("keydown", (event) => this.#move(event));
   }
 
-  /** Offer tasks. */
+  /** Show a tab for each task. */
   offer(tasks, onSelect) {
     this.#tabs = new Map(
       tasks.map((task) => [

@@ -1,9 +1,9 @@
-/** The picture and what is laid over it. */
+/** The picture with its overlays: regions, boxes and the probe. */
 
 import { element, withVariable } from "./elements.js";
 import { paintRegions } from "./region_map.js";
 
-/** Of a side, that the probe moves at a press of an arrow key. */
+/** Share of a side by which an arrow key moves the probe. */
 const STEP = 0.02;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -16,12 +16,12 @@ export class Viewfinder {
   #probe;
   #address = null;
   #point = { x: 0.5, y: 0.5 };
-  #tell = null;
+  #describe = null;
   #announce;
 
   /**
    * @param {HTMLElement} root
-   * @param {(words: string) => void} announce Tells users of screen readers.
+   * @param {(words: string) => void} announce Announces to screen readers.
    */
   constructor(root, announce) {
     this.#root = root;
@@ -73,7 +73,7 @@ export class Viewfinder {
     withVariable(this.#frame, "--ratio", width / height);
   }
 
-  /** Take away all that is laid over the picture. */
+  /** Remove all overlays. */
   clear() {
     this.#canvas.hidden = true;
     this.#boxes.replaceChildren();
@@ -110,18 +110,18 @@ export class Viewfinder {
   }
 
   /**
-   * Let the pointer, or the arrow keys, ask what is where.
+   * Let the pointer or the arrow keys inspect the picture.
    *
-   * @param {null|((x: number, y: number) => {words: string, color: string}|null)} tell Answers for
-   *     a point, whose coordinates are shares of the width and the height.
+   * @param {null|((x: number, y: number) => {words: string, color: string}|null)} describe
+   *     Describes a point, whose coordinates are shares of the width and the height.
    */
-  explore(tell) {
-    this.#tell = tell;
+  explore(describe) {
+    this.#describe = describe;
     this.#hideProbe();
-    if (tell) {
+    if (describe) {
       this.#frame.tabIndex = 0;
       this.#frame.setAttribute("role", "application");
-      this.#frame.setAttribute("aria-label", "Picture; the arrow keys ask what is where");
+      this.#frame.setAttribute("aria-label", "Picture; the arrow keys inspect it");
     } else {
       for (const name of ["tabindex", "role", "aria-label"]) this.#frame.removeAttribute(name);
     }
@@ -129,25 +129,25 @@ export class Viewfinder {
 
   #follow(event) {
     const area = this.#frame.getBoundingClientRect();
-    this.#ask((event.clientX - area.left) / area.width, (event.clientY - area.top) / area.height);
+    this.#inspect((event.clientX - area.left) / area.width, (event.clientY - area.top) / area.height);
   }
 
   #step(event) {
     const step = ARROWS[event.key];
-    if (!step || !this.#tell) return;
+    if (!step || !this.#describe) return;
     event.preventDefault();
     const { x, y } = this.#point;
-    this.#ask(x + STEP * step[0], y + STEP * step[1]);
+    this.#inspect(x + STEP * step[0], y + STEP * step[1]);
     this.#announce(this.#probe.textContent);
   }
 
-  #ask(x, y) {
-    if (!this.#tell) return;
+  #inspect(x, y) {
+    if (!this.#describe) return;
     this.#point = { x: within(x), y: within(y) };
-    const told = this.#tell(this.#point.x, this.#point.y);
-    this.#probe.hidden = told === null;
-    this.#probe.textContent = told?.words ?? "";
-    if (told) withVariable(this.#probe, "--color", told.color);
+    const found = this.#describe(this.#point.x, this.#point.y);
+    this.#probe.hidden = found === null;
+    this.#probe.textContent = found?.words ?? "";
+    if (found) withVariable(this.#probe, "--color", found.color);
     withVariable(this.#probe, "left", `${100 * this.#point.x}%`);
     withVariable(this.#probe, "top", `${100 * this.#point.y}%`);
     this.#probe.toggleAttribute("data-flipped", this.#point.x > 0.6);

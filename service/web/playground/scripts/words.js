@@ -1,4 +1,4 @@
-/** Numbers as people read them. */
+/** Formatting of numbers and lists for people. */
 
 /** @param {number} fraction From 0 to 1. */
 export function percent(fraction) {

@@ -1,153 +1,28 @@
-"""What a connection allows its client, with time that the test moves."""
+"""Limits of a connection, with time that the test advances."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
-from service.web.http.connections import (
-    HEAD_SECONDS,
-    MAX_HEAD_BYTES,
-    UNREAD_SECONDS,
-    Connection,
-    OpenConnections,
-)
+from service.web.http.connections import HEAD_SECONDS, MAX_HEAD_BYTES, UNREAD_SECONDS
+from support.connection_bench import IDLE_SECONDS, ConnectionBench, run_tasks
 
-IDLE_SECONDS = 75
 HEAD = b"GET / HTTP/1.1\r\nHost: service\r\n\r\n"
 UPLOAD_HEAD = b"POST / HTTP/1.1\r\nHost: service\r\nContent-Length: 3\r\n\r\n"
 CHUNKED_HEAD = b"POST / HTTP/1.1\r\nHost: service\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-@dataclass
-class Timer:
-    moment: float
-    call: Callable[[], None]
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-@dataclass
-class Loop:
-    """Tasks run as ever; timers when the test says so."""
-
-    now: float = 0.0
-    timers: list[Timer] = field(default_factory=list)
-
-    def call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> Timer:
-        timer = Timer(self.now + seconds, lambda: call(*arguments))
-        self.timers.append(timer)
-        return timer
-
-    def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(work)
-
-    def advance(self, seconds: float) -> None:
-        until = self.now + seconds
-        while True:
-            due = [each for each in self.timers if each.moment <= until and not each.cancelled]
-            if not due:
-                break
-            first = min(due, key=lambda timer: timer.moment)
-            self.timers.remove(first)
-            self.now = first.moment
-            first.call()
-        self.now = until
-
-
-@dataclass
-class Transport(asyncio.Transport):
-    """A client that takes everything at once, unless ``unread`` says how many bytes it did not."""
-
-    written: bytearray = field(default_factory=bytearray)
-    closing: bool = False
-    aborted: bool = False
-    unread: int = 0
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def close(self) -> None:
-        self.closing = True
-
-    def abort(self) -> None:
-        self.closing = self.aborted = True
-
-    def get_write_buffer_size(self) -> int:
-        return self.unread
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    @property
-    def status(self) -> int:
-        return int(self.written.split()[1])
-
-
-class Bench:
-    """Clients of one HTTP worker."""
-
-    def __init__(self, limit: int = 10) -> None:
-        self.loop = Loop()
-        self.others = OpenConnections(limit)
-        self.bodies: list[bytes] = []
-        self.config = Config(
-            self.answer,
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            timeout_keep_alive=IDLE_SECONDS,
-        )
-        self.state = ServerState()
-
-    async def answer(self, scope: Any, receive: Any, send: Any) -> None:
-        """Read the body, and answer."""
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        self.bodies.append(body)
-        headers = [(b"content-length", b"2")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"ok"})
-
-    def connect(self) -> tuple[Connection, Transport]:
-        loop: Any = self.loop
-        connection = Connection(self.config, self.state, {}, loop, others=self.others)
-        transport = Transport()
-        connection.connection_made(transport)
-        return connection, transport
-
-
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def bench() -> ConnectionBench:
+    return ConnectionBench()
 
 
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-async def test_headers_byte_by_byte_are_answered_408_after_a_bounded_time(bench: Bench) -> None:
+async def test_headers_byte_by_byte_are_answered_408_after_a_bounded_time(
+    bench: ConnectionBench,
+) -> None:
     connection, transport = bench.connect()
     for byte in itertools.islice(itertools.cycle(b"GET / HTTP/1.1\r\nA: b"), 30):
         connection.data_received(bytes([byte]))
@@ -164,31 +39,31 @@ async def test_headers_byte_by_byte_are_answered_408_after_a_bounded_time(bench:
     assert problem["detail"] == "The headers were not complete after 10 seconds."
 
 
-async def test_the_time_of_a_head_begins_with_its_first_byte(bench: Bench) -> None:
+async def test_the_time_of_a_head_begins_with_its_first_byte(bench: ConnectionBench) -> None:
     connection, transport = bench.connect()
     for _ in range(3):
         bench.loop.advance(IDLE_SECONDS - 1)
         connection.data_received(HEAD[:20])
         bench.loop.advance(HEAD_SECONDS - 1)
         connection.data_received(HEAD[20:])
-        await settle()
+        await run_tasks()
     assert transport.written.count(b"HTTP/1.1 200") == 3
     assert not transport.closing
 
 
-async def test_a_body_has_as_much_time_as_the_application_gives_it(bench: Bench) -> None:
+async def test_a_body_has_as_much_time_as_the_application_gives_it(bench: ConnectionBench) -> None:
     connection, transport = bench.connect()
     connection.data_received(UPLOAD_HEAD)
     for byte in (b"a", b"b", b"c"):
         bench.loop.advance(3 * HEAD_SECONDS)
         connection.data_received(byte)
-        await settle()
+        await run_tasks()
     assert transport.status == 200
 
 
 @pytest.mark.parametrize("received", [b"", b"\r\n"])
 async def test_a_connection_without_a_request_is_closed_without_a_word(
-    bench: Bench, received: bytes
+    bench: ConnectionBench, received: bytes
 ) -> None:
     connection, transport = bench.connect()
     if received:
@@ -201,14 +76,14 @@ async def test_a_connection_without_a_request_is_closed_without_a_word(
 
 
 async def test_a_half_sent_head_behind_a_request_does_not_cost_that_one_its_answer(
-    bench: Bench,
+    bench: ConnectionBench,
 ) -> None:
     connection, transport = bench.connect()
     connection.data_received(UPLOAD_HEAD + b"ab")
-    await settle()
+    await run_tasks()
     connection.data_received(b"c" + HEAD[:10])
     bench.loop.advance(HEAD_SECONDS + 1)
-    await settle()
+    await run_tasks()
     assert transport.status == 200
     assert transport.closing
 
@@ -222,7 +97,7 @@ async def test_a_half_sent_head_behind_a_request_does_not_cost_that_one_its_answ
         pytest.param(CHUNKED_HEAD + b"1;a=", id="chunk extension"),
     ],
 )
-async def test_what_is_no_body_is_bounded(bench: Bench, endless: bytes) -> None:
+async def test_what_is_no_body_is_bounded(bench: ConnectionBench, endless: bytes) -> None:
     connection, transport = bench.connect()
     connection.data_received(endless)
     sent = len(endless)
@@ -232,29 +107,29 @@ async def test_what_is_no_body_is_bounded(bench: Bench, endless: bytes) -> None:
     assert sent < MAX_HEAD_BYTES + 2048
     assert transport.status == 431
     connection.connection_lost(None)
-    await settle()
+    await run_tasks()
 
 
-async def test_a_large_body_is_no_head(bench: Bench) -> None:
+async def test_a_large_body_is_no_head(bench: ConnectionBench) -> None:
     connection, transport = bench.connect()
     connection.data_received(UPLOAD_HEAD.replace(b": 3", b": 1048576"))
     for _ in range(1024):
         connection.data_received(b"x" * 1024)
-        await settle()
+        await run_tasks()
     assert transport.status == 200
 
 
-async def test_many_small_chunks_are_no_head(bench: Bench) -> None:
+async def test_many_small_chunks_are_no_head(bench: ConnectionBench) -> None:
     connection, transport = bench.connect()
     connection.data_received(CHUNKED_HEAD)
     for _ in range(MAX_HEAD_BYTES):
         connection.data_received(b"1\r\nx\r\n")
     connection.data_received(b"0\r\nA: trailer\r\n\r\n")
-    await settle()
+    await run_tasks()
     assert transport.status == 200
 
 
-async def test_what_is_no_http_is_answered_with_a_problem(bench: Bench) -> None:
+async def test_what_is_no_http_is_answered_with_a_problem(bench: ConnectionBench) -> None:
     connection, transport = bench.connect()
     connection.data_received(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")  # TLS
     assert transport.status == 400
@@ -273,25 +148,25 @@ async def test_what_is_no_http_is_answered_with_a_problem(bench: Bench) -> None:
     ],
 )
 async def test_an_offer_of_another_protocol_is_declined_and_the_body_is_read(
-    bench: Bench, framing: bytes, body: bytes, cut: int
+    bench: ConnectionBench, framing: bytes, body: bytes, cut: int
 ) -> None:
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
     request = b"POST / HTTP/1.1\r\nHost: service\r\n" + offer + framing + b"\r\n" + body
     connection, transport = bench.connect()
     for _ in range(2):
         connection.data_received(request[:cut])
-        await settle()
+        await run_tasks()
         connection.data_received(request[cut:])
-        await settle()
+        await run_tasks()
     assert transport.written.count(b"HTTP/1.1 200 OK") == 2
     expected_body = b"abc" if body else b""
     assert bench.bodies == [expected_body] * 2
 
 
-async def test_an_answer_that_nobody_reads_is_given_up(bench: Bench) -> None:
+async def test_an_answer_that_nobody_reads_is_given_up(bench: ConnectionBench) -> None:
     connection, transport = bench.connect()
     connection.data_received(HEAD)
-    await settle()
+    await run_tasks()
     transport.unread = 100_000
     connection.pause_writing()
     for _ in range(5):  # slowly is good enough
@@ -303,11 +178,11 @@ async def test_an_answer_that_nobody_reads_is_given_up(bench: Bench) -> None:
 
 
 async def test_a_short_answer_that_nobody_reads_is_given_up_with_the_connection(
-    bench: Bench,
+    bench: ConnectionBench,
 ) -> None:
     connection, transport = bench.connect()
     connection.data_received(HEAD)
-    await settle()
+    await run_tasks()
     transport.unread = 100  # which no transport complains of
     bench.loop.advance(IDLE_SECONDS)
     assert transport.closing
@@ -317,11 +192,11 @@ async def test_a_short_answer_that_nobody_reads_is_given_up_with_the_connection(
 
 
 async def test_the_connection_that_idles_the_longest_makes_room() -> None:
-    bench = Bench(limit=3)
+    bench = ConnectionBench(limit=3)
     busy, first, second = (bench.connect() for _ in range(3))
     busy[0].data_received(UPLOAD_HEAD)
     first[0].data_received(HEAD)  # it was in use after the second one
-    await settle()
+    await run_tasks()
     third = bench.connect()
     assert [each[1].aborted for each in (busy, first, second, third)] == [
         False,
@@ -336,7 +211,7 @@ async def test_the_connection_that_idles_the_longest_makes_room() -> None:
 
 
 async def test_where_everyone_is_busy_the_new_connection_has_no_place() -> None:
-    bench = Bench(limit=2)
+    bench = ConnectionBench(limit=2)
     busy = [bench.connect() for _ in range(2)]
     for connection, _ in busy:
         connection.data_received(UPLOAD_HEAD)
@@ -345,7 +220,7 @@ async def test_where_everyone_is_busy_the_new_connection_has_no_place() -> None:
     assert not any(transport.aborted for _, transport in busy)
 
 
-async def test_a_lost_connection_leaves_no_timer_behind(bench: Bench) -> None:
+async def test_a_lost_connection_leaves_no_timer_behind(bench: ConnectionBench) -> None:
     for received in (b"", HEAD[:10], HEAD, UPLOAD_HEAD):
         connection, transport = bench.connect()
         if received:
@@ -353,5 +228,5 @@ async def test_a_lost_connection_leaves_no_timer_behind(bench: Bench) -> None:
         transport.unread = 1
         connection.pause_writing()
         connection.connection_lost(ConnectionResetError())
-        await settle()
+        await run_tasks()
     assert [timer for timer in bench.loop.timers if not timer.cancelled] == []

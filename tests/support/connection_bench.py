@@ -1,0 +1,131 @@
+"""Connections of clients to an HTTP worker, on a clock that the test advances."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from service.web.http.connections import Connection, OpenConnections
+
+IDLE_SECONDS = 75
+
+
+@dataclass
+class Timer:
+    moment: float
+    call: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@dataclass
+class Loop:
+    """Runs tasks as usual, and timers when the test advances the clock."""
+
+    now: float = 0.0
+    timers: list[Timer] = field(default_factory=list)
+
+    def call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> Timer:
+        timer = Timer(self.now + seconds, lambda: call(*arguments))
+        self.timers.append(timer)
+        return timer
+
+    def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work)
+
+    def advance(self, seconds: float) -> None:
+        until = self.now + seconds
+        while True:
+            due = [each for each in self.timers if each.moment <= until and not each.cancelled]
+            if not due:
+                break
+            first = min(due, key=lambda timer: timer.moment)
+            self.timers.remove(first)
+            self.now = first.moment
+            first.call()
+        self.now = until
+
+
+@dataclass
+class Transport(asyncio.Transport):
+    """A client that reads everything at once but ``unread`` bytes."""
+
+    written: bytearray = field(default_factory=bytearray)
+    closing: bool = False
+    aborted: bool = False
+    unread: int = 0
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    @property
+    def status(self) -> int:
+        return int(self.written.split()[1])
+
+
+class ConnectionBench:
+    """Clients of one HTTP worker."""
+
+    def __init__(self, limit: int = 10) -> None:
+        self.loop = Loop()
+        self.others = OpenConnections(limit)
+        self.bodies: list[bytes] = []
+        self.config = Config(
+            self.answer,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            timeout_keep_alive=IDLE_SECONDS,
+        )
+        self.state = ServerState()
+
+    async def answer(self, scope: Any, receive: Any, send: Any) -> None:
+        """Read the body, and answer."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.bodies.append(body)
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    def connect(self) -> tuple[Connection, Transport]:
+        loop: Any = self.loop
+        connection = Connection(self.config, self.state, {}, loop, others=self.others)
+        transport = Transport()
+        connection.connection_made(transport)
+        return connection, transport
+
+
+async def run_tasks() -> None:
+    """Let tasks of the event loop run until they wait."""
+    for _ in range(5):
+        await asyncio.sleep(0)
