@@ -66,7 +66,7 @@ def test_download_says_where_the_weights_are_and_leaves_a_pipe_clean(
     assert (done.returncode, done.stdout) == (0, f"{kept}\n")
     first, second, third = done.stderr.splitlines()
     assert first == f"Downloading {page.url}/{FILE} to {kept.parent}."
-    want = "127.0.0.1: the connection broke off (1.0 MB are there); trying again in "
+    want = "127.0.0.1: the connection broke off (1.0 MB so far); trying again in "
     assert second.startswith(want)
     assert third.startswith(f"{FILE} fits demo and is kept as {kept} (")
     assert hashlib.sha256(published).hexdigest() in third

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from model.pretrained.assets import PretrainedError
 from model.pretrained.records import default_folder, weights_folder, weights_path
-from model.pretrained.store import ensure_cached, verify_kept
+from model.pretrained.store import ensure_cached, verify_cached
 from service.commands.console.exits import (
     DONE,
     FAILED,
@@ -54,7 +54,7 @@ def _download(names: list[str], folder: Path, source: Path | None) -> int:
     failed = 0
     for name in names:
         try:
-            verify_kept(ensure_cached(name, folder, source=source), folder)
+            verify_cached(ensure_cached(name, folder, source=source), folder)
         except (PretrainedError, OSError) as error:
             print_error(" ".join(str(error).split()), PROGRAM)
             failed += 1

@@ -25,7 +25,7 @@ def download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Download:
         return Record(name, "url", "file", "0", "0", "2025-01-31")
 
     monkeypatch.setattr(__main__, "ensure_cached", ensure_cached)
-    monkeypatch.setattr(__main__, "verify_kept", lambda *_: None)
+    monkeypatch.setattr(__main__, "verify_cached", lambda *_: None)
 
     def call(*words: str) -> object:
         monkeypatch.setattr(sys, "argv", ["download", *words, "--cache-dir", str(tmp_path)])
