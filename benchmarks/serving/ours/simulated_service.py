@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from service.commands.serve import EXIT_CODE_OF
 from service.logs import configure_logging
 from service.processes.child import Child
-from service.processes.supervisor import Supervisor
+from service.processes.supervisor import Ending, Supervisor
 from service.settings import Settings, load_settings
 
 REAL_ENGINE = "service.engine.process"
@@ -40,10 +41,10 @@ def main() -> None:
     settings = load_settings()
     configure_logging(settings.log_format, "service")
 
-    async def run() -> int:
+    async def run() -> Ending:
         return await SimulatedSupervisor(settings).run()
 
-    sys.exit(asyncio.run(run()))
+    sys.exit(EXIT_CODE_OF[asyncio.run(run())])
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
-"""Measures a network on a data set, as ``overlock evaluate`` runs it.
+"""Measure a network on a data set: the process that ``overlock evaluate`` starts.
 
-The result goes to the standard output, progress and complaints to the standard error stream.
+Standard output gets the result, standard error the progress and error messages.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
@@ -30,6 +29,13 @@ from model.inference.predictor import DTYPES, Predictor, find_device
 from model.pretrained.records import weights_folder
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
 from model.zoo import LoadedModel, load_model
+from service.commands.console.exits import (
+    DONE,
+    INTERRUPTED,
+    RefusedError,
+    print_error,
+    run_to_exit,
+)
 from service.commands.evaluate.arguments import fill_parser
 from service.commands.evaluate.setups import Setup, set_up
 from service.commands.evaluate.table import as_text
@@ -41,35 +47,27 @@ MODELS: dict[Task, tuple[str, dict[str, Any]]] = {
     Task.SEGMENT: ("segmenter", SEGMENTERS),
     Task.DETECT: ("detector", DETECTORS),
 }
-"""What each task's networks are called, and their table."""
+"""By task, the word for its networks, and the table of them."""
 
 SCENE_CLASSES = {Task.CLASSIFY: len(CLASS_NAMES), Task.SEGMENT: len(SEGMENT_NAMES)}
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
-
-BROKEN_PIPE = 141
-"""Exit code when who read the output has closed it."""
 
 
 def main() -> None:
     """Evaluate as the arguments say, and exit."""
+    run_to_exit(_run, PROGRAM)
+
+
+def _run() -> int:
     parser = argparse.ArgumentParser(prog=PROGRAM)
     fill_parser(parser)
     arguments = parser.parse_args()
     try:
         _check_output(arguments.output)
-        sys.exit(_merge(arguments) if arguments.task == "merge" else _evaluate(arguments))
-    except torch.OutOfMemoryError:
-        _fail("The device has too little memory for this.")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Python flushes at its end once more; that shall have somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE)
-    except (EvaluationError, OSError) as error:
-        _fail(str(error))
+        return _merge(arguments) if arguments.task == "merge" else _evaluate(arguments)
+    except torch.OutOfMemoryError as error:
+        raise RefusedError("The device has too little memory for this.") from error
+    except EvaluationError as error:
+        raise RefusedError(" ".join(str(error).split())) from error
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -89,16 +87,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     finished = measure(setup.measurement, setup.data, indexes, setup.batch_size)
     seconds = time.monotonic() - started
     if task is Task.DETECT:
-        _say("comparing the detections with the annotations")
+        print_error("comparing the detections with the annotations", PROGRAM)
     report = _report(arguments, loaded, setup, device, seconds)
     _finish(report, setup.counts, arguments.output)
-    return 0 if finished else INTERRUPTED
+    return DONE if finished else INTERRUPTED
 
 
 def _merge(arguments: argparse.Namespace) -> int:
     report, counts = merge(arguments.reports, _command())
     _finish(report, counts, arguments.output)
-    return 0
+    return DONE
 
 
 def _finish(report: EvaluationReport, counts: Counts, output: Path | None) -> None:
@@ -109,7 +107,7 @@ def _finish(report: EvaluationReport, counts: Counts, output: Path | None) -> No
 
 
 def _check_output(output: Path | None) -> None:
-    """Refuse at once what would fail after hours."""
+    """Check before hours of measuring that the result can be written."""
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         raise EvaluationError(f"The result cannot be written to {output}: there is no such folder.")
 
@@ -136,7 +134,7 @@ def _check_detection_data(arguments: argparse.Namespace) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> LoadedModel:
-    # Random weights have as many classes as one likes.
+    # A network with random weights can have any number of classes.
     fits_scenes = arguments.weights == "random" and arguments.data == "demo"
     num_classes = SCENE_CLASSES[Task(arguments.task)] if fits_scenes else None
     try:
@@ -193,15 +191,6 @@ def _report(
 
 def _command() -> str:
     return shlex.join([*PROGRAM.split(), *sys.argv[1:]])
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"{PROGRAM}: {message}\n")
-
-
-def _fail(message: str) -> NoReturn:
-    _say(" ".join(message.split()))
-    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def test_damaged_labels_are_refused(tmp_path: Path, labels: str, reason: str) ->
 def test_labels_for_other_classes_are_refused(tmp_path: Path, network: ImageClassifier) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(network.state_dict(), path, metadata={"labels": json.dumps(LABELS[:3])})
-    with pytest.raises(CheckpointError, match="has 7 classes and names of 3"):
+    with pytest.raises(CheckpointError, match="has 7 classes, but 3 class names"):
         load_model("demo", weights=path)
 
 

@@ -25,7 +25,7 @@ from model.pretrained import assets, store, transfer
 from model.pretrained.assets import PretrainedError, asset_of
 from model.pretrained.partial_file import PartialDownload
 from model.pretrained.records import record_path, weights_path
-from model.pretrained.store import ensure_cached, load_cached, verify_kept
+from model.pretrained.store import ensure_cached, load_cached, verify_cached
 from model.zoo import create_model, load_model
 from support.checkpoints import official_state
 from support.filled import filled, random_map
@@ -108,7 +108,7 @@ def test_the_record_says_where_from_and_both_digests(
         "sha256": hashlib.sha256((folder / "demo.safetensors").read_bytes()).hexdigest(),
         "kept_on": record.kept_on,
     }
-    verify_kept(record, folder)
+    verify_cached(record, folder)
 
 
 def test_the_authors_own_format_is_converted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_a_changed_file_is_refused_until_it_is_deleted(page: ReleaseServer, fold
     with pytest.raises(PretrainedError, match=message):
         create_model("demo", weights="pretrained", pretrained_folder=folder)
     with pytest.raises(PretrainedError, match=message):
-        verify_kept(record, folder)
+        verify_cached(record, folder)
     path.unlink()
     assert ensure_cached("demo", folder) == record
     load_cached("demo", folder)
@@ -155,7 +155,7 @@ def test_another_file_under_the_same_url_is_refused_until_its_record_is_deleted(
     other = nano()
     torch.nn.init.zeros_(other.head.classify.weight)
     page.files[FILE] = saved(other.state_dict())
-    with pytest.raises(PretrainedError, match="is not the file that was believed"):
+    with pytest.raises(PretrainedError, match="is not the file that was trusted"):
         ensure_cached("demo", folder)
     assert not weights_path("demo", folder).exists()
     record_path("demo", folder).unlink()
@@ -231,7 +231,7 @@ def test_what_is_not_there_is_said_with_the_url_and_the_way_by_hand(
         create_model("demo", weights="pretrained", pretrained_folder=folder)
     assert str(refusal.value) == (
         f"demo's weights could not be downloaded from {page.url}/{FILE}: 404 Not Found. "
-        "Another try goes on where this one ended. By hand: bring that file here, and run: "
+        "The next attempt resumes this one. By hand: copy that file here, and run: "
         "overlock download demo --from nano.pth"
     )
 
@@ -334,7 +334,7 @@ def test_a_damaged_record_is_refused(page: ReleaseServer, folder: Path, contents
         ensure_cached("demo", folder)
 
 
-def test_weights_without_a_record_are_not_believed(page: ReleaseServer, folder: Path) -> None:
+def test_weights_without_a_record_are_not_trusted(page: ReleaseServer, folder: Path) -> None:
     folder.mkdir(parents=True)
     weights_path("demo", folder).write_bytes(b"left by nobody knows whom")
     with pytest.raises(PretrainedError, match="are not in"):

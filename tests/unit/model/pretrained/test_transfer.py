@@ -249,7 +249,7 @@ def test_a_file_that_turns_out_too_long_is_given_up(
     assert part.done_bytes <= 200_000
 
 
-def test_redirects_are_followed_and_so_is_the_wish_for_the_rest(
+def test_redirects_are_followed_with_the_range_of_the_rest(
     page: ReleaseServer, fetch: Fetch
 ) -> None:
     with ReleaseServer({"signed": CONTENTS}) as elsewhere:
@@ -292,7 +292,7 @@ def test_too_little_room_is_said_before_anything_comes(
     part: PartialDownload, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**5))
-    with pytest.raises(TransferError, match=r"has room for 0\.1 MB, and 0\.3 MB are to come"):
+    with pytest.raises(TransferError, match=r"has room for 0\.1 MB, but 0\.3 MB are missing"):
         fetch()
     assert part.done_bytes == 0
 

@@ -207,7 +207,7 @@ def test_annotations_and_images_may_lie_anywhere(evaluated: Evaluate, coco: Path
             ("detect", "--model", "mask_rcnn_overlock_xt", "--data", "nowhere"),
             "There is no annotation file nowhere/annotations/instances_val2017.json",
         ),
-        (("classify", "--model", "demo", "--offset", "2000"), "Offset 2000 lies behind the last"),
+        (("classify", "--model", "demo", "--offset", "2000"), "Offset 2000 is past the last"),
         (("classify", "--model", "demo", "--device", "cuda:99"), "Device cuda:99 was asked for"),
         (
             ("classify", "--model", "demo", "--output", "no/r.json"),
