@@ -1,4 +1,4 @@
-"""What several heads' tests compare with."""
+"""Torchvision's operators, for comparison."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def torchvision_ops() -> Any:
-    """Return torchvision's operators, which not every machine has, or has for its own PyTorch."""
+    """Return torchvision's operators; skip where they are missing or do not fit PyTorch."""
     try:
         return importlib.import_module("torchvision.ops")
     except (ImportError, RuntimeError) as error:
