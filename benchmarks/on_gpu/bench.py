@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.kernels.gpu.timing import Run, seconds_of
+from model.kernels.gpu.timing import Workload, seconds_of
 
 Row = dict[str, object]
 """One line of a section's table; all lines of a section have the same columns, in order."""
@@ -62,14 +62,14 @@ class Bench:
         if self.is_cuda:
             torch.cuda.synchronize(self.device)
 
-    def seconds(self, runs: Sequence[Run], *, as_graph: bool = True) -> float:
+    def seconds(self, runs: Sequence[Workload], *, as_graph: bool = True) -> float:
         """Return the median time of one run; see ``model.kernels.gpu.timing``."""
         repeats, repetitions = (1, 1) if self.quick else (10, 2)
         return seconds_of(
             runs, self.device, repeats=repeats, repetitions=repetitions, as_graph=as_graph
         )
 
-    def cold_seconds(self, make: Callable[[], Run], bytes_each: float) -> float:
+    def cold_seconds(self, make: Callable[[], Workload], bytes_each: float) -> float:
         """Time a run whose data comes from memory: enough of them, with data of their own."""
         sets = 1 if self.quick else max(1, min(256, int(3 * L2_BYTES / bytes_each) + 1))
         return self.seconds([make() for _ in range(sets)])

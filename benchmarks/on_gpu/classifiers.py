@@ -18,7 +18,7 @@ from benchmarks.on_gpu.networks import (
     with_measured_kernels,
     without_our_kernels,
 )
-from model.kernels.gpu.timing import recorded
+from model.kernels.gpu.timing import capture_graph
 
 FORMS: tuple[Form, ...] = ("fused", "authors", "authors in float32", "plain")
 BATCHES = (64, 256, 1)
@@ -110,7 +110,7 @@ def latency_rows(bench: Bench) -> Iterator[Row]:
 
 def _as_graph(bench: Bench, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
     results: list[Tensor] = []
-    graph = recorded([lambda: results.append(run())], bench.device)
+    graph = capture_graph([lambda: results.append(run())], bench.device)
 
     def replayed() -> Tensor:
         graph.replay()

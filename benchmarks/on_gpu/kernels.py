@@ -13,7 +13,7 @@ from benchmarks.on_gpu.bench import Bench, Row
 from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem, of_network
 from model.kernels.context_mixing import Implementation as MixingImplementation
 from model.kernels.context_mixing import context_mixing
-from model.kernels.gpu.timing import Run
+from model.kernels.gpu.timing import Workload
 from model.kernels.large_depthwise import large_depthwise, triton_tiles
 
 COPIED_BYTES = 2**32
@@ -75,8 +75,8 @@ def _copy_seconds(bench: Bench, copied_bytes: int) -> float:
 
 def _mixing_runs(
     bench: Bench, problem: MixingProblem, dtype: torch.dtype
-) -> Iterator[tuple[str, Callable[[], Run]]]:
-    def make(implementation: MixingImplementation) -> Run:
+) -> Iterator[tuple[str, Callable[[], Workload]]]:
+    def make(implementation: MixingImplementation) -> Workload:
         arguments = problem.arguments(dtype, bench.device, torch.channels_last)
         return partial(
             torch.inference_mode()(context_mixing), *arguments, implementation=implementation
@@ -93,6 +93,6 @@ def _mixing_runs(
 
 def _depthwise_run(
     problem: DepthwiseProblem, dtype: torch.dtype, device: torch.device, label: str
-) -> Run:
+) -> Workload:
     arguments = problem.arguments(dtype, device)
     return partial(torch.inference_mode()(large_depthwise), *arguments, label)  # type: ignore[arg-type]

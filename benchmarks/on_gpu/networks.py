@@ -120,7 +120,7 @@ def with_measured_kernels(
         part.autotuner for part in network.modules() if isinstance(part, LargeDepthwise)
     )
     backbone = cast("OverLoCK", network.backbone)
-    with torch.inference_mode(), autotuner.noting() as problems:
+    with torch.inference_mode(), autotuner.collect_problems() as problems:
         backbone.dense_features(images) if backbone.dense else backbone(images)
     decisions = [
         measure_depthwise(autotuner, problem, len(images), lambda run: bench.seconds([run]))
