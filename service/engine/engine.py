@@ -28,8 +28,8 @@ from service.engine.scheduling.cost_model import batch_sizes_up_to
 from service.engine.scheduling.queues import Batch, QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
 from service.engine.workers import WITHDRAWN, Work, Workers, trace_unanswered
-from service.link.messages import Cancel, Hello, ModelInfo, Submit, array_from
-from service.link.sockets import LinkServer, Received
+from service.link.messages import Cancel, Hello, ModelInfo, Submit
+from service.link.sockets import LinkServer, Received, array_from
 from service.processes.environment import freeze_heap
 from service.processes.heartbeat import announce
 from service.settings import Settings

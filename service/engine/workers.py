@@ -23,9 +23,8 @@ from service.link.messages import (
     Submit,
     ToWorker,
     Welcome,
-    header_of,
 )
-from service.link.sockets import LinkServer
+from service.link.sockets import LinkServer, header_of
 from service.tracing import SpanPhase
 
 if TYPE_CHECKING:

@@ -34,12 +34,10 @@ from service.link.messages import (
     Submit,
     ToWorker,
     Welcome,
-    array_from,
     decode_to_worker,
     encode,
-    header_of,
 )
-from service.link.sockets import Channel
+from service.link.sockets import Channel, array_from, header_of
 
 if TYPE_CHECKING:
     import numpy as np

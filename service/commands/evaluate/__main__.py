@@ -29,13 +29,7 @@ from model.inference.predictor import DTYPES, Predictor, find_device
 from model.pretrained.records import weights_folder
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
 from model.zoo import LoadedModel, load_model
-from service.commands.console.exits import (
-    DONE,
-    INTERRUPTED,
-    RefusedError,
-    print_error,
-    run_to_exit,
-)
+from service.commands.console.exits import DONE, INTERRUPTED, RefusedError, print_error, run_to_exit
 from service.commands.evaluate.arguments import fill_parser
 from service.commands.evaluate.setups import Setup, set_up
 from service.commands.evaluate.table import as_text

@@ -9,11 +9,7 @@ import torch
 from torch import nn
 
 from model.kernels.gpu.autotune import Autotuner
-from model.kernels.gpu.depthwise_candidates import (
-    depthwise_candidates,
-    measure_depthwise,
-    tune,
-)
+from model.kernels.gpu.depthwise_candidates import depthwise_candidates, measure_depthwise, tune
 from model.kernels.gpu.timing import seconds_of
 from model.kernels.large_depthwise import FLOAT_TILES, MATRIX_TILES, depthwise_problem
 from model.lowering.gpu import lower_for_gpu
