@@ -191,7 +191,7 @@ def test_a_result_that_is_none_is_unexpected() -> None:
         call.result(reply(200, b'{"hello": "world"}'))
 
 
-def test_a_date_says_when_to_come_again() -> None:
+def test_a_date_says_when_to_retry() -> None:
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     assert stated_seconds(moment) == pytest.approx(90, abs=2)
     assert stated_seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
