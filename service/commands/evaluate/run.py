@@ -1,4 +1,4 @@
-"""Measure a network on a data set: the process that ``overlock evaluate`` starts.
+"""Measure a network on a data set, or merge reports.
 
 Standard output gets the result, standard error the progress and error messages.
 """
@@ -29,12 +29,10 @@ from model.inference.predictor import DTYPES, Predictor, find_device
 from model.pretrained.records import weights_folder
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
 from model.zoo import LoadedModel, load_model
-from service.commands.console.exits import DONE, INTERRUPTED, RefusedError, print_error, run_to_exit
-from service.commands.evaluate.arguments import fill_parser
+from service.commands.console.exits import DONE, INTERRUPTED, RefusedError, print_error
+from service.commands.evaluate.arguments import PROGRAM
 from service.commands.evaluate.setups import Setup, set_up
 from service.commands.evaluate.table import as_text
-
-PROGRAM = "overlock evaluate"
 
 MODELS: dict[Task, tuple[str, dict[str, Any]]] = {
     Task.CLASSIFY: ("classifier", CLASSIFIERS),
@@ -46,15 +44,12 @@ MODELS: dict[Task, tuple[str, dict[str, Any]]] = {
 SCENE_CLASSES = {Task.CLASSIFY: len(CLASS_NAMES), Task.SEGMENT: len(SEGMENT_NAMES)}
 
 
-def main() -> None:
-    """Evaluate as the arguments say, and exit."""
-    run_to_exit(_run, PROGRAM)
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate or merge as the arguments say; return the exit code.
 
-
-def _run() -> int:
-    parser = argparse.ArgumentParser(prog=PROGRAM)
-    fill_parser(parser)
-    arguments = parser.parse_args()
+    Raises:
+        RefusedError: if it cannot be done.
+    """
     try:
         _check_output(arguments.output)
         return _merge(arguments) if arguments.task == "merge" else _evaluate(arguments)
@@ -185,7 +180,3 @@ def _report(
 
 def _command() -> str:
     return shlex.join([*PROGRAM.split(), *sys.argv[1:]])
-
-
-if __name__ == "__main__":
-    main()
