@@ -82,7 +82,7 @@ class Simulation(VirtualEngine[Arrival, tuple[int, int]]):
             )
         )
 
-    def _happen(self, event: tuple[int, int]) -> None:
+    def _handle(self, event: tuple[int, int]) -> None:
         leaves, number = event
         self._leave(number) if leaves else self._arrive(number)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from model.pretrained.assets import PretrainedError
 from model.pretrained.records import default_folder, weights_folder, weights_path
-from model.pretrained.store import ensure_cached, verify_cached
 from service.commands.console.exits import (
     DONE,
     FAILED,
@@ -51,6 +50,9 @@ def _run() -> int:
 def _download(names: list[str], folder: Path, source: Path | None) -> int:
     if source is not None and len(names) > 1:
         raise RefusedError("--from FILE is for one NAME.")
+    # Imported here: loading torch takes seconds, and Ctrl-C meanwhile must print no traceback.
+    from model.pretrained.store import ensure_cached, verify_cached
+
     failed = 0
     for name in names:
         try:

@@ -10,6 +10,8 @@ from pathlib import Path
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
 from service.commands.download.arguments import add_cache_dir
 
+PROGRAM = "overlock evaluate"
+
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 DESCRIPTION = """\

@@ -189,6 +189,17 @@ def test_no_command_line_waits_for_torch(words: tuple[str, ...], tmp_path: Path)
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("name", ["download", "evaluate", "predict"])
+def test_a_process_with_torch_can_be_interrupted_before_it_loads_it(
+    name: str, tmp_path: Path
+) -> None:
+    code = (
+        f"import sys, service.commands.{name}.__main__\n"
+        "sys.exit('torch' in sys.modules or not sys.modules.get('service.commands.console.exits'))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
+
+
 def test_the_first_help_needs_no_library_at_all(tmp_path: Path) -> None:
     heavy = ("torch", "numpy", "pydantic", "httpx", "PIL", "cv2", "fastapi")
     code = f"""

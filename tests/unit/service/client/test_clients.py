@@ -131,14 +131,14 @@ def test_a_result_has_types_and_new_fields_do_no_harm(call: Call) -> None:
 
 
 @both
-def test_it_comes_again_when_the_service_is_not_ready(call: Call) -> None:
+def test_it_retries_when_the_service_is_not_ready(call: Call) -> None:
     with serving([NOT_READY], [NOT_READY], [FINE]) as server:
         assert call(server.url).model == "demo"
     assert len(server.requests) == 3
 
 
 @both
-def test_it_comes_again_when_the_connection_breaks(call: Call) -> None:
+def test_it_retries_when_the_connection_breaks(call: Call) -> None:
     with serving([], [HALF_AN_ANSWER], [FINE]) as server:
         assert call(server.url).model == "demo"
     assert len(server.requests) == 3

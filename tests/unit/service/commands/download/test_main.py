@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from model.pretrained import store
 from model.pretrained.assets import PretrainedError
 from model.pretrained.records import Record
 from service.commands.download import __main__
@@ -24,8 +25,8 @@ def download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Download:
             raise PretrainedError(f"No {name}:\nit is gone.")
         return Record(name, "url", "file", "0", "0", "2025-01-31")
 
-    monkeypatch.setattr(__main__, "ensure_cached", ensure_cached)
-    monkeypatch.setattr(__main__, "verify_cached", lambda *_: None)
+    monkeypatch.setattr(store, "ensure_cached", ensure_cached)
+    monkeypatch.setattr(store, "verify_cached", lambda *_: None)
 
     def call(*words: str) -> object:
         monkeypatch.setattr(sys, "argv", ["download", *words, "--cache-dir", str(tmp_path)])
@@ -71,7 +72,7 @@ def test_ctrl_c_says_that_the_download_can_be_resumed(
     def interrupted(*_: object, **__: object) -> Record:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(__main__, "ensure_cached", interrupted)
+    monkeypatch.setattr(store, "ensure_cached", interrupted)
     caplog.set_level("INFO")
     assert download("overlock_t") == 130
     assert caplog.messages[-1] == "Stopped. The same command resumes the download."

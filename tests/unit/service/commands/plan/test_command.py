@@ -90,7 +90,7 @@ def test_the_impossible_is_refused_with_the_number(
         (("--rate", "1", "--p99", "inf", "--cost", "1,1"), "--p99: 'inf' is not a number"),
         (("--rate", "1", "--p99", "1", "--cost", "1"), "'1' is not two numbers like 0.005,0.0005"),
         (("--rate", "1", "--p99", "1", "--cost", "0.1,-1"), "--cost: -1 is below 0"),
-        (("--rate", "1", "--p99", "1", "--cost", "0,0"), "a device that costs nothing"),
+        (("--rate", "1", "--p99", "1", "--cost", "0,0"), "the cost of a batch has to be above 0"),
         (("--rate", "1", "--p99", "1"), "one of the arguments --cost --url is required"),
         (("--rate", "1", "--p99", "1", *DEVICE, "--goodput", "2"), "2 is not above 0 and at most"),
         (
