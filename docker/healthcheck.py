@@ -1,6 +1,6 @@
-"""Ask a probe of the service in this container; exit 0 if it answers 200.
+"""Request a probe of the service in this container; exit 0 if it answers 200.
 
-For the image's HEALTHCHECK: an image without curl can still ask with what it has.
+For the image's HEALTHCHECK, since the image has no curl.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ TIMEOUT_SECONDS = 4.0
 
 
 def main() -> int:
-    """Ask the path that is the only argument, on the port that the service listens on."""
+    """Request the path given as the only argument, on the port that the service listens on."""
     (path,) = sys.argv[1:]
     port = int(os.environ.get("OVERLOCK_PORT", "8000"))
     # No urllib: it would send this to the proxy that a variable may name.

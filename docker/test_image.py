@@ -1,4 +1,4 @@
-"""The image is built, and runs as Docker would run it: `make test-image`, some three minutes."""
+"""Build the image and run it as Docker would: `make test-image`, about three minutes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.image_build import ImageStore, missing_tools
 from support.image_container import Container
 
 LARGEST_BYTES = 1_500_000_000
-"""On this test's base; docker/README.md says what the image is made of."""
+"""Largest image on this test's base; docker/README.md lists what it is made of."""
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -34,7 +34,7 @@ def store() -> Iterator[ImageStore]:
     folder = Path(tempfile.mkdtemp(prefix="overlock-image-"))
     store = ImageStore(folder)
     try:
-        # What this machine's pip is set up with knows the CPU's build of torch.
+        # This machine's pip is configured with an index that has torch's builds for CPUs.
         store.build({"TORCH_VARIANT": "cpu", "VERSION": "0.1.0", "REVISION": _revision()})
         yield store
     finally:

@@ -1,4 +1,4 @@
-"""Compiles the networks' kernels for an H100 or H200, which need not be there.
+"""Compilation of the networks' kernels for an H100 or H200, without one.
 
 Run as a program, with Triton's interpreter off: prints what every kernel takes as JSON lines.
 """
@@ -39,7 +39,7 @@ STRIDES = (4, 8, 16, 32)
 
 
 class DescribedDevice:
-    """Stands in for the driver, of which a compilation asks only what to compile for."""
+    """Stands in for the driver, which a compilation needs only for the target."""
 
     def get_current_target(self) -> Any:
         return GPUTarget("cuda", 90, 32)
