@@ -39,7 +39,7 @@ def store() -> Iterator[ImageStore]:
     folder = Path(tempfile.mkdtemp(prefix="overlock-image-"))
     store = ImageStore(folder)
     try:
-        # What this machine's pip is set up with knows the CPU's build of torch.
+        # This machine's pip is configured with an index that has torch's builds for CPUs.
         store.build({"TORCH_VARIANT": "cpu", "VERSION": VERSION, "REVISION": _revision()})
         yield store
     finally:

@@ -70,7 +70,7 @@ class Bench:
         )
 
     def cold_seconds(self, make: Callable[[], Workload], bytes_each: float) -> float:
-        """Time a run whose data comes from memory: enough of them, with data of their own."""
+        """Time a run whose data comes from memory: alternate enough runs with their own data."""
         sets = 1 if self.quick else max(1, min(256, int(3 * L2_BYTES / bytes_each) + 1))
         return self.seconds([make() for _ in range(sets)])
 

@@ -37,7 +37,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _cases() -> Iterator[tuple[str, Form, int]]:
-    """Name what is measured, by value: T in every form, then the others as they are served."""
+    """Yield the cases, the most important first: T in every form, then the others as served."""
     others = ("overlock_xt", "overlock_b", "overlock_s")
     for form in FORMS:
         yield "overlock_t", form, BATCHES[0]
@@ -50,7 +50,7 @@ def _cases() -> Iterator[tuple[str, Form, int]]:
 
 
 def dtype_of(bench: Bench, form: Form) -> torch.dtype:
-    """Return what a form is measured in."""
+    """Return the dtype of a form."""
     return torch.float32 if form == "authors in float32" else bench.fast_dtype
 
 
@@ -114,7 +114,7 @@ def _as_graph(bench: Bench, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
 
     def replayed() -> Tensor:
         graph.replay()
-        return results[-1]  # what was recorded last is the graph's own
+        return results[-1]  # the recorded run's output, which replays overwrite
 
     return replayed
 

@@ -1,4 +1,4 @@
-"""The kernels' times beside what the memory allows: each byte moved once at a copy's speed."""
+"""The kernels' times beside the memory's limit: each byte moved once at the speed of a copy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from model.kernels.large_depthwise import large_depthwise, triton_tiles
 
 COPIED_BYTES = 2**32
 MIXING_SETTINGS = ((1, 2), (1, 3))
-"""Warps of a ContMix program and stages of its loop; the first pair is what is served."""
+"""Warps of a ContMix program and stages of its loop; the first pair is served."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -64,9 +64,9 @@ def _row(
 
 
 def _copy_seconds(bench: Bench, copied_bytes: int) -> float:
-    """Time a kernel that reads half of so many bytes and writes the other half.
+    """Time a kernel that reads one half of the bytes and writes the other.
 
-    Not ``copy_``: a graph makes it a copy of the copy engines, which are slower.
+    Not ``copy_``: in a graph, the copy engines would do it, which are slower.
     """
     source = torch.rand(copied_bytes // 8, device=bench.device)
     target = torch.empty_like(source)

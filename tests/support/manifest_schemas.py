@@ -1,4 +1,4 @@
-"""Tells whether an object is what the cluster takes, strictly: an unknown field is a mistake."""
+"""Strict validation of objects by the cluster's schemas: an unknown field is a mistake."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The real service, except that its engines are ``simulated_engine``.
+"""The real service with simulated engines.
 
-``overlock serve`` has no switch for that: this starts the supervisor as the command does.
+``overlock serve`` has no option for that, so this starts the supervisor as the command does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIMULATED_ENGINE = "benchmarks.serving.ours.simulated_engine"
 
 
 class SimulatedSupervisor(Supervisor):
-    """Starts simulated engines in the place of the real ones."""
+    """A supervisor that starts simulated engines instead of real ones."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -37,7 +37,7 @@ class SimulatedSupervisor(Supervisor):
 
 
 def main() -> None:
-    """Serve as the environment says, until SIGTERM."""
+    """Serve with the environment's settings, until SIGTERM."""
     settings = load_settings()
     configure_logging(settings.log_format, "service")
 
