@@ -56,6 +56,7 @@ def batch_of(count: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return pixels, torch.tensor([size] * count)
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("kind", NETWORKS)
 @torch.inference_mode()
 def test_all_batches_of_a_size_share_two_graphs_and_no_other_is_ever_compiled(kind: str) -> None:

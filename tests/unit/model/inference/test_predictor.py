@@ -80,6 +80,7 @@ def test_bfloat16_on_a_cpu_is_refused_without_our_kernels(monkeypatch: pytest.Mo
         Predictor(network, CPU, torch.bfloat16, compiler="inductor")
 
 
+@pytest.mark.compiler
 def test_listed_shapes_run_compiled_and_eagerly_once_the_compiler_is_disabled() -> None:
     network = create_model("demo", weights="random")
     want = predictor(create_model("demo", weights="random"))

@@ -17,6 +17,8 @@ import pytest
 
 from model.kernels.large_depthwise import FLOAT_TILES, MATRIX_TILES
 
+pytestmark = pytest.mark.compiler
+
 ROOT = Path(__file__).parents[5]
 PROGRAM = ROOT / "tests" / "support" / "sm90.py"
 

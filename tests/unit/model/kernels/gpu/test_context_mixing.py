@@ -70,8 +70,9 @@ def test_kernel_equals_the_reference(
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("layout", [LAST, CONTIGUOUS], ids=str)
-@pytest.mark.parametrize(("height", "width", "kernel_size"), [(7, 9, 7), (5, 18, 5)])
+@pytest.mark.parametrize(
+    ("height", "width", "kernel_size", "layout"), [(7, 9, 7, LAST), (5, 18, 5, CONTIGUOUS)], ids=str
+)
 def test_short_dtypes_lose_only_their_rounding(
     kernel: Any,
     kernel_device: str,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,14 @@ from service import cli
 from service.api.schemas import FixedInput, ServedModel, ShapeCost
 from service.client.base import BaseClient
 from service.commands.plan import command
+from service.commands.plan.search import make_plan
+
+
+@pytest.fixture(autouse=True)
+def _short_simulations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the requests: what is printed is looked at here, not how exact it is."""
+    monkeypatch.setattr(command, "make_plan", partial(make_plan, requests=2000))
+
 
 DEVICE = ("--cost", "0.005,0.0005", "--max-batch-size", "2")
 
