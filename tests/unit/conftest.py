@@ -25,14 +25,14 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def compiled_once(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compile the CPU kernels once for each content: pytest's cache keeps what the compiler made.
+    """Compile the CPU kernels once for each content, and keep them in pytest's cache.
 
-    Only ``library.compiled`` is replaced: where a library is kept and trusted stays the tests' own.
+    Only ``library.compile_library`` is replaced: where a library is kept and trusted stays the tests' own.
     """
     cache = request.config.cache
     assert cache is not None
     folder = cache.mkdir("cpu_kernels")
-    compiled = library.compiled
+    compile_library = library.compile_library
 
     def copied(target: Path, instructions: tuple[str, ...] = library.THIS_PROCESSOR) -> Path:
         compiler = library._compiler()
@@ -42,11 +42,11 @@ def compiled_once(request: pytest.FixtureRequest) -> Iterator[None]:
         with (folder / "lock").open("w") as lock:  # of two test processes, one compiles
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not kept.exists():
-                compiled(kept, instructions)
+                compile_library(kept, instructions)
         shutil.copyfile(kept, target)
         target.chmod(0o755)
         return target
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, "compiled", copied)
+        patch.setattr(library, "compile_library", copied)
         yield
