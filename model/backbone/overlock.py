@@ -131,7 +131,7 @@ class OverLoCK(nn.Module):
         Raises:
             ValueError: if a side is below 32 pixels.
 
-        Source: the authors' segmentation and detection backbones.
+        Source: the authors' segmentation and detection backbones (LMMMEng/OverLoCK).
         """
         assert self.dense is not None, "build the backbone with dense=..."
         stage1, stage2, base = self._base(images)

@@ -3,7 +3,8 @@
 "Far apart" is measured in OKLab, where equal distances look about equally different; 0.02 is
 about the smallest visible difference.
 
-Source: B. Ottosson, "A perceptual color space for image processing" (2020).
+Source: B. Ottosson, "A perceptual color space for image processing" (2020),
+https://bottosson.github.io/posts/oklab/.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def one_thread() -> Iterator[None]:
 def compiled_once(request: pytest.FixtureRequest) -> Iterator[None]:
     """Compile the CPU kernels once for each content, and keep them in pytest's cache.
 
-    Only ``library.compile_library`` is replaced: where a library is kept and trusted stays the tests' own.
+    Only ``library.compile_library`` is replaced: the tests still decide where a library is kept.
     """
     cache = request.config.cache
     assert cache is not None
