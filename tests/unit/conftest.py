@@ -25,9 +25,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def compiled_once(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compile the CPU kernels once for each content, and keep them in pytest's cache.
+    """Compile the CPU kernels once for each content: pytest's cache keeps what the compiler made.
 
-    Only ``library.compile_library`` is replaced: where a library is kept and trusted stays the tests' own.
+    Replaces ``compile_library`` alone: where a library is kept and trusted stays the tests' own.
     """
     cache = request.config.cache
     assert cache is not None

@@ -30,7 +30,7 @@ SPIN_SECONDS = 0.002
 NO_ANSWER = 0
 """Status of a request whose connection broke, or that was not answered in time."""
 
-Answered = TypeVar("Answered")
+TaskResult = TypeVar("TaskResult")
 
 
 class Payload(Protocol):
@@ -191,7 +191,7 @@ class LoadGenerator:
         await asyncio.sleep(0)  # transports close in the event loop's next turn
 
 
-async def _end(tasks: Sequence[asyncio.Task[Answered]]) -> list[Answered | None]:
+async def _end(tasks: Sequence[asyncio.Task[TaskResult]]) -> list[TaskResult | None]:
     """Cancel what still runs; return the results, None for what was cancelled.
 
     Raises:
