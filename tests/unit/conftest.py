@@ -25,7 +25,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def compiled_once(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compile the CPU kernels once for each content, and keep them in pytest's cache.
+    """Compile the CPU kernels once for each content: pytest's cache keeps what the compiler made.
 
     Only ``library.compile_library`` is replaced: the tests still decide where a library is kept.
     """

@@ -25,7 +25,9 @@ MAX_LINES = 320
 WITHOUT_A_SOURCE = {
     "docker": "tests the files of docker/, which are not Python",
     "k8s": "tests the manifests of k8s/, which are not Python",
+    "model/checkpoints/test_damaged_checkpoints.py": "checkpoint.py with damaged files",
     "model/checkpoints/test_dense_checkpoints.py": "checkpoint.py with segmenters and detectors",
+    "model/checkpoints/test_strict_loading.py": "checkpoint.py with missing and unexpected keys",
     "model/demo/test_weights.py": "the weights that are part of the package",
     "model/checkpoints/test_damaged_checkpoints.py": "checkpoint.py with damaged files",
     "model/checkpoints/test_strict_loading.py": "checkpoint.py with files that do not fit",
