@@ -29,8 +29,6 @@ WITHOUT_A_SOURCE = {
     "model/checkpoints/test_dense_checkpoints.py": "checkpoint.py with segmenters and detectors",
     "model/checkpoints/test_strict_loading.py": "checkpoint.py with missing and unexpected keys",
     "model/demo/test_weights.py": "the weights that are part of the package",
-    "model/checkpoints/test_damaged_checkpoints.py": "checkpoint.py with damaged files",
-    "model/checkpoints/test_strict_loading.py": "checkpoint.py with files that do not fit",
     "model/images/test_preprocess_dense.py": "preprocess.py with segmenters and detectors",
     "model/inference/test_networks_on_gpu.py": "whole networks on a CUDA device",
     "model/inference/test_predictor_on_gpu.py": "predictor.py on a CUDA device",
