@@ -24,7 +24,7 @@ exit codes:
   {FAILED}    some of it failed; the rest is done
   {REFUSED}    nothing was done: a wrong option or setting, wrong or missing weights,
        no such device, a failed download, no service
-  {INTERRUPTED}  Ctrl-C
+  {INTERRUPTED}  Ctrl-C (serve: {DONE}, since it stops in order)
   {BROKEN_PIPE}  the reader of the output has closed it"""
 
 
