@@ -16,7 +16,6 @@ import numpy as np
 from model.config import Task
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -28,10 +27,10 @@ class ArrayHeader(msgspec.Struct, frozen=True, array_like=True):
 
 
 class InputInfo(msgspec.Struct, frozen=True):
-    """The size of a network's input: fixed, or following the image.
+    """The size of a network's input: fixed, or derived from the image's.
 
     Attributes:
-        height: pixels; None where the input follows the image.
+        height: pixels; None where it is derived from the image's.
         width: the same.
         short_side: bound of an input that keeps the aspect ratio, pixels; None for a fixed input.
         long_side: the same.
@@ -177,7 +176,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
     (N, 4) in pixels of the original, scores (N,), labels (N,) and masks (N, 28, 28).
 
     Attributes:
-        request_id: the request's.
+        request_id: of the request.
         arrays: shape and type of each frame.
         queue_seconds: from arrival to the batch's start.
         inference_seconds: the batch's time on the device.
