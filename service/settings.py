@@ -192,7 +192,7 @@ class Settings(BaseSettings):
 
     @property
     def cache_folder(self) -> Path:
-        """Folder of what is kept between starts; need not exist.
+        """Folder for files that are kept between starts; it need not exist.
 
         Raises:
             SettingsError: if no folder is set and the user has no home.
