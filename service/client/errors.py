@@ -6,7 +6,7 @@ from service.api.schemas import ProblemDocument
 
 
 class ClientError(Exception):
-    """There is no result; the message says why."""
+    """A call failed; the message says why."""
 
 
 class ProblemError(ClientError):
@@ -40,4 +40,4 @@ class UnreachableError(ClientError):
 
 
 class TooLateError(ClientError):
-    """There was no result within the timeout."""
+    """No result arrived within the timeout."""

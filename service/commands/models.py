@@ -79,7 +79,7 @@ def listed_models(cache_folder: Path) -> Iterator[ListedModel]:
     """Describe every network, by task.
 
     Args:
-        cache_folder: as the settings have it.
+        cache_folder: the cache folder of the settings.
     """
     folder = weights_folder(cache_folder)
     for task, sizes in PARAMETERS.items():

@@ -29,7 +29,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
     """Give the parser of ``overlock download`` its description and options."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument_group("what").add_argument(
+    parser.add_argument_group("models").add_argument(
         "names", nargs="+", type=_published, metavar="NAME", help="a model, such as overlock_t"
     )
     parser.add_argument(

@@ -126,7 +126,7 @@ def _add_task(
     example: str,
     data: str,
 ) -> argparse._ArgumentGroup:
-    """Add a task with the options of all tasks; return the group 'what is measured'."""
+    """Add a task with the options of all tasks; return its group 'input'."""
     parser = tasks.add_parser(
         task,
         usage=f"overlock evaluate {task} --model NAME --weights WEIGHTS --data DIR [options]",
@@ -134,44 +134,46 @@ def _add_task(
         epilog=EPILOG.format(task=task, example=example),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = parser.add_argument_group("what is measured")
-    what.add_argument("--model", required=True, metavar="NAME", help=", ".join(models))
-    what.add_argument(
+    inputs = parser.add_argument_group("input")
+    inputs.add_argument("--model", required=True, metavar="NAME", help=", ".join(models))
+    inputs.add_argument(
         "--weights",
         required=True,
         help="a checkpoint's path, pretrained (the authors', downloaded once), "
         + ("demo (for the demo model) or random" if "demo" in models else "or random"),
     )
-    what.add_argument("--data", required=task is not Task.DETECT, metavar="DIR", help=data)
-    what.add_argument(
+    inputs.add_argument("--data", required=task is not Task.DETECT, metavar="DIR", help=data)
+    inputs.add_argument(
         "--offset", type=_count, default=0, metavar="N", help="leave out the first N images [0]"
     )
-    what.add_argument("--limit", type=_positive, metavar="N", help="measure at most N images [all]")
-    how = parser.add_argument_group("how")
+    inputs.add_argument(
+        "--limit", type=_positive, metavar="N", help="measure at most N images [all]"
+    )
+    execution = parser.add_argument_group("execution")
     if task is Task.CLASSIFY:
-        how.add_argument(
+        execution.add_argument(
             "--batch-size",
             type=_positive,
             default=32,
             metavar="N",
             help="images in a forward pass [32]",
         )
-    how.add_argument(
+    execution.add_argument(
         "--device",
         type=_device,
         default="auto",
         help="auto, cpu or cuda:N; auto is the first GPU, and the CPU without one [auto]",
     )
-    how.add_argument(
+    execution.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
         default="float32",
         help="float32 or bfloat16, of weights and images [float32]",
         metavar="TYPE",
     )
-    add_cache_dir(how)
+    add_cache_dir(execution)
     _add_output(parser)
-    return what
+    return inputs
 
 
 def _add_merge(tasks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -190,7 +192,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="write the result with all counts as JSON, over what is there [only print it]",
+        help="write the result with all counts as JSON, replacing an existing file [only print it]",
     )
 
 

@@ -39,7 +39,7 @@ MODELS: dict[Task, tuple[str, dict[str, Any]]] = {
     Task.SEGMENT: ("segmenter", SEGMENTERS),
     Task.DETECT: ("detector", DETECTORS),
 }
-"""By task, the word for its networks, and the table of them."""
+"""Name of each task's kind of network, and the table of these networks."""
 
 SCENE_CLASSES = {Task.CLASSIFY: len(CLASS_NAMES), Task.SEGMENT: len(SEGMENT_NAMES)}
 

@@ -12,7 +12,7 @@ from service.commands.plan.search import Demand, Option, Plan
 NOTHING = "-"
 
 MENTIONED = 0.005
-"""Least part of the batches from which a batch size is listed."""
+"""Minimum share of the batches for a batch size to be listed."""
 
 
 def document(

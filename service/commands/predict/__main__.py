@@ -11,7 +11,7 @@ import sys
 from service.api.errors import ServiceError
 from service.commands.console.exits import RefusedError, run_to_exit
 from service.commands.predict.arguments import DEFAULT_BATCH_SIZE, fill_parser
-from service.commands.predict.options import checked_count, request_of, settings_of
+from service.commands.predict.conversion import checked_count, request_of, settings_of
 from service.commands.predict.report import PROGRAM, PredictionReport
 from service.commands.predict.sources import find_sources
 

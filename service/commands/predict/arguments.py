@@ -68,11 +68,10 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
         epilog=EPILOG.format(task=task, model=model),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument_group("on what").add_argument(
+    parser.add_argument_group("input").add_argument(
         "files", nargs="+", metavar="FILE", help=FILES_HELP
     )
-    what = parser.add_argument_group("what")
-    _QUERY_OPTIONS[task](what)
+    _QUERY_OPTIONS[task](parser.add_argument_group("prediction"))
     out = parser.add_argument_group("output")
     out.add_argument(
         "--json",

@@ -13,7 +13,7 @@ from service.commands.console.exits import RefusedError
 from service.commands.console.processes import exec_module
 from service.commands.console.remote_options import api_key_of
 from service.commands.predict.arguments import DEFAULT_CONCURRENCY, fill_parser
-from service.commands.predict.options import checked_count, refuse_mixed, request_of
+from service.commands.predict.conversion import checked_count, refuse_mixed, request_of
 from service.commands.predict.outcome import PredictRequest
 from service.commands.predict.remote import RemotePredictor
 from service.commands.predict.report import PredictionReport

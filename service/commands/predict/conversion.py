@@ -1,4 +1,4 @@
-"""Conversion of options to a request and settings; errors name the option."""
+"""Conversion of parsed options to a request and settings; errors name the option."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.commands.predict.outcome import PredictRequest, Query
 from service.settings import MODELS, OFF, PREFIX, Settings, SettingsError, load_settings
 
 MAX_AT_ONCE = 256
-"""Most images in a batch, and most requests in flight."""
+"""Upper bound of the images in a batch and of the requests in flight."""
 
 
 def request_of(arguments: argparse.Namespace) -> PredictRequest:
@@ -97,7 +97,7 @@ def refuse_mixed(arguments: argparse.Namespace) -> None:
     """Refuse options that would have no effect.
 
     Raises:
-        RefusedError: if there is one.
+        RefusedError: if such an option is given.
     """
     local = arguments.url is None
     for name in REMOTE_OPTIONS if local else LOCAL_OPTIONS:

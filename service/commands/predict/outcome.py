@@ -45,7 +45,7 @@ class PredictRequest:
 
 @dataclass(frozen=True)
 class PredictAnswer:
-    """What the network found.
+    """The prediction for one image.
 
     Attributes:
         document: as the service would answer.

@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".
 
 
 class SourceError(Exception):
-    """There is no image; the message says why."""
+    """An image cannot be found or read; the message says why."""
 
 
 @dataclass(frozen=True)

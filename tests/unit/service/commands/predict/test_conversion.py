@@ -8,7 +8,7 @@ from model.config import Task
 from service.api.schemas import ClassifyQuery, DetectQuery, SegmentQuery
 from service.commands.console.exits import RefusedError
 from service.commands.predict.arguments import fill_parser
-from service.commands.predict.options import checked_count, refuse_mixed, request_of, settings_of
+from service.commands.predict.conversion import checked_count, refuse_mixed, request_of, settings_of
 
 
 def parsed(*words: str) -> argparse.Namespace:
