@@ -42,7 +42,7 @@ SIZES = ((313, 235), (640, 480), (1920, 1080), (4000, 3000))
 LIMITS = ImageLimits(max_pixels=50_000_000, max_side=32_768)
 TURNS = 15
 SHORTEST_SECONDS = 0.01
-"""Least time of a turn: faster work runs several times in it."""
+"""Minimum time of a turn: faster work runs several times in it."""
 
 Pixels = NDArray[np.uint8]
 

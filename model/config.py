@@ -28,7 +28,7 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 """Standard deviation of the training images' RGB channels, of values from 0 to 1."""
 
 MAX_LABEL_MAP_CLASSES = 256
-"""Most classes of a label map: its class ids are bytes."""
+"""Maximum number of classes of a label map: its class ids are bytes."""
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class Bench:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak_gigabytes(self) -> float | None:
-        """Most memory that tensors held since ``forget_memory``; None on a CPU."""
+        """Peak memory of tensors since ``forget_memory``; None on a CPU."""
         return torch.cuda.max_memory_allocated(self.device) / 1e9 if self.is_cuda else None
 
     def held_gigabytes(self) -> float | None:

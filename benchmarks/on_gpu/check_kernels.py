@@ -48,7 +48,7 @@ ODD_DEPTHWISE = [
     DepthwiseProblem(2, 112, 1, 40, 7),
 ]
 EXCITED_CHANNELS = (56, 336, 512, 576)
-"""Not powers of two; the most of T and of all; hidden channels with a partial last block."""
+"""Not powers of two; the largest of T and of all variants; hidden channels with a partial block."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:

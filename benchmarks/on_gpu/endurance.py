@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WARM_UP_BATCHES, BATCHES = 300, 10_000
 MOST_SECONDS = 35.0
-"""Most seconds for the batches after the warm-up."""
+"""Upper bound of the seconds for the batches after the warm-up."""
 
 OTHER_SIZE, QUICK_OTHER_SIZE = (192, 256), (64, 96)
 """Second input size, beside the served one."""

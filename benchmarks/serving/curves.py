@@ -22,7 +22,7 @@ JUDGED_RATE = 300.0
 """The open loop's rate of the goals; always measured, also after lower rates were hopeless."""
 
 HOPELESS = 0.7
-"""Least answered share of an open loop's requests; below it, higher rates are skipped."""
+"""Minimum answered share of an open loop's requests; below it, higher rates are skipped."""
 
 
 @dataclass(frozen=True)

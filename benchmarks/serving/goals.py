@@ -19,8 +19,8 @@ HTTP_WORKER_BYTES = 150_000_000
 REAL_NETWORK_FRACTION = 0.97
 RECOVERY_SECONDS = 2.0
 GOODPUT_FRACTION = 0.95
-"""Least goodput as a share of the capacity, which is known to a few percent: it is measured for six
-seconds."""
+"""Minimum goodput as a share of the capacity, which is known to a few percent: it is measured for
+six seconds."""
 
 Comparison = Callable[[float, float], bool]
 

@@ -62,7 +62,7 @@ class DetectionResults:
         return average_precision(truth, self.results, self.image_ids, self.max_detections)
 
     def merge(self, other: Self) -> None:
-        """Add what another run found."""
+        """Add another run's results."""
         self.image_ids += other.image_ids
         self.results += other.results
 

@@ -39,7 +39,7 @@ class ClassifiedImage:
 
     Attributes:
         pixels: the network's input, uint8 (h, w, 3).
-        class_id: what it shows, by the network's class ids.
+        class_id: its class, by the network's class ids.
     """
 
     pixels: NDArray[np.uint8]

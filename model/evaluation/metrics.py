@@ -59,7 +59,7 @@ class ClassificationCounts:
         return top1 | {"top5": _percent(self.right_in_5, self.items)}
 
     def merge(self, other: Self) -> None:
-        """Add what another run counted."""
+        """Add another run's counts."""
         self.items += other.items
         self.right += other.right
         self.right_in_5 += other.right_in_5
@@ -126,7 +126,7 @@ class SegmentationCounts:
         }
 
     def merge(self, other: Self) -> None:
-        """Add what another run counted."""
+        """Add another run's counts."""
         self.items += other.items
         self.intersect += other.intersect
         self.label += other.label
@@ -158,6 +158,6 @@ def _percent(part: int, whole: int) -> float | None:
 
 
 def _mean_percent(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> float | None:
-    """Average over the classes whose whole is not empty."""
+    """Average the percentages of the classes with a non-zero whole."""
     present = wholes > 0
     return float(100 * np.mean(parts[present] / wholes[present])) if present.any() else None

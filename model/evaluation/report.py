@@ -33,7 +33,7 @@ class EvaluationReport:
     """Result of one run, or of several merged ones.
 
     Attributes:
-        task: what was measured.
+        task: the task that was measured.
         model: the network's name.
         weights: the file's name, or "demo" or "random".
         digest: SHA-256 of the weights file, hexadecimal; None for random weights.

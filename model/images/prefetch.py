@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 MAX_READERS = 16
-"""Most threads; a machine with fewer cores gets one per core."""
+"""Maximum number of threads; a machine with fewer cores gets one per core."""
 
 Key = TypeVar("Key")
 Item = TypeVar("Item")

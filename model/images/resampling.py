@@ -146,7 +146,7 @@ class Weights:
 
     @property
     def taps(self) -> int:
-        """Most source pixels of one pixel."""
+        """Maximum number of source pixels that contribute to one pixel."""
         return int(self.values.shape[1])
 
     @property

@@ -95,8 +95,8 @@ def _run_triton(
 def depthwise_problem(features: Tensor, kernel_size: int, *, with_sums: bool) -> Problem:
     """Return the key of this convolution in an ``Autotuner``.
 
-    Of the batch size it holds only whether there is more than one image: one compiled graph, with
-    one implementation, serves all larger batches.
+    The key distinguishes only one image from several: one compiled graph, with one implementation,
+    serves all larger batches.
     """
     operation = "large_depthwise_with_sums" if with_sums else "large_depthwise"
     images = "one" if features.shape[0] == 1 else "many"

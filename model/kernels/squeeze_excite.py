@@ -39,7 +39,7 @@ def squeeze_excite_gates(
     Returns:
         Gates, (B, C) in (0, 1), in the weights' dtype, computed in the dtype of the sums.
 
-    Source: arXiv:1709.01507, with GELU between the layers as OverLoCK has it.
+    Source: arXiv:1709.01507, with OverLoCK's GELU between the layers.
     """
     if triton_unsupported_reason(sums, reduce, reduce_bias, expand, expand_bias) is None:
         gates = squeeze_excite_gates_triton(sums, pixels, reduce, reduce_bias, expand, expand_bias)

@@ -26,7 +26,7 @@ BACKGROUND_COLOR: Color = (64, 64, 64)
 """Colour of the background class: neutral and dark, so that the others stand out."""
 
 MAX_DISTINCT_COLORS = 512
-"""Most different colours; with more classes, they repeat."""
+"""Maximum number of different colours; with more classes, they repeat."""
 
 _FIRST_COLOR: Color = (51, 136, 255)
 # Levels of a candidate's channels. Of these 4096 colours, half are too dark, too bright, too grey

@@ -76,7 +76,7 @@ class NativeLayerNorm(nn.Module):
         return _as_features(self.normalise_pixels(as_pixels(features)))
 
     def normalise_pixels(self, pixels: Tensor) -> Tensor:
-        """Do as ``forward`` on (B, H, W, C)."""
+        """Apply ``forward`` to (B, H, W, C)."""
         return layer_norm(pixels, self.weight, self.bias, self.scale)
 
 

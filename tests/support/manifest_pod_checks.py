@@ -14,7 +14,7 @@ from service.web.routes import health
 from support.manifests import Manifests, Object
 
 UID = 10001
-"""Of the image's user."""
+"""User id of the image's user."""
 
 PROBES = {getattr(route, "path", "") for route in health.router.routes}
 COLD_COMPILE_SECONDS = 277.0

@@ -13,7 +13,7 @@ SCHEMAS = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
     for path in (ROOT / "tests/unit/k8s/schemas").glob("*.json")
 }
-"""Of the kinds that are not Kubernetes' own, by name."""
+"""Schemas of the kinds that are not Kubernetes' own, by name."""
 
 
 def validate(each: Object, version: str) -> None:
