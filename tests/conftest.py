@@ -35,6 +35,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Let the interpreter clean up as ever: Triton's bindings count what is left."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def photos_dir() -> Path:
     folder = os.environ.get("GOLDEN_PHOTOS_DIR")
