@@ -39,9 +39,9 @@ serve: $(READY)
 
 # Beside other work, threads that spin while they wait make a test ten times slower.
 test test-fast: export GOMP_SPINCOUNT := 2000
-# Tests that start no service compute on one thread each, two at a time.
+# Tests that start no service compute on one thread each, two at a time; a file shares its networks.
 FAST := tests/golden tests/service tests/unit
-PAIR := OMP_NUM_THREADS=1 $(BIN)/pytest $(FAST) -n 2 --dist worksteal --durations 15
+PAIR := OMP_NUM_THREADS=1 $(BIN)/pytest $(FAST) -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 # Services need both cores: their tests come one after the other. Both parts always run.
 test: $(READY)
