@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache, lru_cache, partial
 
 IGNORED = (
     r"(^|\.)num_batches_tracked$",
@@ -133,6 +134,9 @@ DETECTOR_RENAMING: tuple[tuple[str, str], ...] = (
 )
 """mmdetection's names of the feature pyramid, the proposal network, box heads and mask heads."""
 
+REMEMBERED_NAMES = 16_384
+"""Names kept with their translations; the largest network has 4,868 entries."""
+
 LARGE_KERNEL_BRANCHED = (r"\.conv\.lk_origin\.", ".conv.large.conv.")
 LARGE_KERNEL_MERGED = (r"\.conv\.lk_origin\.", ".conv.")
 
@@ -148,7 +152,22 @@ def naming_of(names: Iterable[str]) -> Callable[[str], str | None]:
         that no rule knows stays as it is, so that strict loading reports it.
     """
     merged = not any(".dil_conv_" in name for name in names)
-    rules = [
+    return partial(_our_name, merged=merged)
+
+
+@lru_cache(REMEMBERED_NAMES)
+def _our_name(official: str, *, merged: bool) -> str | None:
+    if any(re.search(pattern, official) for pattern in IGNORED):
+        return None
+    name = official
+    for pattern, replacement in _rules(merged=merged):
+        name = pattern.sub(replacement, name)
+    return name
+
+
+@cache
+def _rules(*, merged: bool) -> list[tuple[re.Pattern[str], str]]:
+    return [
         (re.compile(pattern), replacement)
         for pattern, replacement in (
             *RENAMING,
@@ -157,13 +176,3 @@ def naming_of(names: Iterable[str]) -> Callable[[str], str | None]:
             LARGE_KERNEL_MERGED if merged else LARGE_KERNEL_BRANCHED,
         )
     ]
-
-    def our_name(official: str) -> str | None:
-        if any(re.search(pattern, official) for pattern in IGNORED):
-            return None
-        name = official
-        for pattern, replacement in rules:
-            name = pattern.sub(replacement, name)
-        return name
-
-    return our_name
