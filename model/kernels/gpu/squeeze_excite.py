@@ -67,8 +67,8 @@ def squeeze_excite_gates_triton(
 ) -> Tensor:
     """Compute each image's gates; same arguments and result as ``squeeze_excite_gates``."""
     hidden_channels, channels = reduce.shape
-    gates = torch.empty((len(sums), channels), dtype=reduce.dtype, device=sums.device)
-    wrap_triton(_squeeze_excite_kernel)[(len(sums),)](
+    gates = torch.empty((sums.shape[0], channels), dtype=reduce.dtype, device=sums.device)
+    wrap_triton(_squeeze_excite_kernel)[(sums.shape[0],)](
         sums.contiguous(),
         reduce,
         reduce_bias,
