@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from model.inference.static_module import ForwardFunction, Tensors
+from model.kernels.gpu.capture import capturing, on_capture_stream
 
 WARM_UP_RUNS = 3
 """Runs before a recording: libraries choose their algorithms in them."""
@@ -154,8 +155,7 @@ class CudaGraphRecorder:
         outputs = self._warm_up(forward, inputs)
         reserved_bytes = torch.cuda.memory_reserved(self._device)
         graph = torch.cuda.CUDAGraph()
-        # thread_local: calls of other threads must not invalidate the recording.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with capturing(graph, self._device, self._pool):
             for buffer, result in zip(outputs, forward(*inputs), strict=True):
                 buffer.copy_(result)
         return Recording(
@@ -172,14 +172,10 @@ class CudaGraphRecorder:
         self._pool = torch.cuda.graph_pool_handle()
 
     def _warm_up(self, forward: ForwardFunction, inputs: Tensors) -> Tensors:
-        """Run on a side stream, as capture requires; return buffers for the outputs."""
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+        """Run as capture requires; return buffers for the outputs."""
+        with on_capture_stream(self._device):
             for _ in range(WARM_UP_RUNS):
                 outputs = tuple(torch.empty_like(result) for result in forward(*inputs))
-        torch.cuda.current_stream(self._device).wait_stream(stream)
-        torch.cuda.synchronize(self._device)
         # Memory that the warm-up left cached must neither count as growth of the pool nor hide it.
         torch.cuda.empty_cache()
         return outputs
