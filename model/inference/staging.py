@@ -171,9 +171,10 @@ class CudaCopier:
 
     def send(self, image: NDArray[np.uint8]) -> tuple[Tensor, Arrival]:
         """Start copying an image to the device."""
-        pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
-        np.copyto(pinned.numpy(), image)
+        # The stream's device is the current one inside, in whatever thread.
         with torch.cuda.stream(self._stream):
+            pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
+            np.copyto(pinned.numpy(), image)
             pixels = pinned.to(self._device, non_blocking=True)
             copied = torch.cuda.Event()
             copied.record(self._stream)

@@ -11,8 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from torch.cuda import _POOL_HANDLE
 
 
 @cache
@@ -42,7 +46,7 @@ def on_capture_stream(device: torch.device) -> Iterator[None]:
 def capturing(
     graph: torch.cuda.CUDAGraph,
     device: torch.device,
-    pool: tuple[int, int] | None = None,
+    pool: _POOL_HANDLE | None = None,
 ) -> Iterator[None]:
     """Capture what is launched inside; calls of other threads do not disturb it.
 

@@ -41,7 +41,7 @@ class CopiesFromHost(TorchDispatchMode):
     """Notes every operator that has a tensor of the CPU."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
 
     def __torch_dispatch__(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from model.inference.cuda_graphs import CudaGraphRecorder
+from model.inference.static_module import Tensors
 from model.kernels.gpu.capture import capturing, on_capture_stream
 from model.kernels.gpu.timing import capture_graph
-from support.fake_cuda import FakeCuda, cuda
+from support.fake_cuda import FakeCuda, FakeStream, cuda
 
 __all__ = ["cuda"]
 
@@ -17,10 +19,15 @@ BATCH = torch.zeros(2, 4, 4, 3), torch.zeros(2, 2)
 
 
 def test_all_warm_ups_captures_and_measurements_share_one_stream(cuda: FakeCuda) -> None:
-    ran_on = []
+    ran_on: list[FakeStream] = []
+
+    def forward(pixels: Tensor, sizes: Tensor) -> Tensors:
+        ran_on.append(cuda.current)
+        return (pixels, sizes)
+
     recorder = CudaGraphRecorder(GPU)
     for _ in range(3):
-        recorder.record(lambda pixels, _: (ran_on.append(cuda.current), (pixels,))[1], *BATCH)
+        recorder.record(forward, *BATCH)
         recorder.new_pool()
         capture_graph([lambda: ran_on.append(cuda.current)], GPU)
     assert len(cuda.streams) == 1

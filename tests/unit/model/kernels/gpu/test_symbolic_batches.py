@@ -97,7 +97,9 @@ def test_a_symbolic_batch_size_stays_symbolic(
             batched = value.shape[0] == BATCH
             kinds = [DimDynamic.DYNAMIC if batched else DimDynamic.STATIC]
             kinds += [DimDynamic.STATIC] * (value.ndim - 1)
-            context = StatelessSymbolicContext(dynamic_sizes=kinds)
+            context: StatelessSymbolicContext[Any, Any] = StatelessSymbolicContext(
+                dynamic_sizes=kinds
+            )
             return mode.from_tensor(value, symbolic_context=context)
 
         result = getattr(module, operator)(*map(symbolic, arguments))
