@@ -20,7 +20,8 @@ WARPS = 8
 """Warps of a program: each thread holds 32 numbers of a block's matrix of 512 channels."""
 
 
-@triton.jit  # type: ignore[untyped-decorator,unused-ignore]
+# A size of a dense input is often a new one: it must not ask for a compilation under traffic.
+@triton.jit(do_not_specialize=["pixels"])  # type: ignore[untyped-decorator,unused-ignore]
 def _squeeze_excite_kernel(  # type: ignore[no-untyped-def]
     sums,
     reduce,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
@@ -46,6 +46,22 @@ def _missing_tool() -> str | None:
     if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
         return "there are no C headers of Python (Python.h), which Triton needs"
     return None
+
+
+def on_kernel_compilation(callback: Callable[[], None]) -> None:
+    """Register the callback for every start of a compilation of a kernel that was not compiled yet.
+
+    Kernels in graphs of torch.compile are its own matter.
+
+    Args:
+        callback: quick, and does not raise.
+    """
+    import triton  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    def hook(*_: object, **__: object) -> None:
+        callback()
+
+    triton.knobs.runtime.jit_cache_hook = hook
 
 
 def turn_off_triton(reason: str) -> None:
