@@ -273,23 +273,6 @@ def _gpu(device: torch.device, autotuner: Autotuner | None) -> Gpu:
     )
 
 
-def find_device(name: str) -> torch.device:
-    """Return the device of a name: ``auto`` (the first GPU, else the CPU), ``cpu`` or ``cuda:N``.
-
-    Raises:
-        ValueError: if the machine does not have it.
-    """
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"Device {name} was asked for; this machine has {torch.cuda.device_count()} CUDA "
-            "devices that torch can use."
-        )
-    return device
-
-
 def _size(image: Image) -> Size:
     if isinstance(image, StagedImage):
         return image.size

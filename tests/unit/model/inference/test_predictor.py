@@ -14,7 +14,7 @@ from model.config import IMAGE_MEAN, IMAGE_STD
 from model.heads.detections import Detections
 from model.heads.rpn import Candidates
 from model.inference.batch_limits import fitting_batch_sizes
-from model.inference.predictor import Predictor, find_device
+from model.inference.predictor import Predictor
 from model.zoo import create_model
 
 CPU = torch.device("cpu")
@@ -168,8 +168,3 @@ def test_only_convolutions_are_laid_out_for_channels_last() -> None:
     weight = network.get_parameter("backbone.downsample2.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert not weight.is_contiguous()
-
-
-def test_a_device_that_is_missing_is_refused() -> None:
-    with pytest.raises(ValueError, match="Device cuda:99 was asked for"):
-        find_device("cuda:99")
