@@ -3,8 +3,9 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-# A CUDA build of torch brings its own; beside a CPU build the kernels' tests need its interpreter.
-TRITON := triton==3.9.0
+# The one that the CUDA build of the lock's torch requires and brings along. A CPU build does not name
+# it; beside one the kernels' tests need its interpreter and compiler.
+TRITON := triton==3.7.1
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
