@@ -3,8 +3,9 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-# A CUDA build of torch brings its own; beside a CPU build the kernels' tests need its interpreter.
-TRITON := triton==3.9.0
+# The one that the CUDA build of the lock's torch requires and brings along. A CPU build does not name
+# it; beside one the kernels' tests need its interpreter and compiler.
+TRITON := triton==3.7.1
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
@@ -29,8 +30,7 @@ $(READY): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("triton") is None)' \
-	    || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(TRITON)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TRITON)
 	touch $@
 
 serve: $(READY)

@@ -127,7 +127,16 @@ ENGINE_RESTARTS = Counter(
 )
 RECOMPILES = Counter(
     "overlock_recompiles_total",
-    "Compilations by torch.compile after the engine was ready: each makes requests wait.",
+    "Compilations by torch.compile or Triton after the engine was ready: each makes requests wait.",
+)
+RERECORDINGS = Counter(
+    "overlock_rerecordings_total",
+    "CUDA graphs recorded anew while a batch waited: memory does not suffice for all shapes.",
+)
+GPU_FALLBACKS = Counter(
+    "overlock_gpu_fallbacks_total",
+    "Models that run in a simpler form since something failed: compile, record, kernels.",
+    ["what"],
 )
 EVENT_LOOP_LAG_SECONDS = Histogram(
     "overlock_event_loop_lag_seconds",

@@ -15,20 +15,20 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)
 """Height over width of the anchors at every pixel of a map; the area is the same."""
 
 
-def grid_anchors(height: int, width: int, stride: int, device: torch.device) -> Tensor:
+def grid_anchors(height: int, width: int, stride: int, ratios: Tensor) -> Tensor:
     """Centre an anchor of every aspect ratio on the top left corner of every pixel of a map.
 
     Args:
         height: of the map.
         width: of the map.
         stride: pixels of the network's input per pixel of the map.
-        device: of the result.
+        ratios: ``ASPECT_RATIOS`` as a tensor; exact in any dtype.
 
     Returns:
-        (height * width * 3, 4) float32 in input pixels, by row, column, aspect ratio; they may
-        lie outside the image.
+        (height * width * 3, 4) float32 in input pixels, on the ratios' device, by row, column,
+        aspect ratio; they may lie outside the image.
     """
-    roots = torch.tensor(ASPECT_RATIOS, device=device).sqrt()
+    roots, device = ratios.float().sqrt(), ratios.device
     half_sides = 0.5 * SCALE * stride * torch.stack([1 / roots, roots], dim=1)
     shapes = torch.cat([-half_sides, half_sides], dim=1)  # (3, 4)
     rows, columns = torch.meshgrid(

@@ -35,7 +35,10 @@ def decode_boxes(boxes: Tensor, deltas: Tensor, stds: tuple[float, float, float,
         The new boxes, (..., 4), not clipped to the image.
     """
     deltas = at_least_float32(deltas)
-    deltas = deltas * deltas.new_tensor(stds)
+    if stds != (1, 1, 1, 1):
+        # Numbers, not a tensor of them: copying it to a GPU would wait, and cannot be recorded.
+        scaled = [delta * std for delta, std in zip(deltas.unbind(-1), stds, strict=True)]
+        deltas = torch.stack(scaled, dim=-1)
     centers = (boxes[..., :2] + boxes[..., 2:]) * 0.5
     sides = boxes[..., 2:] - boxes[..., :2]
     new_centers = centers + sides * deltas[..., :2]

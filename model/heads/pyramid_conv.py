@@ -11,7 +11,6 @@ rounding. At strides 4 to 32 that leaves three eighths of the multiply-adds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import cast
 
 import torch
@@ -67,6 +66,8 @@ class FoldedPyramidConv(nn.Module):
         # so that a change of the memory format does not reorder the matrices.
         matrices = torch.stack(coarser).permute(0, 3, 4, 2, 1).flatten(0, 2)
         self.register_buffer("coarser", matrices.to(dtype).contiguous())
+        # Held for as long as the module: CUDA graphs read the matrices by address.
+        self._resizings: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
         self.train(trained.training)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
@@ -75,15 +76,28 @@ class FoldedPyramidConv(nn.Module):
         total = cast("Tensor", self.finest(finest))
         total = total.permute(0, 2, 3, 1).contiguous()  # (B, C, H, W) -> (B, H, W, C)
         for level, taps in zip(coarser, self.coarser.split(SHIFTS**2), strict=True):
-            _add_convolved(total, level, taps)
+            rows = self._resizing(level.shape[2], total.shape[1], total)
+            columns = self._resizing(level.shape[3], total.shape[2], total)
+            _add_convolved(total, level, taps, rows, columns)
         return total.permute(0, 3, 1, 2)
 
+    def _resizing(self, start: int, size: int, like: Tensor) -> Tensor:
+        """Return ``shifted_resizing``, computed once for each device and dtype."""
+        if torch.compiler.is_compiling():
+            return shifted_resizing(start, size, like.device, like.dtype)  # part of the graph
+        key = (start, size, like.device, like.dtype)
+        if key not in self._resizings:
+            # For later calls, which may run outside inference mode.
+            with torch.inference_mode(mode=False):
+                self._resizings[key] = shifted_resizing(*key)
+        return self._resizings[key]
 
-def _add_convolved(total: Tensor, level: Tensor, taps: Tensor) -> None:
+
+def _add_convolved(
+    total: Tensor, level: Tensor, taps: Tensor, rows: Tensor, columns: Tensor
+) -> None:
     """Add a level's part: taps (9, C, C) on (B, C, h, w), resized, to (B, H, W, C)."""
     batch, height, width, channels = total.shape
-    rows = shifted_resizing(level.shape[2], height, total.device, total.dtype)
-    columns = shifted_resizing(level.shape[3], width, total.device, total.dtype)
     pixels = level.permute(0, 2, 3, 1).flatten(0, 1).contiguous()  # (B * h, w, C)
     flat = total.view(batch, height, width * channels)
     for row, taps_of_row in zip(rows, taps.split(SHIFTS), strict=True):
@@ -102,20 +116,6 @@ def shifted_resizing(start: int, size: int, device: torch.device, dtype: torch.d
     Row p of the matrix for tap t is pixel p + t - 1 of the resized line, zero beyond its ends: the
     input of tap t of a convolution with padding 1. Computed in float64.
     """
-    if torch.compiler.is_compiling():
-        # Becomes part of the graph. The compiler warns of caches, which it does not use.
-        return _shifted_resizing(start, size, device).to(dtype)
-    return _cached_resizing(start, size, device, dtype)
-
-
-@lru_cache(maxsize=256)
-def _cached_resizing(start: int, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    # Cached for later calls, which may run outside inference mode.
-    with torch.inference_mode(mode=False):
-        return _shifted_resizing(start, size, device).to(dtype)
-
-
-def _shifted_resizing(start: int, size: int, device: torch.device) -> Tensor:
     matrix = resizing(start, size, torch.float64, device)
     padded = F.pad(matrix, (0, 0, 1, 1))
-    return torch.stack([padded[tap : tap + size] for tap in range(SHIFTS)])
+    return torch.stack([padded[tap : tap + size] for tap in range(SHIFTS)]).to(dtype)

@@ -55,11 +55,15 @@ class Candidates(NamedTuple):
 class RegionProposalNetwork(nn.Module):
     """Five maps (B, C, H_i, W_i) and the images' sizes -> one ``Proposals`` an image."""
 
+    ratios: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.classify = nn.Conv2d(channels, len(ASPECT_RATIOS), 1)
         self.regress = nn.Conv2d(channels, len(ASPECT_RATIOS) * 4, 1)
+        # A buffer lies on the device already: making it in a forward pass could not be recorded.
+        self.register_buffer("ratios", torch.tensor(ASPECT_RATIOS), persistent=False)
 
     def forward(
         self, pyramid: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
@@ -102,7 +106,7 @@ class RegionProposalNetwork(nn.Module):
         scores = ranked.values[:, :CANDIDATES_PER_LEVEL]
         best = ranked.indices[:, :CANDIDATES_PER_LEVEL]
         height, width = features.shape[2:]
-        anchors = grid_anchors(height, width, stride, features.device)[best]
+        anchors = grid_anchors(height, width, stride, self.ratios)[best]
         best_deltas = deltas.gather(1, best.unsqueeze(2).expand(-1, -1, 4))
         return scores, decode_boxes(anchors, best_deltas, _STDS)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,8 @@ from torch import Tensor, nn
 from model.backbone.blocks import BasicBlock, DynamicBlock
 from model.backbone.overlock import Stem
 from model.inference.static_module import Tensors
+from model.kernels.gpu.failures import failing_as
+from model.kernels.gpu.support import launch_unsupported_reason
 
 REGIONS = (Stem, BasicBlock, DynamicBlock)
 """The blocks that are compiled: they take most of the time that a compiler can save."""
@@ -63,12 +64,8 @@ class CompiledModule:
             CompileError: if the compiler fails.
             torch.OutOfMemoryError: if the device has no room for the batch.
         """
-        try:
+        with failing_as(CompileError):
             self._module(pixels, sizes)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            raise CompileError(_summary(error)) from error
 
     def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensors:
         """Run a batch; regions without a graph for its shape run eagerly. See ``StaticModule``."""
@@ -109,16 +106,11 @@ class _Region(nn.Module):
 
 def compile_unsupported_reason(device: torch.device) -> str | None:
     """Return a known reason why the compiler does not work for a device, or None."""
-    if device.type == "cuda" and find_spec("triton") is None:
-        return "Triton is not installed"
+    if device.type == "cuda":
+        return launch_unsupported_reason(device)
     if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
         return "there is no C++ compiler"
     return None
-
-
-def _summary(error: Exception) -> str:
-    """Return the first two lines, which say what failed and why; debugging advice follows."""
-    return " ".join(str(error).strip().splitlines()[:2]) or type(error).__name__
 
 
 def on_compilation(callback: Callable[[], None]) -> None:

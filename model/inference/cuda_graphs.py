@@ -21,12 +21,17 @@ import torch
 from torch import Tensor
 
 from model.inference.static_module import ForwardFunction, Tensors
+from model.kernels.gpu.capture import capturing, on_capture_stream
+from model.kernels.gpu.failures import StepError, failing_as
 
 WARM_UP_RUNS = 3
 """Runs before a recording: libraries choose their algorithms in them."""
 
 MEMORY_SHARE = 0.25
 """Largest share of the device's memory for recordings."""
+
+MAX_PADDING = 0.25
+"""Largest share of padding in a batch that is enlarged to one that is recorded."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +76,26 @@ class RecordedModule:
         forward: the function to record.
         recorder: makes the recordings.
         max_bytes: limit for the pool and the buffers together.
+        on_failure: called with the reason if a recording fails; from then on every batch is
+            launched kernel by kernel.
+        on_rerecording: called when a listed shape is recorded while a batch waits for it.
     """
 
-    def __init__(self, forward: ForwardFunction, recorder: Recorder, max_bytes: int) -> None:
+    def __init__(
+        self,
+        forward: ForwardFunction,
+        recorder: Recorder,
+        max_bytes: int,
+        *,
+        on_failure: Callable[[str], None] = lambda _: None,
+        on_rerecording: Callable[[], None] = lambda: None,
+    ) -> None:
         self._forward = forward
         self._recorder = recorder
         self._max_bytes = max_bytes
+        self._on_failure = on_failure
+        self._on_rerecording = on_rerecording
+        self._failed = False
         self._listed: set[torch.Size] = set()
         self._recordings: OrderedDict[torch.Size, Recording] = OrderedDict()
         self._pool_bytes = 0
@@ -94,19 +113,66 @@ class RecordedModule:
         )
 
     def prepare(self, pixels: Tensor, sizes: Tensor) -> None:
-        """Add a batch's shape to the list, and record it."""
+        """Add a batch's shape to the list, and record it.
+
+        Raises:
+            torch.OutOfMemoryError: if the device has no room for the recording.
+        """
+        if self._failed:
+            return
         self._listed.add(pixels.shape)
-        self._recording_for(pixels, sizes)
+        try:
+            self._recording_for(pixels, sizes)
+        except StepError as failure:
+            self._give_up(failure)
+
+    def start_over(self) -> None:
+        """Forget all recordings and the list."""
+        self._listed.clear()
+        self._drop_all()
+
+    def padded_size(self, shape: tuple[int, int, int]) -> int:
+        """Return the batch size that runs a batch of this shape fastest.
+
+        That is the next listed one, if little of it would be padding: launching a batch kernel by
+        kernel takes the host as long as the device needs for one or two large images.
+        """
+        count, *sides = shape
+        larger = [size[0] for size in self._listed if [*size[1:3]] == sides and size[0] >= count]
+        nearest = min(larger, default=count)
+        return nearest if nearest - count <= MAX_PADDING * nearest else count
 
     def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensors:
         """Run a batch; its outputs are valid until the next one of its shape."""
-        recording = self._recording_for(pixels, sizes) if pixels.shape in self._listed else None
+        recording = self._recording_under_traffic(pixels, sizes)
         if recording is None:
             return self._forward(pixels, sizes)
         for buffer, value in zip(recording.inputs, (pixels, sizes), strict=True):
             buffer.copy_(value)
         recording.replay()
         return recording.outputs
+
+    def _recording_under_traffic(self, pixels: Tensor, sizes: Tensor) -> Recording | None:
+        """Return a listed shape's recording; no failure to make it fails the batch."""
+        if pixels.shape not in self._listed:
+            return None
+        if pixels.shape not in self._recordings:
+            logger.info("A batch of shape %s is recorded anew.", tuple(pixels.shape))
+            self._on_rerecording()
+        try:
+            return self._recording_for(pixels, sizes)
+        except torch.OutOfMemoryError:
+            self._listed.discard(pixels.shape)
+            self._drop_all()
+            logger.warning("There is no memory to record a batch of %s.", tuple(pixels.shape))
+        except StepError as failure:
+            self._give_up(failure)
+        return None
+
+    def _give_up(self, failure: StepError) -> None:
+        self._failed = True
+        self.start_over()
+        self._on_failure(str(failure))
 
     def _recording_for(self, pixels: Tensor, sizes: Tensor) -> Recording | None:
         shape = pixels.shape
@@ -127,7 +193,8 @@ class RecordedModule:
         return self._recordings.get(shape)
 
     def _record(self, pixels: Tensor, sizes: Tensor) -> None:
-        recording = self._recorder.record(self._forward, pixels, sizes)
+        with failing_as(StepError):
+            recording = self._recorder.record(self._forward, pixels, sizes)
         self._recordings[pixels.shape] = recording
         self._pool_bytes += recording.pool_growth_bytes
 
@@ -154,8 +221,7 @@ class CudaGraphRecorder:
         outputs = self._warm_up(forward, inputs)
         reserved_bytes = torch.cuda.memory_reserved(self._device)
         graph = torch.cuda.CUDAGraph()
-        # thread_local: calls of other threads must not invalidate the recording.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with capturing(graph, self._device, self._pool):
             for buffer, result in zip(outputs, forward(*inputs), strict=True):
                 buffer.copy_(result)
         return Recording(
@@ -172,14 +238,10 @@ class CudaGraphRecorder:
         self._pool = torch.cuda.graph_pool_handle()
 
     def _warm_up(self, forward: ForwardFunction, inputs: Tensors) -> Tensors:
-        """Run on a side stream, as capture requires; return buffers for the outputs."""
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+        """Run as capture requires; return buffers for the outputs."""
+        with on_capture_stream(self._device):
             for _ in range(WARM_UP_RUNS):
                 outputs = tuple(torch.empty_like(result) for result in forward(*inputs))
-        torch.cuda.current_stream(self._device).wait_stream(stream)
-        torch.cuda.synchronize(self._device)
         # Memory that the warm-up left cached must neither count as growth of the pool nor hide it.
         torch.cuda.empty_cache()
         return outputs

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,13 +16,13 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from model.heads.detections import Detections
 from model.heads.label_map import label_map
 from model.heads.mask_rcnn import MaskRCNN
-from model.inference.compiled import CompiledModule
-from model.inference.cuda_graphs import CudaGraphRecorder, RecordedModule, recording_limit_bytes
+from model.inference.cuda_graphs import CudaGraphRecorder, recording_limit_bytes
+from model.inference.execution import Execution, Gpu, PreparationSeconds
 from model.inference.staging import StagedImage, Staging, staging_for
-from model.inference.static_module import ForwardFunction, StaticModule, Tensors, as_maps
+from model.inference.static_module import StaticModule, Tensors, as_maps
 from model.kernels.gpu.autotune import Autotuner
-from model.kernels.gpu.depthwise_candidates import tune
-from model.kernels.gpu.support import TRITON_INSTALLED
+from model.kernels.gpu.failures import Fallback
+from model.kernels.gpu.support import launch_unsupported_reason, turn_off_triton
 from model.kernels.gpu.timing import seconds_of
 from model.lowering.cpu import lower_for_cpu, lowering_unsupported_reason
 from model.lowering.gpu import lower_for_gpu
@@ -39,6 +40,29 @@ Image: TypeAlias = "NDArray[np.uint8] | StagedImage"
 
 
 Row = TypeVar("Row")
+Parameters = ParamSpec("Parameters")
+
+logger = logging.getLogger(__name__)
+
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a GPU the current one: kernels are launched on it, whatever their tensors' device."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _computing(
+    method: Callable[Concatenate[Predictor, Parameters], Row],
+) -> Callable[Concatenate[Predictor, Parameters], Row]:
+    """Run a method in inference mode, on the predictor's device."""
+
+    @wraps(method)
+    def run(
+        predictor: Predictor, /, *arguments: Parameters.args, **options: Parameters.kwargs
+    ) -> Row:
+        with torch.inference_mode(), _current(predictor.device):
+            return method(predictor, *arguments, **options)
+
+    return run
 
 
 class Predictor:
@@ -56,10 +80,6 @@ class Predictor:
         staging: copies pixels to the device; its own by default.
         compiler: torch.compile backend for the shapes that ``prepare`` is called with; None to run
             everything eagerly. On a CPU it replaces our kernels, which it cannot trace.
-
-    Attributes:
-        kernels: kernels between the dense convolutions: "native", "Triton", or the reason why
-            they are PyTorch's alone.
 
     Raises:
         ValueError: for bfloat16 on a CPU without our kernels. PyTorch's large depthwise
@@ -81,7 +101,7 @@ class Predictor:
         elif device.type == "cpu" and dtype == torch.bfloat16:
             raise ValueError(f"bfloat16 on a CPU needs our kernels, but {reason}.")
         own = "native" if device.type == "cpu" else "Triton"
-        self.kernels = own if reason is None else f"PyTorch's alone, since {reason}"
+        self._kernels = own if reason is None else f"PyTorch's alone, since {reason}"
         self.network = network.to(device, dtype)
         # Convolutions only: ContMix's biases have four dimensions too, and must stay contiguous.
         convert_conv2d_weight_memory_format(self.network, torch.channels_last)
@@ -90,32 +110,43 @@ class Predictor:
         if device.type == "cuda" and dtype == torch.float32:
             # PyTorch's convolutions use TF32 by default, with 10 bits of float32's 23.
             torch.backends.cudnn.allow_tf32 = False
-        self._autotuner: Autotuner | None = None
-        if device.type == "cuda" and reason is None:
-            self._autotuner = Autotuner()
-            lower_for_gpu(self.network, self._autotuner)
+        autotuner = Autotuner() if device.type == "cuda" and reason is None else None
+        if autotuner is not None:
+            lower_for_gpu(self.network, autotuner)
         self.staging = staging or staging_for(device)
         self.static_module = StaticModule(self.network, device, dtype)
-        self._set_up(compiler)
+        gpu = _gpu(device, autotuner) if device.type == "cuda" else None
+        self.execution = Execution(self.static_module, gpu, compiler)
+        if gpu is not None and reason is not None:
+            turn_off_triton(reason)
+            self.execution.fallbacks.append(Fallback("kernels", reason))
 
-    def _set_up(self, compiler: str | None) -> None:
-        self._forward: ForwardFunction = self.static_module
-        self._compiled: CompiledModule | None = None
-        self._recorded: RecordedModule | None = None
-        if compiler is not None:
-            self._compiled = self._forward = CompiledModule(self.static_module, backend=compiler)
-        if self.device.type == "cuda":
-            recorder, max_bytes = CudaGraphRecorder(self.device), recording_limit_bytes(self.device)
-            self._recorded = self._forward = RecordedModule(self._forward, recorder, max_bytes)
+    @property
+    def kernels(self) -> str:
+        """Kernels between the dense convolutions.
 
-    def do_not_compile(self) -> None:
-        """Run everything eagerly, after a failure of the compiler."""
-        if self._compiled is not None:
-            self._compiled.release()
-        self._set_up(None)
+        "native", "Triton", or the reason why they are PyTorch's alone.
+        """
+        failures = [each.reason for each in self.fallbacks if each.what == "kernels"]
+        return f"PyTorch's alone, since {failures[0]}" if failures else self._kernels
 
-    @torch.inference_mode()
-    def prepare(self, shape: tuple[int, int, int]) -> None:
+    @property
+    def fallbacks(self) -> tuple[Fallback, ...]:
+        """Steps that failed on the device and were replaced by a simpler form."""
+        return tuple(self.execution.fallbacks)
+
+    def do_not_compile(self, reason: str) -> None:
+        """Run everything uncompiled, after a failure of the compiler."""
+        with _current(self.device):
+            self.execution.do_not_compile(reason)
+
+    def start_over(self) -> None:
+        """Forget all recordings, before smaller batches are prepared."""
+        with _current(self.device):
+            self.execution.start_over()
+
+    @_computing
+    def prepare(self, shape: tuple[int, int, int]) -> PreparationSeconds:
         """Choose kernels for a batch's shape, compile for it if there is a compiler, and record it.
 
         Only a GPU has kernels to choose and recordings.
@@ -123,34 +154,23 @@ class Predictor:
         Raises:
             CompileError: if the compiler fails.
             torch.OutOfMemoryError: if the device has no room for the batch.
+            RuntimeError: if not even PyTorch's own operators can run it.
         """
-        batch = self._batch([], shape)
-        # cuDNN's choice is recorded; other shapes must not wait for a benchmark under traffic.
-        with _cudnn_benchmark():
-            self._prepare(*batch)
+        seconds = self.execution.prepare(*self._batch([], shape))
+        logger.debug("Batches of %s: %s.", shape, seconds)
+        return seconds
 
-    def _prepare(self, *batch: Tensor) -> None:
-        if self._autotuner is not None:
-            # A compiled graph holds the choices as constants: tune before compiling.
-            eager = self._compiled.run_eagerly if self._compiled else self.static_module
-            run, seconds = partial(eager, *batch), partial(_seconds_of, device=self.device)
-            tune(run, self._autotuner, len(batch[0]), seconds)
-        if self._compiled is not None:
-            self._compiled.prepare(*batch)
-        if self._recorded is not None:
-            self._recorded.prepare(*batch)
-
-    @torch.inference_mode()
+    @_computing
     def dry_run(self, shape: tuple[int, int, int]) -> None:
         """Run the static part of a batch without images, and wait for it."""
         self.staging.receive(self.enqueue(shape)[-1:])
 
-    @torch.inference_mode()
+    @_computing
     def enqueue(self, shape: tuple[int, int, int]) -> Tensors:
         """Launch a batch without images; return its outputs on the device, without waiting."""
         return self._outputs([], shape)
 
-    @torch.inference_mode()
+    @_computing
     def classify(
         self, images: Sequence[Image], shape: tuple[int, int, int]
     ) -> list[NDArray[np.float32] | None]:
@@ -158,7 +178,7 @@ class Predictor:
         logits, finite = self.staging.receive(self._outputs(images, shape))
         return _where_finite(logits[: len(images)].float().numpy(), finite)
 
-    @torch.inference_mode()
+    @_computing
     def segment(
         self,
         images: Sequence[Image],
@@ -169,7 +189,7 @@ class Predictor:
         logits = self.pixel_logits(images, shape)
         return self.label_maps(logits, shape[1:], original_sizes)
 
-    @torch.inference_mode()
+    @_computing
     def pixel_logits(
         self, images: Sequence[Image], shape: tuple[int, int, int]
     ) -> list[Tensor | None]:
@@ -181,7 +201,7 @@ class Predictor:
         (finite,) = self.staging.receive([finite])
         return _where_finite(logits[: len(images)].unbind(), finite)
 
-    @torch.inference_mode()
+    @_computing
     def label_maps(
         self, logits: Sequence[Tensor | None], network_size: Size, original_sizes: Sequence[Size]
     ) -> list[NDArray[np.uint8] | None]:
@@ -193,7 +213,7 @@ class Predictor:
             for image_logits, size in zip(logits, original_sizes, strict=True)
         ]
 
-    @torch.inference_mode()
+    @_computing
     def detect(
         self,
         images: Sequence[Image],
@@ -201,15 +221,18 @@ class Predictor:
         original_sizes: Sequence[Size],
     ) -> list[Detections | None]:
         """Return each image's instances, boxes in pixels of its original size, on the CPU."""
-        # Proposals and boxes are computed image by image: padding entries would only cost time.
-        maps = as_maps(self._outputs(images, (len(images), *shape[1:])))
+        # Proposals and boxes are computed image by image, for the images alone; a recording of the
+        # static part that is a little larger is faster than launching its kernels one by one.
+        count = len(images)
+        padded = self.execution.padded_size((count, *shape[1:]))
+        maps = as_maps(self._outputs(images, (padded, *shape[1:])), count)
         sizes = [_size(image) for image in images]
         detector = cast("MaskRCNN", self.network)
         results = detector.detections(*maps, sizes, original_sizes)
         return [self._to_host(detections) for detections in results]
 
     def _outputs(self, images: Sequence[Image], shape: tuple[int, int, int]) -> Tensors:
-        return self._forward(*self._batch(images, shape))
+        return self.execution(*self._batch(images, shape))
 
     def _batch(self, images: Sequence[Image], shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
         """Return the arguments of ``StaticModule.forward``."""
@@ -230,46 +253,24 @@ class Predictor:
         return Detections(boxes, scores, labels, masks)
 
 
-@contextmanager
-def _cudnn_benchmark() -> Iterator[None]:
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
-
-
 def _kernels_unsupported_reason(
     device: torch.device, dtype: torch.dtype, *, compiles: bool
 ) -> str | None:
     """Return why our kernels do not run for a device and dtype, or None if they do."""
     if device.type == "cuda":
-        return None if TRITON_INSTALLED else "Triton is not installed"
+        return launch_unsupported_reason(device)
     if compiles:
         return "the compiler cannot look into the native ones"
     return lowering_unsupported_reason(dtype)
 
 
-def _seconds_of(run: Callable[[], object], device: torch.device) -> float:
-    return seconds_of([run], device)
-
-
-def find_device(name: str) -> torch.device:
-    """Return the device of a name: ``auto`` (the first GPU, else the CPU), ``cpu`` or ``cuda:N``.
-
-    Raises:
-        ValueError: if the machine does not have it.
-    """
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"Device {name} was asked for; this machine has {torch.cuda.device_count()} CUDA "
-            "devices that torch can use."
-        )
-    return device
+def _gpu(device: torch.device, autotuner: Autotuner | None) -> Gpu:
+    return Gpu(
+        CudaGraphRecorder(device),
+        recording_limit_bytes(device),
+        autotuner,
+        lambda run: seconds_of([run], device),
+    )
 
 
 def _size(image: Image) -> Size:

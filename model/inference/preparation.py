@@ -100,7 +100,7 @@ def prepare(
                 f"{decision.reason} cannot be met: {name} could not be compiled: {error}"
             ) from error
         logger.warning("%s could not be compiled and runs uncompiled: %s", name, error)
-        predictor.do_not_compile()
+        predictor.do_not_compile(str(error))
         compiled, reason = False, f"{decision.reason}, but the compiler failed"
         sizes = fitting_batch_sizes(predictor, batch_sizes, input_sizes)
     if not sizes:

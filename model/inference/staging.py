@@ -143,6 +143,21 @@ class Staging:
             self._staged_bytes -= size_bytes
 
 
+class CudaArrival:
+    """The end of a copy to a GPU, for the stream that computes, whichever that is."""
+
+    def __init__(self, pixels: Tensor, copied: torch.cuda.Event) -> None:
+        self._pixels = pixels
+        self._copied = copied
+
+    def wait(self) -> None:
+        """Make the computing thread's stream wait, and keep the memory until it is done."""
+        stream = torch.cuda.current_stream(self._pixels.device)
+        stream.wait_event(self._copied)
+        # Allocated on the copying stream: it must not be reused while a batch reads it.
+        self._pixels.record_stream(stream)
+
+
 class CudaCopier:
     """Copies on a stream of its own, from and to pinned memory.
 
@@ -156,15 +171,14 @@ class CudaCopier:
 
     def send(self, image: NDArray[np.uint8]) -> tuple[Tensor, Arrival]:
         """Start copying an image to the device."""
-        pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
-        np.copyto(pinned.numpy(), image)
+        # The stream's device is the current one inside, in whatever thread.
         with torch.cuda.stream(self._stream):
+            pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
+            np.copyto(pinned.numpy(), image)
             pixels = pinned.to(self._device, non_blocking=True)
             copied = torch.cuda.Event()
             copied.record(self._stream)
-        # Allocated on the copying stream: it must not be reused while a batch reads it.
-        pixels.record_stream(torch.cuda.default_stream(self._device))
-        return pixels, copied
+        return pixels, CudaArrival(pixels, copied)
 
     def receive(self, results: Sequence[Tensor]) -> list[Tensor]:
         """Copy results to the host and wait for them; the thread sleeps meanwhile."""
@@ -175,7 +189,7 @@ class CudaCopier:
             for result in results
         ]
         done = torch.cuda.Event(blocking=True)
-        done.record()
+        done.record(torch.cuda.current_stream(self._device))
         done.synchronize()
         return received
 

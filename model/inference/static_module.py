@@ -82,7 +82,7 @@ class StaticModule(nn.Module):
         return normalised.masked_fill_(padding, 0)
 
 
-def as_maps(tensors: Tensors) -> tuple[list[Tensor], Candidates]:
-    """Regroup a detector's outputs as ``Detector.maps`` returned them."""
+def as_maps(tensors: Tensors, count: int) -> tuple[list[Tensor], Candidates]:
+    """Regroup a detector's outputs as ``Detector.maps`` returned them, for the first images."""
     *pyramid, scores, boxes, levels = tensors
-    return pyramid, Candidates(scores, boxes, levels)
+    return [level[:count] for level in pyramid], Candidates(scores[:count], boxes[:count], levels)

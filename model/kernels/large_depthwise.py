@@ -100,8 +100,8 @@ def depthwise_problem(features: Tensor, kernel_size: int, *, with_sums: bool) ->
     """
     operation = "large_depthwise_with_sums" if with_sums else "large_depthwise"
     images = "one" if features.shape[0] == 1 else "many"
-    device = features.device.type
-    return (operation, images, *features.shape[1:], kernel_size, features.dtype, device)
+    shape = features.shape[1:]
+    return (operation, images, *shape, kernel_size, features.dtype, features.device)
 
 
 def _implementation(

@@ -59,7 +59,6 @@ class LargeDepthwise(nn.Module):
         autotuner: the fastest implementations.
     """
 
-    weight: Tensor
     bias: Tensor
     taps: Tensor
 
@@ -67,7 +66,8 @@ class LargeDepthwise(nn.Module):
         super().__init__()
         assert conv.bias is not None, "fold the convolution first"
         self.autotuner = autotuner
-        self.register_buffer("weight", conv.weight.detach())
+        # A parameter: the compiler mispredicts strides of a plain tensor's (pytorch#184027).
+        self.weight = nn.Parameter(conv.weight.detach(), requires_grad=False)
         self.register_buffer("bias", conv.bias.detach())
         self.register_buffer("taps", lay_out(conv.weight.detach()))
         self.train(conv.training)

@@ -206,6 +206,10 @@ class ServedModel(BaseModel):
     kernels: str = Field(description="Which kernels run, and the reason if only PyTorch's do.")
     compiled: bool = Field(description="Whether its usual input sizes run compiled.")
     compiled_reason: str = Field(description="Why, or why not.")
+    fallbacks: list[str] = Field(
+        default=[],
+        description="Steps that failed on a GPU and were replaced by a simpler form, with reasons.",
+    )
     batch_sizes: list[int] = Field(description="Sizes that batches are padded to.")
     costs: list[ShapeCost]
 

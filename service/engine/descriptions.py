@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from model.config import CLASSIFIERS, DETECTORS, MAX_LABEL_MAP_CLASSES, SEGMENTERS, Task
 from model.images.preprocess import padded_size
-from service.link.messages import InputInfo
+from model.labels.palettes import palette_of
+from service.link.messages import FallbackInfo, InputInfo, ModelInfo
 
 if TYPE_CHECKING:
+    from model.inference.predictor import Predictor
+    from model.inference.preparation import PreparedModel
     from model.zoo import LoadedModel
 
 USUAL_ASPECT_RATIO = 4 / 3
@@ -34,6 +37,52 @@ def input_of(name: str, task: Task, *, square: bool) -> InputInfo:
         short_side=geometry.short_side,
         long_side=geometry.long_side,
         multiple=geometry.multiple,
+    )
+
+
+def describe(
+    loaded: LoadedModel,
+    task: Task,
+    labels: tuple[str, ...],
+    predictor: Predictor,
+    prepared: PreparedModel,
+    *,
+    input_info: InputInfo,
+    device: str,
+    device_name: str,
+    dtype_reason: str,
+) -> ModelInfo:
+    """Describe a prepared model for HTTP workers and callers.
+
+    Args:
+        loaded: the model.
+        task: the model's.
+        labels: its classes' names.
+        predictor: the model on its device.
+        prepared: the outcome of its preparation.
+        input_info: the size of its input.
+        device: its device's name on the host.
+        device_name: the device's own name.
+        dtype_reason: the reason for the predictor's dtype.
+    """
+    known = loaded.weights in {"demo", "random"}
+    return ModelInfo(
+        name=loaded.name,
+        task=task,
+        weights=loaded.weights if known else Path(loaded.weights).name,
+        weights_sha256=loaded.digest,
+        labels=labels,
+        colors=loaded.palette or palette_of(labels),
+        input=input_info,
+        device=device,
+        device_name=device_name,
+        dtype=str(predictor.dtype).removeprefix("torch."),
+        dtype_reason=dtype_reason,
+        kernels=predictor.kernels,
+        compiled=prepared.compiled,
+        compiled_reason=prepared.compiled_reason,
+        batch_sizes=prepared.batch_sizes,
+        fallbacks=tuple(FallbackInfo(each.what, each.reason) for each in predictor.fallbacks),
     )
 
 

@@ -1,4 +1,4 @@
-"""The thread that owns the device, and the journal of the batch that is on it."""
+"""An engine's device: its names, its thread, and the journal of the batch that is on it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,19 @@ class InFlightJournal:
         if not length:
             return None
         return msgspec.msgpack.decode(record[_LENGTH_BYTES:][:length], type=JournalEntry)
+
+
+@dataclass(frozen=True)
+class EngineDevice:
+    """The names of an engine's device.
+
+    Attributes:
+        host: on the host: "auto", "cpu" or "cuda:N"; for people, logs and metrics.
+        local: in this process, which may see one GPU alone, as cuda:0.
+    """
+
+    host: str
+    local: str
 
 
 class Device:

@@ -21,7 +21,7 @@ from service.api.errors import (
     InferenceError,
     ServiceError,
 )
-from service.engine.device import Device, InFlightJournal
+from service.engine.device import Device, EngineDevice, InFlightJournal
 from service.engine.faults import BatchFailedError, Fault
 from service.engine.runner import BatchResult, Input, Runner
 from service.engine.scheduling.cost_model import batch_sizes_up_to
@@ -52,14 +52,16 @@ class Engine:
 
     Args:
         settings: the service's.
-        device: a torch device, or "auto".
+        device: the names of its device.
         server: the link to the HTTP workers.
         journal: path of the in-flight journal, which outlives the engine.
     """
 
-    def __init__(self, settings: Settings, device: str, server: LinkServer, journal: Path) -> None:
+    def __init__(
+        self, settings: Settings, device: EngineDevice, server: LinkServer, journal: Path
+    ) -> None:
         self._settings = settings
-        self._device_name = device
+        self._device_names = device
         self._server = server
         self._batch_sizes = batch_sizes_up_to(settings.max_batch_size)
         self._scheduler: Scheduler[Work] = Scheduler(
@@ -89,16 +91,28 @@ class Engine:
             tasks.create_task(self._expire())
             tasks.create_task(self._workers.watch())
             runner = await self._device.do(self._load)
-            runner.on_compilation(metrics.RECOMPILES.inc)
+            self._watch(runner)
             self._stage = runner.stage
             freeze_heap()
             self._workers.announce(runner.models)
             announce({"models": [_summary(model) for model in runner.models]})
             tasks.create_task(self._work(runner))
 
+    def _watch(self, runner: Runner) -> None:
+        """Count what the device does beside batches from now on, and tell the workers."""
+        loop = asyncio.get_running_loop()
+
+        def fell_back(what: str) -> None:
+            metrics.GPU_FALLBACKS.labels(what).inc()
+            loop.call_soon_threadsafe(lambda: self._workers.announce(runner.models))
+
+        runner.on_compilation(metrics.RECOMPILES.inc)
+        runner.on_fallback(fell_back)
+        runner.on_rerecording(metrics.RERECORDINGS.inc)
+
     def _load(self) -> Runner:
         try:
-            runner = Runner(self._settings, self._device_name, self._batch_sizes)
+            runner = Runner(self._settings, self._device_names, self._batch_sizes)
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
         for step in runner.warm_up():
@@ -109,7 +123,10 @@ class Engine:
             metrics.MODEL_INFO.labels(
                 model.task, model.name, model.weights, model.device, model.dtype
             ).set(1)
+            for fallback in model.fallbacks:
+                metrics.GPU_FALLBACKS.labels(fallback.what).inc()
         tasks = [model.task for model in runner.models]
+        metrics.start_at_zero(metrics.GPU_FALLBACKS, ("compile", "record", "kernels"))
         metrics.start_at_zero(metrics.OUT_OF_MEMORY, ("split", "refused"))
         metrics.start_at_zero(metrics.BATCH_FAULTS, tasks, Fault)
         metrics.start_at_zero(metrics.NOT_FINITE, tasks)
@@ -258,7 +275,7 @@ class Engine:
         metrics.BATCHES.labels(task, self._trigger(batch)).inc()
         metrics.BATCH_SIZE.labels(task).observe(len(batch.requests))
         metrics.BATCH_PADDING.labels(task).inc(batch.size - len(batch.requests))
-        metrics.DEVICE_SECONDS.labels(str(runner.device)).inc(result.device_seconds)
+        metrics.DEVICE_SECONDS.labels(runner.host_device).inc(result.device_seconds)
         self._export_queue()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvloop
 
 from service import metrics, tracing
+from service.engine.device import EngineDevice
 from service.engine.engine import ConfigurationError, Engine
 from service.engine.faults import DeviceFailedError
 from service.link.sockets import LinkServer
@@ -42,7 +43,8 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
     stop = supervisor_gone()
     server = LinkServer(arguments.socket)
     record = arguments.socket.with_suffix(".flight")
-    engine = asyncio.create_task(Engine(settings, arguments.device, server, record).run())
+    device = EngineDevice(arguments.device, arguments.local_device or arguments.device)
+    engine = asyncio.create_task(Engine(settings, device, server, record).run())
     heartbeats = asyncio.create_task(
         send_heartbeats(metrics.EVENT_LOOP_LAG_SECONDS.labels("engine").observe)
     )
@@ -71,7 +73,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="An engine of overlock-service.")
     parser.add_argument("--name", required=True)
     parser.add_argument("--socket", required=True, type=Path)
-    parser.add_argument("--device", required=True)
+    parser.add_argument("--device", required=True, help="its name on the host")
+    parser.add_argument("--local-device", help="its name in this process, if that is another")
     parser.add_argument("--restarted", action="store_true")
     arguments = parser.parse_args()
     keep_output_for_announcements()

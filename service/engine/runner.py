@@ -6,30 +6,34 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from torch import nn
 
 from model.config import Task
 from model.heads.detections import Detections
 from model.inference.compiled import on_compilation
+from model.inference.devices import device_name, find_device
 from model.inference.dtype_selection import DtypeChoice, choose_dtype
-from model.inference.predictor import DTYPES, Image, Predictor, find_device
+from model.inference.predictor import DTYPES, Image, Predictor
 from model.inference.preparation import CompileDecision, PreparedModel, compile_decision, prepare
 from model.inference.staging import staging_for
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason
-from model.labels.palettes import palette_of
+from model.kernels.gpu.failures import Fallback
+from model.kernels.gpu.support import on_kernel_compilation
 from model.pretrained.assets import PRETRAINED
 from model.pretrained.progress import log_lines
 from model.pretrained.records import weights_folder
 from model.pretrained.store import ensure_cached
 from model.zoo import LoadedModel, load_model
-from service.engine.descriptions import input_of, labels_of, usual_input_sizes
+from service.engine.descriptions import describe, input_of, labels_of, usual_input_sizes
+from service.engine.device import EngineDevice
 from service.engine.faults import Fault
-from service.link.messages import InputInfo, ModelInfo
+from service.link.messages import FallbackInfo, InputInfo, ModelInfo
 from service.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -91,7 +95,8 @@ class Runner:
 
     Args:
         settings: the service's.
-        device: a torch device, or "auto" for the best one found.
+        device: a torch device, or "auto" for the best one found; with both names where the host
+            has another one for it.
         batch_sizes: sizes that batches are padded to.
 
     Raises:
@@ -101,9 +106,13 @@ class Runner:
         PretrainedError: if there are no pretrained weights, or they cannot be downloaded.
     """
 
-    def __init__(self, settings: Settings, device: str, batch_sizes: tuple[int, ...]) -> None:
+    def __init__(
+        self, settings: Settings, device: EngineDevice | str, batch_sizes: tuple[int, ...]
+    ) -> None:
         self._batch_sizes = batch_sizes
-        self.device = find_device(device)
+        names = EngineDevice(device, device) if isinstance(device, str) else device
+        self.device = find_device(names.local, names.host)
+        self.host_device = str(self.device) if names.host == "auto" else names.host
         if self.device.type == "cpu":
             # The first call in the process decides where the compiled kernels are kept.
             cpu_kernels_unsupported_reason(settings.cache_folder / "kernels")
@@ -172,9 +181,30 @@ class Runner:
         return BatchResult(arrays, device_seconds, network_seconds or device_seconds)
 
     def on_compilation(self, call: Callable[[], None]) -> None:
-        """Call a function whenever a model is compiled from now on."""
+        """Call a function whenever a model or a kernel is compiled from now on."""
         if any(model.compiled for model in self.models):
             on_compilation(call)
+        if any(model.kernels == "Triton" for model in self.models):
+            on_kernel_compilation(call)
+
+    def on_fallback(self, call: Callable[[str], None]) -> None:
+        """Call a function with the step that fails from now on, after ``models`` says so."""
+
+        def note(task: Task, fallback: Fallback) -> None:
+            info = FallbackInfo(fallback.what, fallback.reason)
+            self.models = tuple(
+                replace(model, fallbacks=(*model.fallbacks, info)) if model.task is task else model
+                for model in self.models
+            )
+            call(fallback.what)
+
+        for task, predictor in self._predictors.items():
+            predictor.execution.on_fallback = partial(note, task)
+
+    def on_rerecording(self, call: Callable[[], None]) -> None:
+        """Call a function whenever a batch waits for a recording from now on."""
+        for predictor in self._predictors.values():
+            predictor.execution.on_rerecording = call
 
     def fault_of(self, error: Exception) -> Fault:
         """Classify an error that ``run`` raised; free the memory that was cached for reuse."""
@@ -201,7 +231,17 @@ class Runner:
         )
         prepared = self._prepare(predictor, loaded.name, info)
         self._predictors[task] = predictor
-        described = _describe(loaded, task, labels, info, choice, predictor, prepared)
+        described = describe(
+            loaded,
+            task,
+            labels,
+            predictor,
+            prepared,
+            input_info=info,
+            device=self.host_device,
+            device_name=device_name(self.device),
+            dtype_reason=choice.reason,
+        )
         logger.info(
             "%s %s: %s (%s), kernels: %s, %s (%s).",
             task,
@@ -229,35 +269,6 @@ class Runner:
         if self.device.type == "cuda":
             return model.batch_sizes
         return model.batch_sizes[:3:2] if model.task is Task.CLASSIFY else model.batch_sizes[:1]
-
-
-def _describe(
-    loaded: LoadedModel,
-    task: Task,
-    labels: tuple[str, ...],
-    info: InputInfo,
-    choice: DtypeChoice,
-    predictor: Predictor,
-    prepared: PreparedModel,
-) -> ModelInfo:
-    known = loaded.weights in {"demo", "random"}
-    return ModelInfo(
-        name=loaded.name,
-        task=task,
-        weights=loaded.weights if known else Path(loaded.weights).name,
-        weights_sha256=loaded.digest,
-        labels=labels,
-        colors=loaded.palette or palette_of(labels),
-        input=info,
-        device=str(predictor.device),
-        device_name=_device_name(predictor.device),
-        dtype=str(choice.dtype).removeprefix("torch."),
-        dtype_reason=choice.reason,
-        kernels=predictor.kernels,
-        compiled=prepared.compiled,
-        compiled_reason=prepared.compiled_reason,
-        batch_sizes=prepared.batch_sizes,
-    )
 
 
 def _answers(device: torch.device) -> bool:
@@ -295,12 +306,6 @@ def _find_dtype(
         return DtypeChoice(torch.float32, "auto: compiled for a CPU")
     choice = choose_dtype(network)
     return DtypeChoice(choice.dtype, f"auto: {choice.reason}")
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
 
 
 def _load_model(settings: Settings, task: Task, name: str) -> LoadedModel:

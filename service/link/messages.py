@@ -44,6 +44,18 @@ class InputInfo(msgspec.Struct, frozen=True):
     multiple: int | None = None
 
 
+class FallbackInfo(msgspec.Struct, frozen=True):
+    """A step that failed on a device, and was replaced by a simpler form of the network.
+
+    Attributes:
+        what: "compile", "record" or "kernels".
+        reason: the failure, in words.
+    """
+
+    what: str
+    reason: str
+
+
 class ModelInfo(msgspec.Struct, frozen=True):
     """One served model, as ``GET /v1/models`` shows it.
 
@@ -63,6 +75,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
         compiled: whether it runs compiled, for its usual input sizes.
         compiled_reason: the reason, in words.
         batch_sizes: the sizes that batches are padded to.
+        fallbacks: steps that failed on the device.
     """
 
     name: str
@@ -80,6 +93,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     compiled: bool
     compiled_reason: str
     batch_sizes: tuple[int, ...]
+    fallbacks: tuple[FallbackInfo, ...] = ()
 
 
 class CostInfo(msgspec.Struct, frozen=True):

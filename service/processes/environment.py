@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 
+from service.settings import PREFIX, SettingsError
+
 SPIN_COUNT = {"GOMP_SPINCOUNT": "2000"}
 """For torch's threads: one that waits for another soon yields its core. By default it spins, which
 makes a forward pass many times slower as soon as another process needs a core."""
@@ -19,10 +21,46 @@ map is new memory, which the kernel clears page by page: 27,000 pages in a forwa
 images. The trim threshold bounds the memory kept; one arena suffices for the device's thread."""
 
 
+MAX_COMPILE_THREADS = 8
+"""PyTorch's compiler starts a worker for each core of the machine, up to 32, whatever memory the
+container may use; each takes some hundred megabytes."""
+
+ALL_GPUS = "CUDA_VISIBLE_DEVICES"
+
+
 def engine_environment() -> dict[str, str]:
     """Return an engine's variables beside its settings; the operator's own values win."""
-    wanted = SPIN_COUNT | KEPT_MEMORY
+    threads = min(MAX_COMPILE_THREADS, os.cpu_count() or 1)
+    wanted = SPIN_COUNT | KEPT_MEMORY | {"TORCHINDUCTOR_COMPILE_THREADS": str(threads)}
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def gpu_environment(device: str) -> dict[str, str]:
+    """Return the variable that shows an engine its GPU alone; empty for another device.
+
+    Args:
+        device: of the operator's visible GPUs, such as ``cuda:1``; ``auto`` takes the first.
+
+    Raises:
+        SettingsError: if the operator's own ``CUDA_VISIBLE_DEVICES`` has no such GPU.
+    """
+    if device == "cpu":
+        return {}
+    index = 0 if device == "auto" else int(device.removeprefix("cuda:"))
+    visible = os.environ.get(ALL_GPUS)
+    if visible is None:
+        return {ALL_GPUS: str(index)}
+    gpus = [name.strip() for name in visible.split(",") if name.strip()]
+    if index < len(gpus):
+        return {ALL_GPUS: gpus[index]}
+    if device == "auto":
+        return {}
+    raise SettingsError(f"{PREFIX}DEVICES: {device} is not among {ALL_GPUS}={visible}")
+
+
+def local_device(device: str) -> str:
+    """Return an engine's own name for its device: of GPUs it sees no other."""
+    return "cuda:0" if device.startswith("cuda:") else device
 
 
 YOUNG_OBJECTS = 20_000

@@ -18,7 +18,7 @@ from service import tracing
 from service.api.schemas import MAX_TIMEOUT_SECONDS
 from service.processes.child import Child, ConfigurationRefusedError
 from service.processes.compile_cache import compiler_environment
-from service.processes.environment import engine_environment
+from service.processes.environment import engine_environment, gpu_environment, local_device
 from service.processes.runtime_folder import RuntimeFolder
 from service.release import release
 from service.settings import Settings
@@ -84,9 +84,10 @@ class Supervisor:
         devices = self._settings.devices.split(",")
         sockets = [self._runtime.path / f"engine-{index}.sock" for index in range(len(devices))]
         for index, (device, path) in enumerate(zip(devices, sockets, strict=True)):
-            command = ("service.engine.process", "--socket", str(path), "--device", device)
+            names = ("--device", device, "--local-device", local_device(device))
+            command = ("service.engine.process", "--socket", str(path), *names)
             engine = self._child(f"engine-{index}", command)
-            engine.environment |= engine_environment()
+            engine.environment |= engine_environment() | gpu_environment(device)
             engine.environment |= compiler_environment(self._settings, device)
             engine.restart_options = ("--restarted",)
             self._engines.append(engine)

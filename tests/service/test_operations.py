@@ -55,6 +55,8 @@ async def test_models_says_what_is_served_and_that_it_is_a_demo(client: httpx.As
     assert models[1]["input"] == {"short_side": 224, "long_side": 896, "multiple": 32}
     assert "mean nothing" in models[1]["note"]
     assert model["weights_sha256"] == "ab" * 32
+    assert model["fallbacks"] == []
+    assert models[2]["fallbacks"] == ["record: no graph could be captured"]
     assert model["costs"] == [
         {"width": 224, "height": 224, "fixed_seconds": 0.01, "per_image_seconds": 0.02}
     ]

@@ -12,6 +12,7 @@ from model.config import Task
 from service.api.errors import NotReadyError
 from service.link.messages import (
     CostInfo,
+    FallbackInfo,
     InferenceResult,
     InputInfo,
     ModelInfo,
@@ -51,6 +52,7 @@ DETECTOR = replace(
     weights="x.pth",
     weights_sha256="cd" * 32,
     input=SCALED,
+    fallbacks=(FallbackInfo("record", "no graph could be captured"),),
 )
 WELCOME = Welcome(
     "first",

@@ -33,6 +33,8 @@ WITHOUT_A_SOURCE = {
     "model/inference/test_networks_on_gpu.py": "whole networks on a CUDA device",
     "model/inference/test_predictor_on_gpu.py": "predictor.py on a CUDA device",
     "model/kernels/gpu/test_compiles.py": "compiles all Triton kernels without a GPU",
+    "model/kernels/gpu/test_specialization.py": "compilations of the kernels at new sizes",
+    "model/kernels/gpu/test_symbolic_batches.py": "all operators with a symbolic batch size",
     "model/pretrained/test_store_processes.py": "store.py in several processes",
     "model/pretrained/test_store_sources.py": "store.py with other sources",
     "model/pretrained/test_transfer_limits.py": "transfer.py at its limits",
@@ -53,6 +55,7 @@ WITHOUT_A_SOURCE = {
     "test_reliability.py": "docs/reliability.md",
     "test_settings_page.py": "docs/settings.md",
     "test_tree.py": "the tree",
+    "test_triton_pin.py": "the Makefile's Triton",
 }
 """Unit tests that mirror no source file, or folders of such, each with its reason."""
 

@@ -17,6 +17,7 @@ from benchmarks.serving.simulated_device import DeviceCost, run_batch
 from model.config import CLASSIFIERS, Task
 from model.labels.tables import imagenet_labels
 from service.engine import engine, process
+from service.engine.device import EngineDevice
 from service.engine.runner import BatchResult, Input, Runner
 from service.link.messages import InputInfo, ModelInfo
 from service.settings import Settings
@@ -25,8 +26,11 @@ from service.settings import Settings
 class SimulatedRunner(Runner):
     """Classifies by ``run_batch``."""
 
-    def __init__(self, settings: Settings, device: str, batch_sizes: tuple[int, ...]) -> None:
-        self.device = torch.device("cpu")
+    def __init__(
+        self, settings: Settings, device: EngineDevice | str, batch_sizes: tuple[int, ...]
+    ) -> None:
+        self.device, self.host_device = torch.device("cpu"), "cpu"
+        self._predictors = {}
         self._batch_sizes = batch_sizes
         self._cost = DeviceCost(*map(float, os.environ[COST_VARIABLE].split(",")))
         side = CLASSIFIERS[settings.classify_model].geometry.crop_size

@@ -8,9 +8,14 @@ a constant: measure first, compile afterwards.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from model.kernels.gpu.failures import StepError, failing_as
+
+logger = logging.getLogger(__name__)
 
 Problem = tuple[object, ...]
 """Key of a measurement: operation name, sizes, dtype and device; hashable, without tensors."""
@@ -26,7 +31,7 @@ class Decision:
     Attributes:
         problem: the key that the operation looks up.
         fastest: name of the chosen candidate.
-        seconds: time of each candidate, by name.
+        seconds: time of each candidate that ran, by name.
     """
 
     problem: Problem
@@ -70,12 +75,28 @@ class Autotuner:
     ) -> Decision:
         """Time every candidate and choose the fastest from now on.
 
+        One that fails is not chosen.
+
         Args:
             problem: the key that the operation looks up.
             candidates: implementations, by name; of equally fast ones the first is chosen.
             seconds_of: times one candidate.
+
+        Raises:
+            StepError: if all candidates fail.
+            torch.OutOfMemoryError: if the device has no room for the problem.
         """
-        seconds = {name: seconds_of(run) for name, run in candidates.items()}
+        seconds: dict[str, float] = {}
+        failures: list[StepError] = []
+        for name, run in candidates.items():
+            try:
+                with failing_as(StepError):
+                    seconds[name] = seconds_of(run)
+            except StepError as failure:
+                logger.warning("%s cannot solve %s: %s", name, problem, failure)
+                failures.append(failure)
+        if not seconds:
+            raise failures[0]
         fastest = min(seconds, key=lambda name: seconds[name])
         self._fastest[problem] = fastest
         return Decision(problem, fastest, seconds)

@@ -126,7 +126,8 @@ def _mix_tile(  # type: ignore[no-untyped-def]
     )
 
 
-@triton.jit  # type: ignore[untyped-decorator,unused-ignore]
+# A size of a dense input is often a new one: it must not ask for a compilation under traffic.
+@triton.jit(do_not_specialize=["height", "width"])  # type: ignore[untyped-decorator,unused-ignore]
 def _context_mixing_kernel(  # type: ignore[no-untyped-def]
     values,
     values_b,

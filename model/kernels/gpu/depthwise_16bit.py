@@ -55,7 +55,8 @@ TILES = {
 for each product."""
 
 
-@triton.jit  # type: ignore[untyped-decorator,unused-ignore]
+# A size of a dense input is often a new one: it must not ask for a compilation under traffic.
+@triton.jit(do_not_specialize=["height", "width", "strips", "strip_rows", "strip_columns"])  # type: ignore[untyped-decorator,unused-ignore]
 def _depthwise_matrix_kernel(  # type: ignore[no-untyped-def]
     features,
     features_b,

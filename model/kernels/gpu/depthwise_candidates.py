@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from model.kernels.gpu.autotune import Autotuner, Decision, Problem, SecondsOf
 from model.kernels.gpu.depthwise_layout import lay_out
@@ -34,7 +35,7 @@ class _DepthwiseProblem(NamedTuple):
     width: int
     kernel_size: int
     dtype: torch.dtype
-    device: str
+    device: torch.device
 
 
 def measure_depthwise(
@@ -79,14 +80,19 @@ def depthwise_candidates(problem: Problem, batch: int) -> dict[str, Callable[[],
         batch: number of images.
     """
     fields = _DepthwiseProblem(*problem)  # type: ignore[arg-type]
+    # Not the device's own generator: a capture that failed leaves it unusable.
+    generator = torch.Generator(fields.device).manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device=fields.device)
+
     with torch.inference_mode():
-        features = torch.randn(
-            batch, fields.channels, fields.height, fields.width, device=fields.device
-        ).to(fields.dtype, memory_format=torch.channels_last)
+        features = normal(batch, fields.channels, fields.height, fields.width).to(
+            fields.dtype, memory_format=torch.channels_last
+        )
         side = fields.kernel_size
-        weight = torch.randn(fields.channels, 1, side, side, device=fields.device) / side
-        weight = weight.to(fields.dtype)
-        bias = torch.randn(fields.channels, device=fields.device).to(fields.dtype)
+        weight = (normal(fields.channels, 1, side, side) / side).to(fields.dtype)
+        bias = normal(fields.channels).to(fields.dtype)
         arguments = features, weight, bias, lay_out(weight)
     names: list[Implementation] = ["plain"]
     if triton_unsupported_reason(*arguments) is None:

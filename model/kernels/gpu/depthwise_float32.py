@@ -51,7 +51,8 @@ TILES = {
 read their margins less often."""
 
 
-@triton.jit  # type: ignore[untyped-decorator,unused-ignore]
+# A size of a dense input is often a new one: it must not ask for a compilation under traffic.
+@triton.jit(do_not_specialize=["height", "width"])  # type: ignore[untyped-decorator,unused-ignore]
 def _large_depthwise_kernel(  # type: ignore[no-untyped-def]
     features,
     features_b,

@@ -20,7 +20,8 @@ WARPS = 8
 """Warps of a program: each thread holds 32 numbers of a block's matrix of 512 channels."""
 
 
-@triton.jit  # type: ignore[untyped-decorator,unused-ignore]
+# A size of a dense input is often a new one: it must not ask for a compilation under traffic.
+@triton.jit(do_not_specialize=["pixels"])  # type: ignore[untyped-decorator,unused-ignore]
 def _squeeze_excite_kernel(  # type: ignore[no-untyped-def]
     sums,
     reduce,
@@ -67,8 +68,8 @@ def squeeze_excite_gates_triton(
 ) -> Tensor:
     """Compute each image's gates; same arguments and result as ``squeeze_excite_gates``."""
     hidden_channels, channels = reduce.shape
-    gates = torch.empty((len(sums), channels), dtype=reduce.dtype, device=sums.device)
-    wrap_triton(_squeeze_excite_kernel)[(len(sums),)](
+    gates = torch.empty((sums.shape[0], channels), dtype=reduce.dtype, device=sums.device)
+    wrap_triton(_squeeze_excite_kernel)[(sums.shape[0],)](
         sums.contiguous(),
         reduce,
         reduce_bias,

@@ -2,13 +2,84 @@
 
 from __future__ import annotations
 
+import shutil
+import sysconfig
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from model.kernels.gpu.failures import summary
+
 TRITON_INSTALLED = find_spec("triton") is not None
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_turned_off: list[str] = []
+"""Reasons for which no Triton kernel runs in this process; the last one is told."""
+
+
+@cache
+def launch_unsupported_reason(device: torch.device) -> str | None:
+    """Return why no Triton kernel can be launched on a CUDA device, or None if one was.
+
+    Launching one shows what no list of conditions does: Triton needs a C compiler, Python's headers
+    and a folder that code may be loaded from. torch.compile needs the same on a GPU.
+    """
+    if not TRITON_INSTALLED:
+        return "Triton is not installed"
+    try:
+        # Not at the top: importing Triton takes a second, and only a GPU needs it.
+        from model.kernels.gpu.probe import launch
+
+        launch(device)
+    except Exception as error:  # noqa: BLE001 - compilers, linkers and drivers raise anything
+        return _missing_tool() or f"a first kernel failed: {summary(error)}"
+    return None
+
+
+def _missing_tool() -> str | None:
+    if not any(map(shutil.which, ("gcc", "clang", "cc"))):
+        return "there is no C compiler, which Triton needs (gcc or clang)"
+    if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
+        return "there are no C headers of Python (Python.h), which Triton needs"
+    return None
+
+
+def on_kernel_compilation(callback: Callable[[], None]) -> None:
+    """Register the callback for every start of a compilation of a kernel that was not compiled yet.
+
+    Kernels in graphs of torch.compile are its own matter.
+
+    Args:
+        callback: quick, and does not raise.
+    """
+    import triton  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    def hook(*_: object, **__: object) -> None:
+        callback()
+
+    triton.knobs.runtime.jit_cache_hook = hook
+
+
+def turn_off_triton(reason: str) -> None:
+    """Run no Triton kernel in this process any more: what fails on a device fails for every model.
+
+    Graphs that were compiled before keep the kernels that they hold.
+    """
+    _turned_off.append(reason)
+
+
+@contextmanager
+def without_triton(reason: str) -> Iterator[None]:
+    """Run no Triton kernel inside."""
+    _turned_off.append(reason)
+    try:
+        yield
+    finally:
+        _turned_off.pop()
 
 
 def triton_unsupported_reason(*tensors: Tensor) -> str | None:
@@ -19,6 +90,8 @@ def triton_unsupported_reason(*tensors: Tensor) -> str | None:
     """
     if not TRITON_INSTALLED:
         return "Triton is not installed"
+    if _turned_off:
+        return _turned_off[-1]
     for tensor in tensors:
         if tensor.device.type != "cuda":
             return f"a tensor is on the device {tensor.device.type}, not on cuda"

@@ -14,6 +14,8 @@ from functools import partial
 
 import torch
 
+from model.kernels.gpu.capture import capturing, on_capture_stream
+
 Workload = Callable[[], object]
 
 WARM_UP_RUNS = 3
@@ -76,13 +78,9 @@ def _seconds_on_host(workloads: Sequence[Workload], repeats: int) -> float:
 
 def capture_graph(workloads: Sequence[Workload], device: torch.device) -> torch.cuda.CUDAGraph:
     """Warm up, then capture the workloads, in order, as one CUDA graph."""
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
+    with on_capture_stream(device):
         _run_all(list(workloads)[:1] * WARM_UP_RUNS + list(workloads))
-    torch.cuda.current_stream(device).wait_stream(stream)
-    torch.cuda.synchronize(device)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
+    with capturing(graph, device):
         _run_all(workloads)
     return graph

@@ -25,7 +25,8 @@ from model.evaluation.report import (
     published_metrics,
     save,
 )
-from model.inference.predictor import DTYPES, Predictor, find_device
+from model.inference.devices import find_device
+from model.inference.predictor import DTYPES, Predictor
 from model.pretrained.records import weights_folder
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
 from model.zoo import LoadedModel, load_model

@@ -52,6 +52,7 @@ def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
         kernels=model.kernels,
         compiled=model.compiled,
         compiled_reason=model.compiled_reason,
+        fallbacks=[f"{each.what}: {each.reason}" for each in model.fallbacks],
         batch_sizes=list(model.batch_sizes),
         costs=[
             ShapeCost(

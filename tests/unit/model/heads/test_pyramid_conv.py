@@ -73,3 +73,12 @@ def test_a_tap_sees_the_resized_line_shifted_by_a_pixel(start: int, size: int) -
     assert_close(same, resized)
     assert_close(before, F.pad(resized, (1, 0))[:-1])
     assert_close(after, F.pad(resized, (0, 1))[1:])
+
+
+def test_a_matrix_stays_where_it_is_while_the_module_lives() -> None:
+    network = filled(PyramidConv(4, CHANNELS)).folded()
+    like = torch.zeros(())
+    first = network._resizing(1, 2, like)
+    for start in range(2, 400):
+        network._resizing(start, 2, like)
+    assert network._resizing(1, 2, like) is first  # a recording reads it by address

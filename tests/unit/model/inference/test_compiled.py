@@ -99,6 +99,19 @@ def test_an_eager_run_compiles_nothing() -> None:
     assert not counters["stats"]["unique_graphs"]
 
 
+@pytest.mark.parametrize("error", [AssertionError("strides"), OSError("noexec"), KeyError("x")])
+@torch.inference_mode()
+def test_whatever_a_compiler_raises_is_a_failure_to_compile(error: Exception) -> None:
+    def fail(*_: object) -> Tensor:
+        raise error
+
+    part = StaticModule(create_model("demo", weights="random"), CPU, torch.float32)
+    compiled = CompiledModule(part, backend="eager")
+    part.forward = fail  # type: ignore[assignment]
+    with pytest.raises(CompileError, match=str(error)):
+        compiled.prepare(*batch_of(1, (64, 64)))
+
+
 @torch.inference_mode()
 def test_a_block_that_is_no_single_graph_is_refused_and_runs_eagerly_when_released() -> None:
     network = create_model("demo", weights="random")
@@ -121,7 +134,9 @@ def test_a_gpu_without_triton_and_a_cpu_without_a_compiler_cannot(
     assert compile_unsupported_reason(CPU) is None
     monkeypatch.setenv("PATH", "")
     assert compile_unsupported_reason(CPU) == "there is no C++ compiler"
-    monkeypatch.setattr("model.inference.compiled.find_spec", lambda _: None)
+    monkeypatch.setattr(
+        "model.inference.compiled.launch_unsupported_reason", lambda _: "Triton is not installed"
+    )
     assert compile_unsupported_reason(torch.device("cuda")) == "Triton is not installed"
 
 

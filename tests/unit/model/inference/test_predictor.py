@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from model.config import IMAGE_MEAN, IMAGE_STD
 from model.heads.detections import Detections
 from model.heads.rpn import Candidates
 from model.inference.batch_limits import fitting_batch_sizes
-from model.inference.predictor import Predictor, find_device
+from model.inference.predictor import Predictor
 from model.zoo import create_model
 
 CPU = torch.device("cpu")
@@ -45,7 +47,8 @@ class RecordingDetector(nn.Module):
 
     def maps(self, images: Tensor) -> tuple[list[Tensor], Candidates]:
         self.images = images
-        return [images], Candidates(torch.zeros(2, 1), torch.zeros(2, 1, 4), torch.zeros(1))
+        count = len(images)
+        return [images], Candidates(torch.zeros(count, 1), torch.zeros(count, 1, 4), torch.zeros(1))
 
     def detections(self, *arguments: object) -> list[Detections]:
         self.arguments = arguments
@@ -92,7 +95,7 @@ def test_listed_shapes_run_compiled_and_eagerly_once_the_compiler_is_disabled() 
             got = compiled.classify(images, (2, 224, 224))
             for mine, theirs in zip(got, want.classify(images, (2, 224, 224)), strict=True):
                 assert mine == pytest.approx(theirs, abs=1e-4)
-        compiled.do_not_compile()
+        compiled.do_not_compile("a test")
 
 
 def test_label_maps_do_not_depend_on_the_batch() -> None:
@@ -125,6 +128,21 @@ def test_pixels_are_normalised_and_their_padding_is_zero() -> None:
     assert original_sizes == [(40, 60), (40, 60)]
 
 
+def test_a_detectors_batch_is_padded_to_a_recorded_one_and_has_no_other_results(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = RecordingDetector()
+    padding = predictor(network)
+    monkeypatch.setattr(padding.execution, "padded_size", lambda shape: {3: 4}[shape[0]])
+    padding.detect(pictures(3, 32, 64), (3, 32, 64), [(32, 64)] * 3)
+    assert network.images.shape == (4, 3, 32, 64)
+    pyramid, candidates, sizes, _ = cast(
+        "tuple[list[Tensor], Candidates, list[object], object]", network.arguments
+    )
+    lengths = {len(pyramid[0]), len(candidates.boxes), len(candidates.scores), len(sizes)}
+    assert lengths == {3}
+
+
 @pytest.mark.parametrize("damage", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite_are_told_apart_from_their_neighbours(damage: float) -> None:
     logits = torch.tensor([[0.0, 1.0], [damage, 1.0], [2.0, 1.0]])
@@ -151,8 +169,3 @@ def test_only_convolutions_are_laid_out_for_channels_last() -> None:
     weight = network.get_parameter("backbone.downsample2.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert not weight.is_contiguous()
-
-
-def test_a_device_that_is_missing_is_refused() -> None:
-    with pytest.raises(ValueError, match="Device cuda:99 was asked for"):
-        find_device("cuda:99")

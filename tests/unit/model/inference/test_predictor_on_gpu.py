@@ -79,7 +79,7 @@ def test_listed_shapes_are_replayed_and_others_run_eagerly(device: torch.device)
     reference, predictor = pair(network, device, torch.float32, compiler="inductor")
     listed = [(160, 224), (224, 160)]
     fitting_batch_sizes(predictor, (1, 2), listed)
-    recorded = predictor._recorded
+    recorded = predictor.execution.recorded
     assert isinstance(recorded, RecordedModule)
     assert len(recorded.recorded_shapes) == 4
     graphs = counters["stats"]["unique_graphs"]

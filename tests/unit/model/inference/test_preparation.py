@@ -35,8 +35,12 @@ class Model:
     def dry_run(self, shape: tuple[int, int, int]) -> None:
         """Run without images."""
 
-    def do_not_compile(self) -> None:
+    def do_not_compile(self, reason: str) -> None:
+        assert "Unsupported: a thing" in reason
         self.broken = False
+
+    def start_over(self) -> None:
+        """Hold no recordings."""
 
 
 def prepared(model: Model, decision: CompileDecision) -> preparation.PreparedModel:

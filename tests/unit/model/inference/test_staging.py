@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.inference.staging import Arrival, StagedImage, Staging, staging_for
+from model.inference.staging import Arrival, CudaArrival, StagedImage, Staging, staging_for
 
 CPU = torch.device("cpu")
 
@@ -112,3 +113,15 @@ def test_a_gpus_copies_arrive() -> None:
     assert batch.is_cuda
     (received,) = staging.receive([batch])
     assert (received.numpy() == np.stack([picture(seed, 224, 224) for seed in range(8)])).all()
+
+
+def test_the_stream_that_computes_waits_for_a_copy_and_keeps_its_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computing, copied, pixels = Mock(), Mock(), Mock()
+    monkeypatch.setattr(
+        torch.cuda, "current_stream", lambda device: {pixels.device: computing}[device]
+    )
+    CudaArrival(pixels, copied).wait()
+    computing.wait_event.assert_called_once_with(copied)
+    pixels.record_stream.assert_called_once_with(computing)

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from model.config import Task
 from model.heads.detections import Detections
 from model.images.preprocess import padded_size
+from model.inference.predictor import Predictor
+from model.kernels.gpu.failures import Fallback
 from service.engine import runner as runner_module
+from service.engine.device import EngineDevice
 from service.engine.faults import Fault
 from service.engine.runner import Input, Runner
-from service.link.messages import InputInfo
+from service.link.messages import FallbackInfo, InputInfo
 from service.settings import load_settings
 
 SIZES = (1, 2, 4, 8)
@@ -177,6 +180,33 @@ def test_an_engine_on_a_cpu_starts_without_pytorchs_compiler() -> None:
     # Importing it takes two seconds, most of what a start takes.
     check = "import sys, service.engine.process; sys.exit('torch._dynamo' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_a_device_is_named_as_on_the_host() -> None:
+    settings = load_settings({"classify_weights": "random", "segment_model": "off"})
+    named = Runner(settings, EngineDevice("cuda:1", "cpu"), SIZES)
+    (model,) = named.models
+    assert (named.host_device, model.device) == ("cuda:1", "cuda:1")
+    assert named.device == torch.device("cpu")
+
+
+def test_a_fallback_under_traffic_is_counted_and_shown_with_its_model() -> None:
+    running = runner.__wrapped__()
+    told: list[str] = []
+    running.on_fallback(told.append)
+    running.on_rerecording(lambda: told.append("again"))
+    execution = running._predictors[Task.CLASSIFY].execution
+    execution.on_fallback(Fallback("record", "no"))
+    execution.on_rerecording()
+    assert told == ["record", "again"]
+    assert running.models[0].fallbacks == (FallbackInfo("record", "no"),)
+
+
+def test_a_fallback_while_loading_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    fallbacks = (Fallback("kernels", "no C compiler"),)
+    monkeypatch.setattr(Predictor, "fallbacks", property(lambda _: fallbacks))
+    (model,) = runner.__wrapped__().models
+    assert model.fallbacks == (FallbackInfo("kernels", "no C compiler"),)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")

@@ -56,6 +56,15 @@ def test_a_networks_problems_are_measured_once(monkeypatch: pytest.MonkeyPatch) 
     assert [decided(8, 9), decided(4, 9), decided(1, 9), decided(1, 8)] == [1, 0, 1, 1]
 
 
+def test_a_problem_is_measured_on_its_own_device_with_numbers_of_its_own() -> None:
+    problem = depthwise_problem(torch.empty(2, 5, 9, 8, device="meta"), 7, with_sums=False)
+    # The second of two GPUs is not the first; the default generator may be unusable.
+    assert torch.device("meta") in problem
+    state = torch.get_rng_state()
+    depthwise_candidates(depthwise_problem(torch.empty(2, 5, 9, 8), 7, with_sums=False), 2)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 @pytest.mark.gpu
 def test_gpu_decides_by_its_own_time() -> None:
     if not torch.cuda.is_available():

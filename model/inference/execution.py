@@ -1,0 +1,184 @@
+"""Execution of a static module in the fastest form that works on its device.
+
+Three steps make it faster: measured kernels, compiling and recording. Each may fail on a device
+that can run the network without it. A failure of kernels or of a recording is logged and noted
+here, and the next simpler form runs; whether compiling may fail is the caller's decision.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from model.inference.compiled import CompiledModule
+from model.inference.cuda_graphs import RecordedModule, Recorder
+from model.inference.static_module import ForwardFunction, Tensors
+from model.kernels.gpu.autotune import Autotuner, SecondsOf
+from model.kernels.gpu.depthwise_candidates import tune
+from model.kernels.gpu.failures import Fallback, Step, StepError, failing_as
+from model.kernels.gpu.support import turn_off_triton, without_triton
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The means that only a GPU has.
+
+    Attributes:
+        recorder: makes recordings.
+        max_recorded_bytes: limit for recordings.
+        autotuner: the fastest kernels; None without kernels.
+        seconds_of: times a candidate.
+    """
+
+    recorder: Recorder
+    max_recorded_bytes: int
+    autotuner: Autotuner | None
+    seconds_of: SecondsOf
+
+
+@dataclass(frozen=True)
+class PreparationSeconds:
+    """Seconds that the preparation of one batch's shape took, by step."""
+
+    measuring: float
+    compiling: float
+    recording: float
+
+
+class Execution:
+    """Runs a static module.
+
+    Args:
+        module: its regions are compiled in place.
+        gpu: None on a CPU.
+        compiler: torch.compile backend; None to compile nothing.
+
+    Attributes:
+        fallbacks: steps that failed and were replaced by a simpler form.
+        on_fallback: called with each of them.
+        on_rerecording: called when a recording is made anew under traffic.
+    """
+
+    def __init__(self, module: nn.Module, gpu: Gpu | None, compiler: str | None) -> None:
+        self._module = module
+        self._gpu = gpu
+        self._autotuner = gpu.autotuner if gpu else None
+        self._compiled = CompiledModule(module, backend=compiler) if compiler else None
+        self._recorded = self._recording()
+        self.fallbacks: list[Fallback] = []
+        self.on_fallback: Callable[[Fallback], None] = lambda _: None
+        self.on_rerecording: Callable[[], None] = lambda: None
+
+    @property
+    def recorded(self) -> RecordedModule | None:
+        """The recordings, on a GPU."""
+        return self._recorded
+
+    def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensors:
+        """Run a batch; see ``StaticModule``. Outputs are valid until the next batch."""
+        run: ForwardFunction = self._recorded or self._compiled or self._module
+        return run(pixels, sizes)
+
+    def prepare(self, pixels: Tensor, sizes: Tensor) -> PreparationSeconds:
+        """Choose kernels for a batch's shape, compile for it, and record it.
+
+        Raises:
+            CompileError: if the compiler fails.
+            torch.OutOfMemoryError: if the device has no room for the batch.
+            RuntimeError: if not even PyTorch's own operators can run it.
+        """
+        moments = [time.perf_counter()]
+        # cuDNN's choice is recorded; other shapes must not wait for a benchmark under traffic.
+        with _cudnn_benchmark():
+            # A compiled graph holds the kernels' choices as constants: measure before compiling.
+            for step in (self._measure, self._compile, self._record):
+                step(pixels, sizes)
+                moments.append(time.perf_counter())
+        seconds = (end - start for start, end in pairwise(moments))
+        return PreparationSeconds(*seconds)
+
+    def do_not_compile(self, reason: str) -> None:
+        """Run everything uncompiled, after a failure of the compiler."""
+        if self._compiled is None:
+            return
+        self._compiled.release()
+        self._compiled = None
+        self.start_over()
+        self._recorded = self._recording()
+        self._fall_back("compile", reason)
+
+    def start_over(self) -> None:
+        """Forget all recordings and their list."""
+        if self._recorded is not None:
+            self._recorded.start_over()
+
+    def padded_size(self, shape: tuple[int, int, int]) -> int:
+        """Return the batch size to run a batch of this shape with."""
+        return shape[0] if self._recorded is None else self._recorded.padded_size(shape)
+
+    def _recording(self) -> RecordedModule | None:
+        if self._gpu is None:
+            return None
+        return RecordedModule(
+            self._compiled or self._module,
+            self._gpu.recorder,
+            self._gpu.max_recorded_bytes,
+            on_failure=partial(self._fall_back, "record"),
+            on_rerecording=lambda: self.on_rerecording(),
+        )
+
+    def _measure(self, pixels: Tensor, sizes: Tensor) -> None:
+        """Run the network uncompiled, and measure the kernels that it could use."""
+        if self._gpu is None:
+            return
+        run = partial(self._run_eagerly, pixels, sizes)
+        if self._autotuner is None:
+            run()  # a batch that is too large fails here, and is no failure of the compiler
+            return
+        try:
+            with failing_as(StepError):
+                tune(run, self._autotuner, len(pixels), self._gpu.seconds_of)
+        except StepError as failure:
+            with without_triton(str(failure)):
+                run()  # raises if the kernels are not the cause
+            turn_off_triton(str(failure))
+            self._autotuner = None
+            self._fall_back("kernels", str(failure))
+
+    def _compile(self, pixels: Tensor, sizes: Tensor) -> None:
+        if self._compiled is not None:
+            self._compiled.prepare(pixels, sizes)
+
+    def _record(self, pixels: Tensor, sizes: Tensor) -> None:
+        if self._recorded is not None:
+            self._recorded.prepare(pixels, sizes)
+
+    def _run_eagerly(self, pixels: Tensor, sizes: Tensor) -> Tensors:
+        run: ForwardFunction = self._compiled.run_eagerly if self._compiled else self._module
+        return run(pixels, sizes)
+
+    def _fall_back(self, what: Step, reason: str) -> None:
+        logger.warning("A step failed (%s), and a simpler form runs: %s", what, reason)
+        fallback = Fallback(what, reason)
+        self.fallbacks.append(fallback)
+        self.on_fallback(fallback)
+
+
+@contextmanager
+def _cudnn_benchmark() -> Iterator[None]:
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

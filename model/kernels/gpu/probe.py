@@ -1,0 +1,31 @@
+"""A small Triton kernel that shows whether kernels can be compiled and launched at all."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+import triton  # type: ignore[import-untyped,import-not-found,unused-ignore]
+import triton.language as tl  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+VALUES = 16
+
+
+@triton.jit  # type: ignore[untyped-decorator,unused-ignore]
+def _increment(values, VALUES: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+    place = tl.arange(0, VALUES)
+    tl.store(values + place, tl.load(values + place) + 1)
+
+
+def launch(device: torch.device) -> None:
+    """Compile and launch the kernel, and look at its result.
+
+    Raises:
+        Exception: anything that a compiler, a linker or a driver raises.
+    """
+    on_device = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    with torch.inference_mode(), on_device:
+        values = torch.zeros(VALUES, device=device)
+        _increment[(1,)](values, VALUES=VALUES)
+        if values.sum().item() != VALUES:
+            raise RuntimeError("a first kernel computed nothing")

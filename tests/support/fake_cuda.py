@@ -1,0 +1,103 @@
+"""A fake of the CUDA calls that captures make: streams, graphs, workspaces, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from model.kernels.gpu.capture import capture_stream
+
+
+class FakeStream:
+    """A stream that nothing runs on."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.device = device
+
+    def wait_stream(self, other: FakeStream) -> None:
+        """Wait for nothing."""
+
+
+class FakeGraph:
+    """A graph that holds nothing."""
+
+    def replay(self) -> None:
+        """Launch nothing."""
+
+
+class FakeCuda:
+    """Stands for the CUDA functions of torch.
+
+    Attributes:
+        calls: streams, captures with their streams, and clearings, in order.
+        streams: all that were made.
+        current: the thread's stream.
+        capture_fails: whether the end of a capture raises, as PyTorch does after an illegal call.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.streams: list[FakeStream] = []
+        self.default = self.current = FakeStream()
+        self.capturing_on: list[FakeStream] = []
+        self.capture_fails = False
+
+    def new_stream(self, device: torch.device | None = None) -> FakeStream:
+        """Make a stream."""
+        self.streams.append(FakeStream(device))
+        return self.streams[-1]
+
+    @contextmanager
+    def stream(self, stream: FakeStream) -> Iterator[None]:
+        """Make a stream the current one."""
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            self.current = before
+
+    def graph(self, graph: object, pool: object, stream: FakeStream, **_: object) -> Any:
+        """Capture; after a failure the thread stays on the stream, as with PyTorch."""
+        fake = self
+
+        class Capture:
+            def __enter__(self) -> None:
+                self.before, fake.current = fake.current, stream
+                fake.capturing_on.append(stream)
+                fake.calls.append("capture")
+
+            def __exit__(self, *_: object) -> None:
+                if fake.capture_fails:
+                    raise torch.AcceleratorError("operation failed due to a previous error")
+                fake.current = self.before
+
+        return Capture()
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
+    """Return the fake, in the place of torch's functions."""
+    fake = FakeCuda()
+    capture_stream.cache_clear()
+    functions: dict[str, object] = {
+        "Stream": fake.new_stream,
+        "stream": fake.stream,
+        "current_stream": lambda _=None: fake.current,
+        "graph": fake.graph,
+        "CUDAGraph": FakeGraph,
+        "synchronize": lambda _=None: None,
+        "empty_cache": lambda: None,
+        "memory_reserved": lambda _=None: 0,
+        "graph_pool_handle": lambda: (0, 1),
+    }
+    for name, function in functions.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    monkeypatch.setattr(
+        torch._C, "_cuda_clearCublasWorkspaces", lambda: fake.calls.append("clear"), raising=False
+    )
+    yield fake
+    capture_stream.cache_clear()

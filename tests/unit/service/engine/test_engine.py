@@ -1,0 +1,70 @@
+"""An engine counts what its device could not do, and tells its workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from msgspec.structs import replace
+
+from service import metrics
+from service.engine import engine as engine_module
+from service.engine.device import EngineDevice
+from service.engine.engine import Engine
+from service.engine.runner import Runner
+from service.link.messages import FallbackInfo, ModelInfo
+from service.link.sockets import LinkServer
+from service.settings import load_settings
+from support.service_fakes import CLASSIFIER
+
+COMPILE, RECORD = FallbackInfo("compile", "no compiler"), FallbackInfo("record", "no")
+DEVICE = EngineDevice("cuda:1", "cuda:0")
+
+
+class FallenBack:
+    """A runner that could not compile its model, and later cannot record it."""
+
+    def __init__(self, settings: object, device: object, batch_sizes: object) -> None:
+        assert device == DEVICE
+        self.models: tuple[ModelInfo, ...] = (replace(CLASSIFIER, fallbacks=(COMPILE,)),)
+        self.rerecorded: Callable[[], None] = lambda: None
+        self.fell_back: Callable[[str], None] = lambda _: None
+
+    def warm_up(self) -> list[Any]:
+        return []
+
+    def on_compilation(self, call: Callable[[], None]) -> None:
+        """Compile nothing."""
+
+    def on_fallback(self, call: Callable[[str], None]) -> None:
+        self.fell_back = call
+
+    def on_rerecording(self, call: Callable[[], None]) -> None:
+        self.rerecorded = call
+
+
+def counted(what: str) -> float:
+    return float(metrics.GPU_FALLBACKS.labels(what)._value.get())
+
+
+async def test_fallbacks_are_counted_at_the_start_and_later_and_told_to_workers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(engine_module, "Runner", FallenBack)
+    server = cast("LinkServer", object())
+    engine = Engine(load_settings({}), DEVICE, server, tmp_path / "flight")
+    compiled, recorded = counted("compile"), counted("record")
+    runner = cast("FallenBack", engine._load())
+    assert counted("compile") == compiled + 1
+    engine._watch(cast("Runner", runner))
+    rerecordings = metrics.RERECORDINGS._value.get()
+    runner.rerecorded()
+    assert metrics.RERECORDINGS._value.get() == rerecordings + 1
+    runner.models = (replace(runner.models[0], fallbacks=(COMPILE, RECORD)),)
+    runner.fell_back("record")
+    await asyncio.sleep(0)
+    assert counted("record") == recorded + 1
+    assert engine._workers._models == runner.models
