@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from model.heads.device_vector import device_vector
+
 SCALE = 8
 """Side of a square anchor, in strides."""
 
@@ -28,7 +30,7 @@ def grid_anchors(height: int, width: int, stride: int, device: torch.device) -> 
         (height * width * 3, 4) float32 in input pixels, by row, column, aspect ratio; they may
         lie outside the image.
     """
-    roots = torch.tensor(ASPECT_RATIOS, device=device).sqrt()
+    roots = device_vector(ASPECT_RATIOS, device, torch.float32).sqrt()
     half_sides = 0.5 * SCALE * stride * torch.stack([1 / roots, roots], dim=1)
     shapes = torch.cat([-half_sides, half_sides], dim=1)  # (3, 4)
     rows, columns = torch.meshgrid(

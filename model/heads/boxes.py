@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from model.heads.device_vector import device_vector
+
 MAXIMUM_LOG_SCALE = math.log(1000 / 16)
 """A delta makes a box at most this much larger or smaller, natural logarithm of a side's ratio."""
 
@@ -35,7 +37,7 @@ def decode_boxes(boxes: Tensor, deltas: Tensor, stds: tuple[float, float, float,
         The new boxes, (..., 4), not clipped to the image.
     """
     deltas = at_least_float32(deltas)
-    deltas = deltas * deltas.new_tensor(stds)
+    deltas = deltas * device_vector(stds, deltas.device, deltas.dtype)
     centers = (boxes[..., :2] + boxes[..., 2:]) * 0.5
     sides = boxes[..., 2:] - boxes[..., :2]
     new_centers = centers + sides * deltas[..., :2]

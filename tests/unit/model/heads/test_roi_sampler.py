@@ -20,14 +20,14 @@ def test_cpu_samples_by_the_plain_path() -> None:
 def test_kernel_is_given_the_levels_that_boxes_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def kernel(levels: list[Tensor], *arguments: object) -> Tensor:
-        calls.append((levels, *arguments))
+    def kernel(levels: list[Tensor], boxes: Tensor, *numbers: int) -> Tensor:
+        calls.append((levels, boxes, numbers))
         return PYRAMID_BOXES
 
     monkeypatch.setattr(module, "triton_unsupported_reason", lambda *tensors: None)
     monkeypatch.setattr(module, "roi_align_triton", kernel, raising=False)
     assert roi_sampler([*PYRAMID, PYRAMID[-1]])(PYRAMID_BOXES, 7) is PYRAMID_BOXES
-    ((levels, boxes, *numbers),) = calls
+    ((levels, boxes, numbers),) = calls
     assert all(level is want for level, want in zip(levels, PYRAMID, strict=True))
     assert boxes is PYRAMID_BOXES
-    assert numbers == [7, 4, 56]
+    assert numbers == (7, 4, 56)
