@@ -17,6 +17,7 @@ from model.heads.label_map import label_map
 from model.heads.mask_rcnn import MaskRCNN
 from model.inference.compiled import CompiledModule
 from model.inference.cuda_graphs import CudaGraphRecorder, RecordedModule, recording_bytes
+from model.inference.result_kernels import launch_result_kernels
 from model.inference.staging import StagedImage, Staging, staging_for
 from model.inference.static_module import Run, StaticModule, Tensors, as_maps
 from model.kernels.gpu.autotune import Autotuner
@@ -129,6 +130,8 @@ class Predictor:
         # What cuDNN measures here is recorded; shapes that come later shall not wait for it.
         with _cudnn_measures():
             self._prepare(*batch)
+        if self.device.type == "cuda":
+            launch_result_kernels(self.network, self._run(*batch), shape[1:])
 
     def _prepare(self, *batch: Tensor) -> None:
         if self._autotuner is not None:
