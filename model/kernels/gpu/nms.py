@@ -17,7 +17,7 @@ from torch import Tensor
 BITS = 32
 """Boxes of a word, and of a step."""
 
-PAIR_WORDS = 8
+PAIR_WORDS = 4
 """Words that a program of the first kernel writes for each of its boxes."""
 
 PAIR_WARPS = 4
