@@ -8,7 +8,7 @@ loads of (bins, channels) for each, 16 bytes a thread where maps are channels_la
 
 Of 1,000 RoIs of 256 channels, 7x7 bins and 6 samples in each (two to three map pixels a side), that
 is 0.6 GB through the first-level cache in bfloat16, at most the pyramid's bytes from memory
-(45 MB at 800x1088 to 1344), and 25 MB of result. ``model.heads.roi_align`` has one row and column
+(46 MB at 800x1344), and 25 MB of result. ``model.heads.roi_align`` has one row and column
 of weights per RoI instead, and reads each pixel once; it has to know how large the crops are.
 """
 
