@@ -17,7 +17,7 @@ PHOTOS  ?=
 TORCH_VARIANT ?= cuda
 ENGINE        ?= docker
 
-.PHONY: all install serve image test test-image check format bench fuzz soak lock train-demo clean
+.PHONY: all install serve image test test-fast test-image check format bench fuzz soak lock train-demo clean
 
 all: check test
 
@@ -38,8 +38,22 @@ serve: $(READY)
 	    $(BIN)/overlock serve
 
 # Beside other work, threads that spin while they wait make a test ten times slower.
+test test-fast: export GOMP_SPINCOUNT := 2000
+# Tests that start no service compute on one thread each, two at a time; a file shares its networks.
+FAST := tests/golden tests/service tests/unit
+PAIR := OMP_NUM_THREADS=1 $(BIN)/pytest $(FAST) -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+
+# Services need both cores: their tests come one after the other. Both parts always run.
 test: $(READY)
-	GOMP_SPINCOUNT=2000 $(BIN)/pytest --durations 15
+	@code=0; \
+	$(PAIR) || code=$$?; \
+	$(BIN)/pytest $(FAST:%=--ignore %) --durations 15 || code=$$?; \
+	exit $$code
+
+# All but the tests that start a service (tests/e2e, tests/fault, tests/browser) and those marked
+# `compiler`: what torch.compile makes of a network, what Triton makes of the kernels for an H100.
+test-fast: $(READY)
+	$(PAIR) -m 'not compiler'
 
 image:
 	$(ENGINE) build --tag overlock-service:$(TORCH_VARIANT) --build-arg TORCH_VARIANT=$(TORCH_VARIANT) \

@@ -1,12 +1,12 @@
 """The baseline: OverLoCK with the structure of the authors' public code, equal in numbers to ours.
 
-What makes their code slow is kept, since it is what a speed-up is over: NCHW, float32, eager; large
-kernels merged, but batch norms and layer scales on their own; a copy to NHWC and back round every
-layer norm; layer scales as grouped convolutions; in ContMix every weight of every pixel in memory,
-its position bias looked up anew in every call, aggregation by unfold.
+Everything that makes their code slow is kept, since speed-ups are measured against it: NCHW,
+float32, eager; large kernels merged, but batch norms and layer scales on their own; a copy to NHWC
+and back around every layer norm; layer scales as grouped convolutions; in ContMix every weight of
+every pixel in memory, its position bias looked up in every call, aggregation by unfold.
 
-Left out is what cannot be installed beside a current PyTorch: NATTEN's own kernels (0.17), for
-which the unfold stands. Source: github.com/LMMMEng/OverLoCK; the parts are ours.
+NATTEN's kernels (0.17) cannot be installed beside a current PyTorch; unfold replaces them.
+Source: github.com/LMMMEng/OverLoCK; the modules are our own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class FlippingLayerNorm2d(nn.Module):
-    """A layer norm between two copies of the map."""
+    """A layer norm between two copies of the features, to NHWC and back."""
 
     def __init__(self, norm: LayerNorm2d) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class ConvolvedLayerScale(nn.Module):
 
 
 def with_authors_structure(network: Network) -> Network:
-    """Bring a trained network (``fused=False``) in evaluation mode into this form, in place."""
+    """Convert a trained network (``fused=False``) in evaluation mode, in place."""
     _replace_parts(merge_branches(network))
     return network
 

@@ -1,4 +1,4 @@
-"""Does bfloat16 keep the answers? Measures what changes from float32, on a CPU as it is served.
+"""Measure how bfloat16 changes answers from float32, on a CPU as it is served.
 
 - Logits of every variant on photographs, with the weights of ``tests/support/fill.py``, which
   recognise nothing but exercise every norm, bias and scale: the relative error by norms.
@@ -46,14 +46,14 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class LogitError:
-    """How far a variant's logits move, relative by norms.
+    """Relative error of a variant's logits, by norms.
 
     Attributes:
         model: the variant.
-        photos: how many it saw.
-        together: of all photographs' logits as one vector.
-        median: over the photographs, each for itself.
-        largest: of them.
+        photos: number of photographs.
+        together: error of all photographs' logits as one vector.
+        median: of the photographs' errors.
+        largest: of the photographs' errors.
         same_top1: share of photographs whose best class stays.
     """
 
@@ -67,11 +67,11 @@ class LogitError:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What the demo says of the drawn scenes in the two dtypes.
+    """The demo's answers to the drawn scenes in the two dtypes.
 
     Attributes:
         metric: "top-1" or "mIoU".
-        scenes: how many.
+        scenes: number of scenes.
         float32: the metric, percent.
         bfloat16: the metric, percent.
         agreement: share of equal answers, of scenes or of pixels, percent.

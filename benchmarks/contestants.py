@@ -1,8 +1,8 @@
 """Forms of a network that a benchmark times, each in a process of its own.
 
-A process has what its form has in use: the served form the engine's environment, the others the
-machine's. It builds, makes one pass to warm up, and then makes a pass whenever it is told to, so
-that contestants can take turns. One that waits costs the others nothing.
+The served form runs in an engine's environment, the others in the machine's. A process builds its
+network, makes one pass to warm up, and then makes a pass on demand, so that contestants can take
+turns. A waiting one costs the others nothing.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 GEMM_SIDE = 2048
 
 SURE = 100.0
-"""Factor on a random detector's class logits: with it, it finds 100 things."""
+"""Factor on a random detector's class logits with which it finds 100 objects."""
 
 Pass = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """What is timed.
+    """A form of a network in a dtype.
 
     Attributes:
         form: "authors" (``benchmarks.authors_structure``), "folded" (PyTorch's operators alone,
@@ -56,7 +56,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Task:
-    """What a network is to do.
+    """The model, its part and the input that are timed.
 
     Attributes:
         model: a name of ``model.zoo``.
@@ -75,14 +75,14 @@ class Task:
 
 @dataclass(frozen=True)
 class FirstPass:
-    """What a contestant said of itself.
+    """The first pass of a contestant.
 
     Attributes:
-        output: what it computed, float32, cut to the first million numbers; empty for a product.
-        compile_seconds: that compiling took, before it; 0 for all other forms.
-        seconds: that its first pass took.
-        peak_bytes: most resident memory until then.
-        gmacs: multiply-adds of a pass, 10^9; 0 where they were not asked for.
+        output: float32, cut to the first million numbers; empty for a product.
+        compile_seconds: of compiling, before the pass; 0 for all other forms.
+        seconds: of the pass.
+        peak_bytes: most resident memory until its end.
+        gmacs: multiply-adds of a pass, 10^9; 0 if they were not counted.
     """
 
     output: NDArray[np.float32]
@@ -96,10 +96,10 @@ class Racer:
     """A contestant's process; use it as a context.
 
     Args:
-        contestant: which form.
-        task: what it does.
-        threads: of its operators.
-        count: whether the multiply-adds of a pass are wanted, which takes another pass.
+        contestant: its form and dtype.
+        task: its model and input.
+        threads: of PyTorch's operators.
+        count: whether to count the multiply-adds of a pass, which takes another pass.
     """
 
     def __init__(self, contestant: Contestant, task: Task, threads: int, *, count: bool) -> None:

@@ -1,4 +1,4 @@
-"""Checks and measures the kernels and networks on a CUDA device, in one command within minutes.
+"""Check and measure the kernels and networks on a CUDA device, in one command within minutes.
 
     python benchmarks/gpu.py                       # everything, 8 minutes at most
     python benchmarks/gpu.py --only classifiers    # some sections, by name
@@ -6,8 +6,7 @@
 
 Needs torch, triton, numpy and pillow; timm and torchvision are compared with where they are
 installed, and the service is started where its packages are. Writes ``benchmarks/results/gpu.json``
-and ``gpu.md`` after every measured row, so that what was measured stays if the time is up or the
-machine goes.
+and ``gpu.md`` after every row, so that measured rows stay if the time is up or the machine fails.
 """
 
 import sys

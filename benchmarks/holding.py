@@ -1,4 +1,4 @@
-"""Does it pay to hold a batch back for requests that are still being decoded?
+"""Simulate whether holding a batch back for requests in decode pays.
 
 A simulation on a virtual clock: two decoding threads, one device that takes 5 ms + 0.5 ms for each
 image, and the service's scheduler. *Greedy* launches as soon as the device is free. *Held* waits
@@ -33,7 +33,7 @@ class Simulation:
     """One run; ``latencies`` count from a request's arrival to its batch's end, seconds.
 
     Args:
-        decode_seconds: a thread's mean time for an image; each takes from half to twice that.
+        decode_seconds: a thread's mean time for an image; each takes half to one and a half of it.
         longest_hold_seconds: 0 for greedy.
     """
 
@@ -59,7 +59,7 @@ class Simulation:
             self._scheduler.learn(SHAPE, size, FIXED_SECONDS + IMAGE_SECONDS * size)
 
     def open_loop(self, rate: float) -> None:
-        """Let requests come at random, whatever happens to them."""
+        """Let requests arrive at random, independently of the answers."""
         at = 0.0
         for _ in range(REQUESTS):
             at += self._chance.expovariate(rate)
@@ -67,7 +67,7 @@ class Simulation:
         self._run()
 
     def closed_loop(self, clients: int) -> None:
-        """Let each client ask as soon as it is answered."""
+        """Let each client send its next request as soon as it is answered."""
         self._again = self._arrive
         for _ in range(clients):
             self._at(0.0, self._arrive)
@@ -150,12 +150,12 @@ def main() -> None:
 
 
 def open_at(rate: float) -> Callable[[Simulation], None]:
-    """Return what drives a simulation by random arrivals."""
+    """Return a function that drives a simulation by random arrivals."""
     return lambda simulation: simulation.open_loop(rate)
 
 
 def closed_with(clients: int) -> Callable[[Simulation], None]:
-    """Return what drives a simulation by clients that wait."""
+    """Return a function that drives a simulation by clients that wait."""
     return lambda simulation: simulation.closed_loop(clients)
 
 

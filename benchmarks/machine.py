@@ -1,4 +1,4 @@
-"""Says what a benchmark ran on."""
+"""Description of the machine that a benchmark ran on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
 
 
 def describe_machine(load_at_start: tuple[float, float, float], threads: int) -> dict[str, str]:
-    """Say what was measured on; the load averages show whether the machine was quiet."""
+    """Describe the machine; the load averages show whether it was quiet."""
     facts = processor_facts()
     flags = facts.get("flags", "").split()
     vectors = [flag for flag in ("avx2", "avx512f", *BFLOAT16_FLAGS) if flag in flags]
@@ -30,7 +30,7 @@ def describe_machine(load_at_start: tuple[float, float, float], threads: int) ->
 
 
 def processor_facts() -> dict[str, str]:
-    """Read what Linux tells of its last processor; nothing elsewhere."""
+    """Read Linux's facts about the last processor; empty on other systems."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     pairs = (line.partition(":") for line in lines)

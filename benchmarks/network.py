@@ -1,9 +1,9 @@
-"""Times the networks on a CPU: the authors' structure, PyTorch's operators alone, and as served.
+"""Time the networks on a CPU: the authors' structure, PyTorch's operators alone, and as served.
 
-The contestants of a task take turns, so that whatever else the machine does hits all of them
-alike, and their medians are compared. A matrix product takes its turn too: it says how fast the
-machine was at that moment. Weights are random; time does not depend on them, except that a
-detector's are scaled until it is sure enough to find all the things that it may.
+The contestants of a task take turns, so that other work on the machine hits all of them alike, and
+their medians are compared. A matrix product takes turns too, to measure how fast the machine was
+at that moment. Weights are random; time does not depend on them, except that a detector's are
+scaled until it finds as many objects as it may.
 
     python benchmarks/network.py --models overlock_t --batches 1 8 --repeats 15
     python benchmarks/network.py --models upernet_overlock_t --batches 1 --output network-dense-cpu
@@ -34,13 +34,13 @@ FORMS = ("folded", "compiled", "served")
 
 @dataclass(frozen=True)
 class Workload:
-    """What one image costs a network.
+    """An image's size and its cost for a network.
 
     Attributes:
         height: of the input, pixels.
         width: of the input, pixels.
-        gmacs: multiply-adds by the paper's count, 10^9; None where the paper counts another
-            input: the baseline's are counted here.
+        gmacs: multiply-adds by the paper's count, 10^9; None if the paper counts another input:
+            the baseline's are counted here.
         part: "whole" or "backbone".
         model: a name of ``model.zoo``; by default the workload's own.
     """
@@ -66,10 +66,10 @@ WORKLOADS = {
     "cascade_mask_rcnn_overlock_t": Workload(800, 1088),
 }
 TOLERANCES = {"float32": 1e-4, "bfloat16": 1e-1}
-"""Largest difference from the baseline, relative to its largest output, that is rounding."""
+"""Largest difference from the baseline that counts as rounding, relative to its largest output."""
 
 PATIENCE_SECONDS = 30.0
-"""A contestant whose first pass takes longer is not repeated: that pass is its measurement."""
+"""Longest first pass of a contestant that is repeated; a longer one is the measurement itself."""
 
 EXPLANATION = f"""\
 Random weights. Milliseconds are the median of the turns that the contestants of one model and
@@ -204,7 +204,7 @@ def measure(name: str, batch: int, arguments: argparse.Namespace) -> list[Measur
 
 
 def relative_error(got: FirstPass, want: FirstPass) -> float:
-    if got.output.shape != want.output.shape:  # another number of things was found
+    if got.output.shape != want.output.shape:  # another number of objects was found
         return float("inf")
     return float(np.abs(got.output - want.output).max() / np.abs(want.output).max())
 

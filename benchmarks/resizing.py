@@ -1,11 +1,11 @@
-"""How long a classifier's image takes from its file to the network's input, and in what.
+"""Time a classifier's image from its file to the network's input, step by step.
 
 Every picture is decoded as an HTTP worker does it, then resized and cropped for ``overlock_t`` by
-our kernel and by Pillow, in turns; that both make the same bits is checked. A kernel that meets a
-size for the first time also computes its weights, which is a column of its own.
+our kernel and by Pillow, in turns; both must make the same bits. For a new size our kernel also
+computes its weights, which is a column of its own.
 
-The floor: the multiply-adds of Pillow's sums for what the crop shows, and the bytes that have to be
-read and written for it, each once.
+The lower limit: the multiply-adds of Pillow's sums for the crop, and the bytes that are read and
+written for it, each once.
 
     taskset -c 1 python -m benchmarks.resizing
 """
@@ -42,23 +42,23 @@ SIZES = ((313, 235), (640, 480), (1920, 1080), (4000, 3000))
 LIMITS = ImageLimits(max_pixels=50_000_000, max_side=32_768)
 TURNS = 15
 SHORTEST_SECONDS = 0.01
-"""Of a turn: what is faster runs several times in one."""
+"""Minimum time of a turn: faster work runs several times in it."""
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one picture took.
+    """Times of one picture, medians.
 
     Attributes:
         picture: size and format of the file.
         decoded: size that it was decoded to; a large JPEG is reduced by its decoder.
         multiply_adds: of the resize, millions.
-        megabytes: read and written by it at the least.
-        decode_ms: median, as the others.
-        pillow_ms: resizing and cropping by Pillow.
-        ours_ms: by our kernel.
+        megabytes: least amount that the resize reads and writes.
+        decode_ms: of decoding.
+        pillow_ms: of resizing and cropping by Pillow.
+        ours_ms: of resizing and cropping by our kernel.
         ours_new_size_ms: by our kernel, the weights included.
     """
 

@@ -1,7 +1,7 @@
-"""Where a forward pass spends its time on a CPU: by kind of work, in every form of a network.
+"""Profile a forward pass on a CPU by kind of work, in every form of a network.
 
-Every module and every kernel of ours is timed without what it calls; what is left of a block is
-"the rest": activations, sums and copies that stand in its own forward method.
+Every module and each of our kernels is timed without the modules that it calls. The rest of a block
+is "the rest": activations, sums and copies in its own forward method.
 
     python benchmarks/where_time_goes.py --model overlock_t --batch 8
 """
@@ -76,7 +76,7 @@ KIND_OF_FUNCTION = {
 
 
 class Stopwatch:
-    """Adds up the time of nested work, each part without the parts inside it."""
+    """Sums of the time of nested work, each part without the parts inside it."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -84,7 +84,7 @@ class Stopwatch:
         self._since = 0.0
 
     def enter(self, kind: str) -> None:
-        """Begin work inside the present one."""
+        """Begin a kind of work inside the present one."""
         self._count()
         self._open.append(kind)
 
@@ -130,7 +130,7 @@ class WatchedKernels:
 
 @contextmanager
 def watched_kernels(watch: Stopwatch) -> Iterator[None]:
-    """Time what no module's hook sees: our kernels, and the convolutions that add to a map."""
+    """Time work that no module's hook sees: our kernels, and convolutions that add to a map."""
     add_to, kernels = PackedConv.add_to, WatchedKernels(native_library(), watch)
 
     def timed(self: PackedConv, total: Tensor, features: Tensor) -> Tensor:

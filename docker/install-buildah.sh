@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `make test-image` needs on Debian; quick where it is there already.
+# Installs what `make test-image` needs on Debian; does nothing if it is already installed.
 set -euo pipefail
 for tool in buildah debootstrap runc curl; do
     command -v "$tool" > /dev/null || missing+=("$tool")

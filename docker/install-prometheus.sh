@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# prometheus and promtool for the tests, from Debian's package; quick where they are there already.
-# Unpacked instead of installed: the package would start a daemon.
+# Installs prometheus and promtool from Debian's package; does nothing if they are already installed.
+# The package is unpacked instead of installed, since it would start a daemon.
 set -euo pipefail
 command -v prometheus > /dev/null && command -v promtool > /dev/null && exit
 folder=$(mktemp -d)

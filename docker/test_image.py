@@ -1,4 +1,4 @@
-"""The image is built, and runs as Docker would run it: `make test-image`, some three minutes."""
+"""Build the image and run it as Docker would: `make test-image`, about three minutes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VERSION: str = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read
 ]["version"]
 
 LARGEST_BYTES = 1_500_000_000
-"""On this test's base; docker/README.md says what the image is made of."""
+"""Largest image on this test's base; docker/README.md lists what it is made of."""
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -39,7 +39,7 @@ def store() -> Iterator[ImageStore]:
     folder = Path(tempfile.mkdtemp(prefix="overlock-image-"))
     store = ImageStore(folder)
     try:
-        # What this machine's pip is set up with knows the CPU's build of torch.
+        # This machine's pip is configured with an index that has torch's builds for CPUs.
         store.build({"TORCH_VARIANT": "cpu", "VERSION": VERSION, "REVISION": _revision()})
         yield store
     finally:

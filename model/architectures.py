@@ -1,4 +1,4 @@
-"""What each named network is built of, and how a checkpoint fills it."""
+"""Build networks by name, with a checkpoint's weights or random ones."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Network = ImageClassifier | UPerNet | MaskRCNN
 
 @dataclass(frozen=True)
 class Architecture:
-    """How a named network is built.
+    """A named network's task and constructor.
 
     Attributes:
-        task: what it answers.
-        build: takes the number of classes, and whether the large kernels are merged already.
-        classes_entry: the entry of a checkpoint that has a row for each class.
+        task: the network's task.
+        build: takes the number of classes, and whether the large kernels' branches are merged.
+        classes_entry: name of a checkpoint's entry that has one row per class.
     """
 
     task: Task
@@ -32,10 +32,10 @@ class Architecture:
 
 
 def architecture_of(name: str, task: Task | str | None = None) -> Architecture:
-    """Return the architecture of a name; of ``demo``, the classifier unless the task is another.
+    """Return a named architecture; ``demo`` is the classifier unless another task is given.
 
     Raises:
-        ValueError: if there is none, or none for the task.
+        ValueError: if no network has that name, or none for the task.
     """
     if name in CLASSIFIERS and task in {None, Task.CLASSIFY}:
         backbone = CLASSIFIERS[name].backbone
@@ -77,7 +77,7 @@ def architecture_of(name: str, task: Task | str | None = None) -> Architecture:
 def network_for(
     architecture: Architecture, checkpoint: Checkpoint, num_classes: int | None
 ) -> Network:
-    """Build a network as a checkpoint needs it and fill it.
+    """Build a network that fits a checkpoint and load the checkpoint into it.
 
     Raises:
         CheckpointError: if the checkpoint does not fit, or has another number of classes.

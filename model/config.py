@@ -1,9 +1,9 @@
-"""The frozen tables: what each named network is made of and how its images are prepared.
+"""Frozen tables of the named networks: architecture, input geometry, published accuracy.
 
 Torch-free, so that an HTTP worker can read it.
 
-Source: OverLoCK (arXiv:2502.20087), table 1, and the authors' configuration files. ``nano`` is
-ours, not the paper's: the smallest network with every part of the others, for the demo weights.
+Source: OverLoCK (arXiv:2502.20087), table 1, and the authors' configuration files. ``nano`` is not
+the paper's: it is the smallest network with every part of the others, made for the demo weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cached_property
 
 
 class Task(StrEnum):
-    """What a network answers, and what a caller wants of an image."""
+    """The tasks that a network can perform on an image."""
 
     CLASSIFY = "classify"
     SEGMENT = "segment"
@@ -25,10 +25,10 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 """Mean of the training images' RGB channels, of values from 0 to 1."""
 
 IMAGE_STD = (0.229, 0.224, 0.225)
-"""Standard deviation of the same."""
+"""Standard deviation of the training images' RGB channels, of values from 0 to 1."""
 
 MAX_LABEL_MAP_CLASSES = 256
-"""Class ids of a label map are bytes."""
+"""Maximum number of classes of a label map: its class ids are bytes."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class BackboneConfig:
         focus_heads: heads of focus stages 3 and 4 as the paper counts them; ContMix has twice as
             many groups.
         kernel_sizes: large kernel of each stage; the last two also are ContMix's.
-        small_kernel: ContMix's other kernel.
+        small_kernel: ContMix's small kernel.
         mlp_ratio: hidden width of a basic block's feed-forward part, relative to its width.
-        focus_mlp_ratio: the same in a dynamic block.
+        focus_mlp_ratio: ``mlp_ratio`` of the dynamic blocks.
         layer_scale: per stage, whether basic blocks scale their identity path.
         context_grid: side of the pooled context's grid.
         head_channels: width of the classifier's projection.
@@ -70,7 +70,7 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class ClassificationGeometry:
-    """How a classifier's image is resized and cropped (see ``model.images.preprocess``).
+    """Resize and crop of a classifier's image (see ``model.images.preprocess``).
 
     Attributes:
         crop_size: side of the square network input, pixels.
@@ -82,17 +82,17 @@ class ClassificationGeometry:
 
     @cached_property
     def resize_short_side(self) -> int:
-        """Short side after resizing, pixels: floor(crop_size / crop_fraction), as timm has it."""
+        """Short side after resizing, pixels: floor(crop_size / crop_fraction), as in timm."""
         return int(self.crop_size / self.crop_fraction)
 
 
 @dataclass(frozen=True)
 class ScaledGeometry:
-    """How a dense task's image is resized, its aspect ratio kept (see ``model.images.preprocess``).
+    """Resize of a dense task's image at its aspect ratio (see ``model.images.preprocess``).
 
     Attributes:
-        short_side: the short side becomes this long at most, pixels.
-        long_side: the long side becomes this long at most, pixels.
+        short_side: upper limit of the short side, pixels.
+        long_side: upper limit of the long side, pixels.
         multiple: the network's input has sides that are multiples of this, pixels. A segmenter's
             image is stretched to them, a detector's is padded.
     """
@@ -104,11 +104,11 @@ class ScaledGeometry:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """One named classifier: its backbone, its input, and what the paper says of it.
+    """A named classifier: backbone, input geometry and published accuracy.
 
     Attributes:
         backbone: the network's shape.
-        geometry: the network's input.
+        geometry: the network's input geometry.
         published_top1: ImageNet-1K top-1 accuracy of the paper, percent; None if it is not the
             paper's network.
     """
@@ -120,11 +120,11 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """One named segmenter, OverLoCK under UPerNet.
+    """A named segmenter, OverLoCK under UPerNet.
 
     Attributes:
         backbone: the network's shape.
-        geometry: the network's input.
+        geometry: the network's input geometry.
         head_channels: width of every layer of the head.
         published_miou: mean intersection over union on ADE20K of the paper, percent; None if the
             paper has none.
@@ -142,8 +142,8 @@ class PublishedDetection:
 
     Attributes:
         schedule: "1x" or "3x".
-        box_ap: of the boxes.
-        mask_ap: of the masks; None if the paper has none.
+        box_ap: average precision of the boxes.
+        mask_ap: average precision of the masks; None if the paper has none.
     """
 
     schedule: str
@@ -153,13 +153,13 @@ class PublishedDetection:
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """One named detector, OverLoCK under Mask R-CNN or Cascade Mask R-CNN.
+    """A named detector, OverLoCK under Mask R-CNN or Cascade Mask R-CNN.
 
     Attributes:
         backbone: the network's shape.
-        geometry: the network's input.
+        geometry: the network's input geometry.
         cascade: whether three box and mask heads refine each other's boxes.
-        published: what the paper says of it; empty if nothing.
+        published: the paper's results; empty if it has none.
     """
 
     backbone: BackboneConfig
@@ -265,8 +265,8 @@ PARAMETERS: dict[Task, dict[str, int]] = {
         "cascade_mask_rcnn_overlock_b": 146_813_670,
     },
 }
-"""With the classes of ImageNet-1K, ADE20K, COCO or the drawn scenes, branches merged, and without
-the head that only training needs: as the paper counts."""
+"""Parameters by task and network, counted as in the paper: with the classes of ImageNet-1K, ADE20K,
+COCO or the drawn scenes, branches merged, and without the head that only training needs."""
 
 
 GMACS: dict[str, float] = {

@@ -1,4 +1,4 @@
-"""Makes networks by name."""
+"""Create networks by name, with their weights and class names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LoadedModel:
 
     Attributes:
         name: as given to ``create_model``.
-        task: what the network answers.
+        task: the network's task.
         network: in evaluation mode, float32.
         weights: the path, or the name of the authors' file, or "demo" or "random".
         digest: SHA-256 of that file, hexadecimal; None for random weights.
@@ -81,7 +81,7 @@ def create_model(
 
     Raises:
         ValueError: for an unknown name or less than one class.
-        PretrainedError: if there are no pretrained weights, or they are not to be had.
+        PretrainedError: if there are no pretrained weights, or they cannot be fetched.
         CheckpointError: if the weights cannot be read or do not fit.
     """
     return load_model(
@@ -103,7 +103,7 @@ def load_model(
     fused: bool = True,
     pretrained_folder: Path | None = None,
 ) -> LoadedModel:
-    """Create a network as ``create_model`` does, and say what its weights are."""
+    """Create a network as ``create_model`` does; return it with facts about its weights."""
     architecture = architecture_of(name, task)
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"A network needs at least one class, not {num_classes}.")
@@ -147,14 +147,14 @@ def _find_checkpoint(
 
 
 def _classes(checkpoint: Checkpoint | None, task: Task, num_classes: int) -> ClassTable:
-    """Return what the checkpoint says of its classes; of the paper's data sets, what is known."""
+    """Return the checkpoint's class table, or that of the paper's data set if it states none."""
     stated = checkpoint.classes if checkpoint else ClassTable()
     if checkpoint and stated.labels is not None and len(stated.labels) != num_classes:
         raise CheckpointError(
-            f"{checkpoint.path} has {num_classes} classes and names of {len(stated.labels)}."
+            f"{checkpoint.path} has {num_classes} classes, but {len(stated.labels)} class names."
         )
     if stated.palette is not None and len(stated.palette) != num_classes:
-        stated = ClassTable(stated.labels)  # colours of other classes are nobody's
+        stated = ClassTable(stated.labels)  # the colours of other classes
     if stated.labels is None and num_classes == DEFAULT_NUM_CLASSES[task]:
         return _PUBLISHED_CLASSES[task]
     return stated

@@ -1,7 +1,7 @@
 """The command line: ``overlock COMMAND``.
 
-Help comes at once: a command's own imports wait until it is the one that is wanted, and what
-needs torch is a process of its own.
+Help is fast: a command's module is imported only when that command is called, and a command that
+needs torch runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COMMANDS = {
         "say how many replicas a load needs, and what they cost",
     ),
 }
-"""The module of each command, and what it is for."""
+"""Module and purpose of each command."""
 
 EPILOG = f"""\
 overlock COMMAND --help says more.
@@ -47,13 +47,13 @@ examples:
 
 
 class Command(Protocol):
-    """What a module of ``service.commands`` has."""
+    """Interface of a command's module."""
 
     def fill_parser(self, parser: argparse.ArgumentParser) -> None:
         """Give the command's parser its description and options."""
 
     def run(self, arguments: argparse.Namespace) -> int:
-        """Do it and return the exit code."""
+        """Run the command and return the exit code."""
 
 
 def main() -> None:
@@ -65,22 +65,22 @@ def _run() -> int:
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     name = words[0] if words and words[0] in COMMANDS else None
     command = cast("Command", import_module(COMMANDS[name][0])) if name else None
-    parser, its_parser = _parsers(name, command)
+    parser, command_parser = _parsers(name, command)
     if len(sys.argv) == 1:
         parser.print_help(sys.stderr)
         return REFUSED
-    # argparse would let the outermost parser complain, whose usage helps nobody.
+    # argparse would report these with the usage of the outermost parser, not of the command's.
     arguments, unknown = parser.parse_known_args()
     if unknown:
-        its_parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    assert command is not None, "argparse refuses what is no command"
+        command_parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    assert command is not None, "argparse refuses unknown commands"
     return command.run(arguments)
 
 
 def _parsers(
     chosen: str | None, command: Command | None
 ) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """Return the command line's parser, and the chosen command's, or the former again."""
+    """Return the outermost parser, and that of the chosen command, if any, or the former again."""
     parser = argparse.ArgumentParser(
         prog="overlock",
         usage="overlock COMMAND ...",

@@ -1,4 +1,4 @@
-"""Exponentially weighted moving averages: how everything that is learnt while serving forgets."""
+"""Exponentially weighted moving averages, for all quantities that are learnt while serving."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Ewma:
     Args:
         memory: the factor by which every observation's weight shrinks when another one comes,
             above 0. With 0.9 about the last ten count; with 1 nothing fades.
-        start: the means before the first observation, with the weight of an endless past;
-            ``memory`` is below 1 then. Without it the first observation is the mean.
+        start: the means before the first observation, weighted like infinitely many earlier ones;
+            requires ``memory`` below 1. Without it the first observation is the mean.
 
     Attributes:
         weight: of all observations together; 0.0 before the first.

@@ -56,7 +56,7 @@ REQUEST_SECONDS = Histogram(
 )
 STAGE_SECONDS = Histogram(
     "overlock_stage_duration_seconds",
-    "Where time goes: read, decode, queue, render by request; device, postprocess by batch.",
+    "Time by stage: read, decode, queue, render by request; device, postprocess by batch.",
     ["task", "stage"],
     buckets=_SECONDS,
 )
@@ -68,8 +68,8 @@ CONNECTIONS = Gauge(
 )
 CONNECTIONS_CUT = Counter(
     "overlock_connections_cut_total",
-    "Connections ended from here: head-timeout, head-too-large, malformed-request, answer-unread, "
-    "crowded (idle for the longest when there were too many).",
+    "Connections closed by the service: head-timeout, head-too-large, malformed-request, "
+    "answer-unread, crowded (idle for the longest when there were too many).",
     ["reason"],
 )
 CANCELLED = Counter(
@@ -95,7 +95,7 @@ HELD_BYTES = Gauge(
 )
 BATCHES = Counter(
     "overlock_batches_total",
-    "Batches by what made them: free (the device was), full (the largest size), closed (a retry).",
+    "Batches by trigger: free (the device was idle), full (the largest size), closed (a retry).",
     ["task", "trigger"],
 )
 BATCH_SIZE = Histogram(
@@ -123,7 +123,7 @@ NOT_FINITE = Counter(
     ["task"],
 )
 ENGINE_RESTARTS = Counter(
-    "overlock_engine_restarts_total", "Engines started in the place of one that died."
+    "overlock_engine_restarts_total", "Engines started to replace one that died."
 )
 RECOMPILES = Counter(
     "overlock_recompiles_total",
@@ -131,7 +131,7 @@ RECOMPILES = Counter(
 )
 EVENT_LOOP_LAG_SECONDS = Histogram(
     "overlock_event_loop_lag_seconds",
-    "How late a process's event loop woke up, looked at once a second.",
+    "Lag of a process's event loop, measured once a second.",
     ["process"],
     buckets=_SECONDS,
 )

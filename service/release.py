@@ -1,11 +1,11 @@
-"""Which release of the package this is."""
+"""The release of the installed package."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
 UNINSTALLED = "0+uninstalled"
-"""Of a checkout that runs without having been installed: nothing says which release that is."""
+"""Release of a checkout that runs without being installed."""
 
 
 def release() -> str:

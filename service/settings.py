@@ -1,4 +1,4 @@
-"""What an operator can set: environment variables with the prefix ``OVERLOCK_``.
+"""The operator's settings: environment variables with the prefix ``OVERLOCK_``.
 
 The supervisor reads them once (and ``overlock serve``'s options, which are the same) and hands the
 result to its processes as environment variables again.
@@ -31,7 +31,7 @@ MODELS: dict[Task, tuple[str, ...]] = {
     Task.SEGMENT: tuple(SEGMENTERS),
     Task.DETECT: tuple(DETECTORS),
 }
-"""What can be served, by task."""
+"""Models that can be served, by task."""
 
 
 def _model_of(task: Task) -> AfterValidator:
@@ -192,7 +192,7 @@ class Settings(BaseSettings):
 
     @property
     def cache_folder(self) -> Path:
-        """Where things are kept for the next start; need not exist.
+        """Folder for files that are kept between starts; it need not exist.
 
         Raises:
             SettingsError: if no folder is set and the user has no home.
@@ -222,7 +222,7 @@ def load_settings(
 
     Args:
         overrides: values by field name that win over the environment.
-        environment: to look for misspelt variables in; by default the process's own.
+        environment: searched for misspelt variables; by default the process's own.
 
     Raises:
         SettingsError: for a misspelt variable or a value that does not fit.

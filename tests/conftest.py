@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
@@ -26,6 +27,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=8.0,
         help="how long clients come and leave; `make soak` takes a minute",
     )
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of collections: tests that ask for one took a second each."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let the interpreter clean up as ever: Triton's bindings count what is left."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

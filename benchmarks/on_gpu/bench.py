@@ -1,4 +1,4 @@
-"""What every section of the GPU benchmark is given, and the sections' common measure of time."""
+"""The device and thoroughness of a run of the GPU benchmark, and the common timing of sections."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.kernels.gpu.timing import Run, seconds_of
+from model.kernels.gpu.timing import Workload, seconds_of
 
 Row = dict[str, object]
 """One line of a section's table; all lines of a section have the same columns, in order."""
 
 L2_BYTES = 64 * 2**20
-"""More than an H200's second-level cache: what takes turns with so much is read from memory."""
+"""More than an H200's second-level cache: work that alternates with so much data reads memory."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where and how thoroughly to measure.
+    """The device, and how thoroughly to measure it.
 
     Attributes:
-        device: what is measured.
-        quick: tiny problems and few repeats: tries the program, measures nothing.
-        compiler: the backend of torch.compile; quick runs only trace.
+        device: that is measured.
+        quick: tiny problems and few repeats, to try the program; measures nothing.
     """
 
     device: torch.device
@@ -39,16 +38,16 @@ class Bench:
 
     @property
     def is_cuda(self) -> bool:
-        """Whether there are kernels of ours, graphs and a memory of its own."""
+        """Whether the device has our kernels, graphs and its own memory."""
         return self.device.type == "cuda"
 
     @property
     def fast_dtype(self) -> torch.dtype:
-        """What a GPU serves in; a CPU may compute it in plain loops."""
+        """The dtype that is served: bfloat16 on a GPU; a CPU may compute it in plain loops."""
         return torch.bfloat16 if self.is_cuda else torch.float32
 
     def set_up(self) -> None:
-        """Set what holds for the whole process."""
+        """Configure PyTorch for the whole process."""
         torch.backends.cudnn.benchmark = True  # convolutions are chosen by measuring, as in service
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -58,24 +57,24 @@ class Bench:
             torch.set_num_threads(1)  # beside other work, threads that wait for each other crawl
 
     def synchronize(self) -> None:
-        """Wait until the device has done what it was given."""
+        """Wait until the device has finished its work."""
         if self.is_cuda:
             torch.cuda.synchronize(self.device)
 
-    def seconds(self, runs: Sequence[Run], *, as_graph: bool = True) -> float:
+    def seconds(self, runs: Sequence[Workload], *, as_graph: bool = True) -> float:
         """Return the median time of one run; see ``model.kernels.gpu.timing``."""
         repeats, repetitions = (1, 1) if self.quick else (10, 2)
         return seconds_of(
             runs, self.device, repeats=repeats, repetitions=repetitions, as_graph=as_graph
         )
 
-    def cold_seconds(self, make: Callable[[], Run], bytes_each: float) -> float:
+    def cold_seconds(self, make: Callable[[], Workload], bytes_each: float) -> float:
         """Time a run whose data comes from memory: enough of them, with data of their own."""
         sets = 1 if self.quick else max(1, min(256, int(3 * L2_BYTES / bytes_each) + 1))
         return self.seconds([make() for _ in range(sets)])
 
     def forget_memory(self) -> None:
-        """Give back what nothing refers to any more and start counting the peak anew."""
+        """Free unused memory and reset the peak."""
         gc.collect()  # compiled networks are in cycles
         if self.is_cuda:
             self.synchronize()
@@ -83,11 +82,11 @@ class Bench:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak_gigabytes(self) -> float | None:
-        """Most memory that tensors held since ``forget_memory``; None on a CPU."""
+        """Peak memory of tensors since ``forget_memory``; None on a CPU."""
         return torch.cuda.max_memory_allocated(self.device) / 1e9 if self.is_cuda else None
 
     def held_gigabytes(self) -> float | None:
-        """Memory that is taken of the device at present, used or not; None on a CPU."""
+        """Memory reserved on the device at present, used or not; None on a CPU."""
         return torch.cuda.memory_reserved(self.device) / 1e9 if self.is_cuda else None
 
 
@@ -96,33 +95,33 @@ class Section:
     """A part of the report.
 
     Attributes:
-        name: how ``--only`` calls it.
+        name: for ``--only``.
         title: heading of its table.
-        seconds: it gets no new row after so long; a row that has begun is finished.
-        rows: measures them one by one.
-        let_go: gives back what several sections use; called after the last of them.
+        seconds: time after which no row begins; a row that has begun is finished.
+        rows: measures the rows one by one.
+        release: frees what several sections share; called after the last of them.
     """
 
     name: str
     title: str
     seconds: float
     rows: Callable[[Bench], Iterator[Row]]
-    let_go: Callable[[], None] | None = None
+    release: Callable[[], None] | None = None
 
 
 def relative_error(got: Tensor, want: Tensor) -> float:
-    """Return the norm of the difference over the norm of what is wanted; NaN is never small."""
+    """Return the norm of the difference over the norm of ``want``; NaN exceeds every bound."""
     got, want = got.detach().double().cpu(), want.detach().double().cpu()
     error: float = ((got - want).norm() / want.norm()).item()
     return error
 
 
 def verdict(error: float, bound: float) -> str:
-    """Say whether an error is within its bound."""
+    """Return "ok" if an error is within its bound, else "WRONG"."""
     return "ok" if error <= bound else "WRONG"
 
 
 def stopwatch() -> Callable[[], float]:
-    """Start to count; the result says how many seconds ago that was."""
+    """Return a function that returns the seconds since this call."""
     start = time.perf_counter()
     return lambda: time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Whether the kernels compute what the reference does: odd sizes, every dtype, both layouts."""
+"""Comparison of the kernels with the reference: odd sizes, every dtype, both layouts."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from model.kernels.large_depthwise import (
 )
 from model.kernels.squeeze_excite import squeeze_excite_gates
 
-DTYPES = (torch.bfloat16, torch.float32, torch.float16)  # by value: the time may be up
+DTYPES = (torch.bfloat16, torch.float32, torch.float16)  # the most important first
 
 FLOAT32_BOUND = 2e-5
-"""Some hundred terms, and on a matrix unit three TF32 products for one of float32."""
+"""Error of sums of some hundred terms, where three TF32 products may stand for one of float32."""
 
 ROUNDINGS = {"tiles": 4}
-"""A short dtype rounds weights and result, together half its eps by norms; the tiles round every
-logit too, which makes their weights that much worse."""
+"""Factors on the bound of a short dtype, half its eps by norms: weights and result are rounded. The
+tiles round every logit too, which adds to the error of their weights."""
 
 SUMS_BOUND = 1e-5
-"""Sums are float32 whatever the result is, and are those of the stored result."""
+"""Error of the sums, which are float32 for every dtype and taken over the stored result."""
 
 ODD_MIXING = [
     # each variant's head widths; a window as large as the map, one larger, wide and high maps
@@ -48,7 +48,7 @@ ODD_DEPTHWISE = [
     DepthwiseProblem(2, 112, 1, 40, 7),
 ]
 EXCITED_CHANNELS = (56, 336, 512, 576)
-"""No powers of two, the most of T and of all, hidden channels that do not fill their last block."""
+"""Not powers of two; the largest of T and of all variants; hidden channels with a partial block."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -89,7 +89,7 @@ def _mixing_row(
 
 def _depthwise_rows(bench: Bench, problem: DepthwiseProblem, dtype: torch.dtype) -> Iterator[Row]:
     features, weight, bias, taps = problem.arguments(dtype, bench.device)
-    # On the CPU: no library of the device has a say in what is right.
+    # On the CPU: the reference depends on no library of the device.
     want = large_depthwise_reference(*(part.double().cpu() for part in (features, weight, bias)))
     tiles = triton_tiles(dtype) if bench.is_cuda else ()
     implementations: tuple[Implementation, ...] = ("plain", *tiles)

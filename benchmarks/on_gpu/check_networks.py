@@ -1,4 +1,4 @@
-"""Whether the networks give on the device what their trained form gives on the CPU."""
+"""Comparison of the networks on the device with their trained form on the CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model.heads.detections import Detections
 from model.heads.mask_rcnn import MaskRCNN
 
 BOUNDS = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
-"""By norms; TF32 is off."""
+"""Largest relative error by norms; TF32 is off."""
 
 SAME_DETECTIONS = 0.97
 """Share of the CPU's detections that the device finds too, in float32: rounding moves a few across
@@ -67,7 +67,7 @@ def _network_rows(bench: Bench, name: str, batch: int, size: tuple[int, int]) ->
 
 
 def _outputs(network: nn.Module, images: Tensor) -> dict[str, Tensor | Detections]:
-    """Return logits; of a detector, the pyramid's levels and what was found."""
+    """Return logits; of a detector, the pyramid's levels and the detections."""
     with torch.inference_mode():
         if not isinstance(network, MaskRCNN):
             return {"logits": network(images)}
@@ -83,7 +83,7 @@ def _outputs(network: nn.Module, images: Tensor) -> dict[str, Tensor | Detection
 
 
 def _share_found(want: Detections, got: Detections) -> float:
-    """Return the share of the wanted instances that have one of their class in their place."""
+    """Return the share of the wanted instances with a found one of the same class and place."""
     if not len(want.boxes):
         return float("nan")  # nothing would be compared: never "ok"
     overlap = pairwise_iou(want.boxes.cpu().float(), got.boxes.cpu().float())

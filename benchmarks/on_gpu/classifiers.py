@@ -18,7 +18,7 @@ from benchmarks.on_gpu.networks import (
     with_measured_kernels,
     without_our_kernels,
 )
-from model.kernels.gpu.timing import recorded
+from model.kernels.gpu.timing import capture_graph
 
 FORMS: tuple[Form, ...] = ("fused", "authors", "authors in float32", "plain")
 BATCHES = (64, 256, 1)
@@ -37,7 +37,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _cases() -> Iterator[tuple[str, Form, int]]:
-    """Name what is measured, by value: T in every form, then the others as they are served."""
+    """Yield the cases, the most important first: T in every form, then the others as served."""
     others = ("overlock_xt", "overlock_b", "overlock_s")
     for form in FORMS:
         yield "overlock_t", form, BATCHES[0]
@@ -50,7 +50,7 @@ def _cases() -> Iterator[tuple[str, Form, int]]:
 
 
 def dtype_of(bench: Bench, form: Form) -> torch.dtype:
-    """Return what a form is measured in."""
+    """Return the dtype of a form."""
     return torch.float32 if form == "authors in float32" else bench.fast_dtype
 
 
@@ -110,11 +110,11 @@ def latency_rows(bench: Bench) -> Iterator[Row]:
 
 def _as_graph(bench: Bench, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
     results: list[Tensor] = []
-    graph = recorded([lambda: results.append(run())], bench.device)
+    graph = capture_graph([lambda: results.append(run())], bench.device)
 
     def replayed() -> Tensor:
         graph.replay()
-        return results[-1]  # what was recorded last is the graph's own
+        return results[-1]  # the recorded run's output, which replays overwrite
 
     return replayed
 

@@ -47,7 +47,7 @@ def _row(
     run = _forward(network, images, form)
     found = run()
     peak = bench.peak_gigabytes()
-    # A detector decides on the host how much it computes: it is no one graph.
+    # A detector decides on the host how much it computes, so one graph cannot hold it.
     graphed = None
     if bench.is_cuda and form == "fused" and not isinstance(network, MaskRCNN):
         graphed = bench.seconds([run])

@@ -58,7 +58,7 @@ def _roi_align_row(
     def by_torchvision() -> Tensor:
         result = boxes.new_empty(len(boxes), CHANNELS, side, side)
         for number, (level, chosen) in enumerate(zip(levels, members, strict=True)):
-            # One image; adaptive sampling is what a ratio of -1 means there.
+            # One image; torchvision's ratio of -1 means adaptive sampling.
             result[chosen] = theirs.roi_align(
                 level[None], [boxes[chosen]], side, 0.25 / 2**number, -1, aligned=True
             )

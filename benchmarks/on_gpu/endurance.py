@@ -1,4 +1,4 @@
-"""Whether anything is compiled again or grows while batches of mixed shapes run as in an engine."""
+"""Recompilations and growing memory, while batches of mixed shapes run as in an engine."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ if TYPE_CHECKING:
 
 WARM_UP_BATCHES, BATCHES = 300, 10_000
 MOST_SECONDS = 35.0
-"""Of the batches after the warm-up."""
+"""Upper bound of the seconds for the batches after the warm-up."""
 
 OTHER_SIZE, QUICK_OTHER_SIZE = (192, 256), (64, 96)
-"""Beside the one that is served."""
+"""Second input size, beside the served one."""
 
 IMAGES = 64
-"""Different ones of each size."""
+"""Number of different images of each size."""
 
 BOUND = 6e-2
-"""By norms. In bfloat16 an image's answers in batches of different sizes differ by some hundredths,
-those of different images by 0.16 and more."""
+"""Largest relative error by norms. In bfloat16 an image's answers in batches of different sizes
+differ by some hundredths, those of different images by 0.16 and more."""
 
 CHECK_EVERY = 50
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A batch whose pixels are on their way.
+    """A batch whose pixels are being staged.
 
     Attributes:
         shape: places, height and width.
-        members: which of their size's images are in it.
-        staged: these.
+        members: indices of its images among those of their size.
+        staged: its images.
     """
 
     shape: tuple[int, int, int]
@@ -59,14 +59,14 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of some batches.
+    """The result of some batches.
 
     Attributes:
-        batches: how many.
-        seconds: they took.
-        checked: images whose answer was compared with the first one.
-        wrong: of those, where it is another.
-        largest_error: of those, by norms.
+        batches: number of batches.
+        seconds: that they took.
+        checked: images whose answer was compared with their first answer.
+        wrong: checked images with another answer.
+        largest_error: of the checked images, by norms.
     """
 
     batches: int
@@ -77,7 +77,7 @@ class Run:
 
 
 class Mixture:
-    """Batches of the listed shapes and of some images or as many as there are places.
+    """Batches of mixed shapes, full or partly filled.
 
     Small batches come more often, so that each size gets as many places in all.
 
@@ -101,7 +101,7 @@ class Mixture:
         self._answers = {size: self._first_answers(size) for size in input_sizes}
 
     def run(self, count: int, most_seconds: float) -> Run:
-        """Run so many batches, or for so long; each is staged before the one in front runs."""
+        """Run ``count`` batches within ``most_seconds``, each staged before the last one runs."""
         elapsed, done, errors = stopwatch(), 0, [0.0]
         waiting = self._drawn()
         while done < count and elapsed() < most_seconds:
@@ -115,7 +115,7 @@ class Mixture:
         return Run(done, elapsed(), len(errors) - 1, wrong, max(errors))
 
     def fill(self) -> None:
-        """Run every shape full, with more images staged than there ever will be later."""
+        """Run every shape full, with more images staged than later ever are."""
         for shape in self._shapes:
             full = [self._staged(shape, [0] * shape[0]) for _ in range(3)]
             for batch in full:

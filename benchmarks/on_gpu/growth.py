@@ -1,4 +1,4 @@
-"""What a process holds, and whether it has grown."""
+"""Growth of a process's compilations and memory."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from benchmarks.on_gpu.bench import Row, verdict
 
 NOISE_BYTES = 16 * 2**20
-"""What allocators outside of PyTorch keep of what they were given back comes and goes by some
-megabytes. If of each of 10,000 batches the logits of one image stayed, that were 40 MB."""
+"""Allowed growth outside of PyTorch, where allocators keep some megabytes of freed memory. A leak
+of one image's logits in each of 10,000 batches would be 40 MB."""
 
 
 @dataclass(frozen=True)
 class Holding:
-    """What there is at a moment between batches; on a CPU, None of a device.
+    """Resources of a process between batches; the device's are None on a CPU.
 
     Attributes:
         compilations: so far.
         resident_bytes: of this process in the host's memory.
         allocated_bytes: of tensors on the device.
-        reserved_bytes: that PyTorch has taken of the device.
-        used_bytes: that are taken of the device, by whomever.
+        reserved_bytes: of the device, by PyTorch.
+        used_bytes: of the device, by all processes.
     """
 
     compilations: int
@@ -38,7 +38,7 @@ MEASURES = {
     "bytes used of the device in all": ("used_bytes", NOISE_BYTES),
     "bytes resident on the host": ("resident_bytes", NOISE_BYTES),
 }
-"""What each is called, and by how much it may grow."""
+"""Field of each measure, and by how much it may grow."""
 
 
 def growth_rows(before: Holding, after: Holding) -> Iterator[Row]:

@@ -1,6 +1,6 @@
 """The service as users start it: images a second over HTTP beside the bare engine's.
 
-Only where the service's packages are installed: the other sections need few of them.
+Runs only if the service's packages are installed; the other sections need few of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     if missing:
         yield {"what": f"not started: {', '.join(missing)} missing"}
         return
-    try:  # not at the top: it imports what may be missing
+    try:  # not at the top: it imports packages that may be missing
         from benchmarks.on_gpu.whole_service import rows as measured
     except ModuleNotFoundError as error:
         yield {"what": f"not started: {error.name} missing"}
@@ -30,7 +30,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def missing_packages() -> list[str]:
-    """Name those of the service's own dependencies that are not installed."""
+    """List the service's dependencies that are not installed."""
     dependencies = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
     names = [re.split(r"[^\w.-]", each)[0] for each in dependencies]
     return [name for name in names if not _installed(name)]

@@ -1,4 +1,4 @@
-"""The kernels' times beside what the memory allows: each byte moved once at a copy's speed."""
+"""The kernels' times beside the memory's limit: each byte moved once at the speed of a copy."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from benchmarks.on_gpu.bench import Bench, Row
 from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem, of_network
 from model.kernels.context_mixing import Implementation as MixingImplementation
 from model.kernels.context_mixing import context_mixing
-from model.kernels.gpu.timing import Run
+from model.kernels.gpu.timing import Workload
 from model.kernels.large_depthwise import large_depthwise, triton_tiles
 
 COPIED_BYTES = 2**32
 MIXING_SETTINGS = ((1, 2), (1, 3))
-"""Warps of a ContMix program and stages of its loop; the first pair is what is served."""
+"""Warps of a ContMix program and stages of its loop; the first pair is served."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -64,9 +64,9 @@ def _row(
 
 
 def _copy_seconds(bench: Bench, copied_bytes: int) -> float:
-    """Time a kernel that reads half of so many bytes and writes the other half.
+    """Time a kernel that reads one half of the bytes and writes the other.
 
-    Not ``copy_``: a graph makes it a copy of the copy engines, which are slower.
+    Not ``copy_``: in a graph, the copy engines would do it, which are slower.
     """
     source = torch.rand(copied_bytes // 8, device=bench.device)
     target = torch.empty_like(source)
@@ -75,8 +75,8 @@ def _copy_seconds(bench: Bench, copied_bytes: int) -> float:
 
 def _mixing_runs(
     bench: Bench, problem: MixingProblem, dtype: torch.dtype
-) -> Iterator[tuple[str, Callable[[], Run]]]:
-    def make(implementation: MixingImplementation) -> Run:
+) -> Iterator[tuple[str, Callable[[], Workload]]]:
+    def make(implementation: MixingImplementation) -> Workload:
         arguments = problem.arguments(dtype, bench.device, torch.channels_last)
         return partial(
             torch.inference_mode()(context_mixing), *arguments, implementation=implementation
@@ -93,6 +93,6 @@ def _mixing_runs(
 
 def _depthwise_run(
     problem: DepthwiseProblem, dtype: torch.dtype, device: torch.device, label: str
-) -> Run:
+) -> Workload:
     arguments = problem.arguments(dtype, device)
     return partial(torch.inference_mode()(large_depthwise), *arguments, label)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The networks that are measured, in each form, with weights that need no file.
+"""The measured networks in each form, with weights that need no file.
 
 Nothing is loaded by ``model.zoo``, so packages that only checkpoints need may be missing.
 """
@@ -32,14 +32,14 @@ Form = Literal["fused", "plain", "authors", "authors in float32"]
 """Folded, with our kernels; folded, in plain PyTorch; the authors' structure."""
 
 GAINS = {"box_heads.0.classify": 6.0, "box_heads.0.regress": 0.5, "mask_heads.0.classify": 4.0}
-"""With these a detector of random weights is sure enough to find things."""
+"""Factors on layers' weights with which a random detector is confident enough to find objects."""
 
 
 @lru_cache(maxsize=2)
 def trained(name: str) -> nn.Module:
     """Build a network as it is trained, in evaluation mode, random but well-behaved weights.
 
-    It is the same one again for the same name: copy it before you change it.
+    Cached by name: copy it before you change it.
     """
     network: nn.Module
     if name in SEGMENTERS:
@@ -86,7 +86,7 @@ def _fill(network: nn.Module) -> None:
 
 
 def in_form(network: nn.Module, form: Form, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    """Bring a copy of a trained network into a form on a device."""
+    """Convert a copy of a trained network to a form on a device."""
     network = copy.deepcopy(network)
     if is_authors(form):
         return with_authors_structure(network).to(device, dtype)
@@ -114,13 +114,13 @@ def images_of(
 def with_measured_kernels(
     bench: Bench, network: nn.Module, images: Tensor
 ) -> tuple[nn.Module, list[Decision]]:
-    """Bring a folded network into its form for GPUs, its kernels measured for this batch."""
+    """Lower a folded network for GPUs, its kernels measured for this batch."""
     lower_for_gpu(network, Autotuner())
     autotuner = next(
         part.autotuner for part in network.modules() if isinstance(part, LargeDepthwise)
     )
     backbone = cast("OverLoCK", network.backbone)
-    with torch.inference_mode(), autotuner.noting() as problems:
+    with torch.inference_mode(), autotuner.collect_problems() as problems:
         backbone.dense_features(images) if backbone.dense else backbone(images)
     decisions = [
         measure_depthwise(autotuner, problem, len(images), lambda run: bench.seconds([run]))
@@ -131,9 +131,9 @@ def with_measured_kernels(
 
 @contextmanager
 def without_our_kernels() -> Iterator[None]:
-    """Let ContMix run on PyTorch's own operations, on a GPU too, and float32 in TF32 if it likes.
+    """Run ContMix on PyTorch's own operations, on a GPU too, and allow TF32 in convolutions.
 
-    PyTorch's convolutions may take TF32 unless told otherwise: the authors' users have it so.
+    PyTorch's convolutions take TF32 by default, so the authors' users have it.
     """
     reason = "the benchmark wants PyTorch's own operations"
     with (

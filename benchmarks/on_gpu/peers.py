@@ -1,4 +1,4 @@
-"""Networks of timm, compiled and as a CUDA graph: the same dtype, layout, images and clock."""
+"""Networks of timm, compiled and as CUDA graphs, with the same dtype, layout, images and clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kernels' problems: what the networks ask of them, and odd ones."""
+"""Problems for the kernels: calls that the networks make, and odd sizes."""
 
 from __future__ import annotations
 

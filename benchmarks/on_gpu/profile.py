@@ -1,4 +1,4 @@
-"""Which kernels the time goes to, one line a kernel."""
+"""A profile of served batches, one line per kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME_LENGTH = 90
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Profile batches as they are served; the last line of each is all the rest."""
+    """Profile batches as they are served; the last line of each sums up all other kernels."""
     name, side = model_of(bench)
     predictor, _, _ = ready(bench)
     for batch in (2,) if bench.quick else (64, 1):

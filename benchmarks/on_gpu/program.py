@@ -1,4 +1,4 @@
-"""The command: which sections run, in which order, on what."""
+"""The command: its options, and the sections in their order."""
 
 from __future__ import annotations
 
@@ -31,16 +31,18 @@ from benchmarks.on_gpu import (
 )
 from benchmarks.on_gpu.bench import Bench, Section
 from benchmarks.on_gpu.report import ALL_SECONDS, run_sections
-from benchmarks.on_gpu.served import let_go
+from benchmarks.on_gpu.served import release
 
 SECTIONS = [
     Section("kernel-checks", "Kernels against the reference", 20, check_kernels.rows),
     Section("network-checks", "Networks against the CPU", 40, check_networks.rows),
     Section("kernels", "Kernels against the memory's roofline", 25, kernels.rows),
-    Section("served", "As an engine serves it: pixels in, logits out", 60, served.rows, let_go),
-    Section("profile", "Where the time goes, T, batches as served", 8, profile.rows, let_go),
-    Section("endurance", "Thousands of batches of mixed shapes", 70, endurance.rows, let_go),
-    Section("http", "The whole service, saturated, beside the bare engine", 100, http.rows, let_go),
+    Section("served", "As an engine serves it: pixels in, logits out", 60, served.rows, release),
+    Section("profile", "Where the time goes, T, batches as served", 8, profile.rows, release),
+    Section("endurance", "Thousands of batches of mixed shapes", 70, endurance.rows, release),
+    Section(
+        "http", "The whole service, saturated, beside the bare engine", 100, http.rows, release
+    ),
     Section("classifiers", "Classifiers at 224x224, images a second", 45, classifiers.rows),
     Section("peers", "Other networks, from timm, the same way", 35, peers.rows),
     Section("dense", "Segmenter and detector", 30, dense.rows),
@@ -48,10 +50,10 @@ SECTIONS = [
     Section("latency", "Latency of one image, without the compiler", 7, classifiers.latency_rows),
     Section("starts", "From the start of a process to the first answers", 15, starts.rows),
 ]
-"""By value: what comes last is what may not fit into the time. All of them together fill it."""
+"""The most important first: the last ones may not fit into the time. All together fill it."""
 
 GRACE_SECONDS = 80.0
-"""What hangs in the device ends the program then; the report has what was measured before it."""
+"""Seconds past the time after which a hanging program ends; the report keeps its rows."""
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 PACKAGES = ("torch", "triton", "numpy", "timm", "torchvision")

@@ -1,4 +1,4 @@
-"""Runs the sections, each for its time, and keeps what they measured in files."""
+"""Run the sections, each for its time, and write their rows to files."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Any
 from benchmarks.on_gpu.bench import Bench, Row, Section, stopwatch
 
 ALL_SECONDS = 460.0
-"""No row begins after so long."""
+"""Seconds after which no row begins."""
 
 LAST_ROW_SECONDS = 20.0
-"""A row that is under way then is given up after so long: all ends within eight minutes."""
+"""Seconds past that after which the running row is aborted: all ends within eight minutes."""
 
 OVERDUE_SECONDS = 60.0
-"""So long after its section's time a row is given up, for the other sections' sake."""
+"""Seconds past its section's time after which a row is aborted, so that other sections run."""
 
 
 REMINDER_SECONDS = 30.0
-"""After which it is given up once more: Python drops what is raised in a finalizer. A server that
-a section has started is stopped within that time."""
+"""Seconds after which a row is aborted once more, since Python drops what is raised in a finalizer.
+A server that a section has started stops within that time."""
 
 
 class SectionOverdueError(Exception):
@@ -81,7 +81,7 @@ def _run(
         return "not begun: the time was up"
     patience_seconds = min(section.seconds + OVERDUE_SECONDS, left_seconds + LAST_ROW_SECONDS)
     try:
-        with _given_up_after(patience_seconds):
+        with _aborted_after(patience_seconds):
             for row in section.rows(bench):
                 entry["rows"].append({name: _rounded(value) for name, value in row.items()})
                 print(f"  {section.name}: {entry['rows'][-1]}", flush=True)
@@ -96,16 +96,16 @@ def _run(
 
 
 @contextmanager
-def _given_up_after(seconds: float) -> Iterator[None]:
-    """Raise ``SectionOverdueError`` in what still runs then, as soon as it is Python's turn.
+def _aborted_after(seconds: float) -> Iterator[None]:
+    """Raise ``SectionOverdueError`` in a block that runs longer, once Python code runs again.
 
-    What waits for a device that hangs never comes to that: the whole program has its own end.
+    A call that waits for a hanging device never returns to Python; the program has its own limit.
     """
 
-    def give_up(_signal: int, _frame: FrameType | None) -> None:
+    def abort(_signal: int, _frame: FrameType | None) -> None:
         raise SectionOverdueError(f"not done after {seconds:.0f} s")
 
-    handler = signal.signal(signal.SIGALRM, give_up)
+    handler = signal.signal(signal.SIGALRM, abort)
     timer = signal.setitimer(signal.ITIMER_REAL, seconds, REMINDER_SECONDS)
     try:
         yield
@@ -115,10 +115,10 @@ def _given_up_after(seconds: float) -> Iterator[None]:
 
 
 def _tidy_up(section: Section, later: Sequence[Section], bench: Bench) -> None:
-    """Give back what a section held, as far as no later one uses it."""
+    """Release what a section shares, unless a later section uses it."""
     try:
-        if section.let_go is not None and all(each.let_go != section.let_go for each in later):
-            section.let_go()
+        if section.release is not None and all(each.release != section.release for each in later):
+            section.release()
         bench.forget_memory()
     except RuntimeError:  # after some errors a device answers nothing any more
         traceback.print_exc()
@@ -135,7 +135,7 @@ def _write(report: dict[str, Any], output: Path) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file so that it is never half there, whenever the program ends."""
+    """Replace a file atomically, so that an aborted program leaves no partial file."""
     new = path.with_name(path.name + ".new")
     new.write_text(text)
     new.replace(path)

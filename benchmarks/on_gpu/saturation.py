@@ -1,4 +1,4 @@
-"""What of a service is at its limit, by what its parts have counted."""
+"""The parts of a service that are at their limits, from counters of its processes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from benchmarks.serving.processes import ThreadSeconds
 
 SATURATED = 0.9
-"""Share of a limit: what queues before something so busy waits longer than it is worked on."""
+"""Share of a limit from which a part counts as saturated: its queue waits longer than it works."""
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """Counters at a moment.
 
     Attributes:
         moment: monotonic, seconds.
-        images: that the engine has run.
-        batches: that they were in.
-        device_seconds: that these took, from staged pixels to results on the host.
+        images: run by the engine.
+        batches: run by the engine.
+        device_seconds: of the batches, from staged pixels to results on the host.
         compilations: since the engine was ready.
         workers: processor time of each HTTP worker.
-        engine: the same of the engine.
-        generators_seconds: the same of all load generators together.
-        cores_seconds: for how long the cores were busy, with whatever, in all.
+        engine: processor time of the engine.
+        generators_seconds: processor time of all load generators together.
+        cores_seconds: time that all cores together were busy, with any process.
     """
 
     moment: float
@@ -40,13 +40,13 @@ class Look:
 
 @dataclass(frozen=True)
 class Usage:
-    """What was used between two looks.
+    """Resources used between two snapshots.
 
     Attributes:
         workers_cores: processor time a second of all HTTP workers together.
-        engine_cores: the same of the engine.
-        generators_cores: the same of the load generators.
-        shares: of its limit, by the name of the part.
+        engine_cores: processor time a second of the engine.
+        generators_cores: processor time a second of the load generators.
+        shares: used share of each part's limit, by the name of the part.
     """
 
     workers_cores: float
@@ -56,13 +56,13 @@ class Usage:
 
 
 def usage_between(
-    before: Look, after: Look, *, cores: int, decoding_threads: int, generators: int
+    before: Snapshot, after: Snapshot, *, cores: int, decoding_threads: int, generators: int
 ) -> Usage:
-    """Set what was used against what there is.
+    """Compare the used resources with their limits.
 
     Args:
-        before: a look.
-        after: a later one at the same processes, in the same order.
+        before: a snapshot.
+        after: a later one of the same processes, in the same order.
         cores: of the machine.
         decoding_threads: of each HTTP worker.
         generators: processes that make the load.
@@ -94,10 +94,10 @@ def usage_between(
 
 
 def what_saturates(shares: Mapping[str, float]) -> str:
-    """Say which parts are at their limit; where none is, which comes nearest.
+    """Name the parts that are at their limits, or the nearest one if none is.
 
     Args:
-        shares: of its limit, by the name of the part.
+        shares: used share of each part's limit, by the name of the part.
     """
     fullest = sorted(shares.items(), key=lambda item: item[1], reverse=True)
     full = [(name, share) for name, share in fullest if share >= SATURATED]

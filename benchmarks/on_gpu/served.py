@@ -1,4 +1,4 @@
-"""What an engine runs: pixels in, logits out, staged, compiled, recorded, kernels chosen."""
+"""An engine's batches: pixels in, logits out, staged, compiled, recorded, with tuned kernels."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 BATCHES = (1, 8, 64, 256)
 ROUNDS = 30
 BOUND = 2e-2
-"""By norms, bfloat16 against float32 on the CPU."""
+"""Largest relative error by norms, of bfloat16 against float32 on the CPU."""
 
 
 class NotReadyError(Exception):
-    """The network could not be got ready; the message says why."""
+    """The network could not be prepared; the message says why."""
 
 
 def ready(bench: Bench) -> tuple[Predictor, tuple[int, ...], float]:
-    """Get the network ready as an engine does; with the batches that fit, and how long it took.
+    """Prepare the network as an engine does; return it, the batches that fit, and the seconds.
 
-    It is the same one again for the sections that come next, until ``let_go``.
+    Cached for the following sections, until ``release``.
 
     Raises:
-        NotReadyError: if that fails, also when it did before: a minute is not spent twice.
+        NotReadyError: if it fails, or failed before: a minute is not spent twice.
     """
     made = _ready_or_why_not(bench)
     if isinstance(made, str):
@@ -56,20 +56,20 @@ def _ready_or_why_not(bench: Bench) -> tuple[Predictor, tuple[int, ...], float] 
         network = fold(copy.deepcopy(trained(name)))
         predictor = Predictor(network, bench.device, bench.fast_dtype, compiler=bench.compiler)
         fitting = fitting_batch_sizes(predictor, batches, [(side, side)])
-    except Exception as error:  # noqa: BLE001 - whatever it is, the next section would meet it too
+    except Exception as error:  # noqa: BLE001 - any error would fail the next section too
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"
     return predictor, fitting, took()
 
 
-def let_go() -> None:
-    """Forget what ``ready`` made, and the code that was compiled for it."""
+def release() -> None:
+    """Free the network of ``ready``, and the code that was compiled for it."""
     _ready_or_why_not.cache_clear()
     torch._dynamo.reset()
 
 
 def model_of(bench: Bench) -> tuple[str, int]:
-    """Return what is served here, and the side of its images."""
+    """Return the name of the served network, and the side of its images."""
     return ("nano", 64) if bench.quick else ("overlock_t", 224)
 
 
@@ -126,11 +126,11 @@ def batch_seconds(
     """Return the median time of a batch by the host's clock, from pixels to logits there.
 
     Args:
-        bench: says how often.
+        bench: for the number of rounds.
         predictor: on the device.
         images: of every batch.
         shape: places, height and width.
-        ahead: whether a batch is staged before the one in front of it runs, as an engine does.
+        ahead: whether a batch is staged before the previous one runs, as an engine does it.
     """
     seconds: list[float] = []
     waiting: list[StagedImage] = [predictor.staging.stage(image) for image in images]

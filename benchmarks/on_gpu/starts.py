@@ -1,6 +1,6 @@
-"""How long a new process takes until it answers, with empty caches of compiled code and with full.
+"""Time from the start of a process to its first answer, with empty and with full compiler caches.
 
-Run as a program it is that process: it gets the network ready as an engine does, and says when it
+Run as a program, it is that process: it prepares the network as an engine does, and prints when it
 could have answered.
 """
 
@@ -26,7 +26,7 @@ from model.lowering.folding import fold  # noqa: E402
 
 MOST_SECONDS = 120.0
 BATCHES = (1, 2, 4, 8, 16)
-"""As served by default."""
+"""Batch sizes that are served by default."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Saturates the service on the device, and runs the bare engine at the batches that it made."""
+"""Saturate the service on the device, and run the bare engine with batches of the same size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.on_gpu.bench import Bench, Row, stopwatch
-from benchmarks.on_gpu.saturation import Look, usage_between, what_saturates
+from benchmarks.on_gpu.saturation import Snapshot, usage_between, what_saturates
 from benchmarks.on_gpu.served import model_of, noise_images, ready
 from benchmarks.serving.contestants import Contestant, ours_real
 from benchmarks.serving.footprint import ENGINE, HTTP_WORKER
@@ -27,13 +27,13 @@ from benchmarks.serving.scrape import get, sum_of
 from service.web.pipeline import THREADS as DECODING_THREADS
 
 MAX_BATCH_SIZE = 64
-"""Of the engine; ``served`` gets a bare one ready for it too."""
+"""The engine's; ``benchmarks.on_gpu.served`` prepares a bare one for it too."""
 
 BATCHES_UNDER_WAY = 4
-"""One on the device, one that waits for it, and two being sent, decoded and answered."""
+"""One batch on the device, one that waits for it, and two being sent, decoded and answered."""
 
 SPARE_CORES = 4
-"""For the engine and the load generators, where the HTTP workers get all others."""
+"""Cores for the engine and the load generators; the HTTP workers get the others."""
 
 SMALL, LARGE = (224, 224), (640, 480)
 """Widths and heights of the JPEG files."""
@@ -41,14 +41,14 @@ SMALL, LARGE = (224, 224), (640, 480)
 
 @dataclass(frozen=True)
 class Plan:
-    """How the service is started and loaded.
+    """Settings of the service and of its load.
 
     Attributes:
         model: that is served.
         max_batch_size: of the engine.
         generators: processes that make the load.
         warm_up_seconds: of load that is not counted.
-        seconds: of load that is.
+        seconds: of load that is counted.
     """
 
     model: str
@@ -61,7 +61,7 @@ class Plan:
 def rows(bench: Bench) -> Iterator[Row]:
     """Give the HTTP workers most of the cores, and then a quarter of them.
 
-    The second start finds the first one's compiled code.
+    The second start uses the first one's compiled code.
     """
     cores = sorted(os.sched_getaffinity(0))
     plan = Plan(model_of(bench)[0], MAX_BATCH_SIZE, max(len(cores) // 5, 1), 2.0, 5.0)
@@ -107,7 +107,7 @@ def _loaded(
 def _http_row(
     plan: Plan, server: RunningServer, cores: list[int], size: tuple[int, int]
 ) -> tuple[Row, float]:
-    """Measure under load; return the images of a batch beside the row."""
+    """Measure under load; return the row and the mean number of images in a batch."""
     under_way = BATCHES_UNDER_WAY * plan.max_batch_size
     with LoadProcesses(
         server.target, size, processes=plan.generators, concurrency=under_way
@@ -116,9 +116,9 @@ def _http_row(
         until = counted_from + plan.seconds
         load.begin(counted_from, until)
         time.sleep(max(counted_from - time.monotonic(), 0.0))
-        before = _look(server, load, cores)
+        before = _snapshot(server, load, cores)
         time.sleep(max(until - time.monotonic(), 0.0))
-        after = _look(server, load, cores)
+        after = _snapshot(server, load, cores)
         answers = load.answers(until)
     usage = usage_between(
         before,
@@ -148,17 +148,17 @@ def _http_row(
     return row, images_a_batch
 
 
-def _look(server: RunningServer, load: LoadProcesses, cores: list[int]) -> Look:
+def _snapshot(server: RunningServer, load: LoadProcesses, cores: list[int]) -> Snapshot:
     exposition = get(server.port, "/metrics")
     family = server.family
-    return Look(
+    return Snapshot(
         moment=time.monotonic(),
         images=sum_of("overlock_batch_size_sum", exposition),
         batches=sum_of("overlock_batch_size_count", exposition),
         device_seconds=sum_of("overlock_device_busy_seconds_total", exposition),
         compilations=sum_of("overlock_recompiles_total", exposition),
         workers=tuple(thread_seconds(pid) for pid in members_running(family, HTTP_WORKER)),
-        # Before its own children: compilers that are forked bear its name.
+        # The first one: compilers that it forks have the same command line.
         engine=thread_seconds(members_running(family, ENGINE)[0]),
         generators_seconds=cpu_seconds(load.pids),
         cores_seconds=sum(core_busy_seconds(core) for core in cores),
@@ -166,10 +166,10 @@ def _look(server: RunningServer, load: LoadProcesses, cores: list[int]) -> Look:
 
 
 def _bare_row(bench: Bench, images_a_batch: float, http: Row) -> Row:
-    """Run such batches in this process, one after the other, their pixels staged beforehand.
+    """Run batches of that size in this process, one after the other, with pixels staged in advance.
 
-    The service idles meanwhile. In an engine another thread stages, so that this is the most that
-    the device's own could do.
+    The service idles meanwhile. In an engine another thread stages, so this is the upper limit of
+    the thread that drives the device.
     """
     predictor, fitting, _ = ready(bench)
     name, side = model_of(bench)

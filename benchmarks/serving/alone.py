@@ -1,8 +1,8 @@
-"""Measures the service against its own goals, without peers: overload, real networks, idleness.
+"""Measure the service against its own goals, without peers: overload, real networks, idleness.
 
     python -m benchmarks.serving.alone                    # about a quarter of an hour
     python -m benchmarks.serving.alone --only overload    # or real-network, or footprint
-    python -m benchmarks.serving.alone --quick            # shorter, for a look
+    python -m benchmarks.serving.alone --quick            # shorter and less precise
 
 Writes ``benchmarks/results/serving-alone.json`` and ``.md``. Linux with at least two cores.
 ``benchmarks.serving.run`` measures the same beside the peers.
@@ -35,18 +35,18 @@ SERVER_CORE, CLIENT_CORE = 0, 1
 PARTS = ("overload", "real-network", "footprint")
 
 OVERLOAD_TIMEOUT_SECONDS = 1.0
-"""What was let in by the end of an overload is worked off while half of the capacity is asked for
-again: that takes almost twice the callers' patience, whatever a scheduler does."""
+"""Timeout of requests in an overload. The backlog at its end is worked off while half the capacity
+is requested again, which takes almost twice the timeout with any scheduler."""
 
 SLOW_DEVICE = DeviceCost(fixed_seconds=0.1, per_image_seconds=0.01)
-"""60 images a second: here the device is what limits, and not the core that decodes."""
+"""60 images a second: the device is the limit, not the core that decodes."""
 
 DECODING_LIMITS = "5 ms + 0.5 ms n: decoding limits"
 REAL_NETWORKS = (("demo", "demo"), ("overlock_xt", "random"))
 
 
 def main() -> None:
-    # So that the server under test ends too.
+    # Exit cleanly, so that the server under test ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     arguments = parse_arguments()
     plan = QUICK if arguments.quick else THOROUGH

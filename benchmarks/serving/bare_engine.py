@@ -1,4 +1,4 @@
-"""The network without a service: full batches, one after the other, as fast as it goes."""
+"""The network without a service: full batches, one after the other, as fast as possible."""
 
 from __future__ import annotations
 

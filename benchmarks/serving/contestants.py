@@ -1,6 +1,6 @@
-"""Who is measured, and how each one is started: one row a server.
+"""The measured servers and the commands that start them.
 
-``{python}`` and ``{bin}`` stand for the contestant's environment, ``{port}`` for where it listens.
+``{python}`` and ``{bin}`` stand for the contestant's environment, ``{port}`` for its port.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from benchmarks.serving.ours.cost_variable import COST_VARIABLE
 from benchmarks.serving.simulated_device import DEVICE_COST, MAX_BATCH_SIZE, DeviceCost
 
 TIMEOUT_SECONDS = 10
-"""After which a request is pointless; for every server that can be told."""
+"""Timeout of a request, for every server that has such a setting."""
 
 PACKAGE = "benchmarks.serving"
 
@@ -23,10 +23,10 @@ class Contestant:
     Attributes:
         name: in tables and plots.
         requirements: name of its requirements file and environment; None for the project's own.
-        command: to start it.
-        path: that takes an image and answers with its classes.
+        command: that starts it.
+        path: of the route that classifies an image.
         variables: environment variables beside the usual ones.
-        note: how it is set up, for the table.
+        note: its set-up, for the table.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Every contestant under the same loads: two closed loops, then the open loop at rising rates."""
+"""Measurements of every contestant under the same loads: closed loops, then rising open rates."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from service.commands.bench.summary import RequestOutcome, outcome_of
 
 CONCURRENCIES = (1, 32)
 JUDGED_RATE = 300.0
-"""The open loop's rate that goals speak of; measured whatever came before."""
+"""The open loop's rate of the goals; always measured, also after lower rates were hopeless."""
 
 HOPELESS = 0.7
-"""A server that answers less of an open loop's requests is not asked for more of them."""
+"""Minimum answered share of an open loop's requests; below it, higher rates are skipped."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Measurement:
         repeat: from 0.
         loop: "closed" or "open".
         level: concurrency, or requests a second.
-        outcome: what came of it.
+        outcome: rates and latencies.
         cpu_seconds_per_answer: processor time of all its processes.
-        foreign_core_fraction: of the run's time, how long the server's core worked for others.
+        foreign_core_fraction: share of the time that the server's core worked for other processes.
     """
 
     contestant: str
@@ -55,13 +55,13 @@ class Turn:
     """One contestant's turn.
 
     Attributes:
-        contestant: whose.
-        payloads: what is sent.
-        workload: their size, for the record.
-        repeat: how often all had a turn before.
+        contestant: that is measured.
+        payloads: that are sent.
+        workload: their size, for the results.
+        repeat: number of earlier turns.
         rates: of the open loop, rising.
         seconds: of one load.
-        core: that the server has.
+        core: of the server.
     """
 
     contestant: Contestant
@@ -103,7 +103,7 @@ async def _measure(
     if loop == "closed":
         samples = await generator.closed_loop(int(level), turn.seconds)
     else:
-        # The same moments for every contestant, others in every repeat.
+        # The same moments for every contestant, different in every repeat.
         arrivals = poisson_arrivals(level, turn.seconds, turn.repeat)
         samples = await generator.open_loop(arrivals)
     elapsed_seconds = time.perf_counter() - started
@@ -118,7 +118,7 @@ async def _measure(
         level=level,
         outcome=outcome_of(samples, turn.seconds),
         cpu_seconds_per_answer=own_seconds / max(answers, 1),
-        # The core's clock ticks, the processes' does not.
+        # Limited, since the core's time is counted in ticks and the processes' is not.
         foreign_core_fraction=min(max(foreign_seconds / elapsed_seconds, 0.0), 1.0),
     )
     print(_line(measurement), file=sys.stderr)

@@ -1,6 +1,6 @@
-"""Virtual environments for the peers and the plot: each of its own, since their pins conflict.
+"""Virtual environments for the peers and the plot, one each, since their pins conflict.
 
-And the variables of processes that run from this checkout, installed or not.
+Also the environment variables of processes that run from this checkout, installed or not.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 ENVIRONMENTS = HERE / ".venvs"
-"""Ignored by git."""
+"""Folder of the environments, ignored by git."""
 
 
 def environment_bin(name: str | None) -> Path:
-    """Return the folder of an environment's commands, making the environment where it is missing.
+    """Return the folder of an environment's commands; create the environment if it is missing.
 
     Args:
-        name: of ``requirements-NAME.txt``; None for the environment that runs this.
+        name: of ``requirements-NAME.txt``; None for the current environment.
     """
     if name is None:
         return Path(sys.executable).parent
@@ -36,9 +36,9 @@ def environment_bin(name: str | None) -> Path:
 
 
 def checkout_environment() -> dict[str, str]:
-    """Return this process's variables for another one, which imports from the checkout first.
+    """Return environment variables for a process that imports from the checkout first.
 
-    Whatever is set of the service stays behind.
+    They are this process's, without the service's settings.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("OVERLOCK_")}
     paths = [str(REPOSITORY), *filter(None, [inherited.get("PYTHONPATH")])]

@@ -1,4 +1,4 @@
-"""What a server costs while nobody asks it anything, and the memory of our processes."""
+"""Processor time of an idle server, and the memory of our processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.serving.running_server import RunningServer
 SETTLE_SECONDS = 3.0
 IDLE_SECONDS = 10.0
 REQUESTS_BEFORE = 200
-"""Answered before memory is looked at: by then everything that is loaded lazily is."""
+"""Requests answered before memory is measured: by then all lazy imports are done."""
 
 HTTP_WORKER = "service.web.process"
 ENGINE = "service.engine.process"
@@ -41,7 +41,7 @@ class Memory:
 
 
 def measure_idleness(contestant: Contestant, payload: Payload, core: int) -> Idleness:
-    """Start a server, leave it alone, and see what it does."""
+    """Start a server, and measure its processor time without requests."""
     with RunningServer(contestant, payload, str(core)) as server:
         return Idleness(contestant.name, _idle_fraction(server))
 

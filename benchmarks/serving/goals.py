@@ -1,4 +1,4 @@
-"""What was aimed at, each with what was measured: met or missed."""
+"""The goals, each with its measurement: met or missed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ HTTP_WORKER_BYTES = 150_000_000
 REAL_NETWORK_FRACTION = 0.97
 RECOVERY_SECONDS = 2.0
 GOODPUT_FRACTION = 0.95
-"""Of the capacity, which is itself measured for six seconds and good to a few percent."""
+"""Minimum goodput as a share of the capacity, which is known to a few percent: it is measured for
+six seconds."""
 
 Comparison = Callable[[float, float], bool]
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One sentence that is true or not.
+    """A goal with its measurement.
 
     Attributes:
-        what: is compared.
+        what: the compared quantity.
         target: the bound, in words.
         measured: in words.
         met: whether it holds.
@@ -118,7 +119,7 @@ def _against_rival(results: Results, workload: str) -> list[Goal]:
 
 
 def _ratio(ours: float, rival: float) -> float:
-    """Return ours / rival; without an answer of ours nothing is met, whatever the rival did."""
+    """Return ours / rival; infinite, so that no goal is met, if ours never answered."""
     return math.inf if math.isinf(ours) else ours / rival
 
 

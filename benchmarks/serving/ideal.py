@@ -1,7 +1,7 @@
-"""What a server without any overhead would do on the simulated device: the bound to compare with.
+"""A server without overhead on the simulated device: the limit to compare with.
 
-It decodes in order on one core and hands a free device whatever is decoded. With a decoding time
-of zero it is the device's own bound.
+It decodes in order on one core and gives a free device all decoded images. With a decoding time of
+zero it is the device's own limit.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from service.commands.bench.generator import poisson_arrivals
 from service.commands.bench.summary import percentile
 
 REQUESTS = 4000
-"""Of a closed loop; its start weighs less than a thousandth."""
+"""Requests of a closed loop, so many that its start weighs less than a thousandth."""
 
 
 @dataclass(frozen=True)
 class Ideal:
-    """A server without overhead under one load .
+    """A server without overhead under one load.
 
     Attributes:
         workload: size of the images.
         loop: "closed" or "open".
         level: concurrency, or requests a second.
-        device_per_second: closed loop, decoding free: the device's own bound.
+        device_per_second: closed loop, decoding free: the device's own limit.
         per_second: closed loop, decoding on one core.
         p50_seconds: open loop, decoding on one core.
-        p99_seconds: the same.
+        p99_seconds: open loop, decoding on one core.
     """
 
     workload: str
@@ -47,7 +47,7 @@ class Ideal:
 def ideal_latencies(
     arrivals: Sequence[float], cost: DeviceCost, decode_seconds: float
 ) -> list[float]:
-    """Return how long each request would take, seconds.
+    """Return the latency of each request, seconds.
 
     Args:
         arrivals: moments, rising.
@@ -89,7 +89,7 @@ def ideal_per_second(concurrency: int, cost: DeviceCost, decode_seconds: float) 
 
 
 def compute_ideals(workload: Workload, plan: Plan, decode_seconds: float) -> list[Ideal]:
-    """Return what a server without overhead would do under a plan's loads."""
+    """Return the ideal server's results under a plan's loads."""
     closed = [
         Ideal(
             workload.name,

@@ -1,7 +1,7 @@
-"""Several load generators at once: one Python process cannot ask for thousands of images a second.
+"""Several load generators at once: one Python process cannot send thousands of images a second.
 
-Run as a program it is one of them: it says when it could begin, is told from when to when, and
-prints what became of its requests.
+Run as a program, it is one of them: it prints that it is ready, reads the span of time that counts,
+and prints the numbers of its answers.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from service.commands.bench.generator import ANSWER_SECONDS, LoadGenerator, Samp
 from service.commands.bench.summary import REFUSALS
 
 TAIL_SECONDS = 0.5
-"""Of load after what is counted: who then looks at the server still finds it at work."""
+"""Seconds of load after the counted span, so that a snapshot at its end finds a busy server."""
 
 END_SECONDS = ANSWER_SECONDS + 10
-"""After the load's end, until when a generator has said what came of it."""
+"""Seconds after the end of the load until which a generator has printed its numbers."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What became of the requests of a span of time.
+    """Numbers of a span's requests by their outcome.
 
     Attributes:
         answered: status 200, the last byte within the span.
-        refused: sent within it, and told to come later.
+        refused: sent within it, and answered 429 or 503.
         failed: sent within it, with another status or no answer.
     """
 
@@ -46,13 +46,13 @@ class Answers:
 
 
 class LoadProcesses:
-    """Load generators that wait for their beginning when entered, and are gone when left.
+    """Load generators that are ready when entered, and gone when left.
 
     Args:
         target: a server on this machine.
         size: width and height of the images that are sent.
-        processes: how many generators.
-        concurrency: requests that all of them together keep under way.
+        processes: number of generators.
+        concurrency: requests in flight of all generators together.
     """
 
     def __init__(
@@ -94,42 +94,42 @@ class LoadProcesses:
 
     @property
     def pids(self) -> list[int]:
-        """The generators."""
+        """Process ids of the generators."""
         return [process.pid for process in self._processes]
 
     def begin(self, counted_from: float, until: float) -> None:
-        """Let all of them ask from now on.
+        """Let all generators send from now on.
 
         Args:
-            counted_from: monotonic moment; what happens before it warms up.
-            until: monotonic moment; what happens after it is not counted either.
+            counted_from: monotonic moment; requests before it warm the server up.
+            until: monotonic moment; requests after it are not counted either.
         """
         for process in self._processes:
-            told = cast("IO[str]", process.stdin)
-            told.write(f"{counted_from} {until}\n")
-            told.flush()
+            stdin = cast("IO[str]", process.stdin)
+            stdin.write(f"{counted_from} {until}\n")
+            stdin.flush()
 
     def answers(self, until: float) -> Answers:
-        """Wait for the end, and sum up what all of them say.
+        """Wait for the end, and add up the generators' numbers.
 
         Args:
-            until: monotonic moment that ``begin`` was told.
+            until: monotonic moment, as passed to ``begin``.
         """
-        said = []
+        counts = []
         for process in self._processes:
             left_seconds = max(until - time.monotonic(), 0.0) + END_SECONDS
             output, _ = process.communicate(timeout=left_seconds)
-            said.append(json.loads(output))
+            counts.append(json.loads(output))
         names = ("answered", "refused", "failed")
-        return Answers(**{name: sum(each[name] for each in said) for name in names})
+        return Answers(**{name: sum(each[name] for each in counts) for name in names})
 
 
 def count(samples: Sequence[Sample], started: float, counted_from: float, until: float) -> Answers:
-    """Count what happened between two moments.
+    """Count the outcomes between two moments.
 
     Args:
         samples: of a load.
-        started: moment of its start, by the clock of the others.
+        started: moment of its start, by the same clock as the others.
         counted_from: moment.
         until: moment.
     """
@@ -153,7 +153,7 @@ def _line_of(process: subprocess.Popen[str]) -> str:
 
 
 def main() -> None:
-    """Generate load as the arguments and standard input say."""
+    """Generate load by the arguments and by standard input."""
     parser = argparse.ArgumentParser(description="One of several load generators.")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", required=True)

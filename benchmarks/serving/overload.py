@@ -1,4 +1,4 @@
-"""Twice what a server can do, for half a minute: what it answers, and how it comes back."""
+"""Overload of a server with twice its capacity for half a minute, and its recovery."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from service.commands.bench.summary import REFUSALS, percentile
 CALM_SECONDS = 5.0
 AFTER_SECONDS = 12.0
 CALM_LOAD, OVERLOAD = 0.5, 2.0
-"""Offered load, as a part of the capacity."""
+"""Offered loads, as shares of the capacity."""
 
 CAPACITY_CONCURRENCY, CAPACITY_SECONDS = 64, 6.0
 """A closed loop's throughput with four full batches in the system."""
 
 SETTLING_SECONDS = 2.0
-"""Until queues and refusals have found their level; goodput counts from then on."""
+"""Seconds in which queues and refusals settle; goodput is counted afterwards."""
 
 WINDOW_SECONDS, STEADY_SECONDS = 0.25, 1.0
 
 
 @dataclass(frozen=True)
 class Overload:
-    """What came of it.
+    """The result of an overload.
 
     Attributes:
-        contestant: its name.
-        device: what limits it, in words.
+        contestant: name of the server.
+        device: the limiting part, in words.
         capacity_per_second: answers a second in a closed loop, just before.
         goodput_per_second: answers a second during the overload.
         calm_p99_seconds: latency at half the capacity, before.
@@ -89,14 +89,14 @@ def measure_overload(
 
 
 def recovery_seconds(samples: Sequence[Sample], end: float, normal_seconds: float) -> float:
-    """Return how long after ``end`` the first ``STEADY_SECONDS`` begin that are all normal.
+    """Return the time from ``end`` to the first ``STEADY_SECONDS`` of normal windows.
 
-    A window is normal when all of its requests were answered and their median latency is not
-    above ``normal_seconds``. The last abnormal window would tell less: at half of its capacity a
-    server has bursts that have nothing to do with what was before.
+    A window is normal if all of its requests were answered and their median latency is not above
+    ``normal_seconds``. The last abnormal window would be misleading: at half of its capacity a
+    server has bursts that are unrelated to the overload.
 
     Returns:
-        Seconds; ``AFTER_SECONDS`` if it is never normal for so long.
+        Seconds; ``AFTER_SECONDS`` if the server never becomes normal.
     """
     windows: dict[int, list[Sample]] = {}
     for sample in samples:

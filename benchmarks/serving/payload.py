@@ -1,4 +1,4 @@
-"""The images that are sent: drawn, seeded, with a known best class."""
+"""The images that are sent: drawn from seeds, with a known best class."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ FIRST_CLASS = re.compile(rb'"class_id":\s*(\d+)')
 
 @dataclass(frozen=True)
 class Payload:
-    """One image file and what a right answer to it begins with.
+    """An image file with the best class of a right answer.
 
     Attributes:
         body: the JPEG.
-        class_id: of the best class by the simulated device; None where any class is right: a real
-            network has its own opinion.
+        class_id: of the best class by the simulated device; None if any class is right, as for a
+            real network.
+        media_type: of the body.
     """
 
     body: bytes

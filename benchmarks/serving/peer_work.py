@@ -1,7 +1,7 @@
-"""What a peer's server does with a request, the same for all of them and the same as ours does.
+"""The work of a peer's server on a request, the same as the service's.
 
 The decoder with its limits and the geometry are the service's own functions; the answer holds the
-same five classes. A peer's file only says how its framework is told to call these.
+same five classes. A peer's file only connects these with its framework.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODEL = "overlock_t"
-"""Whose geometry and labels are served."""
+"""The model whose geometry and labels are served."""
 
 TOP_K = 5
 BATCH_WINDOW_SECONDS = 0.005
-"""For the frameworks that wait for a batch to fill: one launch of the simulated device."""
+"""Time that a framework waits for a batch to fill: the fixed cost of the simulated device."""
 
 LIMITS = ImageLimits(max_pixels=50_000_000, max_side=32_768)
 
@@ -41,7 +41,7 @@ def decode(body: bytes) -> NDArray[np.uint8]:
 
 
 def answer(scores: NDArray[np.float32]) -> dict[str, Any]:
-    """Return the document that a caller gets, best class first."""
+    """Return the document for a caller, best class first."""
     labels = imagenet_labels()
     return {
         "model": MODEL,

@@ -1,4 +1,4 @@
-"""What a run measures, and how thoroughly."""
+"""The workloads and the thoroughness of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Workload:
     Attributes:
         width: pixels.
         height: pixels.
-        rates: requests a second, rising, to past what a core can decode.
+        rates: requests a second, rising, to more than a core can decode.
     """
 
     width: int
@@ -26,25 +26,25 @@ class Workload:
 
 
 WORKLOADS = (
-    # What the goals speak of: most of the work is decoding and resizing, the same for everyone.
+    # The goals' workload: most of the work is decoding and resizing, the same for all contestants.
     Workload(640, 480, (25, 50, 100, 150, 200, 250, 300, 350, 400)),
-    # As large as the network's geometry wants it, so that there is nothing to resize: what remains
-    # is mostly the serving layer itself.
+    # In the size of the network's geometry, so that nothing is resized: the rest is mostly the
+    # serving layer itself.
     Workload(313, 235, (50, 100, 200, 300, 400, 500, 600, 800)),
 )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How thorough a run is.
+    """The thoroughness of a run.
 
     Attributes:
         repeats: turns of every contestant.
         seconds: of one load.
-        rate_step: one rate of so many is measured.
+        rate_step: one rate of every ``rate_step`` is measured.
         overload_seconds: at twice the capacity.
-        real_seconds: of a real network, over HTTP and bare.
-        real_turns: of both.
+        real_seconds: of a real network's turn, over HTTP and bare.
+        real_turns: turns of a real network, over HTTP and bare.
     """
 
     repeats: int

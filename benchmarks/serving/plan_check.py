@@ -1,11 +1,11 @@
-"""Compares what ``overlock plan`` foresees with the service itself, on its simulated device.
+"""Compare the predictions of ``overlock plan`` with the service itself, on its simulated device.
 
     python -m benchmarks.serving.plan_check            # about ten minutes
-    python -m benchmarks.serving.plan_check --quick    # one minute, for a look
+    python -m benchmarks.serving.plan_check --quick    # one minute, less precise
 
 Writes ``benchmarks/results/plan-check.json`` and ``.md``. Linux with at least two quiet cores: one
-for the service, one for the load generator. The device's cost and the time around it are the
-plan's only inputs; the latter is measured first, with one request at a time.
+for the service, one for the load generator. The device's cost and the overhead around it are the
+plan's only inputs; the overhead is measured first, with one request at a time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SIMULATED_REQUESTS = 100_000
 
 @dataclass(frozen=True)
 class Case:
-    """A device and the rates at which requests come.
+    """A device and the rates of requests.
 
     Attributes:
         device: its cost.
@@ -59,10 +59,10 @@ class Case:
 
 
 CASES = (
-    # A GPU's pace: here the time around the device counts, and at last the core that decodes, which
-    # the plan knows nothing of.
+    # As fast as a GPU: the overhead around the device counts, and at the highest rate the core that
+    # decodes, which the plan ignores.
     Case(DEVICE_COST, (25, 50, 100, 200)),
-    # 154 images a second in full batches: here the device's queue decides.
+    # 154 images a second in full batches: the device's queue counts.
     Case(DeviceCost(fixed_seconds=0.04, per_image_seconds=0.004), (30, 60, 110, 140)),
 )
 
@@ -72,14 +72,14 @@ class MeasuredLoad:
     """One run of the load generator against the service.
 
     Attributes:
-        utilisation: part of the time that the device worked.
+        utilisation: share of the time that the device worked.
         requests_per_batch: mean.
         p50_seconds: latency.
         p99_seconds: latency.
         answered_fraction: of all requests.
-        late_p99_seconds: how late the generator itself sent.
-        core_fraction: of the time, how long the service worked on its core.
-        foreign_core_fraction: of the time, how long the service's core worked for others.
+        late_p99_seconds: delay of the generator's own sending.
+        core_fraction: share of the time that the service worked on its core.
+        foreign_core_fraction: share of the time that its core worked for other processes.
     """
 
     utilisation: float
@@ -94,11 +94,11 @@ class MeasuredLoad:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was foreseen of a load, and what came.
+    """The prediction and the measurement of a load.
 
     Attributes:
-        device: what a batch of n takes, in words.
-        overhead_seconds: measured around the device, one request at a time.
+        device: time of a batch of n, in words.
+        overhead_seconds: around the device, measured with one request at a time.
         rate: requests a second.
         planned: by the simulation.
         measured: medians over the repeats.
@@ -112,7 +112,7 @@ class Comparison:
 
 
 def main() -> None:
-    # So that the server under test ends too.
+    # Exit cleanly, so that the server under test ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     arguments = parse_arguments()
     load_at_start = os.getloadavg()
@@ -147,7 +147,7 @@ def parse_arguments() -> argparse.Namespace:
 def compare(
     case: Case, payloads: Sequence[Payload], repeats: int, seconds: float
 ) -> list[Comparison]:
-    """Measure a case and foresee it."""
+    """Measure a case and predict it."""
     cost = AffineCost(case.device.fixed_seconds, case.device.per_image_seconds)
     words = f"{1e3 * cost.fixed_seconds:g} ms + {1e3 * cost.per_image_seconds:g} ms n"
     comparisons = []
@@ -180,7 +180,7 @@ def measure_alone(server: RunningServer, payloads: Sequence[Payload], seconds: f
 def measure(
     server: RunningServer, payloads: Sequence[Payload], rate: float, seconds: float, repeat: int
 ) -> MeasuredLoad:
-    """Offer a rate and look at the device meanwhile."""
+    """Offer a rate and measure latencies and the device's work."""
     generator = LoadGenerator(server.target, payloads)
     busy_before, batches_before = device_work(server.port)
     cpu_before, core_before = cpu_seconds(server.family), core_busy_seconds(SERVER_CORE)
@@ -206,7 +206,7 @@ def measure(
 
 
 def device_work(port: int) -> tuple[float, float]:
-    """Return for how many seconds the device has worked, and for how many batches."""
+    """Return the seconds and the batches that the device has worked."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", "/metrics")
@@ -234,7 +234,7 @@ def medians(runs: Sequence[MeasuredLoad]) -> MeasuredLoad:
 
 
 def as_markdown(command: str, machine: dict[str, str], comparisons: Sequence[Comparison]) -> str:
-    """Write it down: planned / measured."""
+    """Write the report: planned / measured."""
     heads = (
         "device",
         "around it, ms",

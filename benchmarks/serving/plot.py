@@ -1,4 +1,4 @@
-"""Latency over offered load, from the JSON of a run. Runs in an environment with matplotlib.
+"""Plot latency over offered load, from the JSON of a run; needs an environment with matplotlib.
 
 python -m benchmarks.serving.plot results.json plot.png
 """

@@ -1,4 +1,4 @@
-"""What Linux tells of the processes of a running server."""
+"""Processor time and memory of a running server's processes, from Linux's proc filesystem."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def family_of(pid: int) -> list[int]:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the processor time of all threads that live, seconds; to the nanosecond, unlike ticks.
+    """Return the processor time of all living threads, seconds; to the nanosecond, unlike ticks.
 
-    Source: proc(5) and sched-stats.rst: the first number of a thread's ``schedstat``.
+    Source: https://docs.kernel.org/scheduler/sched-stats.html, the first number of ``schedstat``.
     """
     nanoseconds = 0
     for pid in pids:
@@ -57,12 +57,12 @@ class ThreadSeconds:
 
     @property
     def all(self) -> float:
-        """Of the whole process."""
+        """Processor time of the whole process."""
         return self.loop + self.link + self.others
 
 
 def thread_seconds(pid: int) -> ThreadSeconds:
-    """Return what a process's threads have used, by what they are for."""
+    """Return the processor time of a process's threads, by their roles."""
     seconds: defaultdict[str, float] = defaultdict(float)
     for thread in (PROC / str(pid) / "task").iterdir():
         try:
@@ -78,9 +78,10 @@ def thread_seconds(pid: int) -> ThreadSeconds:
 
 
 def core_busy_seconds(core: int) -> float:
-    """Return for how long a core has worked since the machine started, to its clock's tick.
+    """Return the time that a core has worked since the machine started, to its clock's tick.
 
-    Source: proc(5): user, nice, system, idle, iowait, irq, softirq and steal ticks of ``cpuN``.
+    Source: https://man7.org/linux/man-pages/man5/proc_stat.5.html: user, nice, system, idle,
+    iowait, irq, softirq and steal ticks of ``cpuN``.
     """
     for line in (PROC / "stat").read_text().splitlines():
         name, *ticks = line.split()
@@ -92,7 +93,7 @@ def core_busy_seconds(core: int) -> float:
 
 
 def peak_resident_bytes(pid: int) -> int:
-    """Return the most resident memory that a process had so far."""
+    """Return the peak of a process's resident memory."""
     return _status_bytes(pid, "VmHWM")
 
 
@@ -114,7 +115,7 @@ def members_running(pids: Iterable[int], module: str) -> list[int]:
 
 
 def pin(pids: Iterable[int], core: int) -> None:
-    """Let all present threads of processes run on one core alone."""
+    """Restrict all present threads of processes to one core."""
     for pid in pids:
         for task in (PROC / str(pid) / "task").glob("[0-9]*"):
             os.sched_setaffinity(int(task.name), {core})

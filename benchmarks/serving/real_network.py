@@ -1,4 +1,4 @@
-"""A real network on the CPU, saturated: what HTTP leaves of the bare engine's throughput."""
+"""A real network on the CPU, saturated: throughput over HTTP beside the bare engine's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmarks.serving.simulated_device import MAX_BATCH_SIZE
 from service.commands.bench.generator import LoadGenerator, Sample
 
 CONCURRENCY = 2 * MAX_BATCH_SIZE
-"""One full batch on the device and another that waits."""
+"""A full batch on the device and another that waits."""
 
 WARM_UP_SECONDS = 3.0
 
@@ -33,10 +33,10 @@ class RealNetwork:
 
     Attributes:
         model: its name and weights.
-        placement: which cores do what.
-        batch_size: mean over HTTP; the bare engine ran the nearest whole one.
-        http_per_second: images, median of the turns.
-        bare_per_second: the same.
+        placement: use of the cores, in words.
+        batch_size: mean over HTTP; the bare engine ran it rounded.
+        http_per_second: images over HTTP, median of the turns.
+        bare_per_second: images of the bare engine, median of the turns.
         fraction: median of the turns' ratios.
     """
 
@@ -84,10 +84,10 @@ def measure_real_network(
 
 
 def steady_per_second(samples: Sequence[Sample], warm_up_seconds: float, seconds: float) -> float:
-    """Return answers a second between two completions: batches are few, and their edges matter.
+    """Return answers a second, counted between two completions, since batches are few and long.
 
     Raises:
-        ValueError: if too little was answered.
+        ValueError: if there are too few answers.
     """
     completions = sorted(s.due_seconds + s.latency_seconds for s in samples if s.status == 200)
     before = [moment for moment in completions if moment <= warm_up_seconds]
@@ -124,13 +124,13 @@ def _over_http(
 
 
 def _batches(port: int) -> tuple[float, float]:
-    """Return how many images and batches the engine has counted."""
+    """Return the engine's counters of images and of batches."""
     text = get(port, "/metrics")
     return sum_of("overlock_batch_size_sum", text), sum_of("overlock_batch_size_count", text)
 
 
 def _dtype(port: int) -> str:
-    """Return what the only model computes in, such as "float32"."""
+    """Return the dtype of the only model, such as "float32"."""
     (model,) = json.loads(get(port, "/v1/models"))["models"]
     return str(model["dtype"])
 

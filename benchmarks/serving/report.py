@@ -1,4 +1,4 @@
-"""The Markdown table of a run."""
+"""The Markdown report of a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ in the same type and with one thread. Idle is the processor time of all processe
 
 
 def as_markdown(results: Results, goals: Sequence[Goal], plot_name: str) -> str:
-    """Write everything down."""
+    """Write the report of a run against the peers."""
     sections = [
         "# Serving, against the peers",
         f"`{results.command}`",
@@ -49,7 +49,7 @@ def as_markdown(results: Results, goals: Sequence[Goal], plot_name: str) -> str:
 
 
 def alone_as_markdown(results: AloneResults, goals: Sequence[Goal]) -> str:
-    """Write down what was measured without peers."""
+    """Write the report of a run without peers."""
     sections = [
         "# Serving, alone",
         f"`{results.command}`",
@@ -180,7 +180,7 @@ def _footprint(results: AloneResults) -> str:
     if (memory := results.memory) is None:
         return idle
     return (
-        f"{idle}\n\nPeak resident memory of ours with the demo model: HTTP worker "
+        f"{idle}\n\nPeak resident memory of the service with the demo model: HTTP worker "
         f"{memory.http_worker_bytes / 1e6:.0f} MB, engine {memory.engine_bytes / 1e6:.0f} MB."
     )
 

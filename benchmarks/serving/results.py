@@ -1,4 +1,4 @@
-"""Everything that one run of the benchmark found, and its numbers by name."""
+"""The results of one run of the benchmark."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from service.commands.bench.summary import RequestOutcome, medians
 
 @dataclass(frozen=True)
 class AloneResults:
-    """What is measured without peers; a part that was not asked for is empty.
+    """Results without peers; a part that was not selected is empty.
 
     Attributes:
         command: that was run.
-        machine: what it ran on.
+        machine: that it ran on.
         idleness: of all contestants.
         memory: of our processes.
         overloads: at twice the capacity.
@@ -38,22 +38,22 @@ class AloneResults:
     real_networks: list[RealNetwork]
 
     def as_json(self) -> str:
-        """Return the file; what was never answered has null for its latency."""
+        """Return the JSON file; latencies of unanswered requests are null."""
         return json.dumps(_without_infinities(asdict(self)), indent=1) + "\n"
 
 
 @dataclass(frozen=True)
 class Results(AloneResults):
-    """One run against the peers.
+    """Results of a run against the peers.
 
     Attributes:
         notes: each contestant's set-up.
         payload_bytes: mean file size by workload.
-        decode_seconds: of one image, geometry included, by workload; on the server's core.
+        decode_seconds: processor time of decoding and resizing one image, by workload.
         generator: the load generator against a static responder.
         curves: all contestants under all loads.
         ideals: the same loads without overhead.
-        failures: turns that a peer did not start for; it has a repeat less there.
+        failures: turns for which a peer did not start; it has a repeat less there.
     """
 
     notes: dict[str, str]
@@ -88,7 +88,7 @@ class Results(AloneResults):
         return median(each.cpu_seconds_per_answer for each in found) if found else None
 
     def levels(self, workload: str, loop: str) -> list[float]:
-        """Return what was measured of a workload, rising."""
+        """Return the measured levels of a workload, rising."""
         return sorted(
             {each.level for each in self.curves if (each.workload, each.loop) == (workload, loop)}
         )

@@ -1,10 +1,10 @@
-"""Measures the service against its peers and against its own goals: one command, three files.
+"""Measure the service against its peers and against its own goals: one command, three files.
 
     python -m benchmarks.serving.run            # about an hour
-    python -m benchmarks.serving.run --quick    # about ten minutes, for a look
+    python -m benchmarks.serving.run --quick    # about ten minutes, less precise
 
 Writes ``benchmarks/results/serving.json``, ``.md`` and ``.png``. Linux with at least two cores; the
-peers are installed from pinned requirements into environments of their own.
+peers are installed from pinned requirements, each into its own environment.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ DECODES = 200
 
 
 def main() -> None:
-    # So that the server under test ends too.
+    # Exit cleanly, so that the server under test ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     arguments = parse_arguments()
     plan = QUICK if arguments.quick else THOROUGH
@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def describe_foreign_load(curves: Sequence[Measurement], minutes: float) -> dict[str, str]:
-    """Say how much of the server's core others took: that is what the numbers are worth."""
+    """Describe the load of other processes on the server's core, which distorts the numbers."""
     fractions = [each.foreign_core_fraction for each in curves]
     return {
         "the server's core, taken by others": f"median {statistics.median(fractions):.0%}, "
@@ -139,7 +139,7 @@ def measure_curves(
     plan: Plan,
     failures: list[str],
 ) -> list[Measurement]:
-    """Let the contestants take turns; a peer that fails is noted, ours may not."""
+    """Let the contestants take turns; note a peer's failure, raise our own."""
     measurements: list[Measurement] = []
     for repeat in range(plan.repeats):
         for workload in WORKLOADS:
@@ -163,7 +163,7 @@ def measure_curves(
 def measure_all_idleness(
     contestants: Sequence[Contestant], payload: Payload, failures: list[str]
 ) -> list[Idleness]:
-    """Leave every contestant alone for a while."""
+    """Measure the processor time of every idle contestant."""
     idleness = []
     for contestant in contestants:
         try:
@@ -186,7 +186,7 @@ def note_failure(contestant: Contestant, error: ServerFailedError, failures: lis
 
 
 def overload_rival(payloads: Sequence[Payload], plan: Plan) -> Overload:
-    """Overload the strongest peer where ours is overloaded in the same way."""
+    """Overload the strongest peer in the same way as the service."""
     return measure_overload(
         PEERS[0],
         payloads,

@@ -1,4 +1,4 @@
-"""Starts a contestant pinned to a core, waits until it answers, and ends all of it."""
+"""A contestant's server: pinned to a core, ready when entered, and gone when left."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class RunningServer:
     Args:
         contestant: what to start.
         payload: sent until it is answered.
-        cores: that it may use, as ``taskset`` takes them.
-        threads: of torch; None for as many as it chooses.
+        cores: that it may use, in the form of ``taskset``.
+        threads: of torch; None for torch's default.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class RunningServer:
         if threads is not None:
             variables["OMP_NUM_THREADS"] = str(threads)
         self.process = subprocess.Popen(
-            # Whatever ends this process, also without a word, ends the server.
+            # The server ends with this process, even if that is killed.
             ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", cores, *command],
             cwd=REPOSITORY,
             env=checkout_environment() | variables,
@@ -83,12 +83,12 @@ class RunningServer:
 
     @property
     def target(self) -> Endpoint:
-        """Where the payloads go."""
+        """The route that the payloads are sent to."""
         return Endpoint("127.0.0.1", self.port, self.path)
 
     @property
     def family(self) -> list[int]:
-        """Its processes."""
+        """Process ids of the server and its descendants."""
         return family_of(self.process.pid)
 
     def post(self) -> tuple[int, bytes]:

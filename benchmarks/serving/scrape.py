@@ -1,4 +1,4 @@
-"""What a running service tells of itself."""
+"""Requests to a running service, and sums of its metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 
 def get(port: int, path: str) -> str:
-    """Return what the service on this machine answers to a GET."""
+    """Return the answer of the service on this machine to a GET request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path)
@@ -17,6 +17,6 @@ def get(port: int, path: str) -> str:
 
 
 def sum_of(metric: str, exposition: str) -> float:
-    """Return the sum of a metric's samples, whatever their labels."""
+    """Return the sum of a metric's samples over all labels."""
     samples = re.findall(rf"^{metric}(?:{{.*}})? (\S+)$", exposition, re.MULTILINE)
     return sum(map(float, samples))

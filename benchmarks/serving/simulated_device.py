@@ -1,7 +1,7 @@
-"""A device whose cost is known, so that what remains of a request's time is the serving layer's.
+"""A device of known cost, so that the rest of a request's time is the serving layer's.
 
 A batch of n takes 5 ms + 0.5 ms n, during which the thread sleeps, as one that waits for a GPU
-does. Torch-free: every contestant imports it, each from an environment of its own.
+does. Torch-free: every contestant imports it, each in its own environment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ MAX_BATCH_SIZE = 16
 """The service's default; the peers get the same."""
 
 PIXEL_STEP = 8
-"""Every eighth row and column of a 224 x 224 input are 2352 values, enough for all classes."""
+"""Step between the rows and columns that scores are made of: every eighth row and column of a
+224 x 224 input are 2352 values, enough for all classes."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class DeviceCost:
     per_image_seconds: float = 0.0005
 
     def seconds(self, size: int) -> float:
-        """Return what a batch of ``size`` takes."""
+        """Return the time of a batch of ``size``."""
         return self.fixed_seconds + size * self.per_image_seconds
 
 
@@ -52,13 +53,13 @@ def run_batch(
     Args:
         images: (224, 224, 3) uint8 each.
         cost: the device's.
-        places: size that the device works on, padding included; by default no padding.
+        places: size of the batch with padding; by default without padding.
         clock: seconds.
         sleep: waits for so many seconds.
 
     Returns:
-        Scores that follow from the pixels alone, (CLASSES,) each: whoever gets an answer can tell
-        whether it is the one to its own image.
+        Scores that depend on the pixels alone, (CLASSES,) each, so that a client can check that an
+        answer belongs to its image.
     """
     started = clock()
     scores = [image_scores(image) for image in images]

@@ -1,4 +1,4 @@
-"""Answers every request at once with fixed bytes: what the load generator is checked against."""
+"""A server that answers every request at once with fixed bytes, to check the load generator."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ANSWER = (
 
 
 class Responder(asyncio.Protocol):
-    """Reads requests and does nothing with them."""
+    """A connection that reads requests and answers without looking at them."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        # uvloop's transports are none by inheritance.
+        # uvloop's transports do not inherit from asyncio.Transport.
         self._transport = cast("asyncio.Transport", transport)
         self._parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came."""
+        """Parse the data."""
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:

@@ -1,9 +1,9 @@
-"""Where a request's processor time goes, by process and thread.
+"""Processor time of a request, by process and thread.
 
     python -m benchmarks.serving.where_time_goes    # one minute
 
 Writes ``benchmarks/results/serving-where-time-goes.md``. The service has one core and the simulated
-device, the load generator the other core; 32 requests are always under way.
+device, the load generator the other core; 32 requests are always in flight.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _measure_once(server: RunningServer, payloads: list[Payload]) -> dict[str, f
 
 
 def role_seconds(family: Iterable[int]) -> dict[str, float]:
-    """Return the processor time of our processes' threads so far, by what they are for."""
+    """Return the processor time of our processes' threads so far, by their roles."""
     family = list(family)
     http = thread_seconds(member_running(family, HTTP_WORKER))
     engine = thread_seconds(_engine(family))

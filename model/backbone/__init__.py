@@ -1,1 +1,1 @@
-"""The backbone, one file per part of the paper's figure."""
+"""The OverLoCK backbone, one file per part of the paper's figure."""

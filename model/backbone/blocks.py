@@ -50,12 +50,12 @@ class BasicBlock(nn.Module):
 
 
 class DynamicBlock(nn.Module):
-    """A ContMix block: looks closely where the overview's context points.
+    """A ContMix block: refines features under the guidance of the overview's context.
 
     Args:
         config: the variant.
-        stage: index of the stage whose width and kernel it has (2 or 3).
-        first: whether it is the very first one, whose context is the initial context itself.
+        stage: index of its stage, which sets width and kernel (2 or 3).
+        first: whether it is the focus net's first block, whose context is the initial context.
         merged: whether large kernels are built in their merged form.
     """
 
@@ -98,8 +98,8 @@ class DynamicBlock(nn.Module):
 
         Args:
             features: (B, C, H, W).
-            context: as the block before left it, (B, C_context, H, W).
-            initial_context: as the overview net gave it, (B, C_context, H, W).
+            context: from the previous block, (B, C_context, H, W).
+            initial_context: from the overview net, (B, C_context, H, W).
 
         Returns:
             Refined features and context, side by side, (B, C + C_context, H, W).

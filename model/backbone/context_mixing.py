@@ -1,4 +1,4 @@
-"""ContMix: a convolution whose weights each pixel makes from the global context.
+"""ContMix: a convolution whose weights are computed per pixel from the global context.
 
 Source: OverLoCK (arXiv:2502.20087), section 3.3.
 """
@@ -18,7 +18,7 @@ from model.kernels.context_mixing_reference import context_mixing_reference
 
 
 class _ContextMixingBase(nn.Module):
-    """What both forms share: where the parts come from and what happens to small maps."""
+    """The trained and the folded form's common part: splitting, pooling and small maps."""
 
     def __init__(self, kernel_size: int, context_grid: int) -> None:
         super().__init__()
@@ -30,8 +30,8 @@ class _ContextMixingBase(nn.Module):
 
         Args:
             values: features to aggregate, (B, C, H, W).
-            guided: C normalised feature channels, which make the queries, and behind them the
-                context's, which make the keys, (B, C + C_context, H, W).
+            guided: C normalised feature channels for the queries, followed by the context's
+                channels for the keys, (B, C + C_context, H, W).
 
         Returns:
             (B, C, H, W).
@@ -92,7 +92,7 @@ class ContextMixing(_ContextMixingBase):
 
 
 class FoldedContextMixing(_ContextMixingBase):
-    """ContMix for inference: keys folded with the map to kernel logits, biases in one table."""
+    """ContMix for inference: virtual keys and position bias tables."""
 
     key_mix: Tensor
     small_bias: Tensor
@@ -135,9 +135,9 @@ class FoldedContextMixing(_ContextMixingBase):
 def resize_around(
     kernel_size: int, mix: Callable[[Tensor, Tensor], Tensor], values: Tensor, guided: Tensor
 ) -> Tensor:
-    """Mix ``values`` under ``guided`` at a size that holds the window, and return to their own.
+    """Mix ``values`` under ``guided``, enlarged to the window's size if they are smaller.
 
-    A map smaller than the window is enlarged, attended there, and pooled back.
+    The result of an enlarged map is pooled back to the size of ``values``.
     """
     height, width = values.shape[2:]
     enlarged = enlarged_size(height, width, kernel_size)
@@ -148,7 +148,7 @@ def resize_around(
 
 
 def enlarged_size(height: int, width: int, kernel_size: int) -> tuple[int, int]:
-    """Return the size at which a map is attended: its own, or one that holds the window."""
+    """Return a map's size, or if the window does not fit, the size to enlarge it to."""
     if min(height, width) >= kernel_size:
         return height, width
     # The authors' float expressions: integer division gives other sizes.

@@ -1,7 +1,7 @@
-"""The small parts that the network is built from, each in its trained form.
+"""The network's basic layers, in their trained form.
 
-Every part with a ``folded()`` method can hand back an equivalent, cheaper module for inference;
-``model.lowering.folding`` walks a network and puts those in. Maps are (B, C, H, W) throughout.
+A layer's ``folded()`` method returns an equivalent, cheaper module for inference;
+``model.lowering.folding`` replaces all of a network's layers by these. Maps are (B, C, H, W).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def depthwise(channels: int, kernel_size: int, dilation: int = 1, *, bias: bool)
 
 
 class _BlankConv2d(nn.Conv2d):
-    """A convolution whose parameters are about to be copied in.
+    """A convolution with uninitialised parameters, which the caller fills.
 
-    Random values would be thrown away, and would advance the caller's generator.
+    Random initialisation would be wasted, and would advance the caller's generator.
     """
 
     def reset_parameters(self) -> None:
@@ -117,7 +117,7 @@ class NormConv(nn.Module):
 
 
 class ResidualDepthwise(nn.Module):
-    """``x + depthwise3x3(x)``: the network's way to add position information."""
+    """``x + depthwise3x3(x)``, which adds position information."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ class GlobalResponseNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Gate each channel by a small network's view of all channels' means (arXiv:1709.01507)."""
+    """Multiply each channel by a gate computed from all channels' means (arXiv:1709.01507)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -15,10 +15,10 @@ from model.backbone.layers import ConvNorm, ConvScale, LayerNorm2d
 from model.config import BackboneConfig
 
 MINIMUM_INPUT_SIDE = 32
-"""Shortest side, pixels, whose last stage still has a pixel of its own."""
+"""Shortest side of an input, pixels, for which the last stage has a full pixel."""
 
 DenseForm = Literal["segment", "detect"]
-"""For whom the four dense maps are; a detector's fourth one also shows the overview."""
+"""The task that the four dense maps are for; a detector's fourth one includes the overview."""
 
 
 def downsample(in_channels: int, out_channels: int) -> ConvNorm:
@@ -59,7 +59,7 @@ class OverLoCK(nn.Module):
         config: the variant.
         merged: whether large kernels are built in their merged form, as in the authors'
             ``*_reparam`` checkpoints.
-        dense: for whom ``dense_features`` are made; None for a classifier, which has none.
+        dense: the task of ``dense_features``; None for a classifier, which has none.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class OverLoCK(nn.Module):
         Raises:
             ValueError: if a side is below 32 pixels.
 
-        Source: the authors' segmentation and detection backbones.
+        Source: the authors' segmentation and detection backbones (LMMMEng/OverLoCK).
         """
         assert self.dense is not None, "build the backbone with dense=..."
         stage1, stage2, base = self._base(images)
@@ -154,8 +154,8 @@ class OverLoCK(nn.Module):
         stage1: Tensor = self.stage1(self.stem(images))
         stage2: Tensor = self.stage2(self.downsample2(stage1))
         if self.dense is not None:
-            # Of all dense maps this one alone goes on normalised: the authors' dense backbones
-            # overwrite it, and their weights were trained so.
+            # The only dense map whose normalised form is also the next stage's input: the authors'
+            # dense backbones overwrite it, and their weights were trained with that.
             stage2 = self.dense_norms[1](stage2)
         stage3: Tensor = self.stage3(self.downsample3(stage2))
         return stage1, stage2, stage3

@@ -1,1 +1,1 @@
-"""Checkpoint files: reading any of them safely."""
+"""Checkpoint files, read safely in every supported form."""

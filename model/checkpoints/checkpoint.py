@@ -1,4 +1,4 @@
-"""Reads checkpoints: the authors' files in every wrapping, fine-tuned ones, and our own.
+"""Read checkpoints: the authors' files in every wrapping, fine-tuned ones, and our own.
 
 Loading is safe (nothing in a file can run) and strict (every parameter of the network is in the
 file, and every entry of the file is used, or ignored by a name that is listed here).
@@ -46,11 +46,11 @@ DAMAGE = (
     ValueError,
     struct.error,
 )
-"""How torch's unpickler trips over a truncated or altered file."""
+"""Exceptions of torch's unpickler for a truncated or altered file."""
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint, or not one of this network; the message says why."""
+    """A file is not a checkpoint, or does not fit the network; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Checkpoint:
         return not any(".conv.dilated." in name for name in self.state)
 
     def rows_of(self, name: str) -> int:
-        """Return the number of rows of an entry: what a network's last layer tells apart.
+        """Return the number of rows of an entry: of a classifying layer, its number of classes.
 
         Raises:
             CheckpointError: if there is no such entry.
@@ -93,11 +93,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         path: a ``.pth`` file of the authors or of a training script around their network (flat,
             or wrapped as one of ``WRAPPINGS``, with or without a ``module.`` prefix, branches
             merged or not), one of mmsegmentation or mmdetection, or a ``.safetensors`` file under
-            either party's names.
+            the authors' names or ours.
 
     Raises:
-        CheckpointError: if the file is missing, truncated, no checkpoint, ambiguous, or needs to
-            run code.
+        CheckpointError: if the file is missing, truncated, not a checkpoint, ambiguous, or needs
+            to run code.
     """
     if not path.is_file():
         raise CheckpointError(f"There is no weights file {path}.")
@@ -109,7 +109,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             contents = _read_pickle(path)
             classes = classes_from_meta(contents)
     except ClassTableError as error:
-        raise CheckpointError(f"{path} says something odd of its classes: {error}.") from error
+        raise CheckpointError(f"{path} has an invalid class table: {error}.") from error
     return Checkpoint(
         path=path, digest=_digest(path), state=renamed(_unwrapped(contents, path)), classes=classes
     )
@@ -133,7 +133,7 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
-    """Copy a checkpoint into a network that has the same parameters, all of them.
+    """Copy a checkpoint into a network that has exactly the same parameters.
 
     Raises:
         CheckpointError: listing every missing, unexpected, wrongly shaped and unusable entry.
@@ -178,10 +178,10 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def _backbone_of(state: dict[str, Tensor]) -> str | None:
-    """Tell a variant by the widths of its stages, which no two share; None if it is no one's."""
+    """Identify the variant by the widths of its stages, all different; None if unknown."""
     convolutions = [state.get(f"backbone.downsample{stage}.conv.weight") for stage in (2, 3)]
     widths = [weight.shape[0] for weight in convolutions if weight is not None and weight.ndim]
-    names = (name for name, each in BACKBONES.items() if [*each.channels[1:3]] == widths)
+    names = (name for name, config in BACKBONES.items() if [*config.channels[1:3]] == widths)
     return next(names, None)
 
 

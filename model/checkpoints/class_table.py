@@ -1,4 +1,4 @@
-"""Reads what a checkpoint says of its classes: their names, their colours.
+"""Read the class names and colours that a checkpoint states.
 
 mmsegmentation and mmdetection store both as ``meta`` beside the weights, their successors as
 ``dataset_meta`` inside it; our own files have them in their metadata.
@@ -16,12 +16,12 @@ from model.labels.tables import Color
 
 
 class ClassTableError(ValueError):
-    """What a checkpoint says of its classes makes no sense."""
+    """The class names in a checkpoint are malformed."""
 
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The classes of a checkpoint, in the order of the class ids; None where it does not say.
+    """The classes of a checkpoint, in the order of the class ids; None where it states none.
 
     Attributes:
         labels: the classes' names.
@@ -88,7 +88,7 @@ def _names(labels: Any) -> tuple[str, ...]:
 
 
 def _colors(palette: Any) -> tuple[Color, ...] | None:
-    """Read a palette; colours are decoration, so one that is none counts as not stated."""
+    """Read a palette; an invalid one counts as not stated, since colours are decoration."""
     try:
         return tuple(_color(row) for row in _plain(palette))
     except (TypeError, ValueError):

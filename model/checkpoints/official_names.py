@@ -1,4 +1,4 @@
-"""From the authors' parameter names to ours: the one table, every rule applied once, in order.
+"""Translation of the authors' parameter names to ours: rules that are applied once, in order.
 
 Source: the authors' release files; ``docs/adr/0002-parameter-names.md``.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache, lru_cache, partial
 
 IGNORED = (
     r"(^|\.)num_batches_tracked$",
@@ -16,14 +17,14 @@ IGNORED = (
 """Entries that inference has no use for: norm counters, the training-time auxiliary heads."""
 
 RENAMING: tuple[tuple[str, str], ...] = (
-    # what PyTorch's data parallelism and compiler put in front
+    # prefixes of PyTorch's data parallelism and compiler
     (r"^((module|_orig_mod)\.)+", ""),
-    # what mmsegmentation and mmdetection put in front of the same backbone
+    # prefix of mmsegmentation and mmdetection for the same backbone
     (
         r"^backbone\.(?=(patch_embed|blocks|sub_blocks|high_level_proj|extra_norm|h_proj|head\.))",
         "",
     ),
-    # where a part sits
+    # position in the network
     (r"^patch_embed1\.(0|3|6|9)\.", r"backbone.stem.layers.<\1>.conv."),
     (r"^patch_embed1\.(1|4|7|10)\.", r"backbone.stem.layers.<\1>.norm."),
     (r"^patch_embed([23])\.0\.", r"backbone.downsample\1.conv."),
@@ -94,14 +95,14 @@ RENAMING: tuple[tuple[str, str], ...] = (
     (r"^(backbone\.focus\d\.\d+)\.mlp\.3\.", r"\1.feed_forward.response_norm."),
     (r"^(backbone\.focus\d\.\d+)\.mlp\.4\.", r"\1.feed_forward.project."),
     (r"^(backbone\.focus\d\.\d+)\.ls2\.", r"\1.output_scale."),
-    # inside those
+    # parts of both blocks
     (r"\.squeeze_excite\.proj\.1\.", ".squeeze_excite.reduce."),
     (r"\.squeeze_excite\.proj\.3\.", ".squeeze_excite.expand."),
     (r"\.conv\.origin_bn\.", ".conv.large.norm."),
     (r"\.conv\.dil_conv_(k\d+_\d+)\.", r".conv.dilated.\1.conv."),
     (r"\.conv\.dil_bn_(k\d+_\d+)\.", r".conv.dilated.\1.norm."),
 )
-"""From the authors' names to ours: every rule is applied once, in this order."""
+"""Patterns of the authors' names, and the replacements that make them ours."""
 
 SEGMENTER_RENAMING: tuple[tuple[str, str], ...] = (
     (r"^decode_head\.psp_modules\.([0-3])\.1\.", r"head.pooled.\1."),
@@ -133,6 +134,9 @@ DETECTOR_RENAMING: tuple[tuple[str, str], ...] = (
 )
 """mmdetection's names of the feature pyramid, the proposal network, box heads and mask heads."""
 
+REMEMBERED_NAMES = 16_384
+"""Names kept with their translations; the largest network has 4,868 entries."""
+
 LARGE_KERNEL_BRANCHED = (r"\.conv\.lk_origin\.", ".conv.large.conv.")
 LARGE_KERNEL_MERGED = (r"\.conv\.lk_origin\.", ".conv.")
 
@@ -140,15 +144,30 @@ LARGE_KERNEL_MERGED = (r"\.conv\.lk_origin\.", ".conv.")
 def naming_of(names: Iterable[str]) -> Callable[[str], str | None]:
     """Return the renaming for a file with these entries.
 
-    The same official name stands for different things in files whose large kernels are merged and
-    in others, so the whole file decides.
+    The same official name means different parameters before and after the large kernels' branches
+    are merged, so the rules depend on all names of the file.
 
     Returns:
         A function from an entry's name to ours, or to None if inference ignores the entry. A name
         that no rule knows stays as it is, so that strict loading reports it.
     """
     merged = not any(".dil_conv_" in name for name in names)
-    rules = [
+    return partial(_our_name, merged=merged)
+
+
+@lru_cache(REMEMBERED_NAMES)
+def _our_name(official: str, *, merged: bool) -> str | None:
+    if any(re.search(pattern, official) for pattern in IGNORED):
+        return None
+    name = official
+    for pattern, replacement in _rules(merged=merged):
+        name = pattern.sub(replacement, name)
+    return name
+
+
+@cache
+def _rules(*, merged: bool) -> list[tuple[re.Pattern[str], str]]:
+    return [
         (re.compile(pattern), replacement)
         for pattern, replacement in (
             *RENAMING,
@@ -157,13 +176,3 @@ def naming_of(names: Iterable[str]) -> Callable[[str], str | None]:
             LARGE_KERNEL_MERGED if merged else LARGE_KERNEL_BRANCHED,
         )
     ]
-
-    def our_name(official: str) -> str | None:
-        if any(re.search(pattern, official) for pattern in IGNORED):
-            return None
-        name = official
-        for pattern, replacement in rules:
-            name = pattern.sub(replacement, name)
-        return name
-
-    return our_name

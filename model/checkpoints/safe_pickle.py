@@ -1,8 +1,8 @@
-"""Stand-ins for the numpy objects in a pickle: they keep numbers and can do nothing.
+"""Stand-ins for the numpy objects in a pickle: they hold numbers and run no code.
 
 Training scripts store numpy scores and palettes beside the weights. numpy's own types are not
-safe to unpickle: their state can name any bytes a Python object. Nothing of numpy is called here
-while a file is read.
+safe to unpickle: their state can declare any bytes to be a Python object. No code of numpy runs
+while a file is unpickled.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ MAX_NUMBERS = 100_000
 
 
 class InertDtype:
-    """Remembers the code of a dtype, such as "u1"."""
+    """Holds the code of a dtype, such as "u1"."""
 
     def __init__(self, *arguments: object) -> None:
         self.code = str(arguments[0]) if arguments else ""
         self.byte_order = "<"
 
     def __setstate__(self, state: object) -> None:
-        """Take the byte order; the rest describes what is not read."""
+        """Take the byte order; the rest concerns dtypes that are not read."""
         if isinstance(state, tuple) and len(state) > 1 and state[1] == ">":
             self.byte_order = ">"
 
 
 class InertArray:
-    """Remembers what an array is made of."""
+    """Holds the pickled state of an array."""
 
     def __init__(self, *_: object) -> None:
         self._state: object = None
 
     def __setstate__(self, state: object) -> None:
-        """Take what numpy stored: version, shape, dtype, whether columns come first, bytes."""
+        """Take numpy's state: version, shape, dtype, whether column-major, bytes."""
         self._state = state
 
     def integers(self) -> Any:
@@ -47,7 +47,7 @@ class InertArray:
             ValueError: if this is no array of integers, or a very large one.
         """
         match self._state:
-            case (_, tuple(shape), InertDtype() as dtype, columns_first, bytes(data)):
+            case (_, tuple(shape), InertDtype() as dtype, column_major, bytes(data)):
                 pass
             case _:
                 raise ValueError("no array")
@@ -58,7 +58,7 @@ class InertArray:
             raise ValueError("no small array")
         if len(data) != math.prod(shape) * kind.itemsize:
             raise ValueError("an array of another size than its data")
-        numbers = np.frombuffer(data, kind).reshape(shape, order="F" if columns_first else "C")
+        numbers = np.frombuffer(data, kind).reshape(shape, order="F" if column_major else "C")
         return numbers.tolist()
 
 
@@ -67,7 +67,7 @@ def _array(*_: object) -> InertArray:
 
 
 def _number(*_: object) -> None:
-    """Forget a number: none is needed."""
+    """Drop a scalar; none is needed."""
 
 
 INERT_GLOBALS: list[tuple[Callable[..., Any], str]] = [
@@ -77,4 +77,4 @@ INERT_GLOBALS: list[tuple[Callable[..., Any], str]] = [
     *((_array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
     *((_number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
-"""What PyTorch's safe unpickler takes for which name."""
+"""Stand-ins for PyTorch's safe unpickler, with the names that they replace."""

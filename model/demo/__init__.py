@@ -1,1 +1,1 @@
-"""Drawn scenes with ground truth, and the small network trained on them."""
+"""Training and evaluation of the demo networks on drawn scenes."""

@@ -1,4 +1,4 @@
-"""The demo's classifier: what it learns from a drawn scene, and how well it did."""
+"""The demo's classifier: its training task and its evaluation on drawn scenes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ClassificationTask:
 
     Attributes:
         label_smoothing: probability that the target leaves to the other classes.
-        dense_weight: of the label maps' loss beside the labels'.
+        dense_weight: weight of the label maps' loss, relative to the labels'.
     """
 
     label_smoothing: float = 0.05

@@ -1,4 +1,4 @@
-"""Makes OverLoCK train several times faster on a CPU; the mathematics stays the same.
+"""Faster layers for training OverLoCK on a CPU, mathematically equal to the plain ones.
 
 Two parts are slow there: the plain reference of ContMix, which writes out every weight tensor,
 and the weight gradient of large depthwise kernels, which takes longer than all the rest of the

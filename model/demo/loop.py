@@ -1,7 +1,7 @@
-"""The training loop of the demo networks: a budget of minutes, whatever the task.
+"""The training loop of the demo networks, with a budget of minutes.
 
 One replica of the network runs on each core and draws its own scenes; after every step the
-gradients are averaged. Small networks train faster so than with the threads of one process.
+gradients are averaged. Small networks train faster this way than with threads in one process.
 
 The clock drives the schedule: a slow machine takes fewer steps, and still goes through every image
 size and down to the last learning rate. The same seed therefore does not give the same weights.
@@ -31,7 +31,7 @@ from model.demo.stream import SceneBatch, draw_batch, training_seed
 
 
 class TrainableTask(Protocol):
-    """What a network is trained to do with a scene. It travels to other processes."""
+    """A training task on scenes; it is pickled for other processes."""
 
     def create_network(self) -> nn.Module:
         """Return the network with its initial weights, in its trained form, branches merged."""
@@ -58,7 +58,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """Hyperparameters of a training run.
 
     Attributes:
         minutes: length of the training.
@@ -95,12 +95,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training run made.
+    """Result of a training run.
 
     Attributes:
         network: the trained network, in evaluation mode.
         scenes: number of scenes seen, each once.
-        minutes: how long it took.
+        minutes: duration.
     """
 
     network: nn.Module
@@ -109,7 +109,7 @@ class TrainingResult:
 
 
 def network_input(images: NDArray[np.uint8]) -> Tensor:
-    """Normalise images as every served one is.
+    """Normalise images as the service does.
 
     Args:
         images: RGB, uint8 (B, H, W, 3).
@@ -127,34 +127,34 @@ def train(task: TrainableTask, recipe: Recipe) -> TrainingResult:
 
     Args:
         task: makes the network and judges its outputs.
-        recipe: how, for how long, and on how many cores.
+        recipe: hyperparameters, duration and number of cores.
 
     Returns:
-        The network and what was done.
+        The network and the facts of the run.
     """
     # spawn: a forked child of a process that has run torch may hang.
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        meeting_point = Path(folder) / "replicas"
+        rendezvous = Path(folder) / "replicas"
         others = [
-            context.Process(target=_train_replica, args=(task, recipe, rank, meeting_point))
+            context.Process(target=_train_replica, args=(task, recipe, rank, rendezvous))
             for rank in range(1, recipe.replicas)
         ]
         for process in others:
             process.start()
-        result = _train_replica(task, recipe, 0, meeting_point)
+        result = _train_replica(task, recipe, 0, rendezvous)
         for process in others:
             process.join()
     return result
 
 
 def _train_replica(
-    task: TrainableTask, recipe: Recipe, rank: int, meeting_point: Path
+    task: TrainableTask, recipe: Recipe, rank: int, rendezvous: Path
 ) -> TrainingResult:
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo",
-        init_method=meeting_point.as_uri(),
+        init_method=rendezvous.as_uri(),
         rank=rank,
         world_size=recipe.replicas,
     )

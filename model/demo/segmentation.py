@@ -1,7 +1,6 @@
-"""The demo's segmenter: what it learns from a drawn scene.
+"""The demo's segmenter: its training task and its evaluation on drawn scenes.
 
-Its backbone starts from the demo's classifier, which has seen shapes for half an hour; the head
-starts from nothing.
+Its backbone starts from the demo's trained classifier, its head from random weights.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from model.zoo import create_model
 
 @dataclass(frozen=True)
 class SegmentationTask:
-    """Say of every pixel which shape it shows, or that it is background.
+    """Label every pixel with its shape, or as background.
 
     Attributes:
-        region_weight: of the overlap's loss beside the pixels': small shapes count in it as much
-            as large ones.
+        region_weight: weight of the overlap's loss, relative to the pixels'; in the former, small
+            shapes count as much as large ones.
     """
 
     region_weight: float = 0.5
@@ -113,7 +112,7 @@ def evaluate_segmenter(weights: Path, scenes: int) -> dict[str, Any]:
 
 
 class _InTuple(nn.Module):
-    """Hand the logits over as the training loop wants them."""
+    """Returns the logits in a tuple, as the training loop expects them."""
 
     def __init__(self, network: UPerNet) -> None:
         super().__init__()

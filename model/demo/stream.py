@@ -1,4 +1,4 @@
-"""Batches of drawn scenes, and which seeds are for what.
+"""Batches of drawn scenes, with separate seeds for training and evaluation.
 
 A scene with a seed below ``HELD_OUT_SEEDS_END`` is never trained on.
 """
@@ -62,13 +62,13 @@ def training_seed(run_seed: int, scene_index: int) -> int:
 
     Args:
         run_seed: the run's own, 0 or more; other runs see other scenes.
-        scene_index: how many scenes the run saw before.
+        scene_index: number of scenes before it in the run.
     """
     return HELD_OUT_SEEDS_END + run_seed * _SEEDS_PER_RUN + scene_index
 
 
 def held_out_batches(scenes: int, side_pixels: int) -> Iterator[SceneBatch]:
-    """Draw the scenes of seeds 0 to ``scenes``, less one, and show how far it is."""
+    """Draw the first held-out scenes, from seed 0, with a progress bar."""
     for first_seed in tqdm(range(0, scenes, _HELD_OUT_BATCH_SIZE), desc="evaluating"):
         count = min(_HELD_OUT_BATCH_SIZE, scenes - first_seed)
         yield draw_batch(first_seed, count, side_pixels)

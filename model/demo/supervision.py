@@ -1,4 +1,4 @@
-"""Dense supervision: a classifier that learns from label maps too sees shapes far sooner."""
+"""Dense supervision: a classifier learns shapes far sooner if it also learns from label maps."""
 
 from __future__ import annotations
 

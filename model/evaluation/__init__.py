@@ -1,1 +1,1 @@
-"""Measures networks on the paper's data sets, with the paper's metrics."""
+"""Measurement of networks on the paper's data sets, with the paper's metrics."""

@@ -1,7 +1,7 @@
 """COCO's metric: average precision of boxes and masks.
 
 Source: pycocotools, as mmdetection 2.28.2 calls it: boxes are measured with the box's area, masks
-with the mask's, over the images that were asked for.
+with the mask's, over the images that were evaluated.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ AREAS = ("", "_small", "_medium", "_large")
 
 @dataclass
 class DetectionResults:
-    """What was found, in COCO's results format; the metric needs all of it at the end.
+    """Detections in COCO's results format; the metric needs all of them at the end.
 
     Attributes:
         annotations: path of the ground truth.
-        max_detections: the best ones of an image that count.
-        image_ids: images that were looked at.
-        results: of ``coco_result``.
+        max_detections: number of detections of an image that count, the best ones.
+        image_ids: ids of the evaluated images.
+        results: the detections, of ``coco_result``.
     """
 
     annotations: Path
@@ -48,11 +48,11 @@ class DetectionResults:
 
     @property
     def items(self) -> int:
-        """Images looked at."""
+        """Number of evaluated images."""
         return len(self.image_ids)
 
     def add(self, image_id: int, results: Sequence[dict[str, Any]]) -> None:
-        """Take the detections of one image, best first."""
+        """Add the detections of one image, best first."""
         self.image_ids.append(image_id)
         self.results.extend(results[: self.max_detections])
 
@@ -62,7 +62,7 @@ class DetectionResults:
         return average_precision(truth, self.results, self.image_ids, self.max_detections)
 
     def merge(self, other: Self) -> None:
-        """Add what another run found."""
+        """Add another run's results."""
         self.image_ids += other.image_ids
         self.results += other.results
 
@@ -97,7 +97,7 @@ class DetectionResults:
 def coco_result(
     image_id: int, category_id: int, score: float, box: Sequence[float], mask: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write one detection as COCO's results format has it.
+    """Return one detection in COCO's results format.
 
     Args:
         image_id: of the image.
@@ -126,9 +126,9 @@ def average_precision(
 
     Args:
         annotations: the ground truth.
-        results: of ``coco_result``.
-        image_ids: images that were looked at; all others are left out.
-        max_detections: the best ones of a class that count in an image.
+        results: the detections, of ``coco_result``.
+        image_ids: ids of the evaluated images; all others are left out.
+        max_detections: number of a class's detections that count in an image, the best ones.
 
     Returns:
         ``box_ap`` (mean over IoU 0.50 to 0.95), ``box_ap50``, ``box_ap75``, ``box_ap_small``,
@@ -159,7 +159,7 @@ def _measure(
         "annotations": numbered,
     }
     # pycocotools prints its progress. It also turns the ground truth's polygons into masks in
-    # place, which the next call does not mind.
+    # place, which does not disturb the next call.
     with redirect_stdout(StringIO()):
         found.createIndex()
         evaluation = COCOeval(annotations, found, "bbox" if of == "box" else "segm")
@@ -190,6 +190,6 @@ def _area(result: Mapping[str, Any], of: Literal["box", "mask"]) -> float:
 
 
 def _mean_percent(precision: NDArray[np.float64]) -> float | None:
-    """Average over what is there: -1 marks a category without ground truth."""
+    """Average the valid entries: -1 marks a category without ground truth."""
     present = precision[precision > -1]
     return float(100 * present.mean()) if present.size else None

@@ -1,4 +1,4 @@
-"""COCO's data set: images in a folder, and a JSON file that knows what is on them."""
+"""COCO's data set: a folder of images, and a JSON file of annotations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CocoImage:
 
     Attributes:
         pixels: the network's input before padding, uint8 (h, w, 3).
-        image_id: by which the annotations know it.
+        image_id: its id in the annotations.
         size: (height, width) of the original.
     """
 
@@ -47,8 +47,8 @@ class CocoDataset:
     Args:
         annotations: the JSON file, see ``read_annotations``.
         folder: holds the images.
-        class_category_ids: of the network's classes, see ``category_ids``.
-        prepare: gives an image the network's geometry.
+        class_category_ids: category ids of the network's classes, see ``category_ids``.
+        prepare: resizes an image for the network.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ def read_annotations(path: Path) -> COCO:
     """Read an annotation file.
 
     Raises:
-        EvaluationError: if it is missing, damaged, or lacks what the metric needs.
+        EvaluationError: if it is missing, damaged, or lacks entries that the metric needs.
     """
     try:
         contents = json.loads(path.read_bytes())
@@ -110,8 +110,8 @@ def read_annotations(path: Path) -> COCO:
 def category_ids(annotations: COCO, labels: Sequence[str]) -> tuple[int | None, ...]:
     """Return the category id of each of the network's classes.
 
-    By name where every category is named like a class (None: a class that is not annotated);
-    otherwise in the order of the ids.
+    They match by name if every category has the name of a class (None: a class without
+    annotations); otherwise by order.
 
     Raises:
         EvaluationError: if neither fits.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Prepare = Callable[[Image.Image], "NDArray[np.uint8]"]
-"""Gives an RGB image the network's geometry: (h, w, 3) uint8."""
+"""Resizes an RGB image for the network: (h, w, 3) uint8."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ClassifiedImage:
 
     Attributes:
         pixels: the network's input, uint8 (h, w, 3).
-        class_id: what it shows, by the network's class ids.
+        class_id: its class, by the network's class ids.
     """
 
     pixels: NDArray[np.uint8]
@@ -66,9 +66,9 @@ class ImageFolder:
     the data is a fair sample of it.
 
     Args:
-        folder: holds the class folders; hidden ones are none.
+        folder: holds the class folders; hidden ones are ignored.
         labels: the network's class names, in the order of the class ids.
-        prepare: gives an image the network's geometry.
+        prepare: resizes an image for the network.
 
     Raises:
         EvaluationError: if there are no images, or the folders are not the network's classes.
@@ -149,7 +149,7 @@ class SegmentationFolder:
         folder: holds ``images`` and ``annotations``.
         num_classes: of the network.
         reduce_zero_label: whether 0 in an annotation is ignored and class ids start at 1.
-        prepare: gives an image the network's geometry.
+        prepare: resizes an image for the network.
 
     Raises:
         EvaluationError: if there are no images, no annotations, or too many classes.
@@ -164,7 +164,7 @@ class SegmentationFolder:
             raise EvaluationError(f"There is no folder {folder}.")
         if num_classes > IGNORED_CLASS:
             raise EvaluationError(
-                f"The model has {num_classes} classes; annotations of 8 bits tell {IGNORED_CLASS}."
+                f"The model has {num_classes} classes; annotations of 8 bits hold {IGNORED_CLASS}."
             )
         part = "validation" if (folder / "images" / "validation").is_dir() else "."
         self._images = list_images(folder / "images" / part)

@@ -11,10 +11,10 @@ from model.evaluation.images import EvaluationError
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES, draw_scene
 
 SCENES = 2000
-"""The seeds are 0 to 1999, those of the demo weights' own metrics."""
+"""Number of scenes; their seeds are 0 to 1999, as in the demo weights' own metrics."""
 
 SIDE_PIXELS = 224
-"""Height and width of a scene, as the metrics have it."""
+"""Height and width of a scene, as in those metrics."""
 
 
 class DrawnScenes:

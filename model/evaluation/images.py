@@ -1,4 +1,4 @@
-"""Reads the files of a data set, and says which one is at fault."""
+"""Read the files of a data set; errors name the file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""What counts as an image: torchvision's list."""
+"""Suffixes of images: torchvision's list."""
 
 
 class EvaluationError(ValueError):
-    """An evaluation cannot be done as asked; the message says why, in one line."""
+    """An evaluation cannot be done; the message says why, in one line."""
 
 
 def read_image(path: Path, *, upright: bool = True) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Goes through a data set: reads ahead in threads, runs the network, counts, shows progress."""
+"""Run a network over a data set: prefetching, forward passes, counts, progress."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from model.images.prefetch import prefetch
 from model.inference.predictor import Predictor
 
 SECONDS_BETWEEN_LINES = 30.0
-"""Of the progress, where it goes to a file."""
+"""Interval of the progress lines where standard error is no terminal."""
 
 Item = TypeVar("Item")
 ItemOut = TypeVar("ItemOut", covariant=True)
@@ -43,13 +43,13 @@ class DataSet(Protocol[ItemOut]):
 
 
 class Measurement(Protocol[ItemIn]):
-    """A network and what it got right so far."""
+    """A network and its results so far."""
 
     def add(self, items: Sequence[ItemIn]) -> None:
         """Run the network on a batch and count."""
 
     def progress(self) -> str:
-        """Say how it goes, for the progress bar."""
+        """Return the result so far, for the progress bar."""
 
 
 class Classification:
@@ -65,7 +65,7 @@ class Classification:
         self._counts.add(logits, np.array([item.class_id for item in items]))
 
     def progress(self) -> str:
-        """Say the top-1 accuracy so far."""
+        """Return the top-1 accuracy so far."""
         return f"top-1 {self._counts.metrics()['top1']:.2f}"
 
 
@@ -84,7 +84,7 @@ class Segmentation:
             self._counts.add(found, item.label_map)
 
     def progress(self) -> str:
-        """Say the mIoU so far."""
+        """Return the mIoU so far."""
         miou = self._counts.metrics()["miou"]
         return "mIoU -" if miou is None else f"mIoU {miou:.2f}"
 
@@ -94,9 +94,9 @@ class Detection:
 
     Args:
         predictor: runs it.
-        results: takes what it finds.
+        results: collects its detections.
         multiple: the input's sides are padded to multiples of this, pixels.
-        category_ids: of the network's classes.
+        category_ids: category ids of the network's classes.
     """
 
     def __init__(
@@ -118,18 +118,18 @@ class Detection:
             self._results.add(item.image_id, found)
 
     def progress(self) -> str:
-        """Say how much was found; the metric needs all of it."""
+        """Return the number of detections; the metric needs all of them."""
         return f"{len(self._results.results)} detections"
 
 
 def span(items: int, offset: int, limit: int | None) -> range:
-    """Return the indexes that are to be measured.
+    """Return the indexes of the items to measure.
 
     Raises:
         EvaluationError: if there are none.
     """
     if offset >= items:
-        raise EvaluationError(f"Offset {offset} lies behind the last of {items} items.")
+        raise EvaluationError(f"Offset {offset} is past the last of {items} items.")
     return range(offset, items if limit is None else min(items, offset + limit))
 
 
@@ -139,7 +139,7 @@ def measure(
     """Measure a part of a data set.
 
     Returns:
-        Whether it was finished; Ctrl-C ends it after the batch that is under way.
+        Whether it was finished; Ctrl-C ends it after the current batch.
     """
     interval = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
     items = prefetch(data.read, indexes, ahead=2 * batch_size)
@@ -159,7 +159,7 @@ def measure(
 
 @contextmanager
 def _interrupts() -> Iterator[threading.Event]:
-    """Note the first Ctrl-C, so that what runs can end well; the second one interrupts at once."""
+    """Record the first Ctrl-C, so that a batch can be finished; the second interrupts at once."""
     interrupted = threading.Event()
 
     def note(*_: object) -> None:

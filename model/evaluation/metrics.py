@@ -1,6 +1,6 @@
-"""Counts right answers; what two runs counted adds up.
+"""Counts of right answers, which add up over runs, and metrics computed from them.
 
-Percentages go from 0 to 100, as in the paper; None where nothing was there to be counted.
+Percentages go from 0 to 100, as in the paper; None where nothing was counted.
 
 Source: timm 0.6.12 (accuracy), mmsegmentation 0.30.0 (``total_area_to_metrics``).
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IGNORED_CLASS = 255
-"""Pixels with this label count for nothing."""
+"""Label of pixels that are not counted."""
 
 Metrics = dict[str, float | None]
 """Percentages by name."""
@@ -24,7 +24,7 @@ Metrics = dict[str, float | None]
 
 @dataclass
 class ClassificationCounts:
-    """How many images got the right class.
+    """Number of images with the right class.
 
     Attributes:
         num_classes: of the network.
@@ -59,7 +59,7 @@ class ClassificationCounts:
         return top1 | {"top5": _percent(self.right_in_5, self.items)}
 
     def merge(self, other: Self) -> None:
-        """Add what another run counted."""
+        """Add another run's counts."""
         self.items += other.items
         self.right += other.right
         self.right_in_5 += other.right_in_5
@@ -80,14 +80,14 @@ def _no_pixels() -> NDArray[np.int64]:
 
 @dataclass
 class SegmentationCounts:
-    """How many pixels of each class were found.
+    """Number of pixels of each class that were found.
 
     Attributes:
         num_classes: of the network.
         items: images counted.
         intersect: pixels of a class that were found, (classes,).
         label: pixels of a class, (classes,).
-        predicted: pixels that were taken for a class, (classes,).
+        predicted: pixels that were predicted as a class, (classes,).
     """
 
     num_classes: int
@@ -107,7 +107,7 @@ class SegmentationCounts:
 
         Args:
             predicted: class ids, (H, W).
-            label: the right ones, (H, W); ``IGNORED_CLASS`` counts for nothing.
+            label: the right ones, (H, W); ``IGNORED_CLASS`` is not counted.
         """
         known = label != IGNORED_CLASS
         predicted, label = predicted[known], label[known]
@@ -126,7 +126,7 @@ class SegmentationCounts:
         }
 
     def merge(self, other: Self) -> None:
-        """Add what another run counted."""
+        """Add another run's counts."""
         self.items += other.items
         self.intersect += other.intersect
         self.label += other.label
@@ -158,6 +158,6 @@ def _percent(part: int, whole: int) -> float | None:
 
 
 def _mean_percent(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> float | None:
-    """Average over the classes whose whole is not empty."""
+    """Average the percentages of the classes with a non-zero whole."""
     present = wholes > 0
     return float(100 * np.mean(parts[present] / wholes[present])) if present.any() else None

@@ -1,4 +1,4 @@
-"""What the networks say of a data set's items: logits, label maps and COCO results."""
+"""Predictions on a data set's items: logits, label maps and COCO results."""
 
 from __future__ import annotations
 
@@ -49,13 +49,14 @@ def label_map_of(
 def coco_results(
     predictor: Predictor, image: CocoImage, multiple: int, category_ids: Sequence[int | None]
 ) -> list[dict[str, Any]]:
-    """Find the things on one image, best first.
+    """Detect the objects on one image, best first.
 
     Args:
         predictor: a detector's.
         image: as the data set reads it.
         multiple: the sides are padded to multiples of this, pixels.
-        category_ids: of the network's classes; detections of a class without one are dropped.
+        category_ids: category ids of the network's classes; detections of a class without one are
+            dropped.
     """
     size = padded_size(image.pixels.shape[0], image.pixels.shape[1], multiple)
     (found,) = predictor.detect([image.pixels], (1, *size), [image.size])
@@ -69,9 +70,9 @@ def coco_results(
         strict=True,
     ):
         if (category_id := category_ids[label]) is not None:
-            whole_mask = rle_of_region(paste_mask(mask, box, *image.size), *image.size)
+            run_lengths = rle_of_region(paste_mask(mask, box, *image.size), *image.size)
             results.append(
-                coco_result(image.image_id, category_id, score, box.tolist(), whole_mask)
+                coco_result(image.image_id, category_id, score, box.tolist(), run_lengths)
             )
     return results
 

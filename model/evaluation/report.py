@@ -1,4 +1,4 @@
-"""What an evaluation came to: a JSON file that adds up with others, and a table for people."""
+"""Report of an evaluation as a JSON file; the reports of several parts can be merged."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ SAME_IN_ALL = (
     "comparable",
     "settings",
 )
-"""What runs that are added up have to agree on."""
+"""Fields in which merged reports have to agree."""
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """The result of one run, or of several that were added up.
+    """Result of one run, or of several merged ones.
 
     Attributes:
-        task: what was measured.
+        task: the task that was measured.
         model: the network's name.
         weights: the file's name, or "demo" or "random".
         digest: SHA-256 of the weights file, hexadecimal; None for random weights.
-        data: where the data were, or "demo".
+        data: folder of the data, or "demo".
         data_items: images of the whole data set.
         classes: of the network.
-        comparable: whether weights, classes and data are such that the paper's number means them.
-        settings: what else decides on the result.
+        comparable: whether the paper's number applies to these weights, classes and data.
+        settings: other options that affect the result.
         device: where the network ran.
         offset: index of the first image.
-        limit: most images that were asked for; None for no limit.
-        ranges: indexes of the images that were measured, each [first, behind the last].
+        limit: most images to measure; None for no limit.
+        ranges: indexes of the images that were measured, each [first, one past the last].
         items: images measured.
         metrics: in percent.
         published: the paper's metrics by column title, in percent; None if it has none.
-        counts: what the metrics come from.
-        command: what was called.
-        torch: its version.
-        seconds: time of the measuring.
+        counts: counts from which the metrics are computed.
+        command: the command line.
+        torch: version of torch.
+        seconds: duration of the measurement.
     """
 
     task: Task
@@ -106,7 +106,7 @@ def published_metrics(
 def is_comparable(
     task: Task, weights: str, data: str, *, classes: int, covers_all_classes: bool
 ) -> bool:
-    """Say whether the paper's number, if there is one, means this network on these data."""
+    """Return whether the paper's number, if there is one, applies to this network and data."""
     return (
         weights not in {"demo", "random"}
         and data != "demo"
@@ -116,7 +116,7 @@ def is_comparable(
 
 
 def save(report: EvaluationReport, counts: Counts, path: Path) -> None:
-    """Write a report, and beside it what was detected."""
+    """Write a report, and a detector's detections beside it."""
     if isinstance(counts, DetectionResults):
         counts.save_results(_detections_path(path))
     contents = {"unit": "percent", **asdict(report)}
@@ -143,10 +143,10 @@ def load(path: Path) -> tuple[EvaluationReport, Counts]:
 
 
 def merge(paths: Sequence[Path], command: str) -> tuple[EvaluationReport, Counts]:
-    """Add up reports of different parts of the same data.
+    """Merge reports of different parts of the same data.
 
     Raises:
-        EvaluationError: if one cannot be read, they are of different things, or they overlap.
+        EvaluationError: if one cannot be read, or they do not belong together, or overlap.
     """
     (first, total), *others = [load(path) for path in paths]
     reports = [first, *(report for report, _ in others)]

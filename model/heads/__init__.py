@@ -1,1 +1,1 @@
-"""What turns features into a task's output."""
+"""Task heads: from features to logits, label maps or detections."""

@@ -1,4 +1,4 @@
-"""The boxes that the region proposal network starts from.
+"""Anchors: the boxes that the region proposal network refines.
 
 Source: mmdetection 2.28 (``AnchorGenerator`` as the authors configure it).
 """
@@ -23,8 +23,8 @@ def grid_anchors(height: int, width: int, stride: int, device: torch.device) -> 
     Args:
         height: of the map.
         width: of the map.
-        stride: pixels of the network's input for one of the map.
-        device: where to put them.
+        stride: pixels of the network's input per pixel of the map.
+        device: of the result.
 
     Returns:
         (height * width * 3, 4) float32 in input pixels, by row, column, aspect ratio; they may

@@ -13,7 +13,7 @@ from torch import Tensor
 from model.heads.device_vector import device_vector
 
 MAXIMUM_LOG_SCALE = math.log(1000 / 16)
-"""A delta makes a box at most this much larger or smaller, natural logarithm of a side's ratio."""
+"""Largest change of a side by a delta, as natural logarithm of its ratio."""
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -25,10 +25,10 @@ def at_least_float32(values: Tensor) -> Tensor:
 
 
 def decode_boxes(boxes: Tensor, deltas: Tensor, stds: tuple[float, float, float, float]) -> Tensor:
-    """Move and resize boxes as a head has learned to.
+    """Move and resize boxes by a head's deltas.
 
     Args:
-        boxes: where the head looked, (..., 4).
+        boxes: the head's input boxes, (..., 4).
         deltas: per box, the centre's shift over its width and height and the logarithms of the
             sides' ratios, each divided by its standard deviation, (..., 4).
         stds: the four standard deviations.
@@ -66,14 +66,14 @@ def box_areas(boxes: Tensor) -> Tensor:
 
 
 def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Compare every box with every other: area of the intersection over that of the union.
+    """Return the IoU of all pairs: area of the intersection over that of the union.
 
     Args:
         boxes: (..., N, 4).
         others: (..., M, 4).
 
     Returns:
-        (..., N, M); NaN, which is above no threshold, for two boxes without area.
+        (..., N, M); NaN, which exceeds no threshold, for two boxes without area.
     """
     boxes, others = boxes.unsqueeze(-2), others.unsqueeze(-3)
     starts = torch.maximum(boxes[..., :2], others[..., :2])

@@ -1,4 +1,4 @@
-"""What a detector says of one image."""
+"""A detector's result for one image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The feature pyramid: the backbone's four maps, made equally wide, each informed by the coarser.
+"""The feature pyramid: the backbone's four maps at one width, each with the coarser ones added.
 
 Source: FPN (arXiv:1612.03144) as mmdetection 2.28 builds it: biases, no norms.
 """
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STRIDES = (4, 8, 16, 32, 64)
-"""Input pixels for one of each level of the pyramid."""
+"""Input pixels per pixel of each pyramid level."""
 
 
 class FeaturePyramid(nn.Module):

@@ -1,15 +1,15 @@
-"""Brings a segmenter's logits to the image's size and picks the classes, in bounded memory.
+"""Resizing of a segmenter's logits to the image's size, and argmax, in bounded memory.
 
-The reference resizes the logits to the network's input and from there to the image, each time
-bilinearly, and takes the best class: ``classes * height * width`` numbers, ten gigabytes for a
+The reference resizes the logits to the network's input and from there to the image, both times
+bilinearly, and takes the best class: ``classes * height * width`` values, ten gigabytes for a
 photograph of 16 megapixels. Both steps are linear and separable, so together they are one pair of
-small matrices, applied tile by tile. In a tile most classes cannot win, and are left out: an
+small matrices, applied tile by tile. In a tile most classes cannot win and are left out: an
 interpolated value lies between the smallest and the largest logit of the tile.
 
 On a GPU one Triton kernel does all of it without a tensor of values
 (``model.kernels.gpu.label_map``).
 
-Source: mmsegmentation 0.30's ``whole_inference``; overlock.md, section 4.
+Source: mmsegmentation 0.30 (``EncoderDecoder.whole_inference``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TILE_CELLS = 8
 """Side of a tile, in pixels of the logits."""
 
 TILE_BYTES = 64 * 2**20
-"""Most that one tile's logits take at the image's size."""
+"""Limit for one tile's logits at the image's size."""
 
 
 def label_map(
@@ -97,7 +97,7 @@ def _rows_at_once(classes: int, width: int) -> int:
 
 
 def _tiles(matrix: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Split a resizing into tiles of the result, each with the part of the source that it needs."""
+    """Split a resizing into tiles: slices of the result, and of the source pixels they need."""
     outputs, inputs = matrix.shape
     step = max(1, TILE_CELLS * outputs // inputs)
     for start in range(0, outputs, step):

@@ -30,7 +30,7 @@ class MaskRCNN(nn.Module):
     Args:
         config: the backbone's variant.
         num_classes: without the background.
-        cascade: whether three box heads refine each other's boxes, and three mask heads agree.
+        cascade: whether three box heads refine boxes in turn, and three masks are averaged.
         merged: whether large kernels are built in their merged form.
     """
 
@@ -60,8 +60,8 @@ class MaskRCNN(nn.Module):
                 its pixels. None: boxes are in pixels of ``images``.
 
         Returns:
-            One an image, at most ``roi_heads.MAXIMUM_DETECTIONS`` instances each. An image's do
-            not depend on the others in the batch. Where the network computes NaN, they hold NaN.
+            One result per image, of at most ``model.heads.roi_heads.MAXIMUM_DETECTIONS`` instances,
+            independent of the other images in the batch. NaNs of the network stay in it.
 
         Raises:
             ValueError: unless there is one size for every image.
@@ -69,7 +69,7 @@ class MaskRCNN(nn.Module):
         return self.detections(*self.maps(images), sizes, original_sizes)
 
     def maps(self, images: Tensor) -> tuple[list[Tensor], Candidates]:
-        """Compute what has shapes that depend on the batch's alone: the part to compile.
+        """Compute the outputs whose shapes depend on the batch's shape alone: the compiled part.
 
         Returns:
             The pyramid, five maps (B, C, H_i, W_i), and the candidates for proposals.
@@ -84,7 +84,7 @@ class MaskRCNN(nn.Module):
         sizes: Sequence[tuple[int, int]],
         original_sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Detections]:
-        """Detect the instances in what ``maps`` returned, image by image; see ``forward``."""
+        """Detect instances in the result of ``maps``, image by image; see ``forward``."""
         proposals = self.rpn.proposals(candidates, sizes)
         device = candidates.boxes.device
         return [
@@ -104,7 +104,7 @@ class MaskRCNN(nn.Module):
 
 
 def _scale(size: tuple[int, int], original_size: tuple[int, int], device: torch.device) -> Tensor:
-    """Return pixels of the input for one of the original image, (4,) for x, y, x, y."""
+    """Return input pixels per pixel of the original image, (4,) for x, y, x, y."""
     height_ratio = size[0] / original_size[0]
     width_ratio = size[1] / original_size[1]
     ratios = (width_ratio, height_ratio, width_ratio, height_ratio)

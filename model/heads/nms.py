@@ -1,7 +1,7 @@
-"""Non-maximum suppression: of boxes that overlap too much, keep the best.
+"""Non-maximum suppression: keep the best of the boxes that overlap too much.
 
-Source: mmcv 1.7 (``batched_nms``), but boxes of different groups are never compared, where mmcv
-moves the groups apart by adding an offset to the coordinates, which rounds them.
+Source: mmcv 1.7 (``batched_nms``), but boxes of different groups are never compared; mmcv moves the
+groups apart by an offset to the coordinates, which rounds them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ KERNEL_BOXES = 2**15
 """More boxes than that are left to the plain path on a GPU too."""
 
 BLOCK = 256
-"""So many boxes of a group are decided at a time."""
+"""Boxes of a group that are decided at a time."""
 
 MAXIMUM_PAIRS = 2**21
-"""So many pairs are compared at a time (8 MiB a float32 intermediate), or one block's with the
-rest of its group."""
+"""Pairs that are compared at a time (8 MiB a float32 intermediate); at least those of one block
+with the rest of its group."""
 
 
 def nms(
@@ -35,7 +35,7 @@ def nms(
     *,
     among: Tensor | None = None,
 ) -> Tensor:
-    """Keep a box unless a kept one of its group, ranked higher, has an IoU above the threshold.
+    """Keep a box unless its IoU with a kept, higher ranked box of its group exceeds a threshold.
 
     Args:
         boxes: (N, 4).
@@ -53,10 +53,10 @@ def nms(
         counted = among.nonzero().squeeze(1)
         return counted[nms(boxes[counted], scores[counted], groups[counted], iou_threshold)]
     ranking = scores.sort(descending=True, stable=True).indices
-    # Groups in one piece each, the largest first, so that neighbours are padded little.
+    # Contiguous groups, the largest first, so that groups of similar size share little padding.
     _, group, sizes = torch.unique(groups[ranking], return_inverse=True, return_counts=True)
     sizes, by_size = sizes.sort(descending=True, stable=True)
-    row = by_size.argsort()[group]  # of the table of groups below, for every ranked box
+    row = by_size.argsort()[group]  # each ranked box's row in the table of groups below
     row, by_row = row.sort(stable=True)
     column = torch.arange(len(row), device=row.device) - (sizes.cumsum(0) - sizes)[row]
 
@@ -95,7 +95,7 @@ def _by_kernel(
 
 
 def _kept(table: Tensor, iou_threshold: float) -> Tensor:
-    """Decide groups of ranked boxes, (G, N, 4) -> (G, N) bool; boxes of zeros suppress nothing."""
+    """Suppress within groups of ranked boxes, (G, N, 4) -> (G, N) bool; zero boxes are padding."""
     kept = torch.ones(table.shape[:2], dtype=torch.bool, device=table.device)
     for start in range(0, table.shape[1], BLOCK):
         block = slice(start, start + BLOCK)
@@ -111,12 +111,12 @@ def _kept(table: Tensor, iou_threshold: float) -> Tensor:
 def _fixed_point(suppresses: Tensor, allowed: Tensor) -> Tensor:
     """Repeat "allowed, and suppressed by no kept box" until nothing changes.
 
-    A box depends only on boxes before it, so after n rounds the first n are as the greedy loop
-    leaves them and stay so: the fixed point exists, and is the greedy result.
+    A box depends only on boxes before it, so after n rounds the first n are as in the greedy result
+    and stay so: the fixed point exists, and is the greedy result.
 
     Args:
-        suppresses: whether box n would suppress box m, false unless n < m, (G, N, N).
-        allowed: boxes that none of an earlier block suppresses, (G, N).
+        suppresses: whether box n suppresses box m if kept, false unless n < m, (G, N, N).
+        allowed: boxes that no kept box of an earlier block suppresses, (G, N).
 
     Returns:
         The kept boxes, (G, N) bool.
@@ -130,5 +130,5 @@ def _fixed_point(suppresses: Tensor, allowed: Tensor) -> Tensor:
 
 
 def _any_kept(suppresses: Tensor, kept: Tensor) -> Tensor:
-    """Whether a kept box suppresses: (G, N, M), (G, N) -> (G, M)."""
+    """Return whether any kept box suppresses: (G, N, M), (G, N) -> (G, M)."""
     return (suppresses & kept.unsqueeze(2)).any(dim=1)

@@ -1,12 +1,11 @@
 """The 3x3 convolution over all levels of a pyramid at once.
 
-As trained, it resizes the coarser levels to the finest one's size, puts all channels side by side
-and convolves them: two thirds of a segmenter's multiply-adds. Resizing commutes with whatever works
-on channels alone, and a 3x3 convolution is nine such maps, each shifted by a pixel. So for
-inference a coarse level is multiplied by the nine matrices at its own size, where it has a 4th,
-16th or 64th of the pixels, and the products are resized and shifted, which together is one small
-matrix an axis. Exact up to rounding. At strides 4 to 32 that leaves three eighths of the
-multiply-adds.
+The trained form resizes the coarser levels to the finest one's size, concatenates them and
+convolves: two thirds of a segmenter's multiply-adds. Resizing commutes with operations on channels
+alone, and a 3x3 convolution is a sum of nine of these, each shifted by a pixel. So for inference a
+coarse level is multiplied by the nine matrices at its own size, where it has a 4th, 16th or 64th of
+the pixels, and the products are resized and shifted, both by one small matrix an axis. Exact up to
+rounding. At strides 4 to 32 that leaves three eighths of the multiply-adds.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from model.backbone.layers import like_convolution, norm_as_affine
 from model.heads.resizing import resizing
 
 SHIFTS = 3
-"""Rows, and columns, of the kernel."""
+"""Rows and columns of the kernel."""
 
 
 class PyramidConv(nn.Module):
@@ -47,7 +46,7 @@ class PyramidConv(nn.Module):
         return cast("Tensor", self.norm(self.conv(joint)))
 
     def folded(self) -> FoldedPyramidConv:
-        """Return what computes the same with less work."""
+        """Return the inference form, which needs fewer multiply-adds."""
         return FoldedPyramidConv(self)
 
 
@@ -65,7 +64,7 @@ class FoldedPyramidConv(nn.Module):
         geometry = nn.Conv2d(channels, channels, 3, padding=1, dtype=dtype)
         self.finest = like_convolution(geometry, finest, shift)
         # (levels, C_out, C_in, row, column) -> (levels * row * column, C_in, C_out); three axes,
-        # so that a change of the memory format leaves the matrices alone.
+        # so that a change of the memory format does not reorder the matrices.
         matrices = torch.stack(coarser).permute(0, 3, 4, 2, 1).flatten(0, 2)
         self.register_buffer("coarser", matrices.to(dtype).contiguous())
         self.train(trained.training)
@@ -100,23 +99,23 @@ def _add_convolved(total: Tensor, level: Tensor, taps: Tensor) -> None:
 def shifted_resizing(start: int, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return the matrices that resize and then shift by -1, 0 and 1, (3, size, start).
 
-    Row p of the one for tap t is pixel p + t - 1 of the resized line, zero beyond its ends: what
-    tap t of a convolution with padding 1 sees. Computed in float64.
+    Row p of the matrix for tap t is pixel p + t - 1 of the resized line, zero beyond its ends: the
+    input of tap t of a convolution with padding 1. Computed in float64.
     """
     if torch.compiler.is_compiling():
         # Becomes part of the graph. The compiler warns of caches, which it does not use.
-        return _shifted(start, size, device).to(dtype)
-    return _kept(start, size, device, dtype)
+        return _shifted_resizing(start, size, device).to(dtype)
+    return _cached_resizing(start, size, device, dtype)
 
 
 @lru_cache(maxsize=256)
-def _kept(start: int, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    # Kept for later calls, which may not be in inference mode.
+def _cached_resizing(start: int, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    # Cached for later calls, which may run outside inference mode.
     with torch.inference_mode(mode=False):
-        return _shifted(start, size, device).to(dtype)
+        return _shifted_resizing(start, size, device).to(dtype)
 
 
-def _shifted(start: int, size: int, device: torch.device) -> Tensor:
+def _shifted_resizing(start: int, size: int, device: torch.device) -> Tensor:
     matrix = resizing(start, size, torch.float64, device)
     padded = F.pad(matrix, (0, 0, 1, 1))
     return torch.stack([padded[tap : tap + size] for tap in range(SHIFTS)])

@@ -1,4 +1,4 @@
-"""Bilinear resizing as a matrix: it is linear and separable, so it moves through other maps."""
+"""Bilinear resizing as a matrix product along one axis."""
 
 from __future__ import annotations
 

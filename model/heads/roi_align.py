@@ -1,8 +1,8 @@
 """RoIAlign: resample the part of the pyramid under a box to a fixed size.
 
-A bin is the mean over a regular grid of bilinear samples, about one a pixel of the map. Both are
-separable, so a bin's rows and columns are weighted one after the other: per region of interest
-(RoI), rows @ crop @ columns^T, with no tensor of samples.
+A bin is the mean over a regular grid of bilinear samples, about one per pixel of the map. Mean and
+samples are separable, so a region of interest (RoI) is row weights @ crop @ column weights^T, with
+no tensor of samples.
 
 Source: Mask R-CNN (arXiv:1703.06870) as mmdetection 2.28 and mmcv 1.7 compute it
 (``SingleRoIExtractor``; ``roi_align``: aligned, average, ``sampling_ratio=0``).
@@ -20,28 +20,28 @@ from model.heads.boxes import at_least_float32, box_areas
 from model.heads.fpn import STRIDES
 
 LEVELS = 4
-"""RoIs are taken from the pyramid's first so many levels."""
+"""Number of pyramid levels that RoIs are assigned to, the finest."""
 
 FINEST_SIDE_PIXELS = 56
-"""From each doubling of this side (root of the area) on, a RoI comes from the next level."""
+"""RoIs move to the next level at each doubling of this side (root of the area)."""
 
 CHUNK_ELEMENTS = 2**24
-"""So many elements of crops are gathered at a time, 64 MiB, or one RoI's."""
+"""Elements of crops that are gathered at a time, 64 MiB; at least one RoI's."""
 
 SIDE_STEP = 8
-"""Crops are widened to a multiple of this: those of one shape are handled together."""
+"""Crop sides are rounded up to a multiple of this, so that more crops share a shape and a batch."""
 
 
 @dataclass(frozen=True)
 class PyramidPixels:
-    """One image's pyramid, as the rows of one table: whatever its level, a pixel is a row.
+    """One image's pyramid as one table with a row per pixel of any level.
 
     Attributes:
         pixels: channels of every pixel, by level, row, column, (L, C).
-        first_pixels: where each level begins in ``pixels``, (levels,) int64.
+        first_pixels: index in ``pixels`` of each level's first pixel, (levels,) int64.
         heights: of the levels, (levels,) int64.
         widths: of the levels, (levels,) int64.
-        strides: input pixels for one of the level, (levels,) int64.
+        strides: input pixels per pixel of the level, (levels,) int64.
     """
 
     pixels: Tensor
@@ -52,7 +52,7 @@ class PyramidPixels:
 
     @staticmethod
     def of(pyramid: Sequence[Tensor]) -> PyramidPixels:
-        """Collect the pixels of the levels (C, H_i, W_i), strides as ``fpn.STRIDES``."""
+        """Collect the pixels of the levels (C, H_i, W_i), strides as ``STRIDES``."""
         levels = pyramid[:LEVELS]
         # (C, H, W) -> (H * W, C)
         pixels = torch.cat([level.flatten(1).transpose(0, 1) for level in levels])
@@ -74,16 +74,16 @@ def roi_align(pyramid: PyramidPixels, boxes: Tensor, output_side: int) -> Tensor
 
     Args:
         pyramid: of one image.
-        boxes: (N, 4) in pixels of the network's input; a sample that lies outside the level's
-            pixel centres by more than a pixel of it is zero, a nearer one is moved to them.
-        output_side: rows, and columns, of the result.
+        boxes: (N, 4) in pixels of the network's input; a sample more than one pixel of the level
+            outside its pixel centres is zero, a nearer one is clamped to them.
+        output_side: rows and columns of the result.
 
     Returns:
         (N, C, output_side, output_side) in the pyramid's dtype, channels last in memory.
     """
     channels = pyramid.pixels.shape[1]
     level = pyramid.level_of(boxes)
-    # The pixels' centres are at whole coordinates, hence the half.
+    # Pixel centres are at integer coordinates, hence the half.
     corners = boxes / pyramid.strides[level].unsqueeze(1) - 0.5
     rows = _spans(corners[:, 1], corners[:, 3], pyramid.heights[level], output_side)
     columns = _spans(corners[:, 0], corners[:, 2], pyramid.widths[level], output_side)
@@ -114,8 +114,8 @@ class _Spans:
         starts: (N,).
         bin_sides: length of a bin, (N,).
         samples: samples in a bin, (N,) int64.
-        first_cells: the first pixel that a sample touches, (N,) int64.
-        crop_sides: pixels from there on, every touched one among them, (N,) int64.
+        first_cells: the first pixel that a sample interpolates, (N,) int64.
+        crop_sides: pixels from there that cover every interpolated one, (N,) int64.
         map_sides: pixels of the map, (N,) int64.
     """
 
@@ -128,7 +128,7 @@ class _Spans:
 
 
 def _spans(starts: Tensor, ends: Tensor, map_sides: Tensor, bins: int) -> _Spans:
-    # Clamped as integers: a NaN becomes an arbitrary one, and has to name a pixel all the same.
+    # Clamped as integers: a NaN becomes an arbitrary integer, which still has to be a valid index.
     first_cells = torch.minimum(starts, map_sides - 1).floor().long().clamp(min=0)
     last_cells = torch.minimum(ends, map_sides - 1).ceil().long().clamp(min=0)
     touched = (last_cells - first_cells + 1).clamp(min=1)
@@ -145,7 +145,7 @@ def _spans(starts: Tensor, ends: Tensor, map_sides: Tensor, bins: int) -> _Spans
 
 @dataclass(frozen=True)
 class _Axis:
-    """What the crops of a chunk share along an axis: pixels, and most samples in a bin."""
+    """A chunk's crop side and its largest number of samples in a bin, along one axis."""
 
     crop_side: int
     most_samples: int
@@ -159,7 +159,7 @@ class _Chunk:
 
 
 def _chunks(rows: _Spans, columns: _Spans, channels: int, bins: int) -> Iterator[_Chunk]:
-    """Divide the RoIs by the shape of their crops, and by what fits into memory."""
+    """Group the RoIs by the shape of their crops, in chunks of bounded memory."""
     # One copy to the host, where the loop below runs.
     plan = torch.stack(
         [rows.crop_sides, columns.crop_sides, rows.samples, columns.samples], dim=1
@@ -180,10 +180,10 @@ def _chunks(rows: _Spans, columns: _Spans, channels: int, bins: int) -> Iterator
 
 
 def _weights(spans: _Spans, members: Tensor, axis: _Axis, bins: int) -> tuple[Tensor, Tensor]:
-    """Weigh the crops' pixels along one axis: a bin is the mean of its linear interpolations.
+    """Compute the weights of the crops' pixels in the bins along one axis.
 
     Returns:
-        The crops' pixels, (n, side) int64, and their weights in every bin, (n, bins, side).
+        Indices of the crops' pixels, (n, side) int64, and their weights, (n, bins, side).
     """
     device = members.device
     bin_sides = spans.bin_sides[members].view(-1, 1, 1)
@@ -201,5 +201,5 @@ def _weights(spans: _Spans, members: Tensor, axis: _Axis, bins: int) -> tuple[Te
     distances = (positions.unsqueeze(3) - cells.view(-1, 1, 1, axis.crop_side)).abs()
     shares = (1 - distances).clamp(min=0) * counted.unsqueeze(3)
     weights = shares.sum(dim=2) / samples.clamp(min=1)
-    # A crop widened beyond the map repeats its last pixel there, with weight zero.
+    # A crop that extends beyond the map repeats its last pixel there, with weight zero.
     return torch.minimum(cells, map_sides.squeeze(2) - 1), weights

@@ -1,4 +1,4 @@
-"""What is in a proposal, where exactly, and which of its pixels: box heads and mask heads.
+"""Box heads and mask heads, which classify, refine and segment proposals.
 
 Source: Mask R-CNN (arXiv:1703.06870) and Cascade R-CNN (arXiv:1712.00726) as mmdetection 2.28
 tests them (``StandardRoIHead``, ``CascadeRoIHead``).
@@ -19,17 +19,17 @@ from model.heads.nms import nms
 from model.heads.roi_sampler import RoiSampler, roi_sampler
 
 SCORE_THRESHOLD = 0.05
-"""A detection scores more than this; the service's own threshold only raises it."""
+"""Scores of detections are above this; the service's threshold can only raise it."""
 
 MAXIMUM_DETECTIONS = 100
-"""An image has so many detections at most; the service's own limit only lowers it."""
+"""Most detections of an image; the service's limit can only lower it."""
 
 IOU_THRESHOLD = 0.5
 BOX_SIDE = 7
 MASK_SIDE = 14
 
 STAGE_STDS = ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067))
-"""Standard deviations of the boxes' deltas, by stage of the cascade; each refines the last."""
+"""Standard deviations of the boxes' deltas, by stage of the cascade."""
 
 
 class BoxHead(nn.Module):
@@ -72,7 +72,7 @@ class MaskHead(nn.Module):
         for conv in self.convs:
             features = F.relu(conv(features), inplace=True)
         features = F.relu(self.upsample(features), inplace=True)
-        # Of all classes' masks only the label's is wanted: a 1x1 convolution of its own a RoI.
+        # Only the label's mask is needed: for each RoI a 1x1 convolution with that class's weight.
         weight = self.classify.weight[labels].flatten(2)  # (N, C, 1, 1) -> (N, C, 1)
         bias = cast("Tensor", self.classify.bias)[labels].view(-1, 1, 1)
         logits = torch.baddbmm(bias, weight.transpose(1, 2), features.flatten(2))  # (N, 1, h * w)
@@ -86,7 +86,7 @@ class RoiHeads(nn.Module):
         channels: width of the pyramid.
         hidden_channels: width of the box heads' layers.
         num_classes: without the background.
-        cascade: whether three box heads refine each other's boxes, and three mask heads agree.
+        cascade: whether three box heads refine boxes in turn, and three masks are averaged.
     """
 
     def __init__(
@@ -106,19 +106,19 @@ class RoiHeads(nn.Module):
         """Detect one image's instances.
 
         Args:
-            pyramid: its maps, (C, H_i, W_i), strides as ``fpn.STRIDES``.
+            pyramid: its maps, (C, H_i, W_i), strides as ``model.heads.fpn.STRIDES``.
             proposals: boxes, (N, 4) in input pixels.
             size: of the image in the input, without padding, (height, width).
-            scale: input pixels for one of the result, (4,) for x, y, x, y.
+            scale: input pixels per pixel of the result, (4,) for x, y, x, y.
         """
         sample = roi_sampler(pyramid)
-        boxes, logits, deltas = self._refined(sample, proposals, size)
+        boxes, logits, deltas = self._refine_boxes(sample, proposals, size)
         class_scores = logits.softmax(dim=1)[:, :-1]
-        # Asked the other way round, so that NaN stays and shows in the result.
+        # Negated, so that NaN is kept and shows in the result.
         proposal, labels = (~(class_scores <= SCORE_THRESHOLD)).nonzero(as_tuple=True)
         scores = class_scores[proposal, labels]
         deltas = deltas.expand(-1, class_scores.shape[1], -1)[proposal, labels]
-        # Scaled before they compete, as mmdetection does: rounding may decide close cases.
+        # Scaled before NMS, as in mmdetection: rounding may decide close cases.
         boxes = decode_boxes(boxes[proposal], deltas, STAGE_STDS[len(self.box_heads) - 1])
         boxes = clip_boxes(boxes, size) / scale
         best = nms(boxes, scores, labels, IOU_THRESHOLD)[:MAXIMUM_DETECTIONS]
@@ -130,7 +130,7 @@ class RoiHeads(nn.Module):
             masks=self._masks(sample, boxes * scale, labels),
         )
 
-    def _refined(
+    def _refine_boxes(
         self, sample: RoiSampler, boxes: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the box heads.

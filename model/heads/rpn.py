@@ -1,4 +1,4 @@
-"""The region proposal network: where in the image may something be?
+"""The region proposal network: candidate boxes for objects of any class.
 
 Source: Faster R-CNN (arXiv:1506.01497) as mmdetection 2.28 tests it (``RPNHead``).
 """
@@ -31,7 +31,7 @@ class Proposals:
 
     Attributes:
         boxes: (N, 4) float32, in pixels of the network's input.
-        scores: probability that there is something, (N,).
+        scores: probability of an object, (N,).
     """
 
     boxes: Tensor
@@ -39,12 +39,12 @@ class Proposals:
 
 
 class Candidates(NamedTuple):
-    """What may become proposals; its shapes depend on the maps' alone.
+    """Boxes before NMS; their shapes depend on the maps' shapes alone.
 
     Attributes:
-        scores: probability that there is something, (B, N), best first within a level.
+        scores: probability of an object, (B, N), best first within a level.
         boxes: (B, N, 4) float32, in pixels of the network's input; they may lie outside the image.
-        levels: of the pyramid, (N,) int64.
+        levels: pyramid level of each box, (N,) int64.
     """
 
     scores: Tensor
@@ -84,7 +84,7 @@ class RegionProposalNetwork(nn.Module):
 
     @staticmethod
     def proposals(candidates: Candidates, sizes: Sequence[tuple[int, int]]) -> list[Proposals]:
-        """Keep those of each image that do not overlap a better one."""
+        """Apply NMS to each image's candidates."""
         return [
             _proposals(image_boxes, image_scores, candidates.levels, size)
             for image_boxes, image_scores, size in zip(
@@ -109,7 +109,7 @@ class RegionProposalNetwork(nn.Module):
 
 def _proposals(boxes: Tensor, scores: Tensor, level_of: Tensor, size: tuple[int, int]) -> Proposals:
     boxes = clip_boxes(boxes, size)
-    # Asked the other way round, so that NaN stays and shows in the result.
+    # Removes empty boxes instead of keeping others, so that NaN stays and shows in the result.
     empty = (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)
     best = nms(boxes, scores, level_of, IOU_THRESHOLD, among=~empty)[:MAXIMUM_PROPOSALS]
     return Proposals(boxes[best], scores[best])

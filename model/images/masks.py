@@ -1,4 +1,4 @@
-"""Masks of whole images, without torch: pasted from the network's small ones, and as COCO's RLE.
+"""Full-size masks, without torch: pasting of the network's small masks, and COCO's RLE.
 
 Nothing here allocates an image for each instance or class: a pasted mask covers its box alone, and
 run lengths are counted in strips.
@@ -22,7 +22,7 @@ MASK_THRESHOLD = 0.5
 """A pixel belongs to an instance from this probability on."""
 
 STRIP_PIXELS = 1 << 17
-"""Pixels that are worked on at a time: their float32 intermediates stay in the cache."""
+"""Pixels processed at a time: their float32 intermediates stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PastedMask:
     Attributes:
         top: the region's first row in the image.
         left: the region's first column in the image.
-        pixels: bool (h, w), the region; outside of it there is nothing.
+        pixels: bool (h, w), the region; no pixel outside of it is set.
     """
 
     top: int
@@ -60,11 +60,11 @@ def paste_mask(
         mask: probabilities, (28, 28) or another size.
         box: x1 y1 x2 y2, pixels of the image, (4,).
         height: of the image, pixels.
-        width: the same.
+        width: of the image, pixels.
 
     Returns:
         The pixels with a probability of 0.5 or more, in a region of the box clipped to the image.
-        Of a box without area or outside the image, a region without pixels.
+        For a box without area, or outside the image, the region is empty.
     """
     x1, y1, x2, y2 = (float(edge) for edge in box)
     if not (x1 < x2 and y1 < y2):
@@ -73,9 +73,9 @@ def paste_mask(
     # its probability is below 0.5 and the region can end with the box.
     left, column, column_share = _cells_at_pixels(x1, x2, mask.shape[1], width)
     top, row, row_share = _cells_at_pixels(y1, y2, mask.shape[0], height)
-    fenced = np.pad(mask, 1)
+    padded = np.pad(mask, 1)
     # (28 + 2, w): interpolated along the columns, and from each row to the next
-    across = fenced[:, column] + column_share * (fenced[:, column + 1] - fenced[:, column])
+    across = padded[:, column] + column_share * (padded[:, column + 1] - padded[:, column])
     steps = np.diff(across, axis=0)
     pixels = np.empty((len(row), len(column)), np.bool_)
     for strip in _strips(*pixels.shape):
@@ -100,7 +100,7 @@ def rle_of_region(pasted: PastedMask, height: int, width: int) -> RunLengths:
         boundaries.append(first + column * height + strip.start + row)
         row_before = rows[-1]
     boundaries.append(first + np.flatnonzero(row_before) * height + len(pixels))
-    # Along the rows they are found much faster than down the columns, and there are few to sort.
+    # Finding boundaries along the rows and sorting them is faster than going down the columns.
     return _encoded(np.sort(np.concatenate(boundaries)), height, width)
 
 
@@ -111,19 +111,19 @@ def rle_of_classes(
 
     Args:
         label_map: class id of each pixel, (H, W).
-        class_ids: the classes to encode; one that is nowhere gets an empty mask.
+        class_ids: the classes to encode; one that does not occur gets an empty mask.
 
     Returns:
         The masks by class id.
     """
     height, width = label_map.shape
-    starts, owners = _runs(label_map)
+    starts, labels = _runs(label_map)
     # A class's runs lie apart: each begins and ends where another class does.
     ends = np.append(starts[1:], height * width)
     masks = {}
     for class_id in class_ids:
-        mine = np.flatnonzero(owners == class_id)
-        boundaries = np.stack((starts[mine], ends[mine]), axis=1).ravel()
+        runs = np.flatnonzero(labels == class_id)
+        boundaries = np.stack((starts[runs], ends[runs]), axis=1).ravel()
         masks[class_id] = _encoded(boundaries, height, width)
     return masks
 
@@ -141,8 +141,8 @@ def _cells_at_pixels(
 
     Returns:
         The first pixel of the box within the image, and for each of its pixels the last cell whose
-        centre is not after the pixel's, and how far it is from there to the next one, 0 to 1. Cell
-        0 is a fence before the mask's own, and there is another one behind them.
+        centre is not after the pixel's, and the share of the way from there to the next one, 0 to
+        1. Cell 0 is padding before the mask's own cells, and another one follows them.
     """
     first = int(np.clip(np.floor(low), 0, length))
     last = int(np.clip(np.ceil(high), first, length))
@@ -153,9 +153,9 @@ def _cells_at_pixels(
 
 
 def _runs(label_map: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Find the runs of equal labels down the columns: where each starts, and its label."""
+    """Return the start and the label of each run of equal labels down the columns."""
     height, width = label_map.shape
-    starts, owners = [np.zeros(0, np.int64)], [np.zeros(0, np.uint8)]
+    starts, run_labels = [np.zeros(0, np.int64)], [np.zeros(0, np.uint8)]
     label_before: int | None = None
     for strip in _strips(width, height):
         # (H, w) -> (w, H), in memory too.
@@ -165,16 +165,16 @@ def _runs(label_map: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.u
         np.not_equal(labels[1:], labels[:-1], out=begins[1:])
         places = np.flatnonzero(begins)
         starts.append(places + strip.start * height)
-        owners.append(labels[places])
+        run_labels.append(labels[places])
         label_before = int(labels[-1])
-    return np.concatenate(starts), np.concatenate(owners)
+    return np.concatenate(starts), np.concatenate(run_labels)
 
 
 def _encoded(boundaries: NDArray[np.int64], height: int, width: int) -> RunLengths:
-    """Encode a mask from where its runs start and end in turn, down the columns, ascending."""
-    # A run that goes on in the next column ends and starts at one place: neither is a boundary.
-    meets = np.flatnonzero(boundaries[1:] == boundaries[:-1])
-    boundaries = np.delete(boundaries, np.concatenate((meets, meets + 1)))
+    """Encode a mask from the alternating starts and ends of its runs, ascending."""
+    # A run that continues in the next column ends and starts at one index: drop both.
+    touching = np.flatnonzero(boundaries[1:] == boundaries[:-1])
+    boundaries = np.delete(boundaries, np.concatenate((touching, touching + 1)))
     counts = np.diff(boundaries, prepend=0, append=height * width)
     if len(counts) > 1 and counts[-1] == 0:
         counts = counts[:-1]

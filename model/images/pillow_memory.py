@@ -1,4 +1,4 @@
-"""Where Pillow keeps an image's pixels, by the Arrow C data interface: nothing is copied.
+"""Access to Pillow's pixel memory through the Arrow C data interface, without a copy.
 
 ``numpy.asarray`` of an image packs every pixel into 3 bytes and copies that again.
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PIXEL_BYTES = 4
-"""Of an RGB image: red, green, blue and one of no meaning."""
+"""Bytes of a pixel of an RGB image: red, green, blue and one that is unused."""
 
 
 STRIP_PIXELS = 1 << 20
-"""Pixels of an image that are copied at a time, where it does not lie in one piece: 4 MB."""
+"""Pixels copied at a time from an image that is in several blocks: 4 MB."""
 
 
 class _Array(ctypes.Structure):
@@ -49,7 +49,7 @@ _pointer_of.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 
 class SeveralBlocksError(Exception):
-    """The image is so large that its rows lie in several places."""
+    """The image is so large that Pillow keeps its rows in several blocks."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class PixelMemory:
     """The pixels of an RGB image, row by row without gaps.
 
     Attributes:
-        address: of the first pixel; valid as long as this object lives.
-        row_bytes: of a row; a pixel has ``PIXEL_BYTES``.
-        owner: what keeps the memory.
+        address: address of the first pixel; valid as long as this object lives.
+        row_bytes: length of a row; a pixel has ``PIXEL_BYTES``.
+        owner: object that keeps the memory alive.
     """
 
     address: int
@@ -88,7 +88,7 @@ def pixel_memory(image: Image.Image) -> PixelMemory:
 def packed_pixels(image: Image.Image) -> NDArray[np.uint8]:
     """Copy the pixels of an RGB image, (height, width, 3) uint8.
 
-    As ``numpy.asarray``, which takes ten times as long and holds them twice meanwhile.
+    Equal to ``numpy.asarray``, which takes ten times as long and twice the memory.
     """
     packed = np.empty((image.height, image.width, 3), np.uint8)
     try:

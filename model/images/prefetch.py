@@ -1,4 +1,4 @@
-"""Reads things in threads, a bounded number of them before they are wanted."""
+"""Read items in threads, a bounded number of them ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 MAX_READERS = 16
-"""Threads that decode, at most; otherwise one for each core."""
+"""Maximum number of threads; a machine with fewer cores gets one per core."""
 
 Key = TypeVar("Key")
 Item = TypeVar("Item")
@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 def prefetch(
     read: Callable[[Key], Item], keys: Iterable[Key], ahead: int
 ) -> Generator[Item, None, None]:
-    """Read items in threads, in order, at most ``ahead`` of them before they are wanted."""
+    """Yield the items of the keys in order; threads read up to ``ahead`` of them early."""
     readers = ThreadPoolExecutor(min(MAX_READERS, os.cpu_count() or 1))
     waiting: deque[Future[Any]] = deque()
     try:

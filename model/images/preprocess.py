@@ -1,7 +1,7 @@
 """Geometry of the networks' inputs, without torch: an HTTP worker runs it before the link.
 
-Source: overlock.md, section 4; timm 0.6.12's evaluation transform; the test pipelines of
-mmsegmentation 0.30 and mmdetection 2.28, both of which resize with mmcv 1.7.
+Source: timm 0.6.12's evaluation transform; the test pipelines of mmsegmentation 0.30 and
+mmdetection 2.28, both of which resize with mmcv 1.7.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXTREME_ASPECT_RATIO = 8
-"""Above this, only the part of the image that the crop shows is resized."""
+"""Ratio of the sides above which only the part of the image inside the crop is resized."""
 
 # A worker's parallelism is its requests; OpenCV's own threads would only compete with them.
 cv2.setNumThreads(1)
@@ -31,7 +31,7 @@ def classification_input(image: Image.Image, geometry: ClassificationGeometry) -
 
     Args:
         image: an RGB image of any size.
-        geometry: the classifier's.
+        geometry: the classifier's geometry.
 
     Returns:
         (crop_size, crop_size, 3) uint8.
@@ -40,11 +40,11 @@ def classification_input(image: Image.Image, geometry: ClassificationGeometry) -
     crop = geometry.crop_size
     left, top = round((width - crop) / 2), round((height - crop) / 2)
     if max(width, height) <= EXTREME_ASPECT_RATIO * min(width, height):
-        whole = (0, 0, image.width, image.height)
-        shown = (left, top, left + crop, top + crop)
-        return resize_and_crop(image, (width, height), whole, shown)
-    # A strip of 1 by 65,000 pixels would become 242 by 16 million. Resizing the crop's own part is
-    # the same within a grey level, since Pillow keeps its corners in single precision.
+        full_box = (0, 0, image.width, image.height)
+        crop_box = (left, top, left + crop, top + crop)
+        return resize_and_crop(image, (width, height), full_box, crop_box)
+    # A strip of 1 by 65,000 pixels would become 242 by 16 million. Resizing only the crop's part
+    # gives the same within a grey level, since Pillow keeps its corners in single precision.
     x_scale, y_scale = image.width / width, image.height / height
     box = (
         left * x_scale,
@@ -62,7 +62,7 @@ def segmentation_input(
 
     Args:
         image: an RGB image of any size.
-        geometry: the segmenter's.
+        geometry: the segmenter's geometry.
         square: resize (bilinear) to short_side by short_side instead. That deviates from the
             published pipeline: it gives up the aspect ratio so that every batch can be full.
 
@@ -83,7 +83,7 @@ def detection_input(image: Image.Image, geometry: ScaledGeometry) -> NDArray[np.
 
     Args:
         image: an RGB image of any size.
-        geometry: the detector's.
+        geometry: the detector's geometry.
 
     Returns:
         (height, width, 3) uint8, of ``detection_size``.

@@ -1,7 +1,7 @@
-"""Bicubic resizing of images, to the very bits of Pillow's, by our C kernel or by Pillow itself.
+"""Bicubic resizing, bit-identical to Pillow's, by our C kernel or by Pillow itself.
 
-Pillow resizes by integer sums, so equal weights make equal bits in any order of summation. The
-weights here are its own: the same operations in float64, in the same order.
+Pillow resizes by integer sums, so equal weights give equal bits in any order of summation. The
+weights are computed as Pillow does it: the same operations in float64, in the same order.
 
 Source: Pillow, ``src/libImaging/Resample.c``.
 """
@@ -31,31 +31,31 @@ BICUBIC_REACH = 2
 """Radius of the bicubic filter, in pixels of the coarser of its two images."""
 
 FRACTION_BITS = 22
-"""Of a weight: 32 bits less 8 of the pixels and 2 for where weights overshoot."""
+"""Fractional bits of a fixed-point weight: 32, minus 8 for the pixels and 2 for overshoot."""
 
 STRIP_PIXELS = 1 << 18
-"""Pixels of an image that are copied at a time, where it does not lie in one piece: 1 MB."""
+"""Pixels copied at a time from an image that Pillow keeps in several blocks: 1 MB."""
 
 GROUP_BYTES = 48
-"""What the kernel sums at a time."""
+"""Bytes that the kernel sums at a time."""
 
 CHANNELS = 3
 
 KEPT_WEIGHTS = 64
-"""Sets of weights that are kept: 8 kB for a photograph's side, 0.5 MB for one of 32,000 pixels."""
+"""Sets of weights in the cache: 8 kB for a photograph's side, 0.5 MB for one of 32,000 pixels."""
 
 
 def resize_and_crop(image: Image.Image, size: Size, box: Box, crop: Crop) -> NDArray[np.uint8]:
     """Resize ``box`` of an image to ``size``, along its rows first, and cut ``crop`` out of that.
 
-    Pillow does so too, but from version 13 on not for every tall image, and the order shows where
-    the filter overshoots: its first result is clipped to uint8.
+    Pillow does the same, but since version 13 not for every tall image. The order matters where
+    the filter overshoots, since the intermediate result is clipped to uint8.
 
     Args:
         image: mode RGB.
         size: width and height after resizing.
         box: left, top, right and bottom within the image, in its pixels.
-        crop: the same within ``size``.
+        crop: left, top, right and bottom within ``size``, in pixels.
 
     Returns:
         (height, width, 3) uint8 of the crop.
@@ -121,21 +121,21 @@ def _natively(image: Image.Image, size: Size, box: Box, crop: Crop) -> NDArray[n
 
 
 def _rows_in_reach(box: Box, size: Size, height: int) -> tuple[int, int]:
-    """Return the first row that a box resized to a size takes, and the one behind its last."""
+    """Return the rows that resizing a box to a size reads: the first, and one past the last."""
     reach = BICUBIC_REACH * max(1.0, (box[3] - box[1]) / size[1]) + 1
     return max(0, floor(box[1] - reach)), min(height, ceil(box[3] + reach))
 
 
 @dataclass(frozen=True)
 class Weights:
-    """How pixels along one side become the pixels of a crop of the resized side.
+    """Filter weights along one axis, for the pixels of a crop of the resized image.
 
     Attributes:
-        starts: (pixels,) int32, the first pixel that each takes, counted from ``first``.
-        counts: (pixels,) int32, how many each takes.
-        values: (pixels, taps) int32, of ``FRACTION_BITS``; 0 behind a pixel's count.
-        first: the first pixel that any of them takes.
-        last: the one behind the last.
+        starts: (pixels,) int32, first source pixel of each, counted from ``first``.
+        counts: (pixels,) int32, number of source pixels of each.
+        values: (pixels, taps) int32, fixed-point with ``FRACTION_BITS``; 0 past a pixel's count.
+        first: first source pixel of all.
+        last: one past the last source pixel of all.
     """
 
     starts: NDArray[np.int32]
@@ -146,12 +146,12 @@ class Weights:
 
     @property
     def taps(self) -> int:
-        """Most pixels that one takes."""
+        """Maximum number of source pixels that contribute to one pixel."""
         return int(self.values.shape[1])
 
     @property
     def addresses(self) -> tuple[int, int, int]:
-        """Where the kernel finds the arrays."""
+        """Addresses of the arrays, for the kernel."""
         return self.starts.ctypes.data, self.counts.ctypes.data, self.values.ctypes.data
 
 
@@ -159,15 +159,15 @@ class Weights:
 def weights(
     source_size: int, start: float, end: float, size: int, crop_start: int, crop_end: int
 ) -> Weights:
-    """Return the weights that resize a side from ``start`` to ``end``, for a part of the result.
+    """Return the weights that resize an axis from ``start`` to ``end``, for a crop of the result.
 
     Args:
-        source_size: of the side, pixels.
-        start: of what is resized, pixels from the side's beginning.
-        end: the same.
-        size: of the result, pixels.
-        crop_start: the part's first pixel in the result.
-        crop_end: the one behind its last.
+        source_size: length of the axis, pixels.
+        start: start of the resized part, pixels.
+        end: end of the resized part, pixels.
+        size: length of the result, pixels.
+        crop_start: first pixel of the crop in the result.
+        crop_end: one past the last pixel of the crop.
     """
     # Single precision, as Pillow takes its box.
     begin = np.float32(start)
@@ -181,7 +181,7 @@ def weights(
     taps = np.arange(counts.max())
     distances = (starts[:, None] + taps - centres[:, None] + 0.5) * (1.0 / filter_scale)
     values = np.where(taps < counts[:, None], _bicubic(np.abs(distances)), 0.0)
-    # One after another, as Pillow adds them: numpy's sum would round otherwise.
+    # One after another, as Pillow adds them: numpy's sum would round differently.
     values /= np.add.accumulate(values, axis=1)[:, -1:]
     halves = np.where(values < 0, -0.5, 0.5)
     first = int(starts[0])
@@ -207,10 +207,10 @@ class _Strip:
     """Rows of an image in memory.
 
     Attributes:
-        address: of the first pixel that counts; a pixel has 4 bytes.
+        address: address of the first column that is read; a pixel has 4 bytes.
         step: bytes from one row to the next.
-        rows: how many.
-        owner: keeps the memory.
+        rows: number of rows.
+        owner: object that keeps the memory alive.
     """
 
     address: int
@@ -220,7 +220,7 @@ class _Strip:
 
 
 def _strips(image: Image.Image, across: Weights, top: int, bottom: int) -> Iterator[_Strip]:
-    """Yield the rows from ``top`` to ``bottom``, from the first column on that is taken."""
+    """Yield the rows from ``top`` to ``bottom``, starting at the first column that is read."""
     try:
         memory = pixel_memory(image)
     except SeveralBlocksError:

@@ -1,1 +1,1 @@
-"""A network at work: batches, devices, compiling, recording."""
+"""Inference: batches, devices, compilation, CUDA graphs."""

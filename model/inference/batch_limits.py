@@ -1,4 +1,4 @@
-"""Which batches fit into a device's memory."""
+"""The batch sizes that fit into a device's memory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from model.inference.predictor import Predictor
 def fitting_batch_sizes(
     predictor: Predictor, batch_sizes: Sequence[int], input_sizes: Sequence[tuple[int, int]]
 ) -> tuple[int, ...]:
-    """Prepare every batch and return the sizes that fit, rising; none if not even one image does.
+    """Prepare and run every batch; return the sizes that fit, rising, or none.
 
-    The largest goes first, since memory is laid out for it; every batch then runs once.
+    The largest goes first, so that the allocator reserves memory for it.
 
     Args:
         predictor: on its device.

@@ -1,13 +1,13 @@
-"""A tensor part under torch.compile, region by region, for a fixed list of shapes.
+"""A static module under torch.compile, region by region, for a fixed list of shapes.
 
-A region is one of the network's blocks. Blocks of a stage share their code, so the compiler meets
-each kind once, where it would take the network as a whole for thirty different things: minutes
-instead of seconds. What lies between blocks runs as it is written.
+A region is one of the network's blocks. Blocks of a stage share their code, so each kind is
+compiled once and reused: seconds, where compiling the network as a whole takes minutes. The layers
+between blocks run eagerly.
 
-Every shape is compiled before the first request. Two graphs each for every kind of block: one for a
-single image, where latency counts, and one with a symbolic number of places for all larger batches;
-height and width are constants, since windows and resizings are laid out for them. A shape that is
-not on the list runs as it is written: a compilation takes longer than any request waits.
+Every shape is compiled before the first request. Each kind of block has two graphs per input size:
+one for a single image, where latency counts, and one with a symbolic batch size for all larger
+batches; height and width are constants, since windows and resizings depend on them. A shape that is
+not on the list runs eagerly: a compilation takes longer than any request waits.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from model.backbone.overlock import Stem
 from model.inference.static_module import Tensors
 
 REGIONS = (Stem, BasicBlock, DynamicBlock)
-"""Where the time goes that a compiler can save."""
+"""The blocks that are compiled: they take most of the time that a compiler can save."""
 
 MAX_GRAPHS = 4096
-"""PyTorch's own bounds, 8 a function and 256 in all, are for those who compile without a list: here
-every kind of block of every model has two graphs for each listed size."""
+"""PyTorch's limits, 8 a function and 256 in all, guard against unbounded recompilation: here every
+kind of block of every model has two graphs for each listed size."""
 
 
 class CompileError(ValueError):
-    """The compiler did not do it; the message says why."""
+    """Compilation failed; the message says why."""
 
 
 class CompiledModule:
-    """Runs a tensor part, its regions compiled for the shapes that it has been prepared for.
+    """Runs a static module with its regions compiled for the prepared shapes.
 
     Args:
-        part: what to compile; its regions are wrapped in place, until ``release``.
-        backend: PyTorch's name of a compiler.
+        module: its regions are wrapped in place, until ``release``.
+        backend: name of a torch.compile backend.
     """
 
-    def __init__(self, part: nn.Module, *, backend: str = "inductor") -> None:
+    def __init__(self, module: nn.Module, *, backend: str = "inductor") -> None:
         torch._dynamo.config.recompile_limit = MAX_GRAPHS
         torch._dynamo.config.accumulated_recompile_limit = MAX_GRAPHS
-        self._module = part
+        self._module = module
         self._regions = [
             (parent, name, child)
-            for parent in list(part.modules())
+            for parent in list(module.modules())
             for name, child in parent.named_children()
             if isinstance(child, REGIONS)
         ]
@@ -57,7 +57,7 @@ class CompiledModule:
             setattr(parent, name, _Region(child, backend))
 
     def prepare(self, pixels: Tensor, sizes: Tensor) -> None:
-        """Compile for a batch's shape what has no graph yet that takes it.
+        """Compile the regions that have no graph yet for a batch's shape.
 
         Raises:
             CompileError: if the compiler fails.
@@ -71,25 +71,25 @@ class CompiledModule:
             raise CompileError(_summary(error)) from error
 
     def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensors:
-        """Run a batch, a region as it is written if no graph takes it; see ``StaticModule``."""
+        """Run a batch; regions without a graph for its shape run eagerly. See ``StaticModule``."""
         with torch.compiler.set_stance("eager_on_recompile"):
             outputs: Tensors = self._module(pixels, sizes)
         return outputs
 
-    def as_written(self, pixels: Tensor, sizes: Tensor) -> Tensors:
-        """Run a batch without the compiler, whatever has been compiled."""
+    def run_eagerly(self, pixels: Tensor, sizes: Tensor) -> Tensors:
+        """Run a batch without any compiled graph."""
         with torch.compiler.set_stance("force_eager"):
             outputs: Tensors = self._module(pixels, sizes)
         return outputs
 
     def release(self) -> None:
-        """Give the part back as it was; this object is not to be used any more."""
+        """Unwrap the regions; do not use this object afterwards."""
         for parent, name, child in self._regions:
             setattr(parent, name, child)
 
 
 class _Region(nn.Module):
-    """A block that is compiled when a batch of a new shape comes."""
+    """A block, compiled when a batch of a new shape comes."""
 
     def __init__(self, block: nn.Module, backend: str) -> None:
         super().__init__()
@@ -98,17 +98,17 @@ class _Region(nn.Module):
         self.train(block.training)
 
     def forward(self, *maps: Tensor) -> Tensor:
-        for each in maps:
-            if len(each) > 1:
-                # Where some part insists on a number, that one shall get a graph of its own instead
-                # of an error, hence "maybe". That is why every batch size is prepared.
-                torch._dynamo.maybe_mark_dynamic(each, 0)
-        mapped: Tensor = self._compiled(*maps)
-        return mapped
+        for features in maps:
+            if len(features) > 1:
+                # "maybe": an operation that needs a constant batch size gets a graph of its own
+                # instead of an error. That is why every batch size is prepared.
+                torch._dynamo.maybe_mark_dynamic(features, 0)
+        output: Tensor = self._compiled(*maps)
+        return output
 
 
 def compile_unsupported_reason(device: torch.device) -> str | None:
-    """Say what keeps the compiler from working for a device; None if nothing is known to."""
+    """Return a known reason why the compiler does not work for a device, or None."""
     if device.type == "cuda" and find_spec("triton") is None:
         return "Triton is not installed"
     if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
@@ -117,17 +117,17 @@ def compile_unsupported_reason(device: torch.device) -> str | None:
 
 
 def _summary(error: Exception) -> str:
-    """Return what failed and why: the first two lines; behind them is advice on debugging."""
+    """Return the first two lines, which say what failed and why; debugging advice follows."""
     return " ".join(str(error).strip().splitlines()[:2]) or type(error).__name__
 
 
-def on_compilation(call: Callable[[], None]) -> None:
-    """Have a function called whenever torch.compile begins to compile, by the thread that waits.
+def on_compilation(callback: Callable[[], None]) -> None:
+    """Register a callback for every start of a compilation; the compiling thread calls it.
 
     Args:
-        call: quick, and does not raise.
+        callback: quick, and does not raise.
     """
-    # Not at the top: the compiler takes a second to import, and only compiled models need it.
+    # Not at the top: importing the compiler takes a second, and only compiled models need it.
     from torch._dynamo.callback import callback_handler
 
-    callback_handler.register_start_callback(lambda _: call())
+    callback_handler.register_start_callback(lambda _: callback())

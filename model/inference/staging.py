@@ -1,8 +1,8 @@
-"""Brings pixels to the device while it works on something else, and results back.
+"""Copies of pixels to the device while it computes, and of results back.
 
 Images are staged one by one, when they arrive; a batch is composed of staged images when the device
-is ready for it. So the copy is hidden behind the batch that runs, and yet nothing has to decide
-early who is in the next one.
+is ready for it. So copies overlap with the running batch, and the next batch is composed as late as
+possible.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_STAGED_BYTES = 256 * 2**20
-"""Most that images which still wait for their batch take on the device: 1,700 of 224x224."""
+"""Device memory for images that wait for their batch: 1,700 of 224x224."""
 
 
 @dataclass(frozen=True, eq=False)
 class StagedImage:
-    """An image on its way.
+    """An image that waits for its batch.
 
     Attributes:
         pixels: (h, w, 3) uint8, on the device, or still on the host.
-        arrival: after which pixels on a device with memory of its own may be read; else None.
+        arrival: the end of the copy to a device with memory of its own; else None.
     """
 
     pixels: Tensor | NDArray[np.uint8]
@@ -43,34 +43,33 @@ class StagedImage:
 
 
 class Arrival(Protocol):
-    """A moment in the copying stream's work: a CUDA event."""
+    """The completion of a copy, such as a CUDA event."""
 
     def wait(self) -> None:
-        """Let what the computing stream gets from now on wait for it; does not block."""
+        """Make later work of the computing stream wait for it; does not block."""
 
 
 class Copier(Protocol):
-    """What staging needs of a device with memory of its own."""
+    """Copies to and from a device with memory of its own."""
 
     def send(self, image: NDArray[np.uint8]) -> tuple[Tensor, Arrival]:
-        """Start copying an image to the device, behind nothing that computes."""
+        """Start copying an image to the device; does not wait for computation."""
 
     def receive(self, results: Sequence[Tensor]) -> list[Tensor]:
-        """Copy results to the host behind the computation, and wait for them."""
+        """Copy results to the host after the computation, and wait for them."""
 
 
 class Staging:
     """Stages images for one device.
 
-    ``stage`` may be called from any thread, the other methods from the one that computes. Pixels
-    beyond the bound stay on the host until their batch is composed: slower, but never out of
+    ``stage`` may be called from any thread, the other methods from the one that computes. Images
+    beyond the limit stay on the host until their batch is composed: slower, but never out of
     memory.
 
     Args:
         device: where batches run.
-        copier: for a device with memory of its own; None where the host's memory is the device's,
-            and staging is nothing at all.
-        max_bytes: most that waiting images take on the device.
+        copier: for a device with memory of its own; None on a CPU, where staging copies nothing.
+        max_bytes: device memory for waiting images.
     """
 
     def __init__(
@@ -87,11 +86,11 @@ class Staging:
 
     @property
     def staged_bytes(self) -> int:
-        """What images take on the device that wait for their batch."""
+        """Device memory of the images that wait for their batch."""
         return self._staged_bytes
 
     def stage(self, image: NDArray[np.uint8]) -> StagedImage:
-        """Start bringing an image to the device, if there is room for it."""
+        """Start copying an image to the device, if there is room for it."""
         if self._copier is None or not self._reserve(image.nbytes):
             return StagedImage(image)
         try:
@@ -107,29 +106,29 @@ class Staging:
 
         Args:
             images: none larger than the shape.
-            shape: places, height and width.
+            shape: batch size, height and width.
 
         Returns:
-            Pixels on the device, uint8 (B, H, W, 3): zeros right of and below an image and in the
-            places behind the last one.
+            Pixels on the device, uint8 (B, H, W, 3), zero right of and below an image and in the
+            entries behind the last one.
         """
         if self._copier is None:
             gathered = np.zeros((*shape, 3), np.uint8)
-            for place, image in zip(gathered, images, strict=False):
-                place[: image.size[0], : image.size[1]] = image.pixels
+            for entry, image in zip(gathered, images, strict=False):
+                entry[: image.size[0], : image.size[1]] = image.pixels
             return torch.from_numpy(gathered)
         batch = torch.zeros((*shape, 3), dtype=torch.uint8, device=self._device)
-        for place, image in zip(batch, images, strict=False):
+        for entry, image in zip(batch, images, strict=False):
             pixels, arrival = image.pixels, image.arrival
             if isinstance(pixels, np.ndarray):
                 pixels, arrival = self._copier.send(pixels)
             if arrival is not None:
                 arrival.wait()
-            place[: image.size[0], : image.size[1]].copy_(pixels)
+            entry[: image.size[0], : image.size[1]].copy_(pixels)
         return batch
 
     def receive(self, results: Sequence[Tensor]) -> list[Tensor]:
-        """Return results in the host's memory, complete."""
+        """Wait for results and return them in the host's memory."""
         return list(results) if self._copier is None else self._copier.receive(results)
 
     def _reserve(self, size_bytes: int) -> bool:
@@ -147,8 +146,8 @@ class Staging:
 class CudaCopier:
     """Copies on a stream of its own, from and to pinned memory.
 
-    PyTorch's allocator of pinned memory keeps a buffer until the copies that use it are done, and
-    hands it out again after that, so there are no buffers to manage here.
+    PyTorch's allocator of pinned memory reuses a buffer only after the copies that use it are done,
+    so no buffers are managed here.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -163,7 +162,7 @@ class CudaCopier:
             pixels = pinned.to(self._device, non_blocking=True)
             copied = torch.cuda.Event()
             copied.record(self._stream)
-        # The memory is the copying stream's; it must not be reused while a batch reads it.
+        # Allocated on the copying stream: it must not be reused while a batch reads it.
         pixels.record_stream(torch.cuda.default_stream(self._device))
         return pixels, copied
 

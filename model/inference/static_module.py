@@ -1,8 +1,7 @@
-"""What of a network takes tensors of fixed shapes to tensors of fixed shapes.
+"""The part of a network with static shapes, which is compiled and recorded.
 
-It starts with the pixels, so that uint8 crosses to the device and normalising is fused into the
-first convolution's input, and ends where shapes begin to depend on what is in the image. This is
-what gets compiled and recorded.
+It starts with the pixels, so that uint8 is copied to the device and normalisation is fused into the
+first convolution's input, and ends where shapes begin to depend on the image's content.
 """
 
 from __future__ import annotations
@@ -18,23 +17,24 @@ from model.heads.rpn import Candidates
 
 Tensors = tuple[Tensor, ...]
 
-Run = Callable[[Tensor, Tensor], Tensors]
-"""Runs a tensor part, in whichever form: see ``StaticModule.forward``."""
+ForwardFunction = Callable[[Tensor, Tensor], Tensors]
+"""``StaticModule.forward``, in eager, compiled or recorded form."""
 
 
 @runtime_checkable
 class Detector(Protocol):
-    """A network with a part behind its maps that depends on the data."""
+    """A network with a data-dependent part after its maps."""
 
     def maps(self, images: Tensor) -> tuple[list[Tensor], Candidates]:
-        """Compute everything whose shape depends on the batch's alone."""
+        """Compute everything whose shape depends on the batch's shape alone."""
 
 
 class StaticModule(nn.Module):
     """Normalisation and the network, or a detector's maps.
 
     Args:
-        network: as it serves, on its device.
+        network: in its inference form, on its device.
+        device: of the network.
         dtype: of the network.
     """
 
@@ -51,38 +51,38 @@ class StaticModule(nn.Module):
         self.eval()
 
     def forward(self, pixels: Tensor, sizes: Tensor) -> Tensors:
-        """Compute what the shapes allow.
+        """Compute the outputs of static shape.
 
         Args:
             pixels: uint8 (B, H, W, 3).
-            sizes: of the image in each place, rows and columns, (B, 2) int64; what lies right of
-                and below it is zero for the network.
+            sizes: rows and columns of each image, (B, 2) int64; the network's input is zero right
+                of and below it.
 
         Returns:
-            A detector's pyramid, five maps, and its candidates' scores, boxes and levels. Another
-            network's output and for each place whether it is finite, (B,).
+            For a detector its pyramid, five maps, and its candidates' scores, boxes and levels. For
+            another network its output, and whether each image's is finite, (B,) bool.
         """
-        images = self.normalised(pixels, sizes)
+        images = self.normalise(pixels, sizes)
         if self.is_detector:
             pyramid, candidates = cast("Detector", self.network).maps(images)
             return (*pyramid, *candidates)
         output = self.network(images)
         return output, output.isfinite().flatten(1).all(dim=1)
 
-    def normalised(self, pixels: Tensor, sizes: Tensor) -> Tensor:
+    def normalise(self, pixels: Tensor, sizes: Tensor) -> Tensor:
         """Return the network's input, (B, 3, H, W), computed in float32."""
-        # Pixels of (B, H, W, 3) seen as (B, 3, H, W) are channels_last already.
+        # (B, H, W, 3) permuted to (B, 3, H, W) is channels_last already.
         values = pixels.permute(0, 3, 1, 2).float().div(255)
         normalised = ((values - self.mean) / self.std).to(self.dtype)
         rows = torch.arange(pixels.shape[1], device=pixels.device).view(1, 1, -1, 1)
         columns = torch.arange(pixels.shape[2], device=pixels.device).view(1, 1, 1, -1)
-        beside = (rows >= sizes[:, 0].view(-1, 1, 1, 1)) | (
+        padding = (rows >= sizes[:, 0].view(-1, 1, 1, 1)) | (
             columns >= sizes[:, 1].view(-1, 1, 1, 1)
         )
-        return normalised.masked_fill_(beside, 0)
+        return normalised.masked_fill_(padding, 0)
 
 
 def as_maps(tensors: Tensors) -> tuple[list[Tensor], Candidates]:
-    """Return what ``Detector.maps`` returned."""
+    """Regroup a detector's outputs as ``Detector.maps`` returned them."""
     *pyramid, scores, boxes, levels = tensors
     return pyramid, Candidates(scores, boxes, levels)

@@ -11,7 +11,7 @@ interior each step moves the window by one, and a tile's weights are written alo
 of a small zero matrix over the union of its windows. No weight tensor of a whole map exists, so
 memory is bounded by a tile, whatever the image.
 
-On a GPU a Triton kernel does all of it in one launch (``context_mixing_triton``).
+On a GPU a Triton kernel does all of it in one launch (``model.kernels.gpu.context_mixing``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from model.kernels.gpu.support import TRITON_INSTALLED, triton_unsupported_reason
 
-# Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
+# Only with a GPU: importing triton_op imports PyTorch's compiler, which takes two seconds.
 if TRITON_INSTALLED and torch.cuda.is_available():
     from model.kernels.gpu.context_mixing import context_mixing_triton
 
@@ -42,8 +42,8 @@ class Segment:
     Attributes:
         start: the first row.
         size: number of rows.
-        window_start: first row of the first row's window.
-        step: 0 if all rows share one window, 1 if it moves along.
+        window_start: start of the first row's window.
+        step: 0 if all rows share one window, 1 if it advances with them.
         bias_start: the first row's offset inside its window, which selects its position bias.
     """
 
@@ -54,7 +54,7 @@ class Segment:
     bias_start: int
 
     def union_size(self, kernel_size: int) -> int:
-        """Rows that the windows of this segment cover together."""
+        """Return the number of rows that the windows of this segment cover together."""
         return kernel_size + (self.size - 1) * self.step
 
 
@@ -65,11 +65,12 @@ def segments(size: int, kernel_size: int) -> tuple[Segment, ...]:
         size: rows (or columns) of the map; at least ``kernel_size``.
         kernel_size: odd.
     """
-    # The compiler cuts once, while it traces; it warns of caches, which it does not use.
-    return _cut(size, kernel_size) if torch.compiler.is_compiling() else _cached(size, kernel_size)
+    # The compiler calls this once, while it traces; it warns of caches, which it does not use.
+    compiling = torch.compiler.is_compiling()
+    return (_cut_segments if compiling else _cached_segments)(size, kernel_size)
 
 
-def _cut(size: int, kernel_size: int) -> tuple[Segment, ...]:
+def _cut_segments(size: int, kernel_size: int) -> tuple[Segment, ...]:
     half, last = kernel_size // 2, size - kernel_size
     if last == 0:
         return (Segment(0, size, 0, 0, 0),)
@@ -83,7 +84,7 @@ def _cut(size: int, kernel_size: int) -> tuple[Segment, ...]:
     return (top, *interior, bottom)
 
 
-_cached = lru_cache(maxsize=1024)(_cut)
+_cached_segments = lru_cache(maxsize=1024)(_cut_segments)
 
 
 def position_bias_windows(position_bias: Tensor, mix_bias: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ def position_bias_windows(position_bias: Tensor, mix_bias: Tensor) -> Tensor:
         column v of its window. Interior pixels sit at K // 2; near the border u and v vary.
     """
     kernel_size = (position_bias.shape[-1] + 1) // 2
-    # rpb[start + tap - position + K - 1] = rpb[tap - u + K - 1]: windows in falling order of u.
+    # bias[start + tap - position + K - 1] = bias[tap - u + K - 1]: windows in falling order of u.
     windows = position_bias.unfold(1, kernel_size, 1).unfold(2, kernel_size, 1).flip(1, 2)
     return (windows.flatten(-2) + mix_bias).contiguous()
 
@@ -122,20 +123,20 @@ def context_mixing(
         virtual_keys: (B, G, k*k + K*K, Q / G), the small kernel's first.
         small_bias: ``position_bias_windows`` of the small kernel, (G, k, k, k*k).
         large_bias: the same of the large kernel, (G, K, K, K*K).
-        implementation: "auto" takes the Triton kernel where it runs and the tiles elsewhere.
+        implementation: "auto" chooses the Triton kernel where it runs, else the tiles.
 
     Returns:
         Aggregated features, (B, C, H, W), in the memory format of ``values``.
 
     Raises:
-        ValueError: if the map is smaller than the large kernel, or the implementation asked for
+        ValueError: if the map is smaller than the large kernel, or the requested implementation
             does not run here.
     """
     height, width = values.shape[2:]
     kernel_size = large_bias.shape[1]
     if min(height, width) < kernel_size:
         raise ValueError(f"A {height}x{width} map is smaller than the {kernel_size}-pixel kernel.")
-    if _takes_triton(implementation, values, queries, virtual_keys, small_bias, large_bias):
+    if _use_triton(implementation, values, queries, virtual_keys, small_bias, large_bias):
         return cast(
             "Tensor",
             context_mixing_triton(values, queries, virtual_keys, small_bias, large_bias),
@@ -151,17 +152,17 @@ def context_mixing(
     return result
 
 
-def _takes_triton(implementation: Implementation, *tensors: Tensor) -> bool:
+def _use_triton(implementation: Implementation, *tensors: Tensor) -> bool:
     reason = triton_unsupported_reason(*tensors)
     if reason is None and len({tensor.dtype for tensor in tensors}) > 1:
-        reason = "the tensors are not of one dtype"
+        reason = "the tensors differ in dtype"
     if implementation == "triton" and reason is not None:
-        raise ValueError(f"The Triton kernel of ContMix was asked for, but {reason}.")
+        raise ValueError(f"The Triton kernel of ContMix was requested, but {reason}.")
     return implementation != "tiles" and reason is None
 
 
 def _aggregate(values: Tensor, queries: Tensor, keys: Tensor, bias: Tensor, result: Tensor) -> None:
-    """Fill ``result`` (B, C', H, W) for one kernel size, one tile after the other."""
+    """Fill ``result`` (B, C', H, W) for one kernel size, tile by tile."""
     batch, channels, height, width = values.shape
     groups, kernel_size = bias.shape[:2]
     values = values.reshape(batch, groups, channels // groups, height, width)
@@ -178,7 +179,7 @@ def _aggregate(values: Tensor, queries: Tensor, keys: Tensor, bias: Tensor, resu
             logits = logits.unflatten(2, (rows.size, columns.size)) + _tile_bias(
                 bias, rows, columns
             )
-            weights = _over_union(logits.softmax(dim=-1), rows, columns, kernel_size)
+            weights = _spread_over_union(logits.softmax(dim=-1), rows, columns, kernel_size)
             # (B, G, N, U) x (B, G, U, C') -> (B, G, C', N)
             mixed = (weights @ window.transpose(2, 3)).transpose(2, 3)
             result[tile] = mixed.unflatten(-1, (rows.size, columns.size))
@@ -193,15 +194,17 @@ def _union(segment: Segment, kernel_size: int) -> slice:
 
 
 def _tile_bias(bias: Tensor, rows: Segment, columns: Segment) -> Tensor:
-    """Select the bias of a tile's pixels, (G, rows or 1, columns or 1, K*K); a view."""
+    """Return a view of the bias of a tile's pixels, (G, rows or 1, columns or 1, K*K)."""
     first_row, first_column = rows.bias_start, columns.bias_start
     row_count = 1 if rows.step else rows.size
     column_count = 1 if columns.step else columns.size
     return bias[:, first_row : first_row + row_count, first_column : first_column + column_count]
 
 
-def _over_union(weights: Tensor, rows: Segment, columns: Segment, kernel_size: int) -> Tensor:
-    """Place every pixel's weights where its window lies in the tile's union.
+def _spread_over_union(
+    weights: Tensor, rows: Segment, columns: Segment, kernel_size: int
+) -> Tensor:
+    """Write every pixel's weights where its window lies in the tile's union.
 
     Args:
         weights: (B, G, rows, columns, K*K).

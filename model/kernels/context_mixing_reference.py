@@ -1,6 +1,6 @@
 """ContMix's local aggregation in plain PyTorch: the specification that every fast path must meet.
 
-It writes out every weight tensor, so it is slow and large; nothing serves with it.
+It materialises every weight tensor, so it is slow and large; nothing is served with it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ def context_mixing_reference(
 ) -> Tensor:
     """Aggregate every pixel's neighbourhood with weights made from the pooled context.
 
-    The half of the channels that comes first is aggregated over a small window, the other half
-    over a large one; each half is split over G groups. A window that would leave the map slides
-    back inside.
+    The first half of the channels is aggregated over a small window, the second over a large one;
+    each half is split over G groups. A window that would leave the map slides back inside.
 
     Args:
         values: features to aggregate, (B, C, H, W); H and W at least the large kernel K.
@@ -80,7 +79,7 @@ def _aggregate(values: Tensor, logits: Tensor, position_bias: Tensor) -> Tensor:
 
 
 def _bias_per_pixel(position_bias: Tensor, row_starts: Tensor, column_starts: Tensor) -> Tensor:
-    """Look up rpb[start + tap - position + K - 1] on both axes: (G, H, W, K*K)."""
+    """Look up bias[start + tap - position + K - 1] on both axes: (G, H, W, K*K)."""
     kernel_size = kernel_size_of(position_bias)
     taps = torch.arange(kernel_size, device=position_bias.device)
     rows, columns = (

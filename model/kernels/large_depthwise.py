@@ -1,9 +1,9 @@
 """Depthwise convolutions with large kernels, optionally with the sums that squeeze-excite needs.
 
 Stride 1, the map keeps its size. "plain" is PyTorch's own convolution (cuDNN's on a GPU); the
-others are tiles of two Triton kernels for maps in the channels_last memory format: 16-bit maps are
-convolved on the matrix units, float32 ones number by number. Which is fastest depends on shape and
-device, and is measured: see ``Autotuner``.
+others are tiles of two Triton kernels for maps in the channels_last memory format, a 16-bit one on
+the matrix units and a float32 one. The fastest depends on shape and device, and is measured: see
+``Autotuner``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from model.kernels.gpu.autotune import Autotuner, Problem
 from model.kernels.gpu.depthwise_layout import laid_out_shape
 from model.kernels.gpu.support import TRITON_INSTALLED, triton_unsupported_reason
 
-# Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
+# Only with a GPU: importing triton_op imports PyTorch's compiler, which takes two seconds.
 if TRITON_INSTALLED and torch.cuda.is_available():
     from model.kernels.gpu.depthwise_16bit import depthwise_matrix_triton
     from model.kernels.gpu.depthwise_float32 import large_depthwise_triton
@@ -30,11 +30,11 @@ MATRIX_TILES: tuple[MatrixTile, ...] = get_args(MatrixTile)
 FLOAT_TILES: tuple[FloatTile, ...] = get_args(FloatTile)
 
 Choice = Implementation | Autotuner
-"""An explicit wish, or the table that knows; an unmeasured problem is solved by "plain"."""
+"""An explicit implementation, or a table of the fastest; "plain" solves unmeasured problems."""
 
 
 def triton_tiles(dtype: torch.dtype) -> tuple[Implementation, ...]:
-    """Return the tiles of the kernel that convolves maps of a dtype on a GPU."""
+    """Return the tiles of the Triton kernel for a dtype."""
     return MATRIX_TILES if dtype.itemsize == 2 else FLOAT_TILES
 
 
@@ -47,20 +47,20 @@ def large_depthwise(
         features: (B, C, H, W).
         weight: in the features' dtype, (C, 1, K, K), odd K.
         bias: in the features' dtype, (C,).
-        taps: ``lay_out(weight)``, what the Triton kernels read.
-        choice: who computes.
+        taps: ``lay_out(weight)``, read by the Triton kernels.
+        choice: the implementation.
 
     Returns:
         (B, C, H, W), in the dtype and memory format of ``features``.
 
     Raises:
-        ValueError: if the shapes do not fit, or the implementation wished for does not run here.
+        ValueError: if shapes are inconsistent, or the requested implementation does not run here.
     """
     _check_shapes(features, weight, bias, taps)
     implementation = _implementation(choice, features, weight, bias, taps, with_sums=False)
     if implementation == "plain":
         return large_depthwise_reference(features, weight, bias)
-    convolved, _ = _by_triton(features, taps, bias, implementation, with_sums=False)
+    convolved, _ = _run_triton(features, taps, bias, implementation, with_sums=False)
     return convolved
 
 
@@ -78,11 +78,11 @@ def large_depthwise_with_sums(
     if implementation == "plain":
         convolved = large_depthwise_reference(features, weight, bias)
         return convolved, channel_sums(convolved)
-    convolved, partial_sums = _by_triton(features, taps, bias, implementation, with_sums=True)
+    convolved, partial_sums = _run_triton(features, taps, bias, implementation, with_sums=True)
     return convolved, partial_sums.sum(dim=1)  # (B, tiles, C) -> (B, C)
 
 
-def _by_triton(
+def _run_triton(
     features: Tensor, taps: Tensor, bias: Tensor, tile: str, *, with_sums: bool
 ) -> tuple[Tensor, Tensor]:
     if tile in MATRIX_TILES:
@@ -93,10 +93,10 @@ def _by_triton(
 
 
 def depthwise_problem(features: Tensor, kernel_size: int, *, with_sums: bool) -> Problem:
-    """Name what decides how long the convolution takes; see ``model.kernels.gpu.autotune``.
+    """Return the key of this convolution in an ``Autotuner``.
 
-    Of the batch it is whether there is more than one image: a compiled graph serves all larger
-    batches, and has one answer for them.
+    The key distinguishes only one image from several: one compiled graph, with one implementation,
+    serves all larger batches.
     """
     operation = "large_depthwise_with_sums" if with_sums else "large_depthwise"
     images = "one" if features.shape[0] == 1 else "many"
@@ -124,9 +124,9 @@ def _implementation(
         problem = depthwise_problem(features, weight.shape[-1], with_sums=with_sums)
         return choice.fastest(problem, default="plain")
     if reason is None and choice not in triton_tiles(features.dtype):
-        reason = f"{choice!r} is no tile for {features.dtype}"
+        reason = f"{choice!r} is not a tile for {features.dtype}"
     if reason is not None:
-        raise ValueError(f"A Triton depthwise kernel was asked for, but {reason}.")
+        raise ValueError(f"A Triton depthwise kernel was requested, but {reason}.")
     return choice
 
 
@@ -147,7 +147,7 @@ def _check_shapes(features: Tensor, weight: Tensor, bias: Tensor, taps: Tensor) 
 def large_depthwise_reference(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Convolve each channel of (B, C, H, W) with its kernel (C, 1, K, K), and add ``bias`` (C,).
 
-    The map keeps its size: outside of it there are zeros.
+    The map keeps its size; it is padded with zeros.
     """
     return F.conv2d(features, weight, bias, padding=weight.shape[-1] // 2, groups=features.shape[1])
 

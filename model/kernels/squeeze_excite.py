@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.kernels.gpu.support import TRITON_INSTALLED, triton_unsupported_reason
 
-# Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
+# Only with a GPU: importing triton_op imports PyTorch's compiler, which takes two seconds.
 if TRITON_INSTALLED and torch.cuda.is_available():
     from model.kernels.gpu.squeeze_excite import squeeze_excite_gates_triton
 
@@ -23,23 +23,23 @@ def squeeze_excite_gates(
     expand: Tensor,
     expand_bias: Tensor,
 ) -> Tensor:
-    """Return by what each channel of each image is multiplied.
+    """Compute the gate that each channel of each image is multiplied by.
 
     On a GPU a Triton kernel does it in one launch.
 
     Args:
-        sums: of each image's channels over its pixels, (B, C), float32 (float64 for a float64
+        sums: channel sums over each image's pixels, (B, C), float32 (float64 for a float64
             network).
-        pixels: how many there are in an image.
+        pixels: number of pixels in an image.
         reduce: weight of the layer to the hidden channels, (H, C).
         reduce_bias: its bias, (H,).
-        expand: weight of the layer back, transposed: (H, C).
+        expand: weight of the layer from the hidden channels, transposed, (H, C).
         expand_bias: its bias, (C,).
 
     Returns:
-        (B, C) in (0, 1), in the weights' dtype; computed in that of the sums.
+        Gates, (B, C) in (0, 1), in the weights' dtype, computed in the dtype of the sums.
 
-    Source: arXiv:1709.01507, with GELU between the layers as OverLoCK has it.
+    Source: arXiv:1709.01507, with OverLoCK's GELU between the layers.
     """
     if triton_unsupported_reason(sums, reduce, reduce_bias, expand, expand_bias) is None:
         gates = squeeze_excite_gates_triton(sums, pixels, reduce, reduce_bias, expand, expand_bias)

@@ -1,9 +1,10 @@
-"""One colour for each class: a data set's own, or colours far apart for any other list of classes.
+"""One colour per class: the data set's own palette, or colours far apart for other classes.
 
-"Far apart" is measured in OKLab, where equal distances look about equally different; 0.02 is what
-an eye just notices.
+"Far apart" is measured in OKLab, where equal distances look about equally different; 0.02 is
+about the smallest visible difference.
 
-Source: B. Ottosson, "A perceptual color space for image processing" (2020).
+Source: B. Ottosson, "A perceptual color space for image processing" (2020),
+https://bottosson.github.io/posts/oklab/.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 BACKGROUND_LABEL = "background"
 
 BACKGROUND_COLOR: Color = (64, 64, 64)
-"""Of the class that is none: neutral and dark, so that the others stand out."""
+"""Colour of the background class: neutral and dark, so that the others stand out."""
 
 MAX_DISTINCT_COLORS = 512
-"""From the class after these on, colours repeat."""
+"""Maximum number of different colours; with more classes, they repeat."""
 
 _FIRST_COLOR: Color = (51, 136, 255)
-# Steps of a channel among which colours are chosen; of the 4096 colours, half are too dark, too
-# bright, too grey or too garish to name a class.
+# Levels of a candidate's channels. Of these 4096 colours, half are too dark, too bright, too grey
+# or too garish.
 _CHANNEL_LEVELS = np.arange(0, 256, 17)
 _LIGHTNESS = (0.5, 0.88)
 _CHROMA = (0.09, 0.22)

@@ -1,4 +1,4 @@
-"""Reads the label tables that lie beside this file."""
+"""Read the label tables beside this file."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def _rows(table_name: str) -> list[list[str]]:
 
 
 def _color(code: str) -> Color:
-    """Read a colour as written on the web, #rrggbb."""
+    """Parse a colour of the form #rrggbb."""
     red, green, blue = bytes.fromhex(code.removeprefix("#"))
     return red, green, blue

@@ -1,1 +1,1 @@
-"""The forms in which a trained network is served: folded, for a CPU, for a GPU."""
+"""Rewrites of a trained network for inference: folded, then lowered for a CPU or a GPU."""

@@ -1,4 +1,4 @@
-"""Rewrites a folded network into its form for CPUs: our C kernels, convolutions laid out once."""
+"""Lowering of a folded network for CPUs: our C kernels, and convolutions with packed weights."""
 
 from __future__ import annotations
 
@@ -26,43 +26,41 @@ NATIVE_DTYPES = (torch.float32, torch.bfloat16)
 
 
 def lowering_unsupported_reason(dtype: torch.dtype) -> str | None:
-    """Say what keeps a network in a dtype from this form on this machine; None if nothing does."""
+    """Return why a network cannot be lowered in a dtype on this machine, or None if it can."""
     if dtype not in NATIVE_DTYPES:
         return f"there are no kernels for {dtype}"
     return packed_conv_unsupported_reason() or cpu_kernels_unsupported_reason()
 
 
 def lower_for_cpu(network: Network, dtype: torch.dtype) -> Network:
-    """Rewrite a folded float32 network on the CPU, in place; it computes in ``dtype`` afterwards.
+    """Lower a folded float32 network on the CPU, in place; it computes in ``dtype`` afterwards.
 
-    What the form keeps of the network's parameters is no parameter any more: it can neither be
-    trained, moved nor saved.
-
-    A network that has this form already stays as it is.
+    A lowered network keeps its weights outside its parameters: it can neither be trained, moved nor
+    saved. Lowering it again changes nothing.
 
     Raises:
-        ValueError: if the form does not run here, or the network has it in another dtype.
+        ValueError: if lowered networks do not run here, or it is lowered in another dtype already.
     """
     reason = lowering_unsupported_reason(dtype)
     if reason is not None:
-        raise ValueError(f"The network's form for CPUs does not run here: {reason}.")
+        raise ValueError(f"The network cannot be lowered for this CPU: {reason}.")
     for part in network.modules():
         if isinstance(part, PackedConv) and part.dtype != dtype:
-            raise ValueError(f"The network has its form for CPUs in {part.dtype} already.")
+            raise ValueError(f"The network is lowered in {part.dtype} already.")
     _rewrite(network, dtype)
     return network.to(dtype)
 
 
 def _rewrite(network: nn.Module, dtype: torch.dtype) -> None:
     for name, part in network.named_children():
-        native = _native(part, dtype)
+        native = _lowered(part, dtype)
         if native is None:
             _rewrite(part, dtype)
         else:
             setattr(network, name, native.eval())
 
 
-def _native(part: nn.Module, dtype: torch.dtype) -> nn.Module | None:
+def _lowered(part: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     match part:
         case Stem():
             return NativeStem(part, dtype)
@@ -72,7 +70,7 @@ def _native(part: nn.Module, dtype: torch.dtype) -> nn.Module | None:
             return NativeDynamicBlock(part, dtype)
         case LayerNorm2d():
             return NativeLayerNorm(part)
-        case MaskHead():  # it picks rows of its last convolution's weight by label
+        case MaskHead():  # its last convolution stays: it picks rows of the weight by label
             for index, conv in enumerate(part.convs):
                 part.convs[index] = PackedConv(cast("nn.Conv2d", conv), dtype)
             return part

@@ -1,11 +1,11 @@
-"""OverLoCK's blocks for inference on a CPU: the folded form over our C kernels and oneDNN.
+"""OverLoCK's blocks for inference on a CPU, on our C kernels and oneDNN.
 
-Between the dense convolutions every map is touched as seldom as its mathematics allows: a depthwise
-convolution also adds up what squeeze-excite or the response norm will want to know, a layer norm
-also scales the identity path, a 1x1 convolution adds its result to that path. Maps are
-channels_last throughout; nothing is copied between layouts.
+Between the dense convolutions every map is read and written as seldom as possible: a depthwise
+convolution also computes the sums that squeeze-excite or the response norm needs, a layer norm also
+scales the identity path, a 1x1 convolution adds its result to that path. Maps are channels_last
+throughout; nothing is copied between layouts.
 
-Built from folded blocks, equal to them up to rounding; in bfloat16 closer to the float32 network
+Built from folded blocks and equal to them up to rounding; in bfloat16 closer to the float32 network
 than they are, since sums, norms, gates and softmaxes stay in float32.
 """
 
@@ -43,7 +43,7 @@ from model.kernels.cpu.ops import (
 from model.kernels.cpu.packed_conv import PackedConv
 
 HIDDEN_BYTES = 4 * 2**20
-"""Of a feed-forward part's hidden maps at a time: four passes find them in the caches."""
+"""Size of the hidden maps processed at a time, so that all four passes find them cached."""
 
 
 class NativeStem(nn.Module):
@@ -62,7 +62,7 @@ class NativeStem(nn.Module):
 
 
 class NativeLayerNorm(nn.Module):
-    """Layer norm over the channels of every pixel, and the identity path's scale."""
+    """Layer norm over the channels of every pixel, fused with the identity path's scale."""
 
     def __init__(self, norm: LayerNorm2d, scale: nn.Module | None = None) -> None:
         super().__init__()
@@ -72,11 +72,11 @@ class NativeLayerNorm(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise (B, C, H, W); where there is a scale, multiply ``features`` by it in place."""
-        return _as_features(self.of_pixels(as_pixels(features)))
+        """Normalise (B, C, H, W); multiply ``features`` by the scale, if any, in place."""
+        return _as_features(self.normalise_pixels(as_pixels(features)))
 
-    def of_pixels(self, pixels: Tensor) -> Tensor:
-        """Do the same to (B, H, W, C)."""
+    def normalise_pixels(self, pixels: Tensor) -> Tensor:
+        """Apply ``forward`` to (B, H, W, C)."""
         return layer_norm(pixels, self.weight, self.bias, self.scale)
 
 
@@ -84,7 +84,7 @@ class NativeFeedForward(nn.Module):
     """The pointwise half of a block, added to the block's identity path.
 
     Args:
-        trained: folded.
+        trained: the folded layer.
         identity: the layer scale of the identity path, whose bias is added here.
         dtype: of the maps.
     """
@@ -95,20 +95,20 @@ class NativeFeedForward(nn.Module):
         self.expand = PackedConv(trained.expand, dtype, "gelu")
         self.position = residual_taps(cast("nn.Conv2d", trained.position), dtype)
         self.gamma = trained.response_norm.gamma.detach().float().flatten()
-        # The response norm's beta goes through the projection like any constant.
+        # The response norm's beta is a constant: folded into the projection's bias.
         weight = trained.project.weight.detach().double()[:, :, 0, 0]
         bias = weight @ trained.response_norm.beta.detach().double().flatten()
         bias += _bias(trained.project).double()
         self.project = PackedConv(trained.project, dtype, bias=bias + _scale_bias(identity))
 
     def add_to(self, identity: Tensor, pixels: Tensor) -> Tensor:
-        """Add what this makes of ``pixels`` to ``identity`` in place; both (B, H, W, C)."""
+        """Add the output for ``pixels`` to ``identity`` in place; both (B, H, W, C)."""
         images = max(1, HIDDEN_BYTES // (self.hidden_channels * pixels[0, ..., 0].nbytes))
-        for part, own in zip(identity.split(images), pixels.split(images), strict=True):
-            self._add_part(part, own)
+        for total, chunk in zip(identity.split(images), pixels.split(images), strict=True):
+            self._add_chunk(total, chunk)
         return identity
 
-    def _add_part(self, identity: Tensor, pixels: Tensor) -> None:
+    def _add_chunk(self, identity: Tensor, pixels: Tensor) -> None:
         hidden = as_pixels(self.expand(_as_features(pixels)))
         hidden, squares = depthwise(hidden, self.position, statistic=Statistic.SQUARES)
         response_norm_(hidden, squares, self.gamma)
@@ -129,14 +129,14 @@ class NativeBasicBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Run the block."""
         identity, _ = depthwise(as_pixels(features), self.position)
-        local = self.norm.of_pixels(identity)
+        local = self.norm.normalise_pixels(identity)
         local, sums = depthwise(local, self.large_kernel, statistic=Statistic.SUMS)
         excite_(local, sums, self.excitation)
         return _as_features(self.feed_forward.add_to(identity, local))
 
 
 class NativeContextMixing(nn.Module):
-    """ContMix; arguments and result as ``FoldedContextMixing`` has them."""
+    """ContMix; same arguments and result as ``FoldedContextMixing``."""
 
     def __init__(self, mixing: FoldedContextMixing, dtype: torch.dtype) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ class NativeContextMixing(nn.Module):
 
 
 class NativeDynamicBlock(nn.Module):
-    """A dynamic block; arguments and result as ``DynamicBlock`` has them."""
+    """A dynamic block; same arguments and result as ``DynamicBlock``."""
 
     def __init__(self, block: DynamicBlock, dtype: torch.dtype) -> None:
         super().__init__()
@@ -205,11 +205,11 @@ class NativeDynamicBlock(nn.Module):
             initial = torch.addcmul(self.context_bias, initial_context, self.initial_context_scale)
             context = torch.addcmul(initial, context, self.context_scale)
         joint, _ = depthwise(as_pixels(torch.cat((features, context), dim=1)), self.position_in)
-        guided = self.norm_in.of_pixels(joint)
+        guided = self.norm_in.normalise_pixels(joint)
         focused = self._focus(guided)
         joint = as_pixels(self.project.add_to(_as_features(joint), focused))
         joint, _ = depthwise(joint, self.position_out)
-        return _as_features(self.feed_forward.add_to(joint, self.norm_out.of_pixels(joint)))
+        return _as_features(self.feed_forward.add_to(joint, self.norm_out.normalise_pixels(joint)))
 
     def _focus(self, guided: Tensor) -> Tensor:
         """Fuse, mix and gate: (B, H, W, C + C_context) -> (B, C, H, W)."""
@@ -228,7 +228,7 @@ class NativeDynamicBlock(nn.Module):
 
 
 def as_pixels(features: Tensor) -> Tensor:
-    """See (B, C, H, W) in channels_last as (B, H, W, C)."""
+    """View (B, C, H, W) in channels_last as (B, H, W, C); copy it from another format."""
     return features.permute(0, 2, 3, 1).contiguous()
 
 
@@ -237,21 +237,21 @@ def _as_features(pixels: Tensor) -> Tensor:
 
 
 def taps_of(conv: nn.Conv2d, dtype: torch.dtype) -> DepthwiseTaps:
-    """Lay a depthwise convolution out for our kernel."""
+    """Lay out a depthwise convolution for our kernel."""
     return DepthwiseTaps.of(conv.weight.detach(), _bias(conv), dtype)
 
 
 def residual_taps(conv: nn.Conv2d, dtype: torch.dtype) -> DepthwiseTaps:
-    """Do so with a folded residual one: the map is added in float32, not by rounded taps."""
+    """Lay out a folded residual one; the map is added in float32, not by a rounded tap."""
     weight = conv.weight.detach().double().clone()
     weight[:, :, 1, 1] -= 1.0
     return DepthwiseTaps.of(weight.float(), _bias(conv), dtype, residual=True)
 
 
 def widened_input(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """Return a 1x1 convolution that ignores so many more input channels.
+    """Return a 1x1 convolution with additional input channels of zero weight.
 
-    Zeros cost less than a copy of the channels that count.
+    Multiplying by zeros costs less than copying the other channels out of a map.
     """
     wide = nn.Conv2d(conv.in_channels + channels, conv.out_channels, 1)
     wide.weight = nn.Parameter(F.pad(conv.weight.detach(), (0, 0, 0, 0, 0, channels)))

@@ -1,8 +1,8 @@
 """Exact rewrites of a trained network into its inference form.
 
-Source: overlock.md, section 5: (1) norms, residual depthwise convolutions and the query scale
-fold into convolutions; (2) the map from affinity to kernel logits folds into the keys; (4) the
-position bias becomes a table that is made once. All exact up to float32 rounding.
+Norms, residual depthwise convolutions and the query scale fold into convolutions, the map from
+affinity to kernel logits folds into the keys, and the position bias becomes a table that is
+computed once. All are exact up to float32 rounding.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @runtime_checkable
 class Foldable(Protocol):
-    """A part that can hand back an equivalent, cheaper module for inference."""
+    """A module with an equivalent, cheaper form for inference."""
 
     def folded(self) -> nn.Module:
-        """Return the equivalent; inner parts are folded already."""
+        """Return the inference form; inner modules are folded already."""
 
 
 def merge_branches(network: Network) -> Network:
@@ -30,7 +30,7 @@ def merge_branches(network: Network) -> Network:
 
     The result has the form of the authors' ``*_reparam`` checkpoints.
     """
-    return _replaced(
+    return _replace_parts(
         network, lambda part: part.merged() if isinstance(part, DilatedReparam) else part
     )
 
@@ -44,13 +44,15 @@ def fold(network: Network) -> Network:
     if network.training:
         raise ValueError("Only a network in evaluation mode can be folded; call eval() first.")
     merge_branches(network)
-    return _replaced(network, lambda part: part.folded() if isinstance(part, Foldable) else part)
+    return _replace_parts(
+        network, lambda part: part.folded() if isinstance(part, Foldable) else part
+    )
 
 
-def _replaced(network: Network, replacement: Callable[[nn.Module], nn.Module]) -> Network:
-    """Replace every part below ``network``, inner parts first."""
+def _replace_parts(network: Network, replacement: Callable[[nn.Module], nn.Module]) -> Network:
+    """Replace every module below ``network`` in place, inner ones first."""
     for name, part in network.named_children():
-        new_part = replacement(_replaced(part, replacement))
+        new_part = replacement(_replace_parts(part, replacement))
         if new_part is not part:
             setattr(network, name, new_part)
     return network

@@ -1,7 +1,7 @@
-"""Rewrites a folded network into its form for GPUs.
+"""Lowering of a folded network for GPUs.
 
-Large depthwise convolutions are by whoever was measured to be fastest, and squeeze-excite takes the
-sums that they add up in the same pass.
+Large depthwise convolutions use the implementation that was measured to be fastest, and
+squeeze-excite uses the channel sums that they compute in the same pass.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from model.kernels.large_depthwise import channel_sums, large_depthwise, large_d
 from model.kernels.squeeze_excite import squeeze_excite_gates
 
 SMALLEST_KERNEL = 7
-"""Smaller ones are cuDNN's own."""
+"""Smallest kernel that is replaced; smaller ones stay with cuDNN."""
 
 
 def lower_for_gpu(network: nn.Module, autotuner: Autotuner) -> None:
-    """Rewrite a network, in place; one that has this form already stays as it is.
+    """Lower a network in place; lowering it again changes nothing.
 
-    The parts run on any device, by PyTorch's operations where there is no kernel of ours.
+    The new modules run on any device, on PyTorch's operations where our kernels do not run.
 
     Args:
-        network: folded, and already of the device and dtype that it will be used in: how taps are
-            laid out depends on it.
-        autotuner: who computes which shape; it may be filled later.
+        network: folded, and already on its final device and in its final dtype, on which the
+            layout of the taps depends.
+        autotuner: the fastest implementations; it may be filled later.
     """
     for part in list(network.modules()):
-        for name, form in list(_replacements(part, autotuner)):
-            setattr(part, name, form)
+        for name, replacement in list(_replacements(part, autotuner)):
+            setattr(part, name, replacement)
 
 
 def _replacements(part: nn.Module, autotuner: Autotuner) -> Iterator[tuple[str, nn.Module]]:
-    """Say which of a part's own children become what."""
+    """Yield the names and replacements of a module's direct children."""
     if isinstance(part, BasicBlock) and _is_large_depthwise(part.large_kernel):
         conv = LargeDepthwise(cast("nn.Conv2d", part.large_kernel), autotuner)
         yield "large_kernel", ExcitedDepthwise(conv, Excite(part.squeeze_excite))
@@ -55,8 +55,8 @@ class LargeDepthwise(nn.Module):
     """A folded large depthwise convolution: (B, C, H, W) -> (B, C, H, W).
 
     Args:
-        conv: where weight and bias come from; of the device and dtype that it will be used in.
-        autotuner: who computes which shape.
+        conv: source of weight and bias, on its final device and in its final dtype.
+        autotuner: the fastest implementations.
     """
 
     weight: Tensor
@@ -73,11 +73,11 @@ class LargeDepthwise(nn.Module):
         self.train(conv.training)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Convolve, by whoever is fastest."""
+        """Convolve with the fastest implementation."""
         return large_depthwise(features, self.weight, self.bias, self.taps, self.autotuner)
 
     def with_sums(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolve, and sum each image's channels, (B, C)."""
+        """Convolve, and return each image's channel sums, (B, C)."""
         return large_depthwise_with_sums(
             features, self.weight, self.bias, self.taps, self.autotuner
         )
@@ -103,11 +103,11 @@ class Excite(nn.Module):
         self.train(trained.training)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Gate each channel by a small network's view of all channels' means."""
-        return self.by_sums(features, channel_sums(features))
+        """Multiply each channel by a gate computed from all channels' means."""
+        return self.with_known_sums(features, channel_sums(features))
 
-    def by_sums(self, features: Tensor, sums: Tensor) -> Tensor:
-        """Do that where the channels' sums are known, (B, C)."""
+    def with_known_sums(self, features: Tensor, sums: Tensor) -> Tensor:
+        """Do as ``forward``, given the channel sums, (B, C)."""
         pixels = features.shape[2] * features.shape[3]
         gates = squeeze_excite_gates(
             sums, pixels, self.reduce, self.reduce_bias, self.expand, self.expand_bias
@@ -116,7 +116,7 @@ class Excite(nn.Module):
 
 
 class ExcitedDepthwise(nn.Module):
-    """A large depthwise convolution and the squeeze-excite behind it, which wants its sums."""
+    """A large depthwise convolution and the squeeze-excite behind it, which uses its sums."""
 
     def __init__(self, conv: LargeDepthwise, excite: Excite) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class ExcitedDepthwise(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Convolve and gate: (B, C, H, W) -> (B, C, H, W)."""
         convolved, sums = self.conv.with_sums(features)
-        return self.excite.by_sums(convolved, sums)
+        return self.excite.with_known_sums(convolved, sums)
 
 
 def _is_large_depthwise(part: nn.Module) -> bool:

@@ -1,1 +1,1 @@
-"""The authors' published weights: what there is, fetched once, checked, and kept."""
+"""The authors' published weights: download, verification and cache."""

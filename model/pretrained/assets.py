@@ -1,7 +1,7 @@
-"""Which weights the authors published, and where. Torch-free.
+"""The authors' published weights files and their URLs. Torch-free.
 
-Of the two forms of a classifier's file this takes the one with its branches: it can be trained
-further, and merging is the loader's own. Of a detector's two files it takes the longer training.
+Of a classifier's two files this names the one with unmerged branches: it can be trained further,
+and the loader merges them itself. Of a detector's two files it names the longer training.
 
 Source: the release page of LMMMEng/OverLoCK; no digests are published there.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS
 
 PRETRAINED = "pretrained"
-"""What is said in the place of a path for the authors' weights."""
+"""Value of a weights option that means the authors' published file."""
 
 RELEASE_URL = "https://github.com/LMMMEng/OverLoCK/releases/download/v1"
 RELEASE_PAGE = "https://github.com/LMMMEng/OverLoCK/releases/tag/v1"
@@ -32,7 +32,7 @@ ASSETS: dict[str, str] = (
 
 
 class PretrainedError(ValueError):
-    """Published weights are not to be had; the message says why, and what to do."""
+    """Published weights cannot be obtained; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Asset:
     Attributes:
         model: the model's name.
         file: the file's name.
-        url: where it is.
+        url: its address.
     """
 
     model: str
@@ -58,9 +58,9 @@ def asset_of(name: str) -> Asset:
     """
     if name in ASSETS:
         return Asset(name, ASSETS[name], f"{RELEASE_URL}/{ASSETS[name]}")
-    there_are = f"There are pretrained weights for {', '.join(ASSETS)}."
+    available = f"There are pretrained weights for {', '.join(ASSETS)}."
     if name == "demo":
-        raise PretrainedError(f"The demo model brings its own weights, demo. {there_are}")
+        raise PretrainedError(f"The demo model brings its own weights, demo. {available}")
     if name in {*CLASSIFIERS, *SEGMENTERS, *DETECTORS}:
-        raise PretrainedError(f"The authors published no weights of {name}. {there_are}")
-    raise PretrainedError(f"There is no model {name!r}. {there_are}")
+        raise PretrainedError(f"The authors published no weights of {name}. {available}")
+    raise PretrainedError(f"There is no model {name!r}. {available}")

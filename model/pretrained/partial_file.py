@@ -1,7 +1,7 @@
-"""A file that is on its way: what is there of it, and of which version it is a part.
+"""A partial download: the bytes so far, and the version of the file that they belong to.
 
-What arrives is kept in ``NAME.part``, and beside it, in ``NAME.part.json``, the ETag and the length
-of the whole file, so that another process can go on.
+The bytes are in ``NAME.part``. The ETag and the length of the whole file are in ``NAME.part.json``,
+so that another process can resume the download.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class PartialDownload:
-    """A file that is on its way.
+    """A partial download.
 
     Attributes:
-        path: what is there of it.
+        path: the file with the bytes so far.
     """
 
     path: Path
 
     @property
     def done_bytes(self) -> int:
-        """How much of it is there."""
+        """Number of bytes so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def version(self) -> tuple[str, int] | None:
-        """Return the ETag and the length of the file that this is a part of, if they are known."""
+        """Return the ETag and the length of the whole file, if they are known."""
         try:
             facts = json.loads(self._facts.read_text(encoding="utf-8"))
             return str(facts["etag"]), int(facts["bytes"])
@@ -35,14 +35,14 @@ class PartialDownload:
             return None
 
     def begin(self, etag: str | None, total_bytes: int | None) -> None:
-        """Discard what is there and note which file comes now."""
+        """Discard the bytes so far and record the version of the file that comes next."""
         self.discard()
         if etag is not None and total_bytes is not None:
             facts = {"etag": etag, "bytes": total_bytes}
             self._facts.write_text(json.dumps(facts), encoding="utf-8")
 
     def discard(self) -> None:
-        """Remove what is there."""
+        """Remove the bytes so far and the record of their version."""
         self._facts.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 

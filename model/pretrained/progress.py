@@ -1,4 +1,4 @@
-"""How a download says how far it is: a bar for a person, log lines for everyone else."""
+"""Progress of a download: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 ShowProgress = Callable[[int, int | None], None]
-"""Takes how many bytes are there, and how many there will be; None if nobody knows."""
+"""Takes the number of bytes so far, and that of the whole file; None if it is unknown."""
 
 Progress = Callable[[str], AbstractContextManager[ShowProgress]]
-"""Takes the name of a file; what it returns says how far that file is."""
+"""Takes the name of a file; returns a context with the function that shows its progress."""
 
 LINE_SECONDS = 10.0
 
@@ -32,7 +32,7 @@ def bar(file: str) -> Iterator[ShowProgress]:
         def report(done: int, total: int | None) -> None:
             nonlocal shown
             if shown is None:
-                # What was there before says nothing of the speed.
+                # The bytes of an earlier attempt do not count for the speed.
                 shown = stack.enter_context(
                     tqdm(
                         desc=file,
@@ -78,5 +78,5 @@ def _percent(done: int, total: int) -> int:
 
 
 def megabytes(count: int) -> str:
-    """Return a number of bytes as a person reads it."""
+    """Format a number of bytes in megabytes."""
     return f"{count / 10**6:.1f} MB"

@@ -1,6 +1,6 @@
-"""What is kept of pretrained weights: a weights file, and a record of what it was made from.
+"""The cache of pretrained weights: weights files, and records of what they were made from.
 
-Torch-free, so that a command can tell what is there without loading it.
+Torch-free, so that a command can list the cache without loading torch.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ def weights_folder(cache_folder: Path) -> Path:
 
 
 def default_folder() -> Path:
-    """Return where pretrained weights are kept if nobody says otherwise."""
+    """Return where pretrained weights are kept by default."""
     return weights_folder(Path.home() / ".cache" / "overlock-service")
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a kept file.
+    """Origin and digests of a cached file.
 
     Attributes:
         model: the model's name.
         source: the URL that it came from, or the path given by hand.
         source_file: the name of the file that it was made from.
         source_sha256: SHA-256 of that file, hexadecimal.
-        sha256: SHA-256 of the kept file, hexadecimal.
-        kept_on: the day, as in 2025-01-31 (UTC).
+        sha256: SHA-256 of the cached file, hexadecimal.
+        kept_on: the day on which it was cached, such as 2025-01-31 (UTC).
     """
 
     model: str
@@ -57,7 +57,7 @@ def record_path(model: str, folder: Path) -> Path:
 
 
 def find_record(model: str, folder: Path) -> Record | None:
-    """Return what is recorded of a model's weights, whether they are still there or not.
+    """Return the record of a model's weights, even if the weights are gone.
 
     Raises:
         PretrainedError: if the record cannot be read or is damaged.
@@ -79,8 +79,8 @@ def find_record(model: str, folder: Path) -> Record | None:
         ) from error
 
 
-def find_kept(model: str, folder: Path) -> Record | None:
-    """Return the record of a model's weights if they are kept here; it does not look into them.
+def find_cached(model: str, folder: Path) -> Record | None:
+    """Return the record of a model's weights if they are cached; they are not verified.
 
     Raises:
         PretrainedError: if the record cannot be read or is damaged.
@@ -90,7 +90,7 @@ def find_kept(model: str, folder: Path) -> Record | None:
 
 
 def refuse_changed(record: Record, folder: Path, digest: str) -> None:
-    """Compare a kept file with its record.
+    """Compare a cached file with its record.
 
     Args:
         record: of the file.
@@ -98,7 +98,7 @@ def refuse_changed(record: Record, folder: Path, digest: str) -> None:
         digest: SHA-256 of the file as it is now, hexadecimal.
 
     Raises:
-        PretrainedError: if it is not the file that was checked.
+        PretrainedError: if it is not the file that was recorded.
     """
     if digest != record.sha256:
         path = weights_path(record.model, folder)
@@ -110,7 +110,7 @@ def refuse_changed(record: Record, folder: Path, digest: str) -> None:
 
 
 def write_record(record: Record, folder: Path) -> None:
-    """Write a record in one step: after a crash there is the old one or the new one."""
+    """Write a record atomically: a crash leaves the old one or the new one."""
     path = record_path(record.model, folder)
     text = json.dumps(asdict(record), indent=2) + "\n"
     unfinished = path.with_suffix(".json.new")
@@ -119,7 +119,7 @@ def write_record(record: Record, folder: Path) -> None:
 
 
 def replace_durably(unfinished: Path, path: Path) -> None:
-    """Rename a file over another so that it is whole on the disk before it has its name."""
+    """Rename a file over another one after all of it is on the disk."""
     for changed, rename in ((unfinished, True), (path.parent, False)):
         descriptor = os.open(changed, os.O_RDONLY)
         try:

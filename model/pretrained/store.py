@@ -1,7 +1,7 @@
-"""Fetches pretrained weights once, checks them, and keeps them as safetensors.
+"""Download pretrained weights once, verify them, and cache them as safetensors.
 
-The authors publish no digests, so the first file that fits the network is believed, and its digest
-is recorded; from then on nothing else is. See ``docs/adr/0015-pretrained-weights.md``.
+The authors publish no digests, so the first file that fits the network is trusted, and its digest
+is recorded; from then on no other file is accepted. See ``docs/adr/0015-pretrained-weights.md``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from model.pretrained.assets import Asset, PretrainedError, asset_of
 from model.pretrained.partial_file import PartialDownload
 from model.pretrained.records import (
     Record,
-    find_kept,
+    find_cached,
     find_record,
     record_path,
     refuse_changed,
@@ -47,31 +47,31 @@ def ensure_cached(
     source: Path | None = None,
     show: progress.Progress = progress.automatic,
 ) -> Record:
-    """Make sure that a model's published weights are kept, fetching them if they are not.
+    """Download a model's published weights unless they are cached.
 
-    Several processes may ask for the same ones at once: one fetches them, the others wait for it.
-    Weights that are there are not looked into; ``load_cached`` does that.
+    Several processes may do so at once: one downloads, the others wait for it. Weights that are
+    cached already are not verified; ``load_cached`` does that.
 
     Args:
         name: the model's.
         folder: where pretrained weights are kept; need not exist.
-        source: the published file, brought here by hand; by default it is downloaded.
-        show: says how far a download is.
+        source: the published file, copied here by hand; by default it is downloaded.
+        show: shows the progress of a download.
 
     Returns:
-        The record of what is kept.
+        The record of the cached file.
 
     Raises:
-        PretrainedError: if there are none, they cannot be fetched or kept, or are others than
-            they should be.
+        PretrainedError: if there are none, or they cannot be downloaded or stored, or they are
+            not the ones that were recorded.
     """
     asset = asset_of(name)
-    kept = find_kept(name, folder)
+    kept = find_cached(name, folder)
     if kept is None:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _one_at_a_time(folder / f"{name}.lock", name):
-                kept = find_kept(name, folder)
+                kept = find_cached(name, folder)
                 if kept is None:
                     return _fetch(asset, folder, source, show)
         except (OSError, SafetensorError) as error:
@@ -85,16 +85,16 @@ def ensure_cached(
 
 
 def load_cached(name: str, folder: Path) -> Checkpoint:
-    """Read weights that are kept, and see to it that they are those that were checked.
+    """Read cached weights and compare them with their record.
 
     Returns:
-        What the published file holds, with its name and its digest.
+        The checkpoint, with the name and the digest of the published file.
 
     Raises:
-        PretrainedError: if they are not there, or have changed.
+        PretrainedError: if they are not cached, or have changed.
         CheckpointError: if they are damaged beyond reading.
     """
-    record = find_kept(name, folder)
+    record = find_cached(name, folder)
     if record is None:
         raise PretrainedError(f"{name}'s weights are not in {folder}.")
     checkpoint = read_checkpoint(weights_path(name, folder))
@@ -102,8 +102,8 @@ def load_cached(name: str, folder: Path) -> Checkpoint:
     return replace(checkpoint, path=Path(record.source_file), digest=record.source_sha256)
 
 
-def verify_kept(record: Record, folder: Path) -> None:
-    """Compare kept weights with their record, without loading them.
+def verify_cached(record: Record, folder: Path) -> None:
+    """Compare cached weights with their record, without loading them.
 
     Raises:
         PretrainedError: if they have changed.
@@ -113,9 +113,10 @@ def verify_kept(record: Record, folder: Path) -> None:
 
 @contextmanager
 def _one_at_a_time(path: Path, name: str) -> Iterator[None]:
-    """Hold a lock that the system takes back from a process that dies.
+    """Hold a lock that the system releases when the process dies.
 
-    The file stays: whoever removed it would let two in, one at the old file, one at a new one.
+    The file is never removed: otherwise one process could hold the old file's lock and another
+    process a new file's.
     """
     with path.open("a") as file:
         try:
@@ -150,7 +151,7 @@ def _fetch(asset: Asset, folder: Path, source: Path | None, show: progress.Progr
 
 
 def _download(asset: Asset, part: Path, show: progress.Progress) -> None:
-    # Imported here: weights that are kept need no HTTP client, in no process.
+    # Imported here: cached weights need no HTTP client.
     from model.pretrained.transfer import TransferError, download
 
     logger.info("Downloading %s to %s.", asset.url, part.parent)
@@ -159,14 +160,14 @@ def _download(asset: Asset, part: Path, show: progress.Progress) -> None:
             download(asset.url, part, report)
     except TransferError as error:
         raise PretrainedError(
-            f"{asset.model}'s weights could not be downloaded from {asset.url}: {error}. Another "
-            "try goes on where this one ended. By hand: bring that file here, and run: "
+            f"{asset.model}'s weights could not be downloaded from {asset.url}: {error}. The next "
+            "attempt resumes this one. By hand: copy that file here, and run: "
             f"overlock download {asset.model} --from {asset.file}"
         ) from error
 
 
 def _keep(asset: Asset, folder: Path, path: Path, *, origin: str, file: str) -> Record:
-    """Check a published file to the last entry and keep it as safetensors."""
+    """Verify every entry of a published file and cache it as safetensors."""
     _refuse_damaged(path)
     checkpoint = read_checkpoint(path)
     architecture = architecture_of(asset.model)
@@ -184,7 +185,7 @@ def _keep(asset: Asset, folder: Path, path: Path, *, origin: str, file: str) -> 
             sha256=_sha256(unfinished),
             kept_on=time.strftime("%Y-%m-%d", time.gmtime()),
         )
-        # The record first: without its weights it only says which ones to expect.
+        # The record first: without its weights, it only states which ones to expect.
         write_record(record, folder)
         replace_durably(unfinished, weights)
     finally:
@@ -201,7 +202,7 @@ def _keep(asset: Asset, folder: Path, path: Path, *, origin: str, file: str) -> 
 
 
 def _refuse_damaged(path: Path) -> None:
-    """Compare every part of a PyTorch file with its checksum, which torch.load does not."""
+    """Verify the checksum of every part of a PyTorch file, which torch.load does not."""
     if not zipfile.is_zipfile(path):
         return
     try:
@@ -210,16 +211,16 @@ def _refuse_damaged(path: Path) -> None:
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise CheckpointError(f"{path} is a damaged archive: {error}.") from error
     if damaged is not None:
-        raise CheckpointError(f"{path} is damaged: the checksum of {damaged} is another one.")
+        raise CheckpointError(f"{path} is damaged: the checksum of {damaged} does not match.")
 
 
 def _refuse_another_version(asset: Asset, folder: Path, checkpoint: Checkpoint) -> None:
     previous = find_record(asset.model, folder)
     if previous is not None and previous.source_sha256 != checkpoint.digest:
         raise PretrainedError(
-            f"{checkpoint.path} is not the file that was believed on {previous.kept_on}, "
+            f"{checkpoint.path} is not the file that was trusted on {previous.kept_on}, "
             f"{previous.source}: its SHA-256 is {checkpoint.digest}, and was "
-            f"{previous.source_sha256}. To believe this one, delete "
+            f"{previous.source_sha256}. To trust this one, delete "
             f"{record_path(asset.model, folder)}."
         )
 

@@ -1,7 +1,7 @@
-"""Brings one file over HTTPS into a folder: resumed, retried, and no longer than it should be.
+"""Download one file over HTTPS: resumed, retried, and limited in size.
 
-Only a strong ETag names a version of a file; of one without, an interrupted download starts over.
-Nothing here knows what is in the file.
+Only a strong ETag identifies a version of a file; without one, an interrupted download starts over.
+The contents of the file are not looked at.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from model.pretrained.partial_file import PartialDownload
 from model.pretrained.progress import ShowProgress, megabytes
 
 LARGEST_BYTES = 4 * 2**30
-"""The largest detector takes half a gigabyte, and three times that with an optimizer's state."""
+"""Largest file that is accepted: the largest detector has half a gigabyte, and three times that
+with an optimizer's state."""
 
 LONGEST_WAIT_SECONDS = 60.0
 MAX_REDIRECTS = 5
 PROGRESS_BYTES = 2**20
-"""An attempt that brings this much more than any before it was worth it."""
+"""An attempt that adds at least this much resets the count of failures."""
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 """Seconds; the first is for the next bytes, not for the whole file."""
@@ -37,7 +38,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 TRANSIENT = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,  # ours is discarded, and the next has none
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,  # the next attempt asks for the whole file
         HTTPStatus.TOO_EARLY,
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -46,7 +47,7 @@ TRANSIENT = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
-"""Answers that may be others a little later."""
+"""Statuses after which a later attempt may succeed."""
 
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
@@ -54,15 +55,15 @@ logger = logging.getLogger(__name__)
 
 
 class TransferError(Exception):
-    """A file could not be brought, and trying again at once will not help."""
+    """A download failed, and another attempt at once will not help."""
 
 
 class InterruptedTransferError(Exception):
-    """An attempt failed in a way that the next one may not.
+    """An attempt failed, but the next one may succeed.
 
     Args:
         cause: what happened.
-        retry_after_seconds: how long the server wants to be left alone.
+        retry_after_seconds: pause that the server demands.
     """
 
     def __init__(self, cause: str, retry_after_seconds: float = 0.0) -> None:
@@ -72,13 +73,13 @@ class InterruptedTransferError(Exception):
 
 @dataclass(frozen=True)
 class Retries:
-    """How often a failing transfer is tried again, and after which pauses.
+    """Number of attempts, and the pauses between them.
 
     Attributes:
-        attempts: fruitless ones in a row before it is given up.
-        first_seconds: the pause after the first of them; each pause is twice the one before, less
-            up to half of it by chance, so that many clients do not come back together.
-        sleep: waits.
+        attempts: attempts in a row without progress after which the download fails.
+        first_seconds: the pause after the first of them; each pause is twice the one before, minus
+            a random part of up to half, so that many clients do not retry together.
+        sleep: waits a number of seconds.
     """
 
     attempts: int = 5
@@ -92,16 +93,16 @@ class Retries:
 
 
 def download(url: str, path: Path, report: ShowProgress, retries: Retries | None = None) -> None:
-    """Bring a file, or what is missing of it.
+    """Download a file, or the rest of a partial one.
 
     Args:
-        url: HTTPS, also wherever it redirects to; on this machine itself, HTTP will do.
-        path: where it comes to; what an earlier attempt left there is used.
-        report: told how far it is.
+        url: HTTPS, redirects included; a loopback address may use HTTP.
+        path: target; the bytes of an earlier attempt are reused.
+        report: called with the progress.
         retries: what to do when an attempt fails; by default five attempts over 15 seconds.
 
     Raises:
-        TransferError: if it cannot be had.
+        TransferError: if the download fails.
         OSError: if it cannot be stored.
     """
     part, retries = PartialDownload(path), retries or Retries()
@@ -117,10 +118,10 @@ def download(url: str, path: Path, report: ShowProgress, retries: Retries | None
                 failures += 1
                 if failures == retries.attempts:
                     raise TransferError(f"{cause} (tried {failures} times)") from error
-                asked = getattr(error, "retry_after_seconds", 0.0)
-                seconds = min(max(retries.pause_seconds(failures), asked), LONGEST_WAIT_SECONDS)
+                demanded = getattr(error, "retry_after_seconds", 0.0)
+                seconds = min(max(retries.pause_seconds(failures), demanded), LONGEST_WAIT_SECONDS)
                 done = megabytes(part.done_bytes)
-                logger.warning("%s (%s are there); trying again in %.1f s.", cause, done, seconds)
+                logger.warning("%s (%s so far); trying again in %.1f s.", cause, done, seconds)
                 retries.sleep(seconds)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise TransferError(str(error)) from error
@@ -129,7 +130,7 @@ def download(url: str, path: Path, report: ShowProgress, retries: Retries | None
 
 
 def _client(url: str) -> httpx.Client:
-    """Return a client that goes nowhere but where the URL allows."""
+    """Return a client that refuses HTTP, except among loopback addresses."""
     is_local = httpx.URL(url).host in LOOPBACK
 
     def refuse_plain(request: httpx.Request) -> None:
@@ -152,7 +153,7 @@ def _is_whole(part: PartialDownload) -> bool:
 
 
 def _attempt(client: httpx.Client, url: str, part: PartialDownload, report: ShowProgress) -> None:
-    """Ask for what is missing and store what comes."""
+    """Request the missing bytes and store them."""
     # A compressed answer would have another length, and no ranges.
     headers = {"Accept-Encoding": "identity"}
     version = part.version()
@@ -180,14 +181,14 @@ def _refuse_unusable(response: httpx.Response) -> None:
         raise TransferError(_in_words(status))
     if response.headers.get("Content-Type", "").lower().startswith("text/html"):
         raise TransferError(
-            f"{response.url.host} answers with a web page, as a proxy does that wants a login"
+            f"{response.url.host} answers with a web page, like a proxy that wants a login"
         )
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise TransferError(f"{response.url.host} answers in a compressed form, unasked")
 
 
 def _continued_bytes(response: httpx.Response, part: PartialDownload) -> int:
-    """Return the length of the whole file if the answer goes on where the part ends."""
+    """Return the length of the whole file if the answer continues the part."""
     found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     etag, total = part.version() or (None, None)
     if (
@@ -197,7 +198,7 @@ def _continued_bytes(response: httpx.Response, part: PartialDownload) -> int:
     ):
         part.discard()
         raise InterruptedTransferError(
-            f"{response.url.host} sent another part of the file than it was asked for"
+            f"{response.url.host} sent another part of the file than requested"
         )
     return int(found[2])
 
@@ -219,7 +220,7 @@ def _retry_after_seconds(response: httpx.Response) -> float:
 
 def _refuse_too_long(length: int) -> None:
     if length > LARGEST_BYTES:
-        raise TransferError(f"it is longer than {megabytes(LARGEST_BYTES)}, the most that is taken")
+        raise TransferError(f"it is longer than {megabytes(LARGEST_BYTES)}, the limit")
 
 
 def _refuse_without_room(part: PartialDownload, total: int | None) -> None:
@@ -227,8 +228,8 @@ def _refuse_without_room(part: PartialDownload, total: int | None) -> None:
     free = shutil.disk_usage(part.path.parent).free
     if missing > free:
         raise TransferError(
-            f"{part.path.parent} has room for {megabytes(free)}, and {megabytes(missing)} are to "
-            "come"
+            f"{part.path.parent} has room for {megabytes(free)}, but {megabytes(missing)} are "
+            "missing"
         )
 
 

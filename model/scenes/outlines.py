@@ -17,7 +17,7 @@ Polygon = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outline:
-    """One shape: what it fills, less what it leaves open.
+    """One shape: a filled polygon and an optional hole.
 
     Attributes:
         filled: polygon, (L, 2).
@@ -121,7 +121,7 @@ def draw_outline(label: int, rng: np.random.Generator) -> Outline:
 
     Args:
         label: class id, an index of ``CLASS_NAMES``.
-        rng: decides what the class leaves open, such as how thick a ring is.
+        rng: draws the class's free parameters, such as the thickness of a ring.
 
     Returns:
         The outline, centred on the origin.
@@ -138,7 +138,7 @@ def place_outline(
         outline: as ``draw_outline`` returns it.
         radius_pixels: the new radius.
         angle: rotation, radians.
-        squeeze: what the extent along the squeezed axis is multiplied by, in (0, 1].
+        squeeze: factor of the extent along the squeezed axis, in (0, 1].
         squeeze_angle: direction of the squeezed axis, radians.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Draws the demo's images, with their ground truth: one main shape on a busy background.
+"""Draw the demo's images with their ground truth: one main shape on a busy background.
 
 A small but honest vision problem: the main shape has any place, size, rotation, colour and
-surface; other shapes may lie about, but smaller ones; lines and dots belong to no class. It is
+surface; there may be other, smaller shapes; lines and dots belong to no class. The module is
 torch-free and needs no files.
 """
 
@@ -34,7 +34,7 @@ _NORMAL_QUANTILES = np.array([NormalDist().inv_cdf((byte + 0.5) / 256) for byte 
 
 @dataclass(frozen=True)
 class Scene:
-    """One drawn image and what is on it.
+    """A drawn image and its ground truth.
 
     Attributes:
         image: RGB, uint8 (H, W, 3).
@@ -50,7 +50,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class _Spot:
-    """A disc that a shape keeps to, pixels."""
+    """A disc that bounds a shape, pixels."""
 
     row: float
     column: float
@@ -59,7 +59,7 @@ class _Spot:
 
 @dataclass(frozen=True)
 class _Canvas:
-    """What is being drawn: both arrays change in place."""
+    """A scene while it is drawn; both arrays change in place."""
 
     image: NDArray[np.uint8]
     label_map: NDArray[np.uint8]
@@ -70,7 +70,7 @@ def draw_scene(seed: int, height: int = 224, width: int = 224, label: int | None
     """Draw one scene, a pure function of its arguments.
 
     Args:
-        seed: decides all that is drawn, 0 or more.
+        seed: determines the scene, 0 or more.
         height: rows, pixels, 64 or more.
         width: columns, pixels, 64 or more.
         label: class id of the main shape; None lets the seed choose.
@@ -103,7 +103,7 @@ def draw_scene(seed: int, height: int = 224, width: int = 224, label: int | None
 def _choose_main_spot(rng: np.random.Generator, height: int, width: int) -> _Spot:
     short_side = min(height, width)
     radius = short_side * rng.uniform(*_MAIN_RADIUS)
-    # A shape's corner may reach a little beyond the border, as things in photographs do.
+    # A shape's corner may reach a little beyond the border, as objects in photographs do.
     margin = 0.95 * radius
     return _Spot(rng.uniform(margin, height - margin), rng.uniform(margin, width - margin), radius)
 
@@ -175,7 +175,7 @@ def _draw_shape(rng: np.random.Generator, canvas: _Canvas, label: int, spot: _Sp
 
 
 def _photograph(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Take the picture: uneven light, exposure, a soft lens now and then, sensor noise."""
+    """Simulate a photograph: uneven light, exposure, a soft lens now and then, sensor noise."""
     height, width = image.shape[:2]
     if rng.random() < 0.3:
         blur_pixels = min(height, width) / 224 * rng.uniform(0.5, 1.5)

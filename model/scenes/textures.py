@@ -73,7 +73,7 @@ def _checker(rng: np.random.Generator, height: int, width: int, scale: float) ->
     period = scale * rng.uniform(0.10, 0.22)
     rows = _look_up(_STRIPE, np.arange(height) * 256 / period + rng.uniform(0, 256))
     columns = _look_up(_STRIPE, np.arange(width) * 256 / period)
-    # Within the ramps the larger of the two bits decides; XOR itself would tear there.
+    # An XOR of stripes with soft edges; a bitwise one would tear within the ramps.
     return np.where(columns > 127, 255 - rows[:, None], rows[:, None])
 
 
@@ -153,8 +153,8 @@ def draw_colors(
     Args:
         rng: draws the candidates.
         avoid: the other pair, (2, 3) in 0 to 255; None if there is none.
-        contrast: the distance wished for between any mix of the one pair and any of the other;
-            the candidate that comes nearest is taken if none has it.
+        contrast: minimum distance between any mix of the one pair and any of the other; if no
+            candidate has it, the one with the largest distance is taken.
         spread: largest distance of the two colours by channel.
 
     Returns:
@@ -175,12 +175,12 @@ def draw_colors(
 
 
 def _range_gaps(pairs: NDArray[np.float64], other: ColorPair) -> NDArray[np.float64]:
-    """Measure how near any mix of each pair, (N, 2, 3), comes to any mix of the other: (N,)."""
+    """Return the least distance of any mix of each pair, (N, 2, 3), to any of the other, (N,)."""
     shares = np.linspace(0, 1, 4)[:, None]
     mixes = pairs[:, :1] * (1 - shares) + pairs[:, 1:] * shares
     other_mixes = other[0] * (1 - shares) + other[1] * shares
     differences = mixes[:, :, None, :] - other_mixes
-    # Seeing an edge hangs on brightness first: colour alone counts for half.
+    # Edges are seen by brightness first, so colour alone counts for half.
     gaps = np.abs(differences @ _LUMA) + 0.5 * np.abs(differences).max(axis=-1)
     nearest: NDArray[np.float64] = gaps.min(axis=(1, 2))
     return nearest

@@ -49,4 +49,4 @@ class EngineResult:
 
 
 class RenderCancelledError(Exception):
-    """Ends a thread's work on a response that nobody waits for; never reaches a caller."""
+    """Ends the rendering of a response that nobody waits for; never reaches a caller."""

@@ -1,1 +1,1 @@
-"""What callers send and get: schemas and errors."""
+"""The HTTP API: schemas, limits and errors."""

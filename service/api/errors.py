@@ -30,7 +30,7 @@ class ServiceError(Exception):
 
     @staticmethod
     def rebuilt(slug: str, detail: str, retry_after_seconds: float | None) -> ServiceError:
-        """Make the error that was raised in another process."""
+        """Recreate an error that was raised in another process."""
         kind = next((kind for kind in _all_kinds(ServiceError) if kind.slug == slug), ServiceError)
         error = kind.__new__(kind)
         ServiceError.__init__(error, detail, retry_after_seconds=retry_after_seconds)
@@ -60,13 +60,13 @@ class UnauthorizedError(ServiceError):
 
 
 class TaskOffError(ServiceError):
-    """The service does not answer this task as it is set."""
+    """The task is switched off in the settings."""
 
     status, slug, title = 404, "task-off", "This task is not served"
 
 
 class NotAcceptableError(ServiceError):
-    """The caller accepts none of the forms in which there is an answer."""
+    """The caller accepts none of the media types that the answer comes in."""
 
     status, slug, title = 406, "not-acceptable", "There is no answer in an accepted form"
 
@@ -127,7 +127,7 @@ class UnsupportedMediaError(ServiceError):
 
 
 class InvalidImageError(ServiceError):
-    """The bytes are no intact image."""
+    """The bytes are not an intact image."""
 
     status, slug, title = 422, "invalid-image", "The image cannot be decoded"
 

@@ -1,4 +1,4 @@
-"""The JSON that callers get, as the OpenAPI document shows it."""
+"""Query parameters and JSON documents of the API, as the OpenAPI document shows them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_TIMEOUT_SECONDS = 600.0
-"""Longest time that a caller may wait."""
+"""Longest timeout of a request."""
 
 
 class _Query(BaseModel):
@@ -19,7 +19,7 @@ class _Query(BaseModel):
         default=None,
         ge=0.001,
         le=MAX_TIMEOUT_SECONDS,
-        description="Seconds, from the request's arrival, after which nobody waits any more.",
+        description="Seconds from the request's arrival to its deadline.",
     )
 
 
@@ -62,7 +62,7 @@ class ClassifyQuery(_Query):
 
 
 class Prediction(BaseModel):
-    """One class and how likely the network holds it."""
+    """One class and its probability."""
 
     class_id: int
     label: str
@@ -78,7 +78,7 @@ class ImageFacts(BaseModel):
 
 
 class Timing(BaseModel):
-    """Where the time went."""
+    """Durations of the steps of a request."""
 
     decode_seconds: float
     queue_seconds: float
@@ -104,7 +104,7 @@ class RunLengths(BaseModel):
 
 
 class SegmentedClass(BaseModel):
-    """One class and how much of the image it covers."""
+    """One class and the part of the image that it covers."""
 
     class_id: int
     label: str
@@ -144,7 +144,7 @@ class SegmentResponse(BaseModel):
 
 
 class Detection(BaseModel):
-    """One thing, where it is, and how sure the network is."""
+    """One object: its class, score, box and mask."""
 
     class_id: int
     label: str
@@ -198,12 +198,12 @@ class ServedModel(BaseModel):
     demo: bool = Field(description="Whether the weights are the bundled ones for drawn scenes.")
     note: str | None = Field(description="What to know before trusting the answers.")
     classes: list[str]
-    input: FixedInput | ScaledInput = Field(description="What the network gets to see.")
+    input: FixedInput | ScaledInput = Field(description="Size of the network's input.")
     device: str
     device_name: str
     dtype: str
     dtype_reason: str = Field(description="Why it computes in this type.")
-    kernels: str = Field(description="Whose kernels run, and why where they are PyTorch's alone.")
+    kernels: str = Field(description="Which kernels run, and the reason if only PyTorch's do.")
     compiled: bool = Field(description="Whether its usual input sizes run compiled.")
     compiled_reason: str = Field(description="Why, or why not.")
     batch_sizes: list[int] = Field(description="Sizes that batches are padded to.")
@@ -217,7 +217,7 @@ class ModelsResponse(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """The answer to everything that fails: RFC 9457 problem+json."""
+    """The answer to a request that fails: RFC 9457 problem+json."""
 
     type: str
     title: str
@@ -231,4 +231,4 @@ NOTES = {
     "demo": "Demo weights: a tiny network, trained on drawn scenes. It knows no photographs.",
     "random": "Random weights: the answers mean nothing.",
 }
-"""By the weights' name; an answer made with these says so, in the header X-Model-Weights."""
+"""Notes by the weights' name; answers made with these carry the header X-Model-Weights."""

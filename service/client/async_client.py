@@ -1,4 +1,4 @@
-"""The client for asyncio."""
+"""The asynchronous client."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Result = TypeVar("Result")
 
 
 class AsyncClient(BaseClient):
-    """Asks the service from asyncio; any number of tasks may share one.
+    """A client of the service for asyncio; any number of tasks may share one.
 
-    As ``Client``, with awaitable methods. Close it with ``aclose``, or use it in an ``async with``
-    statement. A task that is cancelled withdraws its request.
+    Like ``Client``, with awaitable methods. Close it with ``aclose``, or use it in an
+    ``async with`` statement. A task that is cancelled withdraws its request.
     """
 
     _http: httpx.AsyncClient
@@ -39,13 +39,13 @@ class AsyncClient(BaseClient):
         await self._http.aclose()
 
     async def classify(self, image: ImageFile, *, top_k: int | None = None) -> ClassifyResponse:
-        """Name what an image shows; the service chooses how many classes unless told."""
+        """Classify an image; by default the service chooses the number of classes."""
         return await self._result(requests.classify(image, top_k))
 
     async def segment(
         self, image: ImageFile, *, mask: Literal["png", "rle", "none"] = "png"
     ) -> SegmentResponse:
-        """Say which class each pixel of an image has."""
+        """Classify each pixel of an image."""
         return await self._result(requests.segment(image, mask))
 
     async def segment_picture(
@@ -62,7 +62,7 @@ class AsyncClient(BaseClient):
         max_detections: int | None = None,
         masks: bool = True,
     ) -> DetectResponse:
-        """Find the things on an image."""
+        """Detect the objects on an image."""
         return await self._result(
             requests.detect(image, score_threshold, max_detections, masks=masks)
         )
@@ -75,32 +75,32 @@ class AsyncClient(BaseClient):
         max_detections: int | None = None,
         masks: bool = True,
     ) -> bytes:
-        """Return a PNG of the image with the things drawn on it."""
+        """Return a PNG of the image with the detections drawn on it."""
         return await self._result(
             requests.detect_picture(image, score_threshold, max_detections, masks=masks)
         )
 
     async def models(self) -> list[ServedModel]:
-        """Say what is served, and on what."""
+        """Return the served models and their devices."""
         return await self._result(requests.models())
 
     async def _result(self, call: Call[Result]) -> Result:
-        steps = self._attempts(call)
-        came: Reply | httpx.RequestError | None = None
+        steps = self._steps(call)
+        outcome: Reply | httpx.RequestError | None = None
         while True:
             try:
-                step = steps.send(came)
+                step = steps.send(outcome)
             except StopIteration as end:
                 result: Result = end.value
                 return result
             if isinstance(step, Pause):
-                came = None
+                outcome = None
                 await asyncio.sleep(step.seconds)
                 continue
             try:
-                came = await self._reply(call, step)
+                outcome = await self._reply(call, step)
             except httpx.RequestError as error:
-                came = error
+                outcome = error
 
     async def _reply(self, call: Call[Result], send: Send) -> Reply:
         try:

@@ -1,4 +1,4 @@
-"""What both clients have in common: how they are set up, and what they send."""
+"""Setup and requests that both clients share."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any, TypeVar
 import httpx
 
 from service.client.requests import Call
-from service.client.retries import Attempts, Send, attempts
+from service.client.retries import Send, Steps, steps_with_retries
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_SECONDS = 60.0
 MAX_ATTEMPTS = 5
 CONNECT_SECONDS = 5.0
-"""How long one attempt to connect may take."""
+"""Timeout of one attempt to connect."""
 
 Result = TypeVar("Result")
 
 
 class BaseClient(ABC):
-    """What both clients know.
+    """Base of both clients: address, key, timeout and retries.
 
     Args:
         url: of the service.
-        api_key: if it wants one.
+        api_key: if the service needs one.
         timeout_seconds: for each result, with all attempts and the waits between them.
-        max_attempts: at one result. There is another one after 429 and 503, when the service
-            asks for it, and after a connection that failed, after a growing wait.
+        max_attempts: most attempts at one result. Statuses 429 and 503 and failed connections are
+            retried, after the wait that the service states or after a growing one.
 
     Raises:
-        ValueError: for an address that is none of HTTP, a key that no header can hold, or a
-            number that is out of range.
+        ValueError: for a URL that is not HTTP's, a key that no header can hold, or a number that
+            is out of range.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class BaseClient(ABC):
 
     @abstractmethod
     def _open(self, headers: dict[str, str]) -> None:
-        """Make ready to send requests that carry these headers."""
+        """Create the HTTP client, whose requests carry these headers."""
 
-    def _attempts(self, call: Call[Result]) -> Attempts[Result]:
-        return attempts(
+    def _steps(self, call: Call[Result]) -> Steps[Result]:
+        return steps_with_retries(
             call,
             url=self.url,
             timeout_seconds=self._timeout_seconds,
@@ -68,7 +68,7 @@ class BaseClient(ABC):
         """Return the arguments of httpx's ``request``."""
         headers = {"Accept": call.accept}
         if call.image is not None:
-            # What the bytes are is told from the bytes.
+            # The service detects the format.
             headers["Content-Type"] = "application/octet-stream"
         connect_seconds = min(send.timeout_seconds, CONNECT_SECONDS)
         return {
@@ -82,7 +82,7 @@ class BaseClient(ABC):
 
 
 def _checked(url: str) -> str:
-    """Return an address without the slash at its end."""
+    """Check an address and return it without the slash at its end."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:

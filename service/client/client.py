@@ -1,4 +1,4 @@
-"""The client."""
+"""The synchronous client."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Result = TypeVar("Result")
 
 
 class Client(BaseClient):
-    """Asks the service; any number of threads may share one.
+    """A client of the service; any number of threads may share one.
 
     An image is the bytes of a file, or a path. Every method raises ``ClientError``: see
     ``service.client.errors``. Close it, or use it in a ``with`` statement.
 
-    A server that lets its answer drip can stretch the timeout, to twice as long at the most for
-    the answer's body; ``AsyncClient`` is exact.
+    A server that sends its answer slowly can stretch the timeout to at most twice its length;
+    ``AsyncClient`` is exact.
     """
 
     _http: httpx.Client
@@ -42,13 +42,13 @@ class Client(BaseClient):
         self._http.close()
 
     def classify(self, image: ImageFile, *, top_k: int | None = None) -> ClassifyResponse:
-        """Name what an image shows; the service chooses how many classes unless told."""
+        """Classify an image; by default the service chooses the number of classes."""
         return self._result(requests.classify(image, top_k))
 
     def segment(
         self, image: ImageFile, *, mask: Literal["png", "rle", "none"] = "png"
     ) -> SegmentResponse:
-        """Say which class each pixel of an image has."""
+        """Classify each pixel of an image."""
         return self._result(requests.segment(image, mask))
 
     def segment_picture(
@@ -65,7 +65,7 @@ class Client(BaseClient):
         max_detections: int | None = None,
         masks: bool = True,
     ) -> DetectResponse:
-        """Find the things on an image."""
+        """Detect the objects on an image."""
         return self._result(requests.detect(image, score_threshold, max_detections, masks=masks))
 
     def detect_picture(
@@ -76,32 +76,32 @@ class Client(BaseClient):
         max_detections: int | None = None,
         masks: bool = True,
     ) -> bytes:
-        """Return a PNG of the image with the things drawn on it."""
+        """Return a PNG of the image with the detections drawn on it."""
         return self._result(
             requests.detect_picture(image, score_threshold, max_detections, masks=masks)
         )
 
     def models(self) -> list[ServedModel]:
-        """Say what is served, and on what."""
+        """Return the served models and their devices."""
         return self._result(requests.models())
 
     def _result(self, call: Call[Result]) -> Result:
-        steps = self._attempts(call)
-        came: Reply | httpx.RequestError | None = None
+        steps = self._steps(call)
+        outcome: Reply | httpx.RequestError | None = None
         while True:
             try:
-                step = steps.send(came)
+                step = steps.send(outcome)
             except StopIteration as end:
                 result: Result = end.value
                 return result
             if isinstance(step, Pause):
-                came = None
+                outcome = None
                 time.sleep(step.seconds)
                 continue
             try:
-                came = self._reply(call, step)
+                outcome = self._reply(call, step)
             except httpx.RequestError as error:
-                came = error
+                outcome = error
 
     def _reply(self, call: Call[Result], send: Send) -> Reply:
         deadline = time.monotonic() + send.timeout_seconds

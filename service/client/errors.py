@@ -1,4 +1,4 @@
-"""What a client's caller can meet."""
+"""Errors that the clients raise."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from service.api.schemas import ProblemDocument
 
 
 class ClientError(Exception):
-    """There is no result; the message says why."""
+    """A call failed; the message says why."""
 
 
 class ProblemError(ClientError):
-    """The service refused, or failed, and said why.
+    """The service answered with a problem document.
 
     Attributes:
-        problem: its words.
-        retry_after_seconds: when to come again, if it said so.
+        problem: the document.
+        retry_after_seconds: wait before a retry; None if the service states none.
     """
 
     def __init__(self, problem: ProblemDocument, retry_after_seconds: float | None) -> None:
@@ -24,20 +24,20 @@ class ProblemError(ClientError):
 
 
 class UnexpectedAnswerError(ClientError):
-    """What answered does not speak as the service does: a proxy, or something else altogether.
+    """The answer is not overlock-service's, but a proxy's or another server's.
 
     Attributes:
         status: of HTTP.
     """
 
-    def __init__(self, url: str, status: int, said: str) -> None:
-        super().__init__(f"{url} answered with status {status}, not as overlock-service: {said}")
+    def __init__(self, url: str, status: int, excerpt: str) -> None:
+        super().__init__(f"{url} answered with status {status}, not as overlock-service: {excerpt}")
         self.status = status
 
 
 class UnreachableError(ClientError):
-    """No connection came about, or each one broke."""
+    """No connection could be made, or each one broke."""
 
 
 class TooLateError(ClientError):
-    """There was no result within the timeout."""
+    """No result arrived within the timeout."""

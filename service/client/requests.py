@@ -1,4 +1,4 @@
-"""What is asked of the service, and how an answer is read; no input or output here."""
+"""The requests that a client can send, and the parsing of replies; no input or output here."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from service.client.errors import ClientError, ProblemError, UnexpectedAnswerErr
 JSON, PNG = "application/json", "image/png"
 
 SHOWN_CHARACTERS = 200
-"""Of an answer that nobody expected."""
+"""Length of the excerpt of an unexpected answer in an error message."""
 
 Result = TypeVar("Result")
 Document = TypeVar("Document", bound=BaseModel)
 
 ImageFile = bytes | Path
-"""An encoded image, or where it lies."""
+"""An encoded image, or its path."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Reply:
     """A response, read to its end.
 
     Attributes:
-        url: that was asked, without its query.
+        url: URL of the request, without its query.
         status: of HTTP.
-        headers: as they came.
-        body: decoded, if it was compressed.
+        headers: of the response.
+        body: of the response, decompressed.
     """
 
     url: str
@@ -53,20 +53,20 @@ class Reply:
 
     @property
     def retry_after_seconds(self) -> float | None:
-        """When to come again, if it says so."""
-        return stated_seconds(self.headers.get("retry-after"))
+        """Wait before a retry; None if the response states none."""
+        return parse_retry_after(self.headers.get("retry-after"))
 
 
 @dataclass(frozen=True)
 class Call(Generic[Result]):
-    """One thing that the service can be asked.
+    """A request to the service, and the parser of its reply.
 
     Attributes:
         path: of the route.
-        read: makes the result of an answer with status 200; raises ValueError if it is none.
-        image: the request's body; None asks with GET.
+        read: parses a reply with status 200; raises ValueError if it is malformed.
+        image: the request's body; None sends a GET request.
         query: the route's parameters; None leaves one to the service.
-        accept: the media type wanted.
+        accept: media type of the answer.
     """
 
     path: str
@@ -76,10 +76,11 @@ class Call(Generic[Result]):
     accept: str = JSON
 
     def result(self, reply: Reply) -> Result:
-        """Return what was asked for.
+        """Parse a reply.
 
         Raises:
-            UnexpectedAnswerError: if the answer is not the service's.
+            ProblemError: if it is a problem document.
+            UnexpectedAnswerError: if it is not the service's.
         """
         if reply.status != HTTPStatus.OK:
             raise error_of(reply)
@@ -90,24 +91,24 @@ class Call(Generic[Result]):
 
 
 def classify(image: ImageFile, top_k: int | None) -> Call[ClassifyResponse]:
-    """Ask for the most likely classes."""
+    """Request the most likely classes."""
     return Call("/v1/classify", _json(ClassifyResponse), _bytes(image), {"top_k": top_k})
 
 
 def segment(image: ImageFile, mask: Literal["png", "rle", "none"]) -> Call[SegmentResponse]:
-    """Ask for the class of every pixel."""
+    """Request the class of every pixel."""
     return Call("/v1/segment", _json(SegmentResponse), _bytes(image), {"mask": mask})
 
 
 def segment_picture(image: ImageFile, view: Literal["labels", "overlay"]) -> Call[bytes]:
-    """Ask for a label map, on its own or over the image."""
+    """Request a label map, on its own or over the image."""
     return Call("/v1/segment", _png, _bytes(image), {"view": view}, PNG)
 
 
 def detect(
     image: ImageFile, score_threshold: float | None, max_detections: int | None, *, masks: bool
 ) -> Call[DetectResponse]:
-    """Ask for the things on an image."""
+    """Request the objects on an image."""
     query = _detect_query(score_threshold, max_detections, masks=masks)
     return Call("/v1/detect", _json(DetectResponse), _bytes(image), query)
 
@@ -115,19 +116,19 @@ def detect(
 def detect_picture(
     image: ImageFile, score_threshold: float | None, max_detections: int | None, *, masks: bool
 ) -> Call[bytes]:
-    """Ask for the image with the things drawn on it."""
+    """Request the image with the detections drawn on it."""
     query = _detect_query(score_threshold, max_detections, masks=masks)
     return Call("/v1/detect", _png, _bytes(image), query, PNG)
 
 
 def models() -> Call[list[ServedModel]]:
-    """Ask what is served."""
+    """Request the list of served models."""
     read = _json(ModelsResponse)
     return Call("/v1/models", lambda reply: read(reply).models)
 
 
 def error_of(reply: Reply) -> ClientError:
-    """Return what an answer with another status than 200 says."""
+    """Return the error that a reply with another status than 200 stands for."""
     try:
         problem = ProblemDocument.model_validate_json(reply.body)
     except ValidationError:
@@ -153,18 +154,18 @@ def _json(kind: type[Document]) -> Callable[[Reply], Document]:
 def _png(reply: Reply) -> bytes:
     media_type = reply.headers.get("content-type", "nothing")
     if media_type != PNG:
-        raise ValueError(f"{PNG} was asked for, {media_type} came")
+        raise ValueError(f"expected {PNG}, not {media_type}")
     return reply.body
 
 
 def _unexpected(reply: Reply) -> UnexpectedAnswerError:
     text = reply.body.decode("utf-8", "replace")
-    said = " ".join(text.split())[:SHOWN_CHARACTERS] or "nothing"
-    return UnexpectedAnswerError(reply.url, reply.status, said)
+    excerpt = " ".join(text.split())[:SHOWN_CHARACTERS] or "nothing"
+    return UnexpectedAnswerError(reply.url, reply.status, excerpt)
 
 
-def stated_seconds(retry_after: str | None) -> float | None:
-    """Read a Retry-After header: seconds or a date; None if there is none that makes sense."""
+def parse_retry_after(retry_after: str | None) -> float | None:
+    """Parse a Retry-After header, seconds or a date; None if it is missing or malformed."""
     if retry_after is None:
         return None
     if retry_after.strip().isdecimal():

@@ -1,7 +1,7 @@
-"""Which attempts are made at a request, and what becomes of each: the same for both clients.
+"""The retry policy of both clients, without input or output.
 
-A generator that says what to do next and is told what came of it, so that the sync and the async
-client differ only in how they wait.
+It is a generator that yields the next step and receives its outcome, so that the synchronous and
+the asynchronous client differ only in how they send and wait.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from service.client.errors import ClientError, TooLateError, UnreachableError
 from service.client.requests import Call, Reply, error_of
 
 RETRYABLE_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-"""Statuses that say: not now. Nothing was begun, or it can be begun again."""
+"""Statuses of requests that the service did not process, and may process later."""
 
 SERVICE_SHARE = 0.9
-"""Of the time left, what the service is given: so that its own words arrive in time."""
+"""Part of the remaining time that the service gets as its timeout, so that its error arrives."""
 
 RETRYABLE_ERRORS = (
     httpx.NetworkError,
@@ -31,19 +31,22 @@ RETRYABLE_ERRORS = (
     httpx.ProxyError,
     httpx.ConnectTimeout,
 )
-"""Errors after which the next connection may fare better. Asking twice does no harm: an answer
-changes nothing at the service."""
+"""Errors after which another connection may succeed. Requests may be repeated: they change nothing
+at the service."""
+
+FIRST_WAIT_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 10.0
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Send:
-    """Send the request and say what came: the reply, or httpx's error.
+    """Step: send the request. Its outcome is the reply, or httpx's error.
 
     Attributes:
         params: of the query.
-        timeout_seconds: after which nobody waits for the reply's end.
+        timeout_seconds: for the complete reply.
     """
 
     params: dict[str, str | int | float | bool]
@@ -52,36 +55,36 @@ class Send:
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait."""
+    """Step: wait. It has no outcome."""
 
     seconds: float
 
 
-Attempts = Generator[Send | Pause, Reply | httpx.RequestError | None, Result]
+Steps = Generator[Send | Pause, Reply | httpx.RequestError | None, Result]
 
 
-def attempts(
+def steps_with_retries(
     call: Call[Result],
     *,
     url: str,
     timeout_seconds: float,
     max_attempts: int,
     clock: Callable[[], float] = time.monotonic,
-) -> Attempts[Result]:
-    """Go on until there is a result, or no use in going on.
+) -> Steps[Result]:
+    """Yield the steps of a call, with retries, and return its result.
 
     Args:
-        call: what is wanted.
+        call: the request.
         url: of the service, for messages.
         timeout_seconds: for all attempts and the waits between them.
         max_attempts: at least one.
         clock: tells seconds.
 
     Raises:
-        ProblemError: if the service refuses, and a wait helps no more or not in time.
-        UnexpectedAnswerError: if something else answers.
-        UnreachableError: if connections fail to the last.
-        TooLateError: if the time is over.
+        ProblemError: if the service refuses, and a retry cannot help, or not in time.
+        UnexpectedAnswerError: if another server answers.
+        UnreachableError: if the last connection fails too.
+        TooLateError: if the timeout passes.
     """
     deadline = clock() + timeout_seconds
     failures = 0
@@ -89,22 +92,22 @@ def attempts(
         left_seconds = deadline - clock()
         if left_seconds <= 0:
             raise _too_late(url, timeout_seconds)
-        came = yield Send(_params(call, left_seconds), left_seconds)
+        outcome = yield Send(_params(call, left_seconds), left_seconds)
         failures += 1
-        if isinstance(came, Reply):
-            if came.status not in RETRYABLE_STATUSES:
-                return call.result(came)
-            error: ClientError = error_of(came)
-            stated = came.retry_after_seconds
+        if isinstance(outcome, Reply):
+            if outcome.status not in RETRYABLE_STATUSES:
+                return call.result(outcome)
+            error: ClientError = error_of(outcome)
+            stated = outcome.retry_after_seconds
             wait_seconds = backoff_seconds(failures) if stated is None else stated
         else:
-            assert came is not None, "a Send is answered"
-            error = _failure(came, url, timeout_seconds)
-            if not isinstance(came, RETRYABLE_ERRORS):
-                raise error from came
-            error.__cause__ = came
+            assert outcome is not None, "every Send has an outcome"
+            error = _failure(outcome, url, timeout_seconds)
+            if not isinstance(outcome, RETRYABLE_ERRORS):
+                raise error from outcome
+            error.__cause__ = outcome
             wait_seconds = backoff_seconds(failures)
-        # What cannot be in time is not waited for: the caller can use the time better.
+        # Without waiting for a retry that cannot be in time.
         if failures >= max_attempts or clock() + wait_seconds >= deadline:
             raise error
         yield Pause(wait_seconds)
@@ -118,29 +121,25 @@ def _params(call: Call[Result], left_seconds: float) -> dict[str, str | int | fl
     return params
 
 
-def _failure(came: httpx.RequestError, url: str, timeout_seconds: float) -> ClientError:
-    if isinstance(came, httpx.TimeoutException) and not isinstance(came, httpx.ConnectTimeout):
+def _failure(outcome: httpx.RequestError, url: str, timeout_seconds: float) -> ClientError:
+    if isinstance(outcome, httpx.TimeoutException) and not isinstance(
+        outcome, httpx.ConnectTimeout
+    ):
         return _too_late(url, timeout_seconds)
-    return UnreachableError(f"{url} cannot be reached: {str(came) or type(came).__name__}.")
+    return UnreachableError(f"{url} cannot be reached: {str(outcome) or type(outcome).__name__}.")
 
 
 def _too_late(url: str, timeout_seconds: float) -> TooLateError:
     return TooLateError(f"{url} did not answer within {timeout_seconds:g} seconds.")
 
 
-FIRST_WAIT_SECONDS = 0.25
-
-
-LONGEST_WAIT_SECONDS = 10.0
-
-
 def backoff_seconds(failures: int) -> float:
-    """Return a wait that doubles with every failure, the half of it left to chance.
+    """Return an exponential backoff with jitter of up to half.
 
-    Clients that failed together do not come again together.
+    Clients that failed together do not retry together.
 
     Args:
         failures: so far, from 1.
     """
-    whole = min(FIRST_WAIT_SECONDS * 2.0 ** (failures - 1), LONGEST_WAIT_SECONDS)
-    return whole * random.uniform(0.5, 1.0)  # noqa: S311 - nobody gains by guessing it
+    longest = min(FIRST_WAIT_SECONDS * 2.0 ** (failures - 1), LONGEST_WAIT_SECONDS)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

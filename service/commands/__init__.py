@@ -1,1 +1,1 @@
-"""The commands of ``overlock``, one file each: its options, and what it does."""
+"""The commands of ``overlock``."""

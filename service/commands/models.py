@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from model.config import CLASSIFIERS, DETECTORS, GMACS, PARAMETERS, SEGMENTERS, Task
-from model.pretrained.records import find_kept, weights_folder, weights_path
+from model.pretrained.records import find_cached, weights_folder, weights_path
 from service.commands.console.exits import DONE
 from service.commands.console.table import Table
 from service.settings import load_settings
@@ -25,11 +25,11 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class ListedModel:
-    """One line.
+    """A network, as it is listed.
 
     Attributes:
         name: as --model takes it.
-        task: what it answers.
+        task: its task.
         parameters: how many it has.
         gmacs: billions of multiply-adds for an image of 224 by 224; None if the paper has none.
         paper: the paper's numbers, percent, by metric; empty if it has none.
@@ -54,7 +54,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List them."""
+    """List the networks."""
     models = list(listed_models(load_settings().cache_folder))
     if arguments.json:
         sys.stdout.writelines(json.dumps(asdict(model)) + "\n" for model in models)
@@ -79,12 +79,12 @@ def listed_models(cache_folder: Path) -> Iterator[ListedModel]:
     """Describe every network, by task.
 
     Args:
-        cache_folder: as the settings have it.
+        cache_folder: the cache folder of the settings.
     """
     folder = weights_folder(cache_folder)
     for task, sizes in PARAMETERS.items():
         for name, parameters in sizes.items():
-            kept = find_kept(name, folder)
+            kept = find_cached(name, folder)
             yield ListedModel(
                 name=name,
                 task=task,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+from service.commands.console.exits import DONE, FAILED, REFUSED
 from service.logs import configure_logging
-from service.processes.supervisor import Supervisor
+from service.processes.supervisor import Ending, Supervisor
 from service.settings import PREFIX, Settings, load_settings
+
+EXIT_CODE_OF = {Ending.STOPPED: DONE, Ending.REFUSED: REFUSED, Ending.FAILED: FAILED}
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings({name: value for name, value in given.items() if value is not None})
     configure_logging(settings.log_format, "service")
 
-    async def serve() -> int:
+    async def serve() -> Ending:
         return await Supervisor(settings).run()
 
-    return asyncio.run(serve())
+    return EXIT_CODE_OF[asyncio.run(serve())]

@@ -53,8 +53,8 @@ class JournalEntry(msgspec.Struct, frozen=True):
 class InFlightJournal:
     """Records the batch that runs in a file that outlives the engine.
 
-    A message to the HTTP workers would not do: what is queued for sending dies with the process,
-    and a request whose pixels crash the engine would be sent again and again.
+    A message to the HTTP workers would not be enough: messages still in the send queue are lost
+    with the process, and a request that crashes the engine would be sent again and again.
 
     Args:
         path: the engine's own file.

@@ -28,8 +28,8 @@ from service.engine.scheduling.cost_model import batch_sizes_up_to
 from service.engine.scheduling.queues import Batch, QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
 from service.engine.workers import WITHDRAWN, Work, Workers, trace_unanswered
-from service.link.messages import Cancel, Hello, ModelInfo, Submit, array_from
-from service.link.sockets import LinkServer, Received
+from service.link.messages import Cancel, Hello, ModelInfo, Submit
+from service.link.sockets import LinkServer, Received, array_from
 from service.processes.environment import freeze_heap
 from service.processes.heartbeat import announce
 from service.settings import Settings
@@ -127,7 +127,7 @@ class Engine:
                     withdrawn = self._scheduler.cancel((received.worker, request_id))
                     if withdrawn is not None:
                         trace_unanswered(withdrawn.payload.submit, withdrawn.arrived, WITHDRAWN)
-                    self._show_queue()
+                    self._export_queue()
 
     def _admit(self, received: Received, submit: Submit) -> None:
         if not self._workers.ready:
@@ -152,7 +152,7 @@ class Engine:
             self._arrival.set()
             if self._scheduler.next_deadline() == submit.deadline:
                 self._new_deadline.set()
-            self._show_queue()
+            self._export_queue()
 
     def _drop_waiting(self, worker: bytes) -> None:
         """Drop the waiting requests of a worker that is gone."""
@@ -160,7 +160,7 @@ class Engine:
         metrics.CANCELLED.labels("engine").inc(dropped)
         if dropped:
             logger.warning("%s is gone; %d of its requests are dropped.", worker.decode(), dropped)
-        self._show_queue()
+        self._export_queue()
 
     async def _expire(self) -> None:
         """Reject requests at the moment their deadline passes, also while a batch runs."""
@@ -178,13 +178,13 @@ class Engine:
             submit = request.payload.submit
             error = DeadlineExceededError(timeout_seconds=submit.timeout_seconds)
             self._workers.refuse(request.payload.worker, submit, error, arrived=request.arrived)
-            self._show_queue()
+            self._export_queue()
 
     async def _work(self, runner: Runner) -> None:
         while True:
             self._refuse_expired()
             batch = self._scheduler.next_batch()
-            self._show_queue()
+            self._export_queue()
             if batch is None:
                 self._arrival.clear()
                 await self._arrival.wait()
@@ -198,9 +198,9 @@ class Engine:
             result = await self._device.run(
                 runner,
                 batch.queue,
-                [Input(each.image, each.submit.original_size) for each in work],
+                [Input(item.image, item.submit.original_size) for item in work],
                 batch.size,
-                identities=[each.identity for each in work],
+                identities=[item.identity for item in work],
                 expected_seconds=self._scheduler.expected_seconds(batch),
             )
         except BatchFailedError as error:
@@ -208,7 +208,7 @@ class Engine:
             self._after_failure(batch, error.fault)
             return
         self._scheduler.finished(batch, result.device_seconds, result.network_seconds)
-        self._count(batch, result, runner)
+        self._export_batch(batch, result, runner)
         self._workers.answer(
             batch,
             result.arrays,
@@ -244,11 +244,11 @@ class Engine:
             return "closed"
         return "full" if len(batch.requests) == self._batch_sizes[-1] else "free"
 
-    def _show_queue(self) -> None:
+    def _export_queue(self) -> None:
         metrics.QUEUE_REQUESTS.set(self._scheduler.waiting)
         metrics.PENDING_WORK_SECONDS.set(self._scheduler.pending_work_seconds())
 
-    def _count(self, batch: Batch[Work], result: BatchResult, runner: Runner) -> None:
+    def _export_batch(self, batch: Batch[Work], result: BatchResult, runner: Runner) -> None:
         task = batch.queue.task
         metrics.observe_stages(
             task,
@@ -259,7 +259,7 @@ class Engine:
         metrics.BATCH_SIZE.labels(task).observe(len(batch.requests))
         metrics.BATCH_PADDING.labels(task).inc(batch.size - len(batch.requests))
         metrics.DEVICE_SECONDS.labels(str(runner.device)).inc(result.device_seconds)
-        self._show_queue()
+        self._export_queue()
 
 
 def _summary(model: ModelInfo) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The ways in which a batch can fail."""
+"""Kinds of failure of a batch: classified by the runner, handled by the engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Fault(StrEnum):
     """The batch was too large; the device still works."""
 
     DEVICE_LOST = "device-lost"
-    """The device works again only for another process."""
+    """This process can no longer use the device; a new process can."""
 
 
 class BatchFailedError(Exception):
@@ -31,4 +31,4 @@ class BatchFailedError(Exception):
 
 
 class DeviceFailedError(Exception):
-    """The device hangs or is lost; only another process can use it again."""
+    """The device hangs or is lost; only a new process can use it."""

@@ -1,4 +1,4 @@
-"""The HTTP workers as an engine sees them: who is alive, and every message to them."""
+"""The engine's view of the HTTP workers: their liveness, and every message to them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from service.link.messages import (
     Submit,
     ToWorker,
     Welcome,
-    header_of,
 )
-from service.link.sockets import LinkServer
+from service.link.sockets import LinkServer, header_of
 from service.tracing import SpanPhase
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class Workers:
     async def watch(self) -> None:
         """Look for workers that are gone, until cancelled.
 
-        A silent one is sent a message: one that is only slow can still be reached.
+        A silent one is sent a message, which fails only if it is gone and not just slow.
         """
         while True:
             await asyncio.sleep(SUSPICIOUS_SECONDS / 2)

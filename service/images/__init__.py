@@ -1,1 +1,1 @@
-"""From a body's bytes to a network's input."""
+"""Preparation of images: from a request body's bytes to a network's input."""

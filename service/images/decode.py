@@ -1,4 +1,4 @@
-"""From a file's bytes to upright RGB pixels, with every limit checked before decoding.
+"""Decoding of an image file to upright RGB pixels, after every limit was checked.
 
 The steps: the declared type, the signature, the container (size, frames, orientation; see
 ``service.images.containers``), the limits, and only then Pillow.
@@ -71,7 +71,7 @@ _TURNS = {
 _SIDES_SWAP_FROM = 5
 
 # The exceptions that Pillow raised on 200,000 mutated files which the readers had accepted.
-_DAMAGE = (OSError, ValueError)
+_DECODING_ERRORS = (OSError, ValueError)
 
 
 def switch_pillow() -> None:
@@ -130,7 +130,7 @@ def media_type_format(content_type: str) -> str:
     media_type = _media_type(content_type)
     format_name = SUPPORTED_MEDIA_TYPES.get(MEDIA_TYPE_ALIASES.get(media_type, media_type))
     if format_name is None:
-        raise UnsupportedMediaError(f"{media_type[:80]} is not supported; {_what_is_supported()}.")
+        raise UnsupportedMediaError(f"{media_type[:80]} is not supported; {_supported_types()}.")
     return format_name
 
 
@@ -180,14 +180,14 @@ def _true_format(body: bytes) -> str:
     if format_name is None:
         refused = format_of(body, REFUSED_SIGNATURES)
         if refused:
-            raise UnsupportedMediaError(f"{refused} is not supported; {_what_is_supported()}.")
+            raise UnsupportedMediaError(f"{refused} is not supported; {_supported_types()}.")
         raise InvalidImageError(
-            f"The bytes are not an image of a known format; {_what_is_supported()}."
+            f"The bytes are not an image of a known format; {_supported_types()}."
         )
     return format_name
 
 
-def _what_is_supported() -> str:
+def _supported_types() -> str:
     return f"supported are {', '.join(SUPPORTED_MEDIA_TYPES)}"
 
 
@@ -217,7 +217,7 @@ def _decode(frame: FirstFrame, format_name: str, short_side_needed: int | None) 
                 image.draft(None, (2 * short_side_needed, 2 * short_side_needed))
             image.load()
             rgb = to_rgb(image)
-    except _DAMAGE as error:
+    except _DECODING_ERRORS as error:
         raise InvalidImageError(
             f"The {format_name} file is damaged, truncated or of a rare kind: "
             "its pixels cannot be decoded."

@@ -1,4 +1,4 @@
-"""From a request's body to a network's input, for the service and the command line alike."""
+"""Preparation of a network's input from a request's body, for the service and the command line."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ImagePreparer:
         self._models = {task: settings.model_of(task) for task in Task}
         self._square_segments = settings.segment_geometry == "square"
         # A JPEG may be reduced while it is decoded, down to this short side. None for the dense
-        # tasks: their resizing is not antialiased, so a reduced image would become other pixels,
+        # tasks: their resizing is not antialiased, so a reduced image would give other pixels,
         # and their results are in the pixels of the original.
         self._short_sides: dict[Task, int | None] = dict.fromkeys(Task)
         classifier = self._models[Task.CLASSIFY]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import msgspec
 from python_multipart.exceptions import FormParserError
@@ -13,11 +12,7 @@ from python_multipart.multipart import Field, File, create_form_parser
 
 from service.api.errors import MalformedRequestError, UnsupportedMediaError
 
-if TYPE_CHECKING:
-    pass
-
-
-LOOKED_AT_BYTES = 1024
+SIGNATURE_BYTES = 1024
 """Bytes searched for a signature; only SVG needs more than a few."""
 
 
@@ -56,7 +51,7 @@ REFUSED_SIGNATURES = {
 
 
 MAX_PARTS = 8
-"""Most parts of a multipart body; only ``image`` is read."""
+"""Maximum number of parts of a multipart body; only ``image`` is read."""
 
 
 IMAGE_FIELD = "image"
@@ -153,7 +148,7 @@ def _from_multipart(body: bytes, content_type: str) -> Upload:
 
 def format_of(body: bytes, signatures: dict[str, bytes]) -> str | None:
     """Return the format whose signature the bytes have; None if there is none."""
-    start = body[:LOOKED_AT_BYTES]
+    start = body[:SIGNATURE_BYTES]
     return next(
         (name for name, pattern in signatures.items() if re.match(pattern, start, re.DOTALL)), None
     )

@@ -34,12 +34,10 @@ from service.link.messages import (
     Submit,
     ToWorker,
     Welcome,
-    array_from,
     decode_to_worker,
     encode,
-    header_of,
 )
-from service.link.sockets import Channel
+from service.link.sockets import Channel, array_from, header_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +48,7 @@ SILENCE_SECONDS = 2.5
 """An engine that has not answered a greeting for this long is not ready."""
 
 MAX_CRASHES = 2
-"""Engines that may die with a request on the device; after that it is taken for the cause."""
+"""Engines that may die with a request on the device until the request counts as the cause."""
 
 
 @dataclass
@@ -59,7 +57,7 @@ class _Pending:
 
     Attributes:
         submit: its message.
-        pixels: of its image.
+        pixels: the image, sent behind the message.
         answer: set when it is answered.
         sent_to: the incarnation that has it; None while no engine does.
         crashes: engines that died with it on the device.
@@ -119,7 +117,7 @@ class EngineClient:
         self._socket.setsockopt(zmq.ROUTING_ID, worker_name.encode())
         self._socket.connect(f"ipc://{address}")
         self._channel = Channel(self._socket)
-        # Tells at once when the engine is gone or another one has taken its place.
+        # Reports at once that the engine is gone or has been replaced.
         link_events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         self._link_events = Channel(self._socket.get_monitor_socket(link_events))
         self._pending: dict[int, _Pending] = {}
@@ -209,7 +207,7 @@ class EngineClient:
 
     def close(self) -> None:
         """Close the connection."""
-        # First: an event that nobody takes would block all of ZeroMQ's sockets.
+        # First: an event that is never received would block all of ZeroMQ's sockets.
         self._socket.disable_monitor()
         self._link_events.close()
         self._channel.close()
@@ -238,7 +236,7 @@ class EngineClient:
                 self._load.report(message)
                 self._resolve(message.request_id, _inference_result(message, frames))
             case Returned(request_id):
-                # It was with no engine when one died.
+                # No engine holds it now, so an engine's death is not counted against it.
                 if request_id in self._pending:
                     self._pending[request_id].sent_to = None
             case Refusal():
@@ -254,13 +252,13 @@ class EngineClient:
         self._load.report(welcome)
         for pending in list(self._pending.values()):
             if pending.sent_to not in {None, welcome.incarnation}:
-                self._take_back(pending, welcome)
+                self._note_crash(pending, welcome)
             if welcome.ready and pending.sent_to is None and not pending.answer.done():
                 self._load.sent(pending.submit)
                 self._send(pending, welcome.incarnation)
 
-    def _take_back(self, pending: _Pending, welcome: Welcome) -> None:
-        """Record that the engine which had a request is gone."""
+    def _note_crash(self, pending: _Pending, welcome: Welcome) -> None:
+        """Record that a request's engine is gone; fail the request after ``MAX_CRASHES``."""
         crash, request_id = welcome.crash, pending.submit.request_id
         if crash and pending.sent_to == crash.incarnation and request_id in crash.request_ids:
             pending.crashes += 1

@@ -6,7 +6,7 @@ is pickled. Moments are on the machine's monotonic clock, which all of its proce
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ import numpy as np
 from model.config import Task
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -28,10 +27,10 @@ class ArrayHeader(msgspec.Struct, frozen=True, array_like=True):
 
 
 class InputInfo(msgspec.Struct, frozen=True):
-    """The size of a network's input: fixed, or following the image.
+    """The size of a network's input: fixed, or derived from the image's.
 
     Attributes:
-        height: pixels; None where the input follows the image.
+        height: pixels; None where it is derived from the image's.
         width: the same.
         short_side: bound of an input that keeps the aspect ratio, pixels; None for a fixed input.
         long_side: the same.
@@ -177,7 +176,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
     (N, 4) in pixels of the original, scores (N,), labels (N,) and masks (N, 28, 28).
 
     Attributes:
-        request_id: the request's.
+        request_id: of the request.
         arrays: shape and type of each frame.
         queue_seconds: from arrival to the batch's start.
         inference_seconds: the batch's time on the device.
@@ -214,39 +213,8 @@ ToEngine = Hello | Submit | Cancel
 ToWorker = Welcome | Answer | Refusal | Returned
 
 encode = msgspec.msgpack.Encoder().encode
-_decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
-_decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
-
-
-def decode_to_engine(header: bytes) -> ToEngine:
-    """Read a message to an engine."""
-    message: ToEngine = _decode_to_engine(header)
-    return message
-
-
-def decode_to_worker(header: bytes) -> ToWorker:
-    """Read a message to an HTTP worker."""
-    message: ToWorker = _decode_to_worker(header)
-    return message
-
-
-def header_of(array: NDArray[Any]) -> ArrayHeader:
-    """Describe an array that is sent as a frame."""
-    return ArrayHeader(shape=array.shape, dtype=array.dtype.str)
-
-
-def array_from(header: ArrayHeader, frame: bytes | memoryview) -> NDArray[Any]:
-    """View a frame as the array it holds, without a copy.
-
-    Raises:
-        ValueError: if the frame's size is not that of the header.
-    """
-    dtype = np.dtype(header.dtype)
-    if math.prod(header.shape) * dtype.itemsize != len(frame):
-        raise ValueError(
-            f"A frame of {len(frame)} bytes cannot hold a {header.shape} array of {dtype}."
-        )
-    return np.frombuffer(frame, dtype).reshape(header.shape)
+decode_to_engine: Callable[[bytes], ToEngine] = msgspec.msgpack.Decoder(ToEngine).decode
+decode_to_worker: Callable[[bytes], ToWorker] = msgspec.msgpack.Decoder(ToWorker).decode
 
 
 @dataclass(frozen=True)

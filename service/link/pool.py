@@ -42,7 +42,7 @@ class EnginePool:
         Args:
             task: the task.
             timeout_seconds: time until the deadline.
-            ahead_seconds: time until it can be sent; the engines work on meanwhile.
+            ahead_seconds: time until it can be sent, during which the engines' queues shrink.
 
         Raises:
             DeadlineUnreachableError: if the deadline cannot be met.

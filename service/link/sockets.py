@@ -7,20 +7,21 @@ taken at once, and sending never waits, since the sockets' high-water marks are 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import zmq
 
-from service.link.messages import ToEngine, ToWorker, decode_to_engine, encode
+from service.link.messages import ArrayHeader, ToEngine, ToWorker, decode_to_engine, encode
 
 if TYPE_CHECKING:
-    from typing import Any
+    from numpy.typing import NDArray
 
     Frame = bytes | memoryview[Any]
-    from numpy.typing import NDArray
 
 # Plain numbers: operations on pyzmq's enumerations take longer than the calls themselves.
 _LAST_FRAME = int(zmq.DONTWAIT)
@@ -130,3 +131,22 @@ class LinkServer:
     def close(self) -> None:
         """Stop listening."""
         self._channel.close()
+
+
+def header_of(array: NDArray[Any]) -> ArrayHeader:
+    """Describe an array that is sent as a frame."""
+    return ArrayHeader(shape=array.shape, dtype=array.dtype.str)
+
+
+def array_from(header: ArrayHeader, frame: bytes | memoryview) -> NDArray[Any]:
+    """View a frame as the array it holds, without a copy.
+
+    Raises:
+        ValueError: if the frame's size is not that of the header.
+    """
+    dtype = np.dtype(header.dtype)
+    if math.prod(header.shape) * dtype.itemsize != len(frame):
+        raise ValueError(
+            f"A frame of {len(frame)} bytes cannot hold a {header.shape} array of {dtype}."
+        )
+    return np.frombuffer(frame, dtype).reshape(header.shape)

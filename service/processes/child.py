@@ -85,7 +85,7 @@ class Child:
         process = self._process
         if process is None:
             return
-        _let_go(process)
+        _request_end(process)
         ended = asyncio.create_task(process.wait())
         hurried = asyncio.create_task(hurry.wait())
         await asyncio.wait(
@@ -104,7 +104,7 @@ class Child:
             return f"it could not be started: {error}"
         self._process = process
         if self._stopping.is_set():  # stopped while it was being started
-            _let_go(process)
+            _request_end(process)
         await self._listen(process)
         exit_code = await process.wait()
         self._process, self.facts = None, None
@@ -169,8 +169,8 @@ def _cause(exit_code: int) -> str:
     return f"exit code {exit_code}"
 
 
-def _let_go(process: Process) -> None:
-    """Ask the process to end, as ``service.processes.heartbeat`` understands it."""
+def _request_end(process: Process) -> None:
+    """Ask the process to end by closing its input; see ``service.processes.heartbeat``."""
     assert process.stdin is not None
     process.stdin.close()
 

@@ -68,6 +68,6 @@ def _remove_abandoned(path: Path) -> None:
 def _remove_unless_held(path: Path, lock: int) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held; or there are no locks here, and then nothing is certain
+    except OSError:  # held, or on a file system without locks: keep it
         return
     shutil.rmtree(path, ignore_errors=True)

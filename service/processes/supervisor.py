@@ -10,6 +10,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made there is private
 LISTEN_BACKLOG = 2048
 
 logger = logging.getLogger(__name__)
+
+
+class Ending(Enum):
+    """Reasons for which the service ends."""
+
+    STOPPED = "a signal asked it to stop"
+    REFUSED = "a process refused its settings before the service was ready"
+    FAILED = "a process refused its settings later, or could not be supervised"
 
 
 class Supervisor:
@@ -57,8 +66,8 @@ class Supervisor:
         self._engines: list[Child] = []
         self._workers: list[Child] = []
 
-    async def run(self) -> int:
-        """Serve until SIGTERM or SIGINT; return the exit code."""
+    async def run(self) -> Ending:
+        """Serve until SIGTERM or SIGINT, or until a process can no longer be kept running."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
@@ -102,8 +111,8 @@ class Supervisor:
             on_announcement=self._say_if_ready,
         )
 
-    async def _serve(self, listener: socket.socket) -> int:
-        """Keep all children running until the service stops; return the exit code."""
+    async def _serve(self, listener: socket.socket) -> Ending:
+        """Keep all children running until the service stops."""
         keeping = [
             asyncio.create_task(child.keep_running()) for child in (*self._engines, *self._workers)
         ]
@@ -121,10 +130,12 @@ class Supervisor:
             for outcome in await asyncio.gather(*keeping, return_exceptions=True)
             if isinstance(outcome, BaseException)
         ]
-        for failure in failures:
-            if not isinstance(failure, ConfigurationRefusedError):
-                logger.error("A process could not be supervised.", exc_info=failure)
-        return 1 if failures else 0
+        unforeseen = [f for f in failures if not isinstance(f, ConfigurationRefusedError)]
+        for failure in unforeseen:
+            logger.error("A process could not be supervised.", exc_info=failure)
+        if not failures:
+            return Ending.STOPPED
+        return Ending.FAILED if unforeseen or self._said_ready else Ending.REFUSED
 
     async def _end(self, children: Iterable[Child], grace_seconds: float) -> None:
         await asyncio.gather(

@@ -1,4 +1,4 @@
-"""Bounds on the requests in one HTTP worker: how many, how many bytes, how long until decoding."""
+"""Limits of one HTTP worker: its requests, their bytes, and the expected wait for decoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEMORY = 0.9
 """Weight of past decodings when another one ends: about the last ten count."""
 
 HEADROOM = 1.25
-"""Factor on the expected wait, so that an admitted request meets its deadline."""
+"""Factor on the expected wait: a margin, so that an admitted request meets its deadline."""
 
 
 class Permit:
@@ -95,8 +95,8 @@ class ConcurrencyLimiter:
 class DecodeWaitEstimator:
     """Estimates how long a request waits until its image is decoded. For one event loop.
 
-    Where cores are few, a burst overwhelms decoding and not the device: images admitted all the
-    same would be decoded in vain, each just too late.
+    On few cores a burst overloads the decoding threads and not the device: without this estimate
+    images would be admitted and decoded, only to miss their deadline.
 
     Args:
         clock: returns the present moment, seconds.
@@ -115,7 +115,7 @@ class DecodeWaitEstimator:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count a request while its image waits and is decoded; a failure teaches nothing."""
+        """Count a request while its image waits and is decoded; a failure is not observed."""
         if self._waiting == 0:
             self._last_end = self._clock()
         self._waiting += 1

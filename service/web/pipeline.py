@@ -1,4 +1,4 @@
-"""A request's way through an HTTP worker: admission, body, decoding, engine, rendering."""
+"""The path of a request through an HTTP worker: admission, body, decoding, engine, rendering."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from service.web.admission import ConcurrencyLimiter, DecodeWaitEstimator, Permi
 from service.web.bodies import read_body
 
 THREADS = 2
-"""Threads that decode, and threads that render."""
+"""Number of decoding threads, and of rendering threads."""
 
 NICENESS = 5
 """Niceness of those threads, added to the process's own."""
@@ -46,8 +46,8 @@ class RequestContext:
 
     Attributes:
         model: the model that answers it.
-        body: as it came.
-        content_type: the request's header.
+        body: the raw bytes of the request's body.
+        content_type: the request's Content-Type header.
         deadline: monotonic moment after which the caller no longer waits.
         timeout_seconds: the caller's timeout, or the default one.
         permit: counts its bytes.

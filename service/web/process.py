@@ -62,7 +62,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
         uvicorn.Config(
             app,
             # uvicorn's type is a class, but it only calls it.
-            http=partial(Connection, others=OpenConnections.for_this_process()),  # type: ignore[arg-type]
+            http=partial(Connection, open_connections=OpenConnections.for_this_process()),  # type: ignore[arg-type]
             ws="none",
             log_config=None,
             access_log=False,

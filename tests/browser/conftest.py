@@ -65,24 +65,24 @@ async def url(engines: FakeEngines) -> AsyncIterator[str]:
 
 @dataclass
 class Watched:
-    """What a browser did that nobody asked for.
+    """Errors and requests of a browser.
 
     Attributes:
         messages: errors of scripts and of the console; the security policy's are among them.
-        requests: addresses that were asked for.
+        requests: addresses that were requested.
     """
 
     messages: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     def watch(self, context: BrowserContext) -> None:
-        """Take down all that happens in a context."""
+        """Record the errors and requests of a context."""
         context.on("console", self._note)
         context.on("weberror", lambda error: self.messages.append(str(error.error)))
         context.on("request", lambda request: self.requests.append(request.url))
 
     def _note(self, message: ConsoleMessage) -> None:
-        # Chromium itself says of every refused request that it was refused.
+        # Chromium itself reports every refused request.
         refused = message.text.startswith("Failed to load resource")
         if message.type == "error" and not refused:
             self.messages.append(message.text)
@@ -90,7 +90,7 @@ class Watched:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(chromium: Browser) -> AsyncIterator[Page]:
-    """A page whose scripts fail nowhere, break no policy, and ask no other host."""
+    """A page whose scripts must not fail, break a policy, or call another host."""
     context = await chromium.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(10_000)
     watched = Watched()

@@ -1,4 +1,4 @@
-"""For those who use a keyboard, a screen reader, a phone, or a dark room."""
+"""Access by keyboard, screen reader and phone, and in the dark scheme."""
 
 from __future__ import annotations
 

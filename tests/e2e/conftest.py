@@ -9,6 +9,6 @@ from support.running_service import RunningService
 
 @pytest.fixture(scope="session")
 def demo() -> Iterator[RunningService]:
-    """The service as it starts without any setting, shared by the tests that only ask it."""
+    """The service without any setting, shared by the tests that only send it requests."""
     with RunningService() as service:
         yield service

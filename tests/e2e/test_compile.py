@@ -56,7 +56,7 @@ def written(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.so")}
 
 
-def test_an_explicit_wish_without_a_compiler_stops_the_start(
+def test_compiling_by_setting_without_a_compiler_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

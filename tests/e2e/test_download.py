@@ -66,7 +66,7 @@ def test_download_says_where_the_weights_are_and_leaves_a_pipe_clean(
     assert (done.returncode, done.stdout) == (0, f"{kept}\n")
     first, second, third = done.stderr.splitlines()
     assert first == f"Downloading {page.url}/{FILE} to {kept.parent}."
-    want = "127.0.0.1: the connection broke off (1.0 MB are there); trying again in "
+    want = "127.0.0.1: the connection broke off (1.0 MB so far); trying again in "
     assert second.startswith(want)
     assert third.startswith(f"{FILE} fits demo and is kept as {kept} (")
     assert hashlib.sha256(published).hexdigest() in third
@@ -113,7 +113,7 @@ def test_control_c_keeps_what_came(page: ReleaseServer, cache: Path, tmp_path: P
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.splitlines()[-1] == "Stopped. The same command goes on from here."
+    assert errors.splitlines()[-1] == "Stopped. The same command resumes the download."
     assert part.stat().st_size
 
 
@@ -127,8 +127,8 @@ def test_control_c_keeps_what_came(page: ReleaseServer, cache: Path, tmp_path: P
         ),
         (["cascade_mask_rcnn_overlock_t"], 2, "NAME: The authors published no weights of cascade"),
         (["demo", "overlock_t", "--from", "x.pth"], 2, "--from FILE is for one NAME."),
-        (["demo", "--from", "x.pth"], 1, "x.pth does not hold the published weights of demo"),
-        (["demo"], 1, "could not be downloaded from"),
+        (["demo", "--from", "x.pth"], 2, "x.pth does not hold the published weights of demo"),
+        (["demo"], 2, "could not be downloaded from"),
     ],
 )
 def test_a_refusal_is_one_line(
@@ -141,6 +141,16 @@ def test_a_refusal_is_one_line(
     assert last.startswith("overlock download: ")
     assert message in last
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("names", "code"), [(("demo", "overlock_t"), 1), (("overlock_t",) * 2, 2)])
+def test_the_exit_code_tells_whether_any_of_several_came(
+    page: ReleaseServer, cache: Path, tmp_path: Path, names: tuple[str, ...], code: int
+) -> None:
+    done = overlock("download", *names, folder=tmp_path)
+    assert done.returncode == code
+    assert len(done.stdout.splitlines()) == names.count("demo")
+    assert "overlock download: overlock_t's weights could not be downloaded" in done.stderr
 
 
 def test_the_service_downloads_what_is_missing_and_is_ready_afterwards(
@@ -185,7 +195,7 @@ def test_a_service_that_cannot_have_its_weights_says_so_and_ends(
         classify_weights="pretrained", segment_model="off", cache_dir=str(cache)
     )
     try:
-        assert service.process.wait(60) == 1
+        assert service.process.wait(60) == 2
         assert "OVERLOCK_CLASSIFY_WEIGHTS: demo's weights could not be downloaded" in service.log
         assert "404 Not Found" in service.log
         assert "Traceback" not in service.log

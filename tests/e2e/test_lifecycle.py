@@ -154,8 +154,15 @@ def test_weights_that_cannot_be_read_stop_the_start_with_the_reason(
 ) -> None:
     variables = {f"OVERLOCK_CLASSIFY_{name}": value for name, value in settings.items()}
     result = overlock("serve", "--port", "0", **variables)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert says in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_device_that_is_not_there_stops_the_start_with_the_reason() -> None:
+    result = overlock("serve", "--port", "0", "--devices", "cuda:63")
+    assert result.returncode == 2
+    assert "cuda:63" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -1,4 +1,4 @@
-"""How much memory large photographs cost: the engine's with OverLoCK-T, an idle HTTP worker's."""
+"""Memory of the engine for large photographs, with OverLoCK-T, and of an idle HTTP worker."""
 
 from __future__ import annotations
 

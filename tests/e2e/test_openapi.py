@@ -1,4 +1,4 @@
-"""What the OpenAPI document says is what the service does, for requests that nobody thought of."""
+"""The service does what the OpenAPI document says, for generated requests."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def test_a_service_is_loaded_and_measured(demo: RunningService) -> None:
     ("words", "message"),
     [
         (("--seconds", "1"), "--seconds is 1; it has to be more than 1"),
-        (("--concurrency", "1.5"), "--concurrency is 1.5; it is whole"),
+        (("--concurrency", "1.5"), "--concurrency is 1.5; it has to be whole"),
         (("--task", "detect"), "does not detect"),
         (("--image", __file__), "The image cannot be decoded"),
     ],

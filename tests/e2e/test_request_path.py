@@ -1,4 +1,4 @@
-"""How many of our files a reader has to open to follow one classification."""
+"""The number of our files that a reader has to open to follow one classification."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_classification_crosses_at_most_forty_files(
         assert httpx.post(classify, content=body).status_code == 200
         flag.touch()
         assert httpx.post(classify, content=body).status_code == 200
-        time.sleep(0.2)  # the engine's last words on the batch
+        time.sleep(0.2)  # the engine records the batch after it has answered
         flag.unlink()
     lists = [file.read_text().splitlines() for file in tmp_path.glob("*.files")]
     assert len(lists) == 2, "one HTTP worker and one engine"

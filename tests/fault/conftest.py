@@ -16,7 +16,7 @@ Start = Callable[..., RunningService]
 
 @pytest.fixture(scope="session")
 def start_faulty() -> Start:
-    """Starts a service whose device fails as an image's colour says."""
+    """Start a service whose device fails as an image's colour says."""
 
     def start(prefix: Sequence[str] = (), **settings: str | int) -> RunningService:
         with pytest.MonkeyPatch.context() as patch:
@@ -29,6 +29,6 @@ def start_faulty() -> Start:
 
 @pytest.fixture(scope="session")
 def faulty(start_faulty: Start) -> Iterator[RunningService]:
-    """One such service; each test leaves it well again."""
+    """A faulty service, shared by tests that leave it ready again."""
     with start_faulty() as service:
         yield service

@@ -1,4 +1,4 @@
-"""Clients that open connections and do not use them as HTTP is meant to be used."""
+"""Clients that hold connections open: slow, silent, or very many."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.running_service import RunningService
 Start = Callable[..., RunningService]
 
 FEW_DESCRIPTORS = ("sh", "-c", 'ulimit -n 128 && exec "$@"', "sh")
-"""Of which connections may take half."""
+"""Starts the service with 128 file descriptors, of which connections may take half."""
 
 REQUEST = b"GET /livez HTTP/1.1\r\nHost: service\r\n\r\n"
 BUNDLE = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: service\r\n\r\n"

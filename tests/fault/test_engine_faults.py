@@ -1,4 +1,4 @@
-"""What goes wrong on the device or with the engine, and who notices it."""
+"""Faults of the device and of the engine, and the requests that they fail."""
 
 from __future__ import annotations
 

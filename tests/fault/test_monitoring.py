@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(reason() is not None, reason=str(reason()))
 
 SCRAPE_SECONDS = 0.5
 WINDOW = "5s"
-"""In the place of what Grafana calculates from the scrape interval."""
+"""Range of a rate, which Grafana calculates from the scrape interval."""
 
 POISON, TOO_LARGE, DEADLY = (255, 0, 0), (255, 128, 0), (255, 0, 255)
 """Colours that tests/fault/injection knows."""

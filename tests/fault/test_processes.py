@@ -40,7 +40,7 @@ def alive(connection: HTTPConnection) -> bool:
 
 
 def in_flight(service: RunningService) -> float:
-    """Return how many requests are being worked on, beside the one that asks."""
+    """Return the number of requests in flight, without the scrape itself."""
     return service.metric("overlock_requests_in_flight") - 1
 
 

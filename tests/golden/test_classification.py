@@ -1,4 +1,4 @@
-"""Do the classifiers give the authors' numbers?
+"""The classifiers give the authors' numbers.
 
 ``cls_logits.npz`` and ``e2e_cls.npz`` hold outputs of the authors' public network in float32 on a
 CPU, with the weights of ``golden.fill``.

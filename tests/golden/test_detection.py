@@ -1,4 +1,4 @@
-"""Do the detectors find what the authors' find?
+"""The detectors find what the authors' detectors find.
 
 ``det.npz`` and ``e2e_det.npz`` hold outputs of the authors' public network under mmdetection 2.28
 in float32 on a CPU, with the weights of ``golden.fill``.

@@ -1,4 +1,4 @@
-"""Does the segmenter give the authors' numbers?
+"""The segmenter gives the authors' numbers.
 
 ``seg.npz`` and ``e2e_seg.npz`` hold outputs of the authors' public model under mmsegmentation 0.30
 in float32 on a CPU, with the weights of ``golden.fill``.

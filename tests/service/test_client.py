@@ -1,4 +1,4 @@
-"""The client and the real application, with fake engines: every question and its answer."""
+"""The client with the real application and fake engines: every request and its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an HTTP worker takes on: permits, uploads, and deadlines that cannot be met."""
+"""Admission by an HTTP worker: permits, uploads, and deadlines that cannot be met."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ TARGET = 'job="overlock", instance="pod:8000"'
 
 @dataclass(frozen=True)
 class Case:
-    """What is seen for a while, minute by minute.
+    """Series over some minutes, and the alerts that they raise.
 
     Attributes:
-        what: happens.
+        what: the situation.
         series: with their values, as promtool's tests write them.
         minute: when it is looked at.
         fires: the alerts, and no others.

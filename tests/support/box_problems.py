@@ -49,7 +49,7 @@ _WITHOUT_AREA = (
 
 
 class NmsProblem(NamedTuple):
-    """As ``nms`` takes it."""
+    """Arguments of ``nms``."""
 
     boxes: Tensor
     scores: Tensor

@@ -24,3 +24,13 @@ def official_state(name: str) -> dict[str, Tensor]:
     return {
         key: torch.from_numpy(parameter(key, shape)) for key, shape in official_shapes(name).items()
     }
+
+
+def official_numbers() -> dict[str, Tensor]:
+    """Some official keys, each with a number of its own by which it can be recognised."""
+    parts = ("blocks1.0.", "head.", "aux_head.")
+    return {
+        key: torch.tensor([float(number)])
+        for number, key in enumerate(official_shapes("overlock_xt"))
+        if key.startswith(parts)
+    }

@@ -1,4 +1,4 @@
-"""What Compose makes of this repository's files."""
+"""Readers of the repository's Compose files, as Compose understands them."""
 
 from __future__ import annotations
 

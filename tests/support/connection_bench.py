@@ -94,7 +94,7 @@ class ConnectionBench:
 
     def __init__(self, limit: int = 10) -> None:
         self.loop = Loop()
-        self.others = OpenConnections(limit)
+        self.open_connections = OpenConnections(limit)
         self.bodies: list[bytes] = []
         self.config = Config(
             self.answer,
@@ -119,7 +119,9 @@ class ConnectionBench:
 
     def connect(self) -> tuple[Connection, Transport]:
         loop: Any = self.loop
-        connection = Connection(self.config, self.state, {}, loop, others=self.others)
+        connection = Connection(
+            self.config, self.state, {}, loop, open_connections=self.open_connections
+        )
         transport = Transport()
         connection.connection_made(transport)
         return connection, transport

@@ -11,7 +11,7 @@ from model.kernels.gpu.depthwise_layout import lay_out
 
 
 class DepthwiseArguments(NamedTuple):
-    """As ``large_depthwise`` takes them."""
+    """Arguments of ``large_depthwise``."""
 
     features: Tensor
     weight: Tensor

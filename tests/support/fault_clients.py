@@ -1,4 +1,4 @@
-"""Clients that ask a service under test, one by one or all the time."""
+"""Clients of a service under test, which send one request or send all the time."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Load:
 
 @contextmanager
 def load(service: RunningService, clients: int = 6) -> Iterator[Load]:
-    """Keep clients asking while the block runs."""
+    """Keep clients sending requests while the block runs."""
     running = Load(service)
     with ThreadPoolExecutor(clients) as threads:
         sending = [threads.submit(running.ask) for _ in range(clients)]

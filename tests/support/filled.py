@@ -13,7 +13,7 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 def filled(part: Part, dtype: torch.dtype = torch.float64) -> Part:
-    """Fill by name, so that a missing norm, bias or scale shows; evaluation mode, no gradients."""
+    """Fill parameters by name, so that a missing one shows; evaluation mode, no gradients."""
     state = part.state_dict()
     part.load_state_dict(
         {key: torch.from_numpy(parameter(key, tuple(t.shape))) for key, t in state.items()}

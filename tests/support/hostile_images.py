@@ -1,4 +1,4 @@
-"""Sends damaged images to a running service, and says what came of it.
+"""Attack on a running service with damaged images, and its report.
 
 python tests/support/hostile_images.py --count 10000
 """
@@ -21,7 +21,7 @@ from support.image_mutations import mutations
 from support.running_service import RunningService
 
 ROUND = 250
-"""Images between two looks at the worker's memory."""
+"""Images between two readings of the worker's memory."""
 
 CLIENTS = 4
 TIMEOUT_SECONDS = 60
@@ -29,7 +29,7 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Report:
-    """What came of an attack.
+    """The result of an attack.
 
     Attributes:
         statuses: how many answers there were of each.

@@ -1,4 +1,4 @@
-"""Builds the container image without a Docker engine: debootstrap makes a base, buildah the image.
+"""Build of the container image without a Docker engine, by debootstrap and buildah.
 
 Needs root, and Debian's packages buildah, debootstrap and runc; see ``docker/install-buildah.sh``.
 """

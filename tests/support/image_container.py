@@ -1,4 +1,4 @@
-"""Runs an image with runc, which is what Docker runs containers with."""
+"""Containers of an image, run by runc as Docker does it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Container:
             assert time.monotonic() < until, self.log
 
     def curl(self, path: str, *options: str, body: bytes = b"") -> bytes:
-        """Ask from inside the container's network, with this machine's curl."""
+        """Send a request from inside the container's network, with this machine's curl."""
         state = json.loads(self._output("state", self._name))
         enter = ("nsenter", f"--net=/proc/{state['pid']}/ns/net")
         url = f"http://127.0.0.1:8000{path}"

@@ -1,4 +1,4 @@
-"""Damaged image files without end, the same for the same seed."""
+"""An endless sequence of damaged image files, the same for the same seed."""
 
 from __future__ import annotations
 

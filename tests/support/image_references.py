@@ -1,4 +1,4 @@
-"""What a sample is, and the pixels that colours of every kind mean, computed with numpy."""
+"""Samples of image files, and reference conversions of colours by numpy."""
 
 from __future__ import annotations
 

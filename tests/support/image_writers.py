@@ -1,4 +1,4 @@
-"""Writes image files: Pillow those that it can write, and the others byte by byte."""
+"""Writers of image files: Pillow where it can write them, byte by byte otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be true between objects; each check yields its complaints, if there are any."""
+"""Checks between objects of the manifests; each yields its complaints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def exported() -> dict[str, set[str]]:
 
 
 def complaints_about(expression: str) -> Iterator[str]:
-    """Yield what an expression asks for and nobody has."""
+    """Yield the metrics and labels of an expression that the service does not export."""
     series, labels = exported(), set(LABELS_OF_PROMETHEUS)
     grouped = re.findall(r"\b(?:by|on|without)\s*\(([^)]*)\)", expression)
     matched = re.findall(r"(\w+)\s*(?:=~|!=|!~|=)\s*\"", expression)
@@ -70,7 +70,7 @@ def rules(manifests: Manifests) -> list[Object]:
 
 
 def ports(manifests: Manifests) -> Iterator[str]:
-    """What listens, what is probed, served, scraped and let through is one port."""
+    """One port is listened on, probed, served, scraped and let through."""
     (port,) = manifests.service["ports"]
     if port["containerPort"] != settings_of(manifests).port:
         yield f"the container's port is {port['containerPort']}, the service's another"
@@ -91,7 +91,7 @@ def ports(manifests: Manifests) -> Iterator[str]:
 
 
 def labels(manifests: Manifests) -> Iterator[str]:
-    """Whatever selects pods selects these."""
+    """Every selector of pods selects these."""
     selectors = {
         "Deployment": manifests.deployment["selector"]["matchLabels"],
         "Service": manifests.one("Service")["spec"]["selector"],
@@ -200,7 +200,7 @@ def _as_autoscaler(scaled: Object) -> dict[str, Any]:
 
 
 def fallback(manifests: Manifests) -> Iterator[str]:
-    """Without metrics KEDA keeps what there is."""
+    """Without metrics KEDA keeps the present number of pods."""
     for scaled in manifests.all("ScaledObject"):
         found = scaled["spec"].get("fallback", {})
         if found.get("behavior") != "currentReplicasIfHigher":
@@ -224,7 +224,7 @@ def namespaces(manifests: Manifests) -> Iterator[str]:
 
 
 def network(manifests: Manifests) -> Iterator[str]:
-    """In come the gateway and Prometheus; out go names, and HTTPS to the world alone."""
+    """Only the gateway and Prometheus may connect in; only DNS and HTTPS may go out."""
     policy = manifests.one("NetworkPolicy")["spec"]
     if {*policy["policyTypes"]} != {"Ingress", "Egress"}:
         yield "one direction is not looked at"

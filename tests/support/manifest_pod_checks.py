@@ -1,4 +1,4 @@
-"""What must be true of the pods; each check yields its complaints, if there are any."""
+"""Checks of the pods; each yields its complaints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.web.routes import health
 from support.manifests import Manifests, Object
 
 UID = 10001
-"""Of the image's user."""
+"""User id of the image's user."""
 
 PROBES = {getattr(route, "path", "") for route in health.router.routes}
 COLD_COMPILE_SECONDS = 277.0
@@ -22,7 +22,7 @@ COLD_COMPILE_SECONDS = 277.0
 
 MARGIN_SECONDS = 5.0
 WRITTEN = ("/tmp", "/dev/shm")
-"""What the service writes to, beside its cache."""
+"""Folders that the service writes to, beside its cache."""
 
 
 def settings_of(manifests: Manifests) -> Settings:
@@ -55,7 +55,7 @@ def settings(manifests: Manifests) -> Iterator[str]:
 
 
 def probes(manifests: Manifests) -> Iterator[str]:
-    """Probes ask what the service answers, and are patient where they have to be."""
+    """Probes use the service's routes, and wait long enough for a start."""
     service = manifests.service
     expected = {"startupProbe": "/readyz", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
     for name, path in expected.items():
@@ -89,7 +89,7 @@ def commands(manifests: Manifests) -> Iterator[str]:
 
 
 def weights(manifests: Manifests) -> Iterator[str]:
-    """What is served with published weights is downloaded before, and nothing else."""
+    """Published weights that are served are downloaded first, and no others."""
     values = manifests.variables
     wanted = {
         f"$({PREFIX}{task.upper()}_MODEL)"
@@ -109,7 +109,7 @@ def weights(manifests: Manifests) -> Iterator[str]:
 
 
 def grace(manifests: Manifests) -> Iterator[str]:
-    """A pod leaves its endpoints first, and then answers all that it accepted."""
+    """A pod leaves its endpoints first, and then answers the accepted requests."""
     before = manifests.service.get("lifecycle", {}).get("preStop", {}).get("sleep", {})
     seconds = before.get("seconds", 0)
     if not 10 <= seconds <= 15:
@@ -158,7 +158,7 @@ def mounts(container: Object) -> dict[str, Any]:
 
 
 def volumes(manifests: Manifests) -> Iterator[str]:
-    """Mounts have volumes; what is written to can be; keys come from a Secret that may change."""
+    """Mounts have volumes, writable where needed; keys come from a Secret that may change."""
     there = {volume["name"]: volume for volume in manifests.pod["volumes"]}
     used = set()
     for container in manifests.containers:

@@ -1,4 +1,4 @@
-"""What a pod must be given; each check yields its complaints, if there are any."""
+"""Checks of the pods' resources; each yields its complaints."""
 
 from __future__ import annotations
 

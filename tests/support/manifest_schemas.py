@@ -1,4 +1,4 @@
-"""Tells whether an object is what the cluster takes, strictly: an unknown field is a mistake."""
+"""Strict validation of objects by the cluster's schemas: an unknown field is a mistake."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEMAS = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
     for path in (ROOT / "tests/unit/k8s/schemas").glob("*.json")
 }
-"""Of the kinds that are not Kubernetes' own, by name."""
+"""Schemas of the kinds that are not Kubernetes' own, by name."""
 
 
 def validate(each: Object, version: str) -> None:

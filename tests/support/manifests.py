@@ -1,4 +1,4 @@
-"""Renders the Kubernetes manifests and finds things in them."""
+"""The rendered Kubernetes manifests, and access to their parts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "gpu with components": ("gpu", "keda", "monitoring", "shared-cache"),
     "example": ("example",),
 }
-"""What is deployed: an overlay and the components with it."""
+"""A deployment: an overlay and the components with it."""
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Manifests:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the ConfigMap sets."""
+        """The variables that the ConfigMap sets."""
         data: dict[str, str] = self.one("ConfigMap")["data"]
         return data
 

@@ -15,7 +15,7 @@ SMALL_KERNEL = 5
 
 @dataclass(frozen=True)
 class MixingProblem:
-    """The reference's arguments, from which the fast path's follow.
+    """Arguments of the reference, and the fast paths' made of them.
 
     Attributes:
         values: (B, C, H, W).

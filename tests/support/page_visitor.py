@@ -1,4 +1,4 @@
-"""Images, and the ways in which a visitor gives them to the page."""
+"""A visitor of the page: choosing, dropping and pasting images."""
 
 from __future__ import annotations
 

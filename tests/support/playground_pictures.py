@@ -29,7 +29,7 @@ SEEDS = {
     "square": 800_133,
     "crescent": 800_613,
 }
-"""Of the examples, by what they mainly show; chosen among many that the demo models get right."""
+"""Seeds of the examples, by their main shape; chosen among many that the demo models get right."""
 
 
 def example_scene(name: str) -> Scene:

@@ -1,4 +1,4 @@
-"""A release page on this machine, with the behaviour of a good server and of bad ones."""
+"""A release page on this machine that behaves like a good server or like bad ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Self
 
 @dataclass
 class Asked:
-    """What a request said."""
+    """A request, as the server got it."""
 
     path: str
     range: str | None
@@ -61,7 +61,7 @@ class ReleaseServer:
 
     @property
     def url(self) -> str:
-        """Where the files are."""
+        """Address of the files."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
 

@@ -1,4 +1,4 @@
-"""Starts the real Prometheus, with the configuration that Compose gives it."""
+"""The real Prometheus, with its configuration from Compose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts the real service as a user does, in a process of its own."""
+"""The real service, started as a user starts it, in a process of its own."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ class RunningService:
         raise TimeoutError(f"the service was not ready in time:\n{self.log}")
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
-        """Wait until something is so."""
+        """Wait until a condition holds."""
         until = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < until, f"waited in vain:\n{self.log}"
             time.sleep(0.01)
 
     def get(self, path: str) -> httpx.Response:
-        """Ask with GET."""
+        """Send a GET request."""
         return httpx.get(self.url + path)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30.0) -> int:

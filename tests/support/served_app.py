@@ -1,4 +1,4 @@
-"""Serves the application over HTTP in the event loop of the test, with engines that it controls."""
+"""The application over HTTP in the event loop of a test, with engines that the test controls."""
 
 from __future__ import annotations
 

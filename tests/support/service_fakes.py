@@ -67,7 +67,7 @@ DETECTION_LABELS = np.array([2, 0, 3], np.int64)
 
 
 class FakeEngines:
-    """Engines that answer at once, or as the test says.
+    """Engines that answer at once, or as a test sets them.
 
     They segment an image into its left half, class 2, and its right half, class 0.
     """

@@ -1,4 +1,4 @@
-"""A device and its callers on a virtual clock: all that happens to a scheduler in a service."""
+"""Simulation of a scheduler with a device and its callers on a virtual clock."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Simulation(VirtualEngine[Arrival, tuple[int, int]]):
         sizes: of batches.
 
     Attributes:
-        launches: all batches.
+        batches: all that were started.
         outcomes: for each arrival, all that it came to: answered, failed, refused, expired, left.
         most_pending_seconds: that there ever were.
     """
@@ -82,7 +82,7 @@ class Simulation(VirtualEngine[Arrival, tuple[int, int]]):
             )
         )
 
-    def _happen(self, event: tuple[int, int]) -> None:
+    def _handle(self, event: tuple[int, int]) -> None:
         leaves, number = event
         self._leave(number) if leaves else self._arrive(number)
 

@@ -1,6 +1,6 @@
-"""Compiles the networks' kernels for an H100 or H200, which need not be there.
+"""Compile the networks' kernels for an H100 or H200 without one.
 
-Run as a program, with Triton's interpreter off: prints what every kernel takes as JSON lines.
+Run as a program, with Triton's interpreter off: prints the resources of every kernel as JSON lines.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STRIDES = (4, 8, 16, 32)
 
 
 class DescribedDevice:
-    """Stands in for the driver, of which a compilation asks only what to compile for."""
+    """A fake driver: a compilation asks it only for the target."""
 
     def get_current_target(self) -> Any:
         return GPUTarget("cuda", 90, 32)
@@ -53,7 +53,7 @@ class DescribedDevice:
 
 
 class Compiling:
-    """Stands in for ``wrap_triton``: compiles a kernel for its arguments and launches nothing."""
+    """A fake ``wrap_triton`` that compiles a kernel for its arguments and launches nothing."""
 
     def __init__(self) -> None:
         self.compiled: list[Any] = []
@@ -69,11 +69,11 @@ class Compiling:
 
 
 def compiled_kernels(dtypes: list[torch.dtype]) -> Iterator[tuple[str, Any]]:
-    """Compile what the networks launch, each distinct kernel once; name and compiled kernel."""
+    """Compile each distinct kernel that the networks launch once; yield label and kernel."""
     triton.runtime.driver.set_active(DescribedDevice())
     compiling = Compiling()
     for module in (mixing, matrix, depthwise, excite, label_map, roi_align):
-        setattr(module, "wrap_triton", compiling)  # noqa: B010 - not a name of theirs, says mypy
+        setattr(module, "wrap_triton", compiling)  # noqa: B010 - mypy knows no such attribute
     for kernel in ("_pairs_kernel", "_keep_kernel"):
         setattr(nms, kernel, compiling(getattr(nms, kernel)))
     seen = set()
@@ -153,7 +153,7 @@ def _features(batch: int, channels: int, height: int, width: int, dtype: torch.d
 
 
 def resources(kernel: Any) -> dict[str, int]:
-    """Say what a program of the kernel takes, and how it loads and multiplies."""
+    """Return the resources of one program, and its number of loads and multiplications."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
         file.flush()
@@ -161,13 +161,13 @@ def resources(kernel: Any) -> dict[str, int]:
         usage = subprocess.run(
             [tool, "-res-usage", file.name], capture_output=True, text=True, check=True, timeout=60
         ).stdout
-    taken = {what: int(much) for what, much in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
+    used = {name: int(count) for name, count in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
     ptx = kernel.asm["ptx"]
     return {
         "warps": kernel.metadata.num_warps,
         "shared_bytes": kernel.metadata.shared,
-        "registers": taken["REG"],
-        "spilled_bytes": taken["STACK"] + taken["LOCAL"],
+        "registers": used["REG"],
+        "spilled_bytes": used["STACK"] + used["LOCAL"],
         "loads": len(re.findall(r"ld\.global|cp\.async\.c[ag]", ptx)),
         "matrix_products": ptx.count("mma.sync"),
         "multiply_adds": ptx.count("fma.rn"),

@@ -1,4 +1,4 @@
-"""docs/deploying.md speaks of what there is in k8s/, the settings and the metrics."""
+"""docs/deploying.md agrees with k8s/, the settings and the metrics."""
 
 from __future__ import annotations
 

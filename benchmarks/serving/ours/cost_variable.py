@@ -1,6 +1,6 @@
-"""How the simulated engine, a process of its own, is told what its device costs."""
+"""The environment variable that passes the device's cost to the simulated engine's process."""
 
 from __future__ import annotations
 
 COST_VARIABLE = "BENCHMARK_DEVICE_SECONDS"
-"""Environment variable: the fixed and the per-image seconds, with a comma between them."""
+"""Holds the fixed and the per-image seconds, with a comma between them."""

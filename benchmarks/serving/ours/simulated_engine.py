@@ -1,6 +1,6 @@
-"""The service's engine process with the simulated device in the place of the runner.
+"""The service's engine process with the simulated device instead of the runner.
 
-Link, scheduler, engine and process are the real ones; only what they call to run a batch differs.
+Link, scheduler, engine and process are the real ones; only the runner, which runs a batch, differs.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class SimulatedRunner(Runner):
 
 
 def main() -> None:
-    """Start an engine as the supervisor asks."""
+    """Run an engine with the supervisor's arguments."""
     engine.Runner = SimulatedRunner  # type: ignore[attr-defined]
     process.main()
 

@@ -1,6 +1,6 @@
-"""The real service, except that its engines are ``simulated_engine``.
+"""The real service with simulated engines.
 
-``overlock serve`` has no switch for that: this starts the supervisor as the command does.
+``overlock serve`` has no option for that, so this starts the supervisor as the command does.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from service.commands.serve import EXIT_CODE_OF
 from service.logs import configure_logging
 from service.processes.child import Child
-from service.processes.supervisor import Supervisor
+from service.processes.supervisor import Ending, Supervisor
 from service.settings import Settings, load_settings
 
 REAL_ENGINE = "service.engine.process"
@@ -18,7 +19,7 @@ SIMULATED_ENGINE = "benchmarks.serving.ours.simulated_engine"
 
 
 class SimulatedSupervisor(Supervisor):
-    """Starts simulated engines in the place of the real ones."""
+    """A supervisor that starts simulated engines instead of real ones."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -36,14 +37,14 @@ class SimulatedSupervisor(Supervisor):
 
 
 def main() -> None:
-    """Serve as the environment says, until SIGTERM."""
+    """Serve with the environment's settings, until SIGTERM."""
     settings = load_settings()
     configure_logging(settings.log_format, "service")
 
-    async def run() -> int:
+    async def run() -> Ending:
         return await SimulatedSupervisor(settings).run()
 
-    sys.exit(asyncio.run(run()))
+    sys.exit(EXIT_CODE_OF[asyncio.run(run())])
 
 
 if __name__ == "__main__":

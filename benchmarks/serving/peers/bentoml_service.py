@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 MAX_LATENCY_MS = 10_000
-"""As long as the other contestants may take."""
+"""Timeout of a request, as for the other contestants."""
 
 app = Starlette()
 

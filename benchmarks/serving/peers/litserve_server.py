@@ -47,7 +47,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]
         return answer(output)
 
 
-# Strings, as ``from __future__ import annotations`` leaves them, would not do here.
+# LitServe needs types here, not the strings that ``from __future__ import annotations`` makes.
 Classifier.decode_request.__annotations__["request"] = Annotated[bytes, Body()]
 Classifier.encode_response.__annotations__["return"] = dict[str, Any]
 

@@ -1,6 +1,6 @@
-"""The instruction sets that our CPU kernels are compiled for where a compiler cannot come along.
+"""Instruction sets that the CPU kernels are prebuilt for, for machines without a compiler.
 
-An image ships one build for each, and the processor that it runs on decides which is loaded.
+A container image ships one build for each and loads the fastest that its processor can run.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 
 @dataclass(frozen=True)
 class InstructionSet:
-    """What a build may use.
+    """Instructions that a build may use.
 
     Attributes:
         name: part of the build's file name.
-        machine: as ``platform.machine`` says it.
-        flags: the compiler's.
-        features: what a processor must have, in the words of ``/proc/cpuinfo``.
+        machine: the value of ``platform.machine()``.
+        flags: compiler flags.
+        features: required processor features, as named in ``/proc/cpuinfo``.
     """
 
     name: str
@@ -44,29 +44,32 @@ INSTRUCTION_SETS = (
     InstructionSet("x86-64-v3", "x86_64", ("-march=x86-64-v3",), _V3),
     InstructionSet("armv8-a", "aarch64", ("-march=armv8-a",), frozenset()),
 )
-"""The fastest of each machine first."""
+"""The fastest first, for each kind of machine."""
 
 
 def runnable_instruction_sets(features: frozenset[str] | None = None) -> list[InstructionSet]:
-    """Return what this machine's processor can run, the fastest first.
+    """Return the instruction sets that this machine's processor can run, the fastest first.
 
     Args:
-        features: the processor's; by default what the kernel says that it has and may be used.
+        features: of the processor; by default those in ``/proc/cpuinfo``.
     """
-    has = processor_features() if features is None else features
-    return [each for each in of_this_machine() if each.features <= has]
+    available = processor_features() if features is None else features
+    return [
+        candidate for candidate in machine_instruction_sets() if candidate.features <= available
+    ]
 
 
-def of_this_machine() -> list[InstructionSet]:
-    """Return the instruction sets of this kind of machine, whatever its processor can run."""
-    return [each for each in INSTRUCTION_SETS if each.machine == platform.machine()]
+def machine_instruction_sets() -> list[InstructionSet]:
+    """Return the instruction sets of this kind of machine, runnable by its processor or not."""
+    machine = platform.machine()
+    return [candidate for candidate in INSTRUCTION_SETS if candidate.machine == machine]
 
 
 def processor_features(cpuinfo: Path = CPUINFO) -> frozenset[str]:
-    """Return the names of what the processor can do; none where the kernel does not say."""
+    """Return the names of the processor's features; none if ``cpuinfo`` does not list them."""
     try:
         text = cpuinfo.read_text(encoding="ascii", errors="replace")
     except OSError:
         return frozenset()
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
-    return frozenset(found[1].split()) if found else frozenset()
+    match = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return frozenset(match[1].split()) if match else frozenset()

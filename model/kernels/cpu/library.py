@@ -1,13 +1,13 @@
-"""Builds and loads our kernels for the CPU: the C files in ``native/``.
+"""Build and load the CPU kernels: the C files in ``native/``.
 
-PyTorch has no fused operator for what stands between OverLoCK's convolutions, and its own
-depthwise convolutions make no use of bfloat16 instructions. The C files are compiled once, for this
-very processor, in a second or two, and kept in a folder of the user's; the file's name is a digest
-of the sources, the compiler and the instructions that it may use. There is no build step before,
-and where there is no compiler the network runs on PyTorch's operators alone.
+PyTorch has no fused operators for the layers between OverLoCK's convolutions, and its depthwise
+convolutions do not use bfloat16 instructions. The C files are compiled once, for this processor, in
+a second or two, and cached in a folder of the user's; the file's name is a digest of the sources,
+the compiler and the instructions that it may use. There is no separate build step, and without a
+compiler the network runs on PyTorch's operators alone.
 
-A container image has no compiler: ``prebuild`` puts a build for each of ``INSTRUCTION_SETS`` beside
-the sources, and the best one that the processor can run is loaded.
+A container image has no compiler: ``prebuild`` puts a build for each instruction set beside the
+sources, and the best one that the processor can run is loaded.
 
 Free of torch: an HTTP worker resizes images with one of the kernels.
 """
@@ -29,7 +29,7 @@ from pathlib import Path
 
 from model.kernels.cpu.instruction_sets import (
     InstructionSet,
-    of_this_machine,
+    machine_instruction_sets,
     runnable_instruction_sets,
 )
 
@@ -52,48 +52,48 @@ _SIGNATURES: dict[str, list[type]] = {
     "overlock_resample_rows": [_POINTER] * 6 + [_SIZE] * 6,
     "overlock_resample_columns": [_POINTER] * 5 + [_SIZE] * 4,
 }
-"""Every function of the C files and its arguments."""
+"""Argument types of every function of the C files."""
 
 
 class NativeKernelsError(Exception):
-    """The kernels cannot be built here; the message says why."""
+    """The kernels cannot be built or loaded; the message says why."""
 
 
 _loaded: list[ctypes.CDLL | NativeKernelsError] = []
-"""The kernels of this process, once they are loaded, or why they cannot be."""
+"""This process's kernels once loaded, or the error; at most one entry."""
 
 _loading = threading.Lock()
 
 
 def native_library(folder: Path | None = None) -> ctypes.CDLL:
-    """Return the compiled kernels, compiling them where that was not done before.
+    """Return the compiled kernels, compiling them if they are not cached.
 
-    Any thread may call it. What a process's first call finds, or fails for, stays.
+    Thread-safe. The result of a process's first call, library or error, is final.
 
     Args:
-        folder: where compiled kernels are kept; by default one below the user's home. Only a
-            process's first call looks at it, and only where no library was prebuilt.
+        folder: cache of compiled kernels; by default below the user's home. Used only by a
+            process's first call, and only if no library was prebuilt.
 
     Raises:
-        NativeKernelsError: if there is no compiler, it fails, or there is no room for the result.
+        NativeKernelsError: if there is no compiler, it fails, or its output cannot be written.
     """
     if not _loaded:
         with _loading:
             if not _loaded:
-                _loaded.append(_found(folder))
+                _loaded.append(_load_or_build(folder))
     kernels = _loaded[0]
     if isinstance(kernels, NativeKernelsError):
         raise NativeKernelsError(str(kernels)) from kernels
     return kernels
 
 
-def _found(folder: Path | None) -> ctypes.CDLL | NativeKernelsError:
+def _load_or_build(folder: Path | None) -> ctypes.CDLL | NativeKernelsError:
     try:
         prebuilt = _prebuilt_library()
         if prebuilt is not None:
             return _load(prebuilt)
         default = Path.home() / ".cache" / "overlock-service" / "kernels"
-        return _built(folder or default)
+        return _build_cached(folder or default)
     except NativeKernelsError as error:
         return error
 
@@ -108,50 +108,53 @@ def prebuild() -> list[Path]:
         NativeKernelsError: if there is no compiler, or it fails.
     """
     PREBUILT.mkdir(exist_ok=True)
-    return [compiled(PREBUILT / _prebuilt_name(each), each.flags) for each in of_this_machine()]
+    return [
+        compile_library(PREBUILT / _prebuilt_name(instructions), instructions.flags)
+        for instructions in machine_instruction_sets()
+    ]
 
 
 def _prebuilt_library() -> Path | None:
     """Return the best prebuilt library that this processor can run, or None."""
     if not PREBUILT.exists():
         return None
-    builds = (PREBUILT / _prebuilt_name(each) for each in runnable_instruction_sets())
+    builds = (PREBUILT / _prebuilt_name(usable) for usable in runnable_instruction_sets())
     return next((build for build in builds if build.exists()), None)
 
 
 def _prebuilt_name(instructions: InstructionSet) -> str:
-    # Of the sources too: a build of others must not be taken for one of these.
+    # The digest covers the sources, so that a build of older ones is never loaded.
     digest = hashlib.sha256(" ".join([*FLAGS, *instructions.flags]).encode())
     for source in _sources("*.[ch]"):
         digest.update(source.read_bytes())
     return f"overlock-{instructions.name}-{digest.hexdigest()[:16]}.so"
 
 
-def _built(folder: Path) -> ctypes.CDLL:
+def _build_cached(folder: Path) -> ctypes.CDLL:
     compiler = _compiler()
     name = f"overlock-{_digest(compiler)}.so"
-    kept = _trusted_folder(folder)
-    if kept is not None and (kept / name).exists():
-        return _load(kept / name)
+    cache = _trusted_folder(folder)
+    if cache is not None and (cache / name).exists():
+        return _load(cache / name)
     try:
-        if kept is not None and os.access(kept, os.W_OK):
-            with _no_other_process(kept):
-                if not (kept / name).exists():
-                    compiled(kept / name)
-            return _load(kept / name)
-        # Nothing of anyone else's may be loaded: a folder of this process alone, gone with it.
-        with tempfile.TemporaryDirectory(prefix="overlock-kernels-") as own:
-            return _load(compiled(Path(own) / name))
+        if cache is not None and os.access(cache, os.W_OK):
+            with _exclusive_lock(cache):
+                if not (cache / name).exists():
+                    compile_library(cache / name)
+            return _load(cache / name)
+        # Files that another user could have written must not be loaded: use a private folder.
+        with tempfile.TemporaryDirectory(prefix="overlock-kernels-") as private:
+            return _load(compile_library(Path(private) / name))
     except OSError as error:
-        raise NativeKernelsError(f"there is no room for the compiled kernels: {error}") from error
+        raise NativeKernelsError(f"the compiled kernels cannot be written: {error}") from error
 
 
 @contextmanager
-def _no_other_process(folder: Path) -> Iterator[None]:
-    """Wait until no other process compiles to a folder: a service starts many at once."""
+def _exclusive_lock(folder: Path) -> Iterator[None]:
+    """Lock a folder against compilation by other processes: a service starts many at once."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        # On a file system without locks each compiles, and the last file stays.
+        # On a file system without locks every process compiles, and the last file stays.
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -160,7 +163,7 @@ def _no_other_process(folder: Path) -> Iterator[None]:
 
 
 def cpu_kernels_unsupported_reason(folder: Path | None = None) -> str | None:
-    """Say what keeps the kernels from running on this machine; None if they run.
+    """Return why the kernels do not run on this machine, or None if they do.
 
     The first call compiles them; ``folder`` as for ``native_library``.
     """
@@ -183,11 +186,11 @@ def _compiler() -> str:
 
 
 def _digest(compiler: str) -> str:
-    """Return what a compiled file depends on: sources, flags, compiler, instructions."""
-    # All that the compiler knows of the processor is in what it predefines for it.
+    """Return a digest of what a compiled file depends on: sources, flags, compiler, processor."""
+    # The predefined macros name the instructions that -march=native enables.
     flags = (*FLAGS, *THIS_PROCESSOR)
-    facts = _run([compiler, *flags, "-dM", "-E", "-x", "c", os.devnull])
-    digest = hashlib.sha256(facts.encode() + " ".join([compiler, *flags]).encode())
+    macros = _run([compiler, *flags, "-dM", "-E", "-x", "c", os.devnull])
+    digest = hashlib.sha256(macros.encode() + " ".join([compiler, *flags]).encode())
     for source in _sources("*.[ch]"):
         digest.update(source.read_bytes())
     return f"{platform.machine()}-{digest.hexdigest()[:16]}"
@@ -198,34 +201,34 @@ def _sources(pattern: str) -> list[Path]:
 
 
 def _trusted_folder(folder: Path) -> Path | None:
-    """Return the folder, made if need be, if it is ours and nobody else can write to it."""
+    """Create the folder if missing; return it if no other user owns it or can write to it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return None
     status = folder.stat()
-    is_ours = status.st_uid == os.getuid() and not status.st_mode & 0o022
-    return folder if is_ours else None
+    is_private = status.st_uid == os.getuid() and not status.st_mode & 0o022
+    return folder if is_private else None
 
 
-def compiled(target: Path, instructions: tuple[str, ...] = THIS_PROCESSOR) -> Path:
-    """Compile the kernels to a file.
+def compile_library(target: Path, instructions: tuple[str, ...] = THIS_PROCESSOR) -> Path:
+    """Compile the kernels to a shared library.
 
     Args:
-        target: the file, replaced if it is there.
-        instructions: the compiler's flags that say what the kernels may use.
+        target: the library's file, replaced if it exists.
+        instructions: compiler flags that select the instruction set.
 
     Returns:
-        The file.
+        ``target``.
 
     Raises:
         NativeKernelsError: if there is no compiler, or it fails.
         OSError: if the file cannot be written.
     """
     compiler = _compiler()
-    # Several processes may compile at once: each writes its own file, the last one stays.
-    handle, unfinished = tempfile.mkstemp(suffix=".so", dir=target.parent)
-    os.close(handle)
+    # Several processes may compile at once: each writes a file of its own and renames it.
+    descriptor, unfinished = tempfile.mkstemp(suffix=".so", dir=target.parent)
+    os.close(descriptor)
     try:
         sources = [str(source) for source in _sources("*.c")]
         flags = (*FLAGS, *instructions)
@@ -239,7 +242,7 @@ def compiled(target: Path, instructions: tuple[str, ...] = THIS_PROCESSOR) -> Pa
 
 def _run(command: list[str]) -> str:
     try:
-        done = subprocess.run(  # noqa: S603 - a compiler from the path and our own files
+        completed = subprocess.run(  # noqa: S603 - a compiler from PATH and our own files
             command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=True
         )
     except subprocess.CalledProcessError as error:
@@ -247,7 +250,7 @@ def _run(command: list[str]) -> str:
         raise NativeKernelsError(f"{command[0]} failed: {reason}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NativeKernelsError(f"{command[0]} failed: {error}") from error
-    return done.stdout
+    return completed.stdout
 
 
 def _load(path: Path) -> ctypes.CDLL:

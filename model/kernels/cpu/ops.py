@@ -1,10 +1,10 @@
-"""Our CPU kernels as functions of tensors; ``native_reference`` says what each one computes.
+"""The CPU kernels as functions of tensors, tested against the layers of ``model.backbone``.
 
-Maps are (B, H, W, C), contiguous, float32 or bfloat16. Sums run in float32 whatever the map is, and
-so do norms, gates and softmaxes; parameters are float32 (the taps of a convolution and ContMix's
-keys are of the map's dtype). Functions with a trailing underscore work in place.
+Maps are (B, H, W, C), contiguous, float32 or bfloat16. Sums, norms, gates and softmaxes run in
+float32 for both; parameters are float32 (the taps of a convolution and ContMix's keys have the
+map's dtype). Functions with a trailing underscore work in place.
 
-They are for inference: no gradient, no torch.compile.
+For inference only: no gradient, no torch.compile.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from torch import Tensor
 from model.kernels.cpu.library import native_library
 
 LANES = 16
-"""Channels (or taps) that the kernels take at a time; parameters are filled up to it."""
+"""Channels (or taps) in a vector; parameters are padded to a multiple."""
 
 MIXING_KERNELS = (5, 7, 13)
-"""Kernel sizes that ContMix has code for: OverLoCK's."""
+"""Kernel sizes that the ContMix kernel is compiled for: OverLoCK's."""
 
 LOG2_E = math.log2(math.e)
 NO_WEIGHT = -1e30
-"""Logit of a tap that weighs nothing; finite, so that no NaN can come of it."""
+"""Logit of a padding tap; finite, so that it never makes a NaN."""
 
 
 class Statistic(IntEnum):
-    """What a kernel adds up over the pixels beside its result."""
+    """A per-channel sum over the pixels that a kernel computes beside its result."""
 
     NONE = 0
     SUMS = 1
@@ -40,14 +40,14 @@ class Statistic(IntEnum):
 
 @dataclass(frozen=True)
 class DepthwiseTaps:
-    """A depthwise kernel as the convolution reads it.
+    """A depthwise kernel in the layout that the convolution reads.
 
     Attributes:
         taps: (C / 16, K, K, 16), for bfloat16 in pairs (C / 16, K, (K + 1) / 2, 16, 2).
-        bias: (C,) float32, both filled up with zeros to a multiple of 16 channels.
+        bias: (C,) float32; both are padded with zeros to a multiple of 16 channels.
         channels: C.
         kernel_size: K, odd.
-        residual: whether the map itself is added.
+        residual: whether the input map is added to the result.
     """
 
     taps: Tensor
@@ -88,13 +88,13 @@ def depthwise(
 
     Args:
         pixels: (B, H, W, C).
-        taps: kernel and bias, and whether the map is added.
+        taps: kernel, bias and residual.
         activated: whether GELU follows.
-        statistic: what is wanted of the result.
+        statistic: which sum over the result to return.
 
     Returns:
         (B, H, W, C), and the statistic of every channel of every image, (B, C) float32,
-        uninitialised if none was asked for.
+        uninitialised for ``Statistic.NONE``.
     """
     batch, height, width, channels = _shape(pixels)
     assert channels == taps.channels
@@ -123,7 +123,7 @@ def layer_norm(pixels: Tensor, weight: Tensor, bias: Tensor, scale: Tensor | Non
     """Normalise every pixel over its channels, eps 1e-6.
 
     Args:
-        pixels: (B, H, W, C); multiplied by ``scale`` in place afterwards, if there is one.
+        pixels: (B, H, W, C); multiplied by ``scale``, if given, in place afterwards.
         weight: (C,) float32.
         bias: (C,) float32.
         scale: (C,) float32.
@@ -148,7 +148,7 @@ def layer_norm(pixels: Tensor, weight: Tensor, bias: Tensor, scale: Tensor | Non
 
 
 def channel_statistic(pixels: Tensor, statistic: Statistic) -> Tensor:
-    """Add every channel of every image up, or its squares: (B, H, W, C) -> (B, C) float32."""
+    """Sum every channel of every image, or its squares: (B, H, W, C) -> (B, C) float32."""
     batch, height, width, channels = _shape(pixels)
     result = torch.empty((batch, channels))
     native_library().overlock_sums(
@@ -170,9 +170,9 @@ def response_norm_(
 
     Args:
         pixels: (B, H, W, C).
-        squares: its ``Statistic.SQUARES``, (B, C).
+        squares: ``Statistic.SQUARES`` of ``pixels``, (B, C).
         gamma: (C,) float32.
-        beta: (C,) float32; None where it is folded into what follows.
+        beta: (C,) float32; None if it is folded into the next layer.
     """
     batch, height, width, channels = _shape(pixels)
     native_library().overlock_response_norm(
@@ -211,9 +211,9 @@ def excite_(
 
     Args:
         pixels: (B, H, W, C).
-        sums: its ``Statistic.SUMS``, (B, C).
-        excitation: the small network's parameters.
-        gate: like ``pixels``.
+        sums: ``Statistic.SUMS`` of ``pixels``, (B, C).
+        excitation: parameters of the two layers.
+        gate: of the shape and dtype of ``pixels``.
     """
     batch, height, width, channels = _shape(pixels)
     assert gate is None or _shape(gate) == pixels.shape
@@ -234,9 +234,9 @@ def excite_(
 
 
 def padded_bias_windows(bias: Tensor) -> Tensor:
-    """Fill the taps of ``position_bias_windows`` (G, K, K, taps) up with taps that weigh nothing.
+    """Pad ``position_bias_windows`` (G, K, K, taps) with taps of no weight; scale by log2(e).
 
-    Times log2(e), as ``mix_context`` wants it.
+    The result is an argument of ``mix_context``.
     """
     missing = -bias.shape[-1] % LANES
     return F.pad(bias.float() * LOG2_E, (0, missing), value=NO_WEIGHT).contiguous()

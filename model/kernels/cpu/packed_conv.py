@@ -1,10 +1,10 @@
-"""Dense convolutions on the CPU with weights laid out once, and what follows them fused in.
+"""Dense convolutions on the CPU with prepacked weights and a fused activation or sum.
 
-``torch.nn.functional.conv2d`` lays the weight out anew in every call. oneDNN's own operators, which
-PyTorch registers for its compiler, take it laid out, and add GELU or a sum while the result is
-still in registers. Which layout is the best depends on the map's size in ways that oneDNN alone
-knows, and the wrong one costs a hundred times what it saves; there are two or three of them. So a
-layout is made for every size when it is first seen, and kept if no other size had the same.
+``torch.nn.functional.conv2d`` reorders the weight in every call. oneDNN's own operators, which
+PyTorch registers for its compiler, take a packed weight, and apply GELU or a sum while the result
+is still in registers. The best of the two or three layouts depends on the map's size in ways that
+only oneDNN knows, and a wrong one costs a hundred times what it saves. So the weight is packed for
+every size when it is first seen, and sizes with the same layout share it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 Activation = Literal["none", "gelu", "swish", "relu"]
 
 REMEMBERED_SIZES = 256
-"""Sizes of maps whose layout a convolution remembers; the one used longest ago is forgotten."""
+"""Map sizes whose layout a convolution remembers; the least recently used is dropped."""
 
 _ALGORITHM = {"gelu": "none"}  # the exact form, not the one with tanh
 
 
 def packed_conv_unsupported_reason() -> str | None:
-    """Say what keeps convolutions from being packed here; None if they can be."""
+    """Return why convolutions cannot be packed here, or None if they can."""
     if not torch.backends.mkldnn.is_available():
         return "PyTorch was built without oneDNN"
     for name in ("_convolution_pointwise", "_convolution_pointwise_", "data_ptr", "_nbytes"):
@@ -39,10 +39,10 @@ class PackedConv(nn.Module):
     """A dense convolution for inference on the CPU: (B, C, H, W) -> (B, C', H', W').
 
     Args:
-        conv: with one group; its weight is copied.
+        conv: a convolution with one group; its weight is copied.
         dtype: of the maps.
-        activation: what follows.
-        bias: instead of the convolution's own, (C',).
+        activation: fused activation.
+        bias: replaces the convolution's own, (C',).
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class PackedConv(nn.Module):
         self.activation = activation
         self.dtype = dtype
         bias = conv.bias if bias is None else bias
-        # Plain attributes: packed weights cannot be moved, cast or saved.
+        # No parameters or buffers: packed weights cannot be moved, cast or saved.
         self.bias = None if bias is None else bias.detach().to(dtype)
         self._plain = conv.weight.detach().to(dtype).contiguous().to_mkldnn()
         self._layouts: dict[bytes, Tensor] = {}
         self._layout_for: OrderedDict[torch.Size, Tensor] = OrderedDict()
 
     def _packed_for(self, features: Tensor) -> Tensor:
-        """Return the weight in the layout for maps of this shape."""
+        """Return the weight packed for maps of this shape."""
         shape = features.shape
         if shape in self._layout_for:
             self._layout_for.move_to_end(shape)
@@ -123,7 +123,7 @@ class PackedConv(nn.Module):
 
 
 def _digest(packed: Tensor) -> bytes:
-    """Tell layouts of one weight apart: oneDNN does not say which one a tensor has."""
+    """Identify a weight's layout by its bytes: oneDNN does not expose it."""
     address = int(torch.ops.mkldnn.data_ptr(packed))
     size_bytes = int(torch.ops.mkldnn._nbytes(packed))
     return hashlib.sha256((ctypes.c_char * size_bytes).from_address(address)).digest()

@@ -1,9 +1,9 @@
-"""Which of several implementations of an operation is the fastest, problem by problem.
+"""Choice of an operation's fastest implementation for each problem, by measuring.
 
-Neither shape arithmetic nor another machine's numbers tell: so a warm-up runs the network once
-while a table notes what is asked of it, then has every candidate of every noted problem timed on
-the device. From then on the table answers; nothing is measured inside a forward pass. To
-torch.compile an answer is a constant: measure first, compile afterwards.
+Neither shape arithmetic nor another machine's numbers predict it. So a warm-up runs the network
+once while a table collects its problems, then times every candidate of each on the device. From
+then on the table decides; nothing is measured inside a forward pass. To torch.compile a decision is
+a constant: measure first, compile afterwards.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 Problem = tuple[object, ...]
-"""What decides the time: the operation's name, its sizes, dtype and device; hashable, no tensor."""
+"""Key of a measurement: operation name, sizes, dtype and device; hashable, without tensors."""
 
 SecondsOf = Callable[[Callable[[], object]], float]
-"""Times one run on the device, seconds."""
+"""Times a workload on the device, seconds."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What was measured for one problem.
+    """The result of measuring one problem.
 
     Attributes:
-        problem: as the operation asks for it.
-        fastest: the name of the candidate that is taken.
-        seconds: of each candidate, by name.
+        problem: the key that the operation looks up.
+        fastest: name of the chosen candidate.
+        seconds: time of each candidate, by name.
     """
 
     problem: Problem
@@ -35,32 +35,32 @@ class Decision:
 
 
 class Autotuner:
-    """A table from problems to the fastest candidate; one a device, filled in warm-up."""
+    """A table from problems to their fastest candidates; one per device, filled in warm-up."""
 
     def __init__(self) -> None:
         self._fastest: dict[Problem, str] = {}
-        self._noted: dict[Problem, None] | None = None
+        self._collected: dict[Problem, None] | None = None
 
     def fastest(self, problem: Problem, default: str) -> str:
-        """Return the candidate to take: the fastest one, or ``default`` where none was measured."""
-        if self._noted is not None:
-            self._noted[problem] = None
+        """Return the fastest candidate's name, or ``default`` if the problem was not measured."""
+        if self._collected is not None:
+            self._collected[problem] = None
         return self._fastest.get(problem, default)
 
     def __contains__(self, problem: Problem) -> bool:
-        """Whether a problem has been measured."""
+        """Return whether a problem has been measured."""
         return problem in self._fastest
 
     @contextmanager
-    def noting(self) -> Iterator[list[Problem]]:
-        """Note what is asked for; the list has every problem once when the context is left."""
-        noted: list[Problem] = []
-        self._noted = {}
+    def collect_problems(self) -> Iterator[list[Problem]]:
+        """Collect the problems that are looked up; the list is filled when the context exits."""
+        problems: list[Problem] = []
+        self._collected = {}
         try:
-            yield noted
+            yield problems
         finally:
-            noted.extend(self._noted)
-            self._noted = None
+            problems.extend(self._collected)
+            self._collected = None
 
     def measure(
         self,
@@ -68,11 +68,11 @@ class Autotuner:
         candidates: Mapping[str, Callable[[], object]],
         seconds_of: SecondsOf,
     ) -> Decision:
-        """Time every candidate, take the fastest from now on, and say what was measured.
+        """Time every candidate and choose the fastest from now on.
 
         Args:
-            problem: as the operation asks for it.
-            candidates: what solves it, by name; of equally fast ones the first is taken.
+            problem: the key that the operation looks up.
+            candidates: implementations, by name; of equally fast ones the first is chosen.
             seconds_of: times one candidate.
         """
         seconds = {name: seconds_of(run) for name, run in candidates.items()}

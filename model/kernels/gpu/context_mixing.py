@@ -2,7 +2,7 @@
 """ContMix as one GPU kernel: logits, two softmaxes and both aggregations without a weight tensor.
 
 A program owns one tile: ``TILE_PIXELS`` neighbours in a row of the map, one group of channels, one
-of the two kernel sizes. It walks down the K tap rows of their windows as attention walks along its
+of the two kernel sizes. It loops over the K tap rows of their windows as attention loops over its
 keys, with a running softmax in float32. All pixels of a tile have the same window rows; their
 window columns differ by at most ``TILE_PIXELS - 1``. So for each tap row
 
@@ -14,43 +14,10 @@ window columns differ by at most ``TILE_PIXELS - 1``. So for each tap row
 
 Near the border windows slide to stay inside the map and the union only becomes narrower: no pixel
 is a special case. Every size is padded to the matrix unit's 16 with masks: head widths of 8, 10 or
-14, the K taps of a row, the union. A program is one warp, so that it waits for no other.
+14, the K taps of a row, the union.
 
-Bytes and operations of one block and image, T, bfloat16, at 224x224 (stages 3 | 4 of the focus
-net: 14x14, 256 channels, 8 groups, K = 13 | 7x7, 512, 16, 7) and for detection at 800x1088:
-
-    map                             14x14     7x7     50x68     25x34
-    values, queries, result, MB     0.25      0.13    4.35      2.18      to and from memory
-    virtual keys, MB                0.05      0.04    0.05      0.04      the same
-    bias windows, MB                0.47      0.10    0.47      0.10      the same for every image
-    multiply-adds, M                9.7       1.9     169       32
-    exponentials, M                 0.30      0.06    5.3       1.0
-    exponentials with padding, M    0.52      0.34    9.2       3.7
-
-At 4.8 TB/s, 3.7 T exponentials and 927 G instructions of a warp a second (H200), 64 images of
-14x14 take 4 us for their memory, 9 us for their exponentials, 2 us for their matrix products and
-27 us for the 170 instructions that a warp spends on each tap row of a tile (240 where the union is
-wider than 16); 64 of 7x7, which fill 7 of a tile's 16 pixels, 2, 6, 1 and 19 us. What the tiles
-read again comes from the caches: 20 KB for both parts of one, 140 MB for 64 images of 14x14, 26 us
-if all of it came from the second level at 5.5 TB/s. So the kernel is bound by what it does per
-weight between the two products, and nearly as much by those caches.
-
-Measured on an H200 (``benchmarks/results/gpu.md``) they take 87 and 52 us: a program is one warp in
-13 dependent steps, and waits.
-
-The machine code for sm_90 (Triton 3.6 and 3.9; ``test_triton_compiles`` makes it) agrees with the
-count: 173 instructions in the loop over tap rows at 14x14 in bfloat16, four of them matrix
-products, no spills, 72 to 94 registers; wide maps 106 to 117, float32 127 to 185.
-
-Virtual keys are made before, by one small batched product, and not in here. Of an image of T at
-14x14 they are 1.2 M multiply-adds and 0.05 MB, which the kernel finds in the second-level cache.
-Every tile would have to make its own again from the keys and the map of 49 columns: 17 M
-multiply-adds at 14x14, more than the rest of the kernel, 300 M at 50x68, and three times the bytes
-a tile reads now (the part of the map is 169 x 49 numbers where its virtual keys are 169 x 16), to
-save a launch of 2 us in a CUDA graph. A program that made them once for all tiles of a group would
-leave most multiprocessors idle at batch 1. For the same reason maps that are smaller than the
-window are enlarged before and pooled after: both are linear in what they move, cost what they
-move, and occur only where a side is below 16 * 13 or 32 * 7 pixels.
+Virtual keys are an argument: making them in every tile would take more multiply-adds than the rest
+of the kernel. Counts and measurements: docs/kernels.md.
 """
 
 from __future__ import annotations
@@ -67,11 +34,10 @@ TILE_PIXELS = 16
 """Pixels of a tile: the least number of rows a matrix unit takes."""
 
 WARPS = 1
-"""Warps of a program. Registers let about 20 programs share a multiprocessor."""
+"""Warps of a program; one waits for no other. About 20 programs share a multiprocessor."""
 
 STAGES = 2
-"""Tap rows in flight: the loads of one overlap the products of the other. On an H200 three are a
-sixth faster for one image in bfloat16, and as fast for 64; float32 would spill a register."""
+"""Tap rows in flight: the loads of one overlap the products of the other."""
 
 
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
@@ -103,14 +69,14 @@ def _mix_tile(  # type: ignore[no-untyped-def]
     TILE: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """Mix one tile; the pointers stand at its image, group and part."""
+    """Mix one tile; the pointers point at its image, group and kernel size."""
     LOG2_E: tl.constexpr = 1.4426950408889634
     columns = tl.minimum(first_column + tl.arange(0, TILE), width - 1)  # repeats the last pixel
     channel = tl.arange(0, PADDED)  # of values and of queries, which are as wide in OverLoCK
     tap_column = tl.arange(0, TAPS)
     is_tap = tap_column[None, :] < KERNEL
 
-    # Where the windows lie: one first row, a first column per pixel, the union of their columns.
+    # The windows' first row, their first columns by pixel, and the first column of their union.
     start_row = tl.minimum(tl.maximum(row - KERNEL // 2, 0), height - KERNEL)
     start_columns = tl.minimum(tl.maximum(columns - KERNEL // 2, 0), width - KERNEL)
     union_start = tl.minimum(tl.maximum(first_column - KERNEL // 2, 0), width - KERNEL)
@@ -120,9 +86,9 @@ def _mix_tile(  # type: ignore[no-untyped-def]
     in_window = (tap_on_column >= 0) & (tap_on_column < KERNEL)
     tap_on_column = tl.where(in_window, tap_on_column, KERNEL)
 
-    # What the first tap row needs; the loop moves these down.
-    place_in_window = (row - start_row) * KERNEL + (columns - start_columns)
-    bias += place_in_window[:, None] * (KERNEL * KERNEL) + tap_column[None, :]
+    # Pointers for the first tap row.
+    window_offset = (row - start_row) * KERNEL + (columns - start_columns)
+    bias += window_offset[:, None] * (KERNEL * KERNEL) + tap_column[None, :]
     keys += tap_column[None, :] * QUERY + channel[:, None]
     values += start_row * values_h
     values += union_columns[:, None] * values_w + channel[None, :] * values_c
@@ -152,11 +118,11 @@ def _mix_tile(  # type: ignore[no-untyped-def]
         mixed = mixed * decay[:, None]
         mixed = tl.dot(spread, row_values, mixed, input_precision="tf32x3")
 
-    own = first_column + tl.arange(0, TILE)
+    tile_columns = first_column + tl.arange(0, TILE)
     tl.store(
-        result + row * result_h + own[:, None] * result_w + channel[None, :] * result_c,
+        result + row * result_h + tile_columns[:, None] * result_w + channel[None, :] * result_c,
         (mixed / total[:, None]).to(result.dtype.element_ty),
-        mask=(own[:, None] < width) & (channel[None, :] < CHANNELS),
+        mask=(tile_columns[:, None] < width) & (channel[None, :] < CHANNELS),
     )
 
 
@@ -271,13 +237,13 @@ def _context_mixing_kernel(  # type: ignore[no-untyped-def]
 def context_mixing_triton(
     values: Tensor, queries: Tensor, virtual_keys: Tensor, small_bias: Tensor, large_bias: Tensor
 ) -> Tensor:
-    """Aggregate every pixel's neighbourhood; arguments and result as ``context_mixing`` has them.
+    """Aggregate every pixel's neighbourhood; same arguments and result as ``context_mixing``.
 
     All arguments are of one dtype: float32, bfloat16 or float16. Values and queries may have any
     strides.
 
     Raises:
-        ValueError: if the shapes do not belong together (the kernel would read elsewhere).
+        ValueError: if the shapes are inconsistent (the kernel would read out of bounds).
     """
     _check_shapes(values, queries, virtual_keys, small_bias, large_bias)
     result = empty_result(values, torch.preserve_format)
@@ -328,9 +294,9 @@ def _check_shapes(
         and small <= large <= min(height, width)
     )
     if not fits:
-        shapes = (values, queries, virtual_keys, small_bias, large_bias)
+        tensors = (values, queries, virtual_keys, small_bias, large_bias)
         raise ValueError(
-            f"These are no arguments of one ContMix: {[tuple(part.shape) for part in shapes]}."
+            f"Inconsistent shapes for ContMix: {[tuple(tensor.shape) for tensor in tensors]}."
         )
 
 

@@ -1,33 +1,19 @@
 # ruff: noqa: N803 - what is constant in a compilation is upper case, as Triton has it
 """Large-kernel depthwise convolution on the matrix units, for 16-bit maps in channels_last.
 
-One channel's sums have no common factor, but one row of taps slid along 16 output columns is a
+A depthwise convolution is no matrix product, but one row of taps slid along 16 output columns is a
 Toeplitz matrix, and every strip of the map, in every image, is multiplied with the same one:
 
     strips (S, 32 input columns) . Toeplitz of tap row (32, 16 output columns)    for each channel
 
 Two or four output rows are computed at once: an input row lies under tap row y of the first and
 y - 1 of the second, so their matrices side by side are neighbouring rows of ``tap_table``. A
-program owns S strips and a block of channels, and walks down the input rows.
+program owns S strips and a block of channels, and loops over the input rows.
 
-Of the multiply-adds 289 in 576 to 640 are those of the convolution (17x17; the others meet zeros),
-and the matrix units do them 15 times faster than float32 units. What bounds the kernel is getting
-them their operands, the channels of a pixel being side by side in memory and the columns side by
-side in a matrix: 16-byte loads, a cache line each, then a turn through shared memory. A step loads
-one line for each pixel and two for each row of the table, so S strips and C channels need
-32 S + 64 C of them for 2048 S C multiply-adds: many of both are best, as far as registers hold.
+What bounds the kernel is loading its operands, not multiplying them. Counts and measurements:
+docs/kernels.md.
 
-On an H200, 64 images of T at 224x224, microseconds, beside the float32 units' kernel for bfloat16
-that this one replaced and cuDNN's (``benchmarks/results/gpu.md``; memory alone: 12, 6 and 3):
-
-    map and kernel            this    before    cuDNN
-    56x56,  64 channels, 17    259       628     4119
-    28x28, 128 channels, 15    130       321     1721
-    14x14, 256 channels, 13     57       135      723
-
-A layer's table is some megabytes, those of T 134 MB together.
-
-The sums for squeeze-excite are one partial sum a strip, added up afterwards in a fixed order.
+For squeeze-excite it writes one partial sum a strip, added up afterwards in a fixed order.
 """
 
 from __future__ import annotations
@@ -41,17 +27,17 @@ import triton.language as tl  # type: ignore[import-untyped,import-not-found,unu
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from model.kernels.gpu.depthwise_layout import MOST_STRIP_ROWS, STRIP_COLUMNS
+from model.kernels.gpu.depthwise_layout import MAX_STRIP_ROWS, STRIP_COLUMNS
 from model.kernels.gpu.support import empty_result
 
 
 class Tile(NamedTuple):
-    """What one program computes.
+    """The work of one program.
 
     Attributes:
-        rows: output rows of a strip, at most ``MOST_STRIP_ROWS``.
-        strips: strips; at least the 16 rows of a matrix unit.
-        channels: channels; divides ``CHANNEL_MULTIPLE``.
+        rows: output rows of a strip, at most ``MAX_STRIP_ROWS``.
+        strips: number of strips, at least the 16 rows of a matrix unit.
+        channels: number of channels; divides ``CHANNEL_MULTIPLE``.
         warps: warps of 32 threads.
     """
 
@@ -65,9 +51,8 @@ TILES = {
     "few": Tile(rows=2, strips=16, channels=8, warps=4),
     "many": Tile(rows=4, strips=32, channels=8, warps=8),
 }
-"""What is worth measuring on a device: small programs keep it busy with one image, large ones load
-less for each product. Twice the channels of the large one ("most" in the results) spill registers
-and are 2 to 7 % slower on an H200; loads by cp.async, some steps ahead, were slower when tried."""
+"""Candidates to measure: small programs keep a device busy with one image, large ones load less
+for each product."""
 
 
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
@@ -90,28 +75,28 @@ def _depthwise_matrix_kernel(  # type: ignore[no-untyped-def]
     TABLE_ROWS: tl.constexpr,
     UNION: tl.constexpr,
     COLUMNS: tl.constexpr,
-    MOST_ROWS: tl.constexpr,
+    MAX_ROWS: tl.constexpr,
     ROWS: tl.constexpr,
     STRIPS: tl.constexpr,
     CHANNELS: tl.constexpr,
     ALIGNED: tl.constexpr,
     WITH_SUMS: tl.constexpr,
 ):
-    """Convolve some strips. Axes: block of channels; block of strips. The channel stride is one."""
-    # See _large_depthwise_kernel.
+    """Convolve ``STRIPS`` strips. Axes: channel blocks, strip blocks. The channel stride is 1."""
+    # Shows the compiler that vectors do not straddle: see _large_depthwise_kernel.
     channels = channels // ALIGNED * ALIGNED
     features_b = features_b // ALIGNED * ALIGNED
     features_h = features_h // ALIGNED * ALIGNED
     features_w = features_w // ALIGNED * ALIGNED
-    of_image = strip_rows * strip_columns
+    strips_per_image = strip_rows * strip_columns
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = channel < channels
     strip = tl.program_id(1) * STRIPS + tl.arange(0, STRIPS)
     is_strip = strip < strips
-    # From the first strip's image the others are less than an image and a few strips away.
-    first_image = tl.program_id(1) * STRIPS // of_image
-    images_on = strip // of_image - first_image
-    first_row = strip % of_image // strip_columns * ROWS
+    # Offsets from the first strip's image fit 32 bits: the others are only a few strips away.
+    first_image = tl.program_id(1) * STRIPS // strips_per_image
+    image_offset = strip // strips_per_image - first_image
+    first_row = strip % strips_per_image // strip_columns * ROWS
     first_column = strip % strip_columns * COLUMNS
 
     # The strips' unions of windows, from their first input row down.
@@ -120,11 +105,11 @@ def _depthwise_matrix_kernel(  # type: ignore[no-untyped-def]
     column = first_column[:, None] - KERNEL // 2 + union[None, :]
     is_column = (column >= 0) & (column < width) & is_strip[:, None]
     features += first_image.to(tl.int64) * features_b
-    pixel = (images_on * features_b + row * features_h)[:, None] + column * features_w
-    place = pixel[:, :, None] + channel[None, None, :]
-    # The tap row under the lowest output row comes first: output rows run upwards.
+    pixel = (image_offset * features_b + row * features_h)[:, None] + column * features_w
+    offset = pixel[:, :, None] + channel[None, None, :]
+    # The table starts with the tap row of the lowest output row: output rows run upwards.
     output = tl.arange(0, ROWS * COLUMNS)
-    table += (MOST_ROWS - ROWS) * COLUMNS
+    table += (MAX_ROWS - ROWS) * COLUMNS
     entry = channel[:, None] * UNION + union[None, :]
     table += entry[:, :, None] * (TABLE_ROWS * COLUMNS) + output[None, None, :]
 
@@ -132,7 +117,7 @@ def _depthwise_matrix_kernel(  # type: ignore[no-untyped-def]
     for _ in tl.range(0, KERNEL + ROWS - 1, num_stages=1):
         inside = is_column & ((row >= 0) & (row < height))[:, None]
         mask = inside[:, :, None] & is_channel[None, None, :]
-        values = tl.load(features + place, mask=mask, other=0.0)  # (S, U, C)
+        values = tl.load(features + offset, mask=mask, other=0.0)  # (S, U, C)
         sums = tl.dot(tl.permute(values, (2, 0, 1)), tl.load(table), sums)
         features += features_h
         table += COLUMNS
@@ -147,15 +132,15 @@ def _depthwise_matrix_kernel(  # type: ignore[no-untyped-def]
     is_stored = is_output[:, :, None] & is_channel[None, None, :]
     # The result is dense, the channels side by side.
     result += first_image.to(tl.int64) * height * width * channels
-    pixel = (images_on[:, None] * height + row) * width + column
+    pixel = (image_offset[:, None] * height + row) * width + column
     tl.store(
         result + pixel[:, :, None] * channels + channel[None, None, :], convolved, mask=is_stored
     )
     if WITH_SUMS:
-        of_strip = tl.sum(tl.where(is_stored, convolved.to(tl.float32), 0.0), axis=1)
+        strip_sums = tl.sum(tl.where(is_stored, convolved.to(tl.float32), 0.0), axis=1)
         tl.store(
             partial_sums + strip.to(tl.int64)[:, None] * channels + channel[None, :],
-            of_strip,
+            strip_sums,
             mask=is_strip[:, None] & is_channel[None, :],
         )
 
@@ -174,25 +159,27 @@ def depthwise_matrix_triton(
         features: (B, C, H, W) in channels_last, of a 16-bit dtype.
         table: ``tap_table`` of the weight.
         bias: (C,).
-        with_sums: whether the partial sums are wanted.
+        with_sums: whether to compute partial sums.
         tile_name: a key of ``TILES``.
 
     Returns:
-        (B, C, H, W) in channels_last, and each strip's sums of the channels over its pixels,
-        (B, strips, C) float32; no strip if they are not wanted.
+        (B, C, H, W) in channels_last, and each strip's channel sums over its pixels,
+        (B, strips, C) float32, or (B, 0, C) without ``with_sums``.
     """
     batch, channels, height, width = features.shape
     tile = TILES[tile_name]
     strip_rows, strip_columns = triton.cdiv(height, tile.rows), triton.cdiv(width, STRIP_COLUMNS)
     strips = batch * strip_rows * strip_columns
-    blocks_of_strips = (strips + tile.strips - 1) // tile.strips  # a compiler's batch is a symbol
+    strip_blocks = (
+        strips + tile.strips - 1
+    ) // tile.strips  # not triton.cdiv: to the compiler the batch is a symbol
     result = empty_result(features, torch.channels_last)
     partial_sums = torch.empty(
         (batch, strip_rows * strip_columns if with_sums else 0, channels),
         dtype=torch.float32,
         device=features.device,
     )
-    grid = (triton.cdiv(channels, tile.channels), blocks_of_strips)
+    grid = (triton.cdiv(channels, tile.channels), strip_blocks)
     wrap_triton(_depthwise_matrix_kernel)[grid](
         features,
         features.stride(0),
@@ -208,11 +195,11 @@ def depthwise_matrix_triton(
         strips,
         strip_rows,
         strip_columns,
-        KERNEL=table.shape[2] - 2 * (MOST_STRIP_ROWS - 1),
+        KERNEL=table.shape[2] - 2 * (MAX_STRIP_ROWS - 1),
         TABLE_ROWS=table.shape[2],
         UNION=table.shape[1],
         COLUMNS=STRIP_COLUMNS,
-        MOST_ROWS=MOST_STRIP_ROWS,
+        MAX_ROWS=MAX_STRIP_ROWS,
         ROWS=tile.rows,
         STRIPS=tile.strips,
         CHANNELS=tile.channels,

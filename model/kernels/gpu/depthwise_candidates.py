@@ -1,4 +1,4 @@
-"""What can solve a noted problem of the large depthwise convolution, ready to be timed."""
+"""Candidates for the problems of the large depthwise convolution, and their measurement."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _OPERATIONS = {
 }
 
 
-class _Parts(NamedTuple):
-    """The fields of a problem, as ``depthwise_problem`` names it."""
+class _DepthwiseProblem(NamedTuple):
+    """The fields of a problem, in the order of ``depthwise_problem``."""
 
     operation: str
     images: str
@@ -40,12 +40,12 @@ class _Parts(NamedTuple):
 def measure_depthwise(
     autotuner: Autotuner, problem: Problem, batch: int, seconds_of: SecondsOf
 ) -> Decision:
-    """Time every candidate of a problem that ``depthwise_problem`` named, and take the fastest.
+    """Time every candidate of a problem and choose the fastest.
 
     Args:
-        autotuner: where the decision goes.
-        problem: as ``depthwise_problem`` names it.
-        batch: how many images to measure it for.
+        autotuner: keeps the decision.
+        problem: as ``depthwise_problem`` returns it.
+        batch: number of images to measure it with.
         seconds_of: times one candidate.
     """
     return autotuner.measure(problem, depthwise_candidates(problem, batch), seconds_of)
@@ -54,15 +54,15 @@ def measure_depthwise(
 def tune(
     run: Callable[[], object], autotuner: Autotuner, batch: int, seconds_of: SecondsOf
 ) -> list[Decision]:
-    """Run a network once, then measure every problem that it met and that was not measured yet.
+    """Run a network once, then measure each of its problems that was not measured yet.
 
     Args:
-        run: the network, on a batch, with layers that ask the choices.
-        autotuner: where the decisions go.
-        batch: how many images it is.
+        run: runs the network on a batch; its layers look problems up in ``autotuner``.
+        autotuner: keeps the decisions.
+        batch: number of images in that batch.
         seconds_of: times one candidate.
     """
-    with autotuner.noting() as problems:
+    with autotuner.collect_problems() as problems:
         run()
     return [
         measure_depthwise(autotuner, problem, batch, seconds_of)
@@ -75,21 +75,21 @@ def depthwise_candidates(problem: Problem, batch: int) -> dict[str, Callable[[],
     """Return every implementation that runs on the problem's device, by name.
 
     Args:
-        problem: as ``depthwise_problem`` names it.
-        batch: how many images to solve it for.
+        problem: as ``depthwise_problem`` returns it.
+        batch: number of images.
     """
-    parts = _Parts(*problem)  # type: ignore[arg-type]
+    fields = _DepthwiseProblem(*problem)  # type: ignore[arg-type]
     with torch.inference_mode():
         features = torch.randn(
-            batch, parts.channels, parts.height, parts.width, device=parts.device
-        ).to(parts.dtype, memory_format=torch.channels_last)
-        side = parts.kernel_size
-        weight = torch.randn(parts.channels, 1, side, side, device=parts.device) / side
-        weight = weight.to(parts.dtype)
-        bias = torch.randn(parts.channels, device=parts.device).to(parts.dtype)
+            batch, fields.channels, fields.height, fields.width, device=fields.device
+        ).to(fields.dtype, memory_format=torch.channels_last)
+        side = fields.kernel_size
+        weight = torch.randn(fields.channels, 1, side, side, device=fields.device) / side
+        weight = weight.to(fields.dtype)
+        bias = torch.randn(fields.channels, device=fields.device).to(fields.dtype)
         arguments = features, weight, bias, lay_out(weight)
     names: list[Implementation] = ["plain"]
     if triton_unsupported_reason(*arguments) is None:
-        names += triton_tiles(parts.dtype)
-    operation = _OPERATIONS[parts.operation]
+        names += triton_tiles(fields.dtype)
+    operation = _OPERATIONS[fields.operation]
     return {name: partial(torch.inference_mode()(operation), *arguments, name) for name in names}

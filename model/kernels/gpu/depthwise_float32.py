@@ -1,18 +1,15 @@
 # ruff: noqa: N803 - what is constant in a compilation is upper case, as Triton has it
-"""Large-kernel depthwise convolution number by number, for float32 maps in channels_last.
+"""Large-kernel depthwise convolution by float32 multiply-adds, for maps in channels_last.
 
 A program owns a tile of pixels and a block of channels of one image. It holds the sums of two
 neighbouring rows at once: a pixel that it loads lies under tap row y of the upper output row and
 tap row y - 1 of the lower one, so it is loaded once for two multiply-adds. Nothing is staged in
 shared memory: a tile and its margin are a few kilobytes, which the first-level cache keeps.
 
-It is bound by float32 multiply-adds, of which an H200 does 33.5 T a second: a layer of 17x17 taps
-on a map of 56x56 pixels and 64 channels has 58 M of them for 1.6 MB. Of the inner loop's
-instructions 37 % are multiply-adds (in the machine code for sm_90 that ``test_triton_compiles``
-makes), and one row of taps in K + 1 is zero, so a third of the peak is to be expected. 16-bit maps
-go through the matrix units instead (``depthwise_matrix_triton``).
+It is bound by float32 multiply-adds. 16-bit maps go through the matrix units instead
+(``model.kernels.gpu.depthwise_16bit``). Counts: docs/kernels.md.
 
-The sums for squeeze-excite are one partial sum a tile, added up afterwards in a fixed order: with
+For squeeze-excite it writes one partial sum a tile, added up afterwards in a fixed order: with
 atomics the order, and so the rounding, would change from run to run.
 """
 
@@ -31,12 +28,12 @@ from model.kernels.gpu.support import empty_result
 
 
 class Tile(NamedTuple):
-    """What one program computes: every thread of it holds two rows of 16 values.
+    """The work of one program; each of its threads holds two rows of 16 values.
 
     Attributes:
         row_pairs: pairs of output rows.
         columns: output columns.
-        channels: channels; divides ``CHANNEL_MULTIPLE``.
+        channels: number of channels; divides ``CHANNEL_MULTIPLE``.
         warps: warps of 32 threads.
     """
 
@@ -50,8 +47,8 @@ TILES = {
     "small": Tile(row_pairs=4, columns=8, channels=16, warps=1),
     "large": Tile(row_pairs=8, columns=8, channels=32, warps=4),
 }
-"""What is worth measuring on a device: small tiles leave no multiprocessor idle when maps are few,
-large ones read their margins less often."""
+"""Candidates to measure: small tiles leave no multiprocessor idle when maps are few, large ones
+read their margins less often."""
 
 
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
@@ -76,8 +73,8 @@ def _large_depthwise_kernel(  # type: ignore[no-untyped-def]
     WITH_SUMS: tl.constexpr,
 ):
     """Convolve one tile. Axes: tile; block of channels; image. The channel stride is one."""
-    # Of its arguments Triton notices only divisibility by 16: 56 channels would be loaded one by
-    # one. Both sides are equal; the right one shows the compiler that vectors do not straddle.
+    # Triton specialises on divisibility by 16 alone: 56 channels would be loaded one by one. These
+    # assignments change no value; they show the compiler that vectors do not straddle.
     channels = channels // ALIGNED * ALIGNED
     features_b = features_b // ALIGNED * ALIGNED
     features_h = features_h // ALIGNED * ALIGNED
@@ -139,12 +136,12 @@ def large_depthwise_triton(
         features: (B, C, H, W) in channels_last.
         taps: ``tap_major`` of the weight.
         bias: (C,).
-        with_sums: whether the partial sums are wanted.
+        with_sums: whether to compute partial sums.
         tile_name: a key of ``TILES``.
 
     Returns:
-        (B, C, H, W) in channels_last, and each tile's sums of the channels over its pixels,
-        (B, tiles, C) float32; no tile if they are not wanted.
+        (B, C, H, W) in channels_last, and each tile's channel sums over its pixels,
+        (B, tiles, C) float32, or (B, 0, C) without ``with_sums``.
     """
     batch, channels, height, width = features.shape
     tile = TILES[tile_name]

@@ -1,4 +1,4 @@
-"""How the Triton depthwise kernels want their weight; laid out once, when a network is prepared."""
+"""Weight layouts of the Triton depthwise kernels, made once, when a network is prepared."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHANNEL_MULTIPLE = 32
-"""Channels are filled up with zeros to a multiple of this, a block of any Triton kernel."""
+"""Channels are padded with zeros to a multiple of this, which any tile's channels divide."""
 
 STRIP_COLUMNS = 16
-"""Output columns that one row of a table serves."""
+"""Output columns of a strip, and so of a tap table."""
 
-MOST_STRIP_ROWS = 4
-"""Output rows that a strip may have: so many rows of zeros less one surround a table's taps."""
+MAX_STRIP_ROWS = 4
+"""Most output rows of a strip; a tap table has one row of zeros less above and below its taps."""
 
 
 def lay_out(weight: Tensor) -> Tensor:
     """Lay a depthwise weight (C, 1, K, K) out for the kernels of its dtype.
 
-    Matrix units multiply 16-bit numbers and want a ``tap_table``; float32 is multiplied number by
-    number and wants its taps ``tap_major``.
+    The 16-bit kernel multiplies on the matrix units and takes a ``tap_table``; the float32 kernel
+    takes its taps ``tap_major``.
     """
     return tap_table(weight) if weight.dtype.itemsize == 2 else tap_major(weight)
 
 
 def laid_out_shape(channels: int, kernel_size: int, dtype: torch.dtype) -> tuple[int, ...]:
     """Return the shape of ``lay_out`` of a weight of these sizes and dtype."""
-    filled_up = channels + -channels % CHANNEL_MULTIPLE
+    padded_channels = channels + -channels % CHANNEL_MULTIPLE
     if dtype.itemsize == 2:
-        rows = kernel_size + 2 * (MOST_STRIP_ROWS - 1)
-        return filled_up, union_columns(kernel_size), rows, STRIP_COLUMNS
-    return kernel_size + 2, kernel_size, filled_up
+        rows = kernel_size + 2 * (MAX_STRIP_ROWS - 1)
+        return padded_channels, union_columns(kernel_size), rows, STRIP_COLUMNS
+    return kernel_size + 2, kernel_size, padded_channels
 
 
 def tap_major(weight: Tensor) -> Tensor:
-    """Lay taps out for multiplications number by number.
+    """Lay taps out for the float32 kernel.
 
     Args:
-        weight: as a convolution keeps it, (C, 1, K, K).
+        weight: of a depthwise convolution, (C, 1, K, K).
 
     Returns:
         (K + 2, K, C') float32: neighbouring channels side by side, a row of zeros above the
-        kernel and one below it, C' the channels filled up to a multiple of ``CHANNEL_MULTIPLE``.
+        kernel and one below it, C' the channels padded to a multiple of ``CHANNEL_MULTIPLE``.
     """
     taps = weight[:, 0].permute(1, 2, 0).float()  # (C, K, K) -> (K, K, C)
     missing = -taps.shape[2] % CHANNEL_MULTIPLE
@@ -52,21 +52,21 @@ def tap_major(weight: Tensor) -> Tensor:
 def tap_table(weight: Tensor) -> Tensor:
     """Write every row of taps as the matrix that convolves a strip of 16 columns with it.
 
-    Entry [c, u, r, x] is what input column u of the strip's union adds to output column x under
-    tap row r - 3: the tap u - x, or zero. (u, x) is a Toeplitz matrix. With the rows of zeros
-    above and below, any ``MOST_STRIP_ROWS`` neighbouring rows are a matrix for as many output
-    rows, from the lowest to the highest.
+    Entry [c, u, r, x] is the weight of input column u of the strip's union in output column x for
+    tap row r - 3: tap u - x, or zero. (u, x) is a Toeplitz matrix. With the rows of zeros above and
+    below, any ``MAX_STRIP_ROWS`` neighbouring rows are the matrix of that number of output rows,
+    from the lowest to the highest.
 
     Args:
-        weight: as a convolution keeps it, (C, 1, K, K).
+        weight: of a depthwise convolution, (C, 1, K, K).
 
     Returns:
-        (C', U, K + 6, 16) in the weight's dtype, C' the channels filled up to a multiple of
+        (C', U, K + 6, 16) in the weight's dtype, C' the channels padded to a multiple of
         ``CHANNEL_MULTIPLE``, U = ``union_columns``.
     """
     channels, _, kernel_size, _ = weight.shape
     table = weight.new_zeros(laid_out_shape(channels, kernel_size, torch.float16))
-    rows = slice(MOST_STRIP_ROWS - 1, MOST_STRIP_ROWS - 1 + kernel_size)
+    rows = slice(MAX_STRIP_ROWS - 1, MAX_STRIP_ROWS - 1 + kernel_size)
     for column in range(STRIP_COLUMNS):
         taps = weight[:, 0].transpose(1, 2)  # (C, K rows, K columns) -> (C, K columns, K rows)
         table[:channels, column : column + kernel_size, rows, column] = taps
@@ -74,5 +74,5 @@ def tap_table(weight: Tensor) -> Tensor:
 
 
 def union_columns(kernel_size: int) -> int:
-    """Return the input columns under a strip's windows, filled up to a power of two."""
+    """Return the number of input columns under a strip's windows, padded to a power of two."""
     return 1 << (STRIP_COLUMNS + kernel_size - 2).bit_length()

@@ -1,12 +1,8 @@
 # ruff: noqa: N803, N806 - what is constant in a compilation is upper case, as Triton has it
-"""Squeeze-excite's gates as one GPU kernel: two small matrices and all that lies between them.
+"""Squeeze-excite's gates as one GPU kernel: both layers, GELU and sigmoid.
 
-A program makes the gates of one image. It walks along the hidden channels in blocks: a block's
-activations need all channels' means, and once it has them it adds its share to every gate.
-
-It reads the matrices' 2 C^2 / 8 numbers once for each image: 128 KB at most in T in bfloat16, from
-the second-level cache. Nothing else is worth counting: PyTorch needs four launches for it, each
-longer than the work.
+A program computes the gates of one image. It loops over blocks of hidden channels: a block's
+activations need all channels' means, and add a share to every gate. Counts: docs/kernels.md.
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
 HIDDEN_BLOCK = 16
-"""Hidden channels at a time; no network has fewer."""
+"""Hidden channels of a block; no network has fewer."""
 
 WARPS = 8
 """Warps of a program: each thread holds 32 numbers of a block's matrix of 512 channels."""
@@ -38,7 +34,7 @@ def _squeeze_excite_kernel(  # type: ignore[no-untyped-def]
     CHANNELS: tl.constexpr,
     HIDDEN: tl.constexpr,
 ):
-    """Make the gates of an image. Axis: images."""
+    """Compute the gates of an image. Axis: images."""
     SQRT_HALF: tl.constexpr = 0.7071067811865476
     image = tl.program_id(0).to(tl.int64)
     channel = tl.arange(0, CHANNELS)
@@ -69,7 +65,7 @@ def squeeze_excite_gates_triton(
     expand: Tensor,
     expand_bias: Tensor,
 ) -> Tensor:
-    """Make each image's gates; arguments and result as ``squeeze_excite_gates`` has them."""
+    """Compute each image's gates; same arguments and result as ``squeeze_excite_gates``."""
     hidden_channels, channels = reduce.shape
     gates = torch.empty((len(sums), channels), dtype=reduce.dtype, device=sums.device)
     wrap_triton(_squeeze_excite_kernel)[(len(sums),)](

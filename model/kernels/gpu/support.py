@@ -1,4 +1,4 @@
-"""Whether a Triton kernel can take over, and if not, why."""
+"""Conditions for running a Triton kernel, and the results that it writes to."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def triton_unsupported_reason(*tensors: Tensor) -> str | None:
-    """Say what keeps the Triton kernels, which are for inference, from these tensors; None if not.
+    """Return why the Triton kernels, which are for inference, cannot take these tensors, or None.
 
     Args:
-        tensors: everything the kernel would read.
+        tensors: all inputs of the kernel.
     """
     if not TRITON_INSTALLED:
         return "Triton is not installed"
@@ -23,17 +23,17 @@ def triton_unsupported_reason(*tensors: Tensor) -> str | None:
         if tensor.device.type != "cuda":
             return f"a tensor is on the device {tensor.device.type}, not on cuda"
         if tensor.dtype not in _DTYPES:
-            return f"there is none for {tensor.dtype}"
+            return f"it does not support {tensor.dtype}"
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return "it has no gradient, and one is wanted"
+        return "it has no backward pass, and a tensor requires a gradient"
     return None
 
 
 def empty_result(features: Tensor, memory_format: torch.memory_format) -> Tensor:
-    """Return what ``torch.empty_like`` does, by its strides.
+    """Do as ``torch.empty_like``, with explicit strides.
 
-    torch.compile does not heed the memory format of ``empty_like``: it would take contiguous memory
-    and launch a copy of it, in the right order, before every kernel.
+    torch.compile ignores the memory format of ``empty_like``: it would allocate contiguous memory
+    and launch a copy into the requested format before every kernel.
     """
     strides = torch.empty_like(features, device="meta", memory_format=memory_format).stride()
     return features.new_empty_strided(features.shape, strides)

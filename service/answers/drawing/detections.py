@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from model.labels.tables import Color
 
 MAX_DRAWN = 255
-"""Most detections that are drawn, the best ones: a byte holds the index of a pixel's detection."""
+"""Maximum number of drawn detections, best first: a byte holds the index of a pixel's detection."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_TAGS = 24
-"""Most tags on one overlay; the largest regions get them."""
+"""Maximum number of tags on one overlay; the largest regions get them."""
 
 MIN_TAGGED_SHARE = 0.005
 """Share of the image that a region has to cover to be tagged."""

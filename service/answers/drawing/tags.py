@@ -20,10 +20,10 @@ DARK_INK: Color = (0, 0, 0)
 LIGHT_INK: Color = (255, 255, 255)
 
 MIN_TEXT_PIXELS = 10
-"""Least size of letters; smaller ones are illegible."""
+"""Minimum size of letters; smaller ones are illegible."""
 
 MAX_TEXT_CHARACTERS = 32
-"""Most characters of a name; a longer one is cut."""
+"""Maximum length of a name, in characters; a longer one is cut."""
 
 _TEXT_SHARE = 0.03  # of the geometric mean of the image's sides
 _MAX_TEXT_SHARE = 0.25  # of the short side
@@ -42,7 +42,7 @@ class Rectangle:
     bottom: int
 
     def overlaps(self, other: Rectangle) -> bool:
-        """Tell whether a pixel is in both."""
+        """Return whether both have a pixel in common."""
         return (
             self.left < other.right
             and other.left < self.right
@@ -57,7 +57,7 @@ class Rectangle:
         return Rectangle(self.left + right, self.top + down, self.right + right, self.bottom + down)
 
     def is_free(self, height: int, width: int, taken: Iterable[Rectangle]) -> bool:
-        """Tell whether it lies within an image and overlaps no taken rectangle."""
+        """Return whether it lies within an image and overlaps no taken rectangle."""
         if min(self.left, self.top) < 0 or self.right > width or self.bottom > height:
             return False
         return not any(self.overlaps(other) for other in taken)

@@ -1,1 +1,1 @@
-"""A load generator: loads a service and says what came of it (``overlock bench``)."""
+"""``overlock bench``: a load generator and its measurements."""

@@ -28,13 +28,13 @@ from service.commands.console.remote_options import add_options, api_key_of, mod
 from service.commands.console.table import Table
 
 DESCRIPTION = f"""\
-Load a running service and say what it answers, and how fast.
+Load a running service and measure its throughput and latencies.
 
-A closed loop keeps N requests under way and shows the throughput. An open loop sends requests at
-moments of a Poisson process, whatever the service does, and counts a latency from the moment at
-which the request was due: a service that stalls is charged for everyone who would have come
-meanwhile. The first {WARM_UP_SECONDS:g} s of each load are not counted. Latencies are those of
-requests that were not refused; one without an answer counts as infinite, "-".
+A closed loop keeps N requests in flight and measures the throughput. An open loop sends requests at
+the moments of a Poisson process, however slow the service is, and counts a latency from the moment
+at which the request was due: a stall counts for every request that was due meanwhile. The first
+{WARM_UP_SECONDS:g} s of each load are not counted. Latencies are those of requests that were not
+refused; one without an answer counts as infinite, "-".
 
 Run it on another machine, or on other cores, than the service."""
 
@@ -47,7 +47,7 @@ examples:
 DEFAULT_CONCURRENCIES = (1.0, 8.0)
 DEFAULT_TIMEOUT_SECONDS = 30.0
 GRACE_SECONDS = 1.0
-"""For answers on their way when the service's time is over."""
+"""Extra wait for answers that are in transit when the timeout passes."""
 
 LATE_SECONDS = 0.005
 """A generator that sends later than this, at the 99th percentile, is too slow for its load."""
@@ -80,7 +80,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
         metavar="TASK",
     )
     parser.add_argument(
-        "--image", type=Path, metavar="FILE", help="what is sent [a drawn JPEG of 640 by 480]"
+        "--image", type=Path, metavar="FILE", help="image to send [a drawn JPEG of 640 by 480]"
     )
     parser.add_argument(
         "--concurrency",
@@ -94,7 +94,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
     )
     add_options(
         parser,
-        timeout_help=f"that the service gets for a request [{DEFAULT_TIMEOUT_SECONDS:g}]",
+        timeout_help=f"for the service to answer a request [{DEFAULT_TIMEOUT_SECONDS:g}]",
     )
     parser.add_argument(
         "--json", action="store_true", help="a line of JSON for each load [a table]"
@@ -102,7 +102,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Put the service under every load."""
+    """Offer the service every load."""
     loads = list(_loads(arguments))
     timeout_seconds = _timeout_seconds(arguments)
     key = api_key_of(arguments)
@@ -133,14 +133,14 @@ def _loads(arguments: argparse.Namespace) -> Iterator[Load]:
     seconds: float = arguments.seconds
     if not WARM_UP_SECONDS < seconds < float("inf"):
         raise RefusedError(
-            f"--seconds is {seconds:g}; it has to be more than {WARM_UP_SECONDS:g}, which warm up."
+            f"--seconds is {seconds:g}; it has to be more than {WARM_UP_SECONDS:g}, the warm-up."
         )
     if arguments.concurrency is None and arguments.rate is None:
         arguments.concurrency = DEFAULT_CONCURRENCIES
     for level in arguments.concurrency or ():
         if not level.is_integer() or level > MAX_CONNECTIONS:
             raise RefusedError(
-                f"--concurrency is {level:g}; it is whole and at most {MAX_CONNECTIONS}."
+                f"--concurrency is {level:g}; it has to be whole and at most {MAX_CONNECTIONS}."
             )
         yield Load("closed", level, seconds)
     for level in arguments.rate or ():
@@ -163,10 +163,10 @@ def _image(path: Path | None) -> bytes:
 def _check_service(
     arguments: argparse.Namespace, key: str | None, payload: ImagePayload, timeout_seconds: float
 ) -> None:
-    """Make sure that the service is there and answers the image; say what is measured.
+    """Check that the service answers the image; print the models that are measured.
 
     Raises:
-        ClientError: if not.
+        ClientError: if it does not.
         RefusedError: if it does not serve the task.
     """
     try:

@@ -20,8 +20,8 @@ class Endpoint:
         host: its name or address.
         port: its port.
         path: the route, with its query.
-        tls: what to speak TLS with; None for plain HTTP.
-        headers: that every request carries, beside the usual ones.
+        tls: context for TLS; None for plain HTTP.
+        headers: headers of every request, beside the usual ones.
     """
 
     host: str
@@ -86,7 +86,7 @@ class HttpConnection(asyncio.Protocol):
         """Send a request and return its answer.
 
         Raises:
-            ConnectionError: if the server hangs up or sends what is no HTTP.
+            ConnectionError: if the server closes the connection or sends anything but HTTP.
         """
         assert self._transport is not None, "open() connects"
         self._waiting = asyncio.get_running_loop().create_future()
@@ -101,24 +101,24 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether the last answer came completely."""
+        """Whether the last answer is complete."""
         return self._complete
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.reusable = False
         if self._transport is not None:
             self._transport.close()
 
-    # What asyncio calls.
+    # Callbacks of asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        # uvloop's transports are none by inheritance.
+        # uvloop's transports do not inherit from asyncio's.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came."""
+        """Parse the received bytes."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -126,14 +126,14 @@ class HttpConnection(asyncio.Protocol):
             self.close()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Fail the exchange that is under way."""
+        """Fail the current exchange."""
         self.reusable = False
         self._fail(ConnectionResetError("the server hung up"))
 
-    # What httptools calls.
+    # Callbacks of httptools.
 
     def on_message_begin(self) -> None:
-        """Forget the answer before."""
+        """Discard the previous answer."""
         self._chunks = []
 
     def on_body(self, chunk: bytes) -> None:
@@ -141,7 +141,7 @@ class HttpConnection(asyncio.Protocol):
         self._chunks.append(chunk)
 
     def on_message_complete(self) -> None:
-        """Hand the answer over."""
+        """Resolve the exchange with the answer."""
         self._complete = True
         self.reusable = self.reusable and self._parser.should_keep_alive()
         if self._waiting is not None and not self._waiting.done():

@@ -1,8 +1,8 @@
 """The load generator: open loop for latencies, closed loop for throughput.
 
-In the open loop requests are due at moments fixed beforehand, whatever the server does, and a
-latency counts from that moment: a server that stalls is charged for everyone who would have come
-meanwhile. Both loops are bounded in count and time, and both check every answer.
+In the open loop requests are due at moments fixed beforehand, however slow the server is, and a
+latency counts from that moment: a stall counts for every request that was due meanwhile. Both
+loops are bounded in count and time, and both check every answer.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ ANSWER_SECONDS = 10.0
 
 MAX_CONNECTIONS = 4096
 SPIN_SECONDS = 0.002
-"""The event loop's timers are good for a millisecond; nearer moments are waited for by polling."""
+"""Part of a wait that is polled: the event loop's timers are precise to about a millisecond."""
 
 NO_ANSWER = 0
 """Status of a request whose connection broke, or that was not answered in time."""
 
-Answered = TypeVar("Answered")
+Ended = TypeVar("Ended")
 
 
 class Payload(Protocol):
-    """What is sent; as a text, it says which answer is expected."""
+    """A request's body, and the check of its answer; ``str`` describes the expected answer."""
 
     @property
     def body(self) -> bytes:
@@ -42,22 +42,22 @@ class Payload(Protocol):
 
     @property
     def media_type(self) -> str:
-        """What the body is."""
+        """The body's media type."""
 
     def is_answered_by(self, answer: bytes) -> bool:
         """Return whether the body of an answer with status 200 is right."""
 
 
 class WrongAnswerError(Exception):
-    """A server answered with what is not the request's result: nothing it does can be measured."""
+    """An answer is not its request's result, so that nothing can be measured."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What became of one request.
+    """Outcome of one request.
 
     Attributes:
-        due_seconds: when it was to be sent, since the run's start; in a closed loop, when it was.
+        due_seconds: when it was due, since the run's start; in a closed loop, when it was sent.
         sent_seconds: when it was sent, since the run's start.
         latency_seconds: from ``due_seconds`` to the answer's last byte; infinite without one.
         status: of HTTP, or NO_ANSWER.
@@ -81,9 +81,9 @@ class LoadGenerator:
     """Sends the payloads in turn to one server.
 
     Args:
-        target: where they go.
-        payloads: what to send, and which answers are right.
-        answer_seconds: how long answers are waited for after the last arrival.
+        target: route to which they are sent.
+        payloads: the requests' bodies, with the checks of their answers.
+        answer_seconds: wait for answers after the last request.
     """
 
     def __init__(
@@ -95,13 +95,13 @@ class LoadGenerator:
     ) -> None:
         self._target = target
         self._answer_seconds = answer_seconds
-        requests = [(target.request(each.body, each.media_type), each) for each in payloads]
+        requests = [(target.request(p.body, p.media_type), p) for p in payloads]
         self._requests = itertools.cycle(requests)
         self._idle: list[HttpConnection] = []
         self._connections = 0
 
     async def open_loop(self, arrivals: Sequence[float]) -> list[Sample]:
-        """Send a request at each of the moments, seconds since the start, which rise.
+        """Send a request at each of the ascending moments, seconds since the start.
 
         Raises:
             WrongAnswerError: if an answer is not its request's.
@@ -114,14 +114,14 @@ class LoadGenerator:
                 sending.append(asyncio.create_task(self._send(start, due_seconds)))
             await asyncio.wait(sending, timeout=self._answer_seconds)
             outcomes = await _end(sending)
-        await self._hang_up()
+        await self._close_idle()
         return [
             Sample(due_seconds, due_seconds, math.inf, NO_ANSWER) if outcome is None else outcome
             for outcome, due_seconds in zip(outcomes, arrivals, strict=True)
         ]
 
     async def closed_loop(self, concurrency: int, seconds: float) -> list[Sample]:
-        """Keep so many requests under way for so long.
+        """Keep ``concurrency`` requests in flight for ``seconds``.
 
         Raises:
             WrongAnswerError: if an answer is not its request's.
@@ -141,7 +141,7 @@ class LoadGenerator:
             await asyncio.wait(loops, timeout=seconds + self._answer_seconds)
             unanswered = [Sample(moment, moment, math.inf, NO_ANSWER) for moment in due.values()]
             await _end(loops)
-        await self._hang_up()
+        await self._close_idle()
         return samples + unanswered
 
     async def _send(self, start: float, due_seconds: float) -> Sample:
@@ -183,7 +183,7 @@ class LoadGenerator:
             connection.close()
             self._connections -= 1
 
-    async def _hang_up(self) -> None:
+    async def _close_idle(self) -> None:
         for connection in self._idle:
             connection.close()
         self._connections -= len(self._idle)
@@ -191,7 +191,7 @@ class LoadGenerator:
         await asyncio.sleep(0)  # transports close in the event loop's next turn
 
 
-async def _end(tasks: Sequence[asyncio.Task[Answered]]) -> list[Answered | None]:
+async def _end(tasks: Sequence[asyncio.Task[Ended]]) -> list[Ended | None]:
     """Cancel what still runs; return the results, None for what was cancelled.
 
     Raises:
@@ -207,7 +207,7 @@ async def _end(tasks: Sequence[asyncio.Task[Answered]]) -> list[Answered | None]
 
 
 async def _until(moment: float) -> None:
-    """Wait for a moment, to some ten microseconds."""
+    """Wait for a moment, precise to some ten microseconds."""
     left_seconds = moment - time.perf_counter()
     if left_seconds > SPIN_SECONDS:
         await asyncio.sleep(left_seconds - SPIN_SECONDS)

@@ -1,4 +1,4 @@
-"""A load that ``overlock bench`` puts a service under, and what came of it."""
+"""A load that ``overlock bench`` offers to a service, and its result."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from service.commands.bench.summary import REFUSALS, WARM_UP_SECONDS, outcome_of
 
 @dataclass(frozen=True)
 class ImagePayload:
-    """An image, of which any result is right.
+    """An image for which every result counts as right.
 
     Attributes:
         body: the file.
-        media_type: what the service is told of it; it looks for itself.
+        media_type: of the request; the service detects the image's format itself.
     """
 
     body: bytes
@@ -33,12 +33,12 @@ class ImagePayload:
 
 @dataclass(frozen=True)
 class Load:
-    """What is offered.
+    """A load that is offered to a service.
 
     Attributes:
         loop: "closed" keeps requests under way; "open" sends them at given moments.
-        level: requests under way, or requests a second.
-        seconds: for how long.
+        level: requests in flight, or requests per second.
+        seconds: duration.
     """
 
     loop: Literal["closed", "open"]
@@ -46,7 +46,7 @@ class Load:
     seconds: float
 
     async def offer(self, generator: LoadGenerator) -> list[Sample]:
-        """Offer it.
+        """Run the load and return its samples.
 
         Raises:
             WrongAnswerError: if an answer is no result.
@@ -58,20 +58,20 @@ class Load:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What came of a load.
+    """Measurements of a load.
 
     Attributes:
         loop: the load's.
         level: the load's.
         offered_per_second: requests that were due.
-        answered_per_second: status 200, complete before the load's end.
-        p50_seconds: latency of the requests that were not refused; None where so many got no
-            answer, or there was none. So for the others.
-        p90_seconds: see above.
-        p99_seconds: see above.
-        refused_fraction: of all requests, those that were told to come later.
-        failed_fraction: of all requests, those with another status than 200, or with no answer.
-        late_p99_seconds: how late the generator itself sent.
+        answered_per_second: requests answered with status 200 before the load's end.
+        p50_seconds: median latency of the requests that were not refused; None if there were none,
+            or if too many of them got no answer.
+        p90_seconds: 90th percentile of the same.
+        p99_seconds: 99th percentile of the same.
+        refused_fraction: part of all requests that got status 429 or 503.
+        failed_fraction: part of all requests that got any other status than 200, or no answer.
+        late_p99_seconds: 99th percentile of the generator's own delay.
     """
 
     loop: str
@@ -87,7 +87,7 @@ class LoadResult:
 
 
 def summarize(load: Load, samples: Sequence[Sample]) -> LoadResult:
-    """Sum a load's samples up, its first second left out."""
+    """Summarize a load's samples, without those of its first second."""
     outcome = outcome_of(samples, load.seconds)
     latencies = [
         sample.latency_seconds

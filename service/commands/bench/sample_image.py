@@ -1,4 +1,4 @@
-"""A drawn image that is about as costly to decode as a photograph."""
+"""A drawn image that costs about as much to decode as a photograph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUALITY = 85
 
 
 def draw_photograph(random: np.random.Generator, width: int = WIDTH, height: int = HEIGHT) -> bytes:
-    """Return a JPEG file."""
+    """Draw an image and return it as a JPEG file."""
     patches = Image.fromarray(random.integers(0, 256, (*PATCHES, 3), np.uint8))
     smooth = np.asarray(patches.resize((width, height), Image.Resampling.BICUBIC), np.float32)
     grain = random.normal(0.0, GRAIN, (height, width, 1)).astype(np.float32)

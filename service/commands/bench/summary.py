@@ -1,4 +1,4 @@
-"""What a run of the load generator came to, in the numbers that are reported."""
+"""Summary statistics of a run of the load generator."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from service.commands.bench.generator import NO_ANSWER, Sample
 
 REFUSALS = frozenset({429, 503})
-"""Statuses that say: not now."""
+"""Statuses of requests that a busy service refuses."""
 
 WARM_UP_SECONDS = 1.0
-"""Requests due before this are sent and not counted: connections open, queues find their length."""
+"""Requests due before this are sent but not counted: meanwhile connections open and queues fill."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,13 @@ class RequestOutcome:
 
     Attributes:
         offered_per_second: requests that were due.
-        answered_per_second: status 200, complete before the run's end.
-        p50_seconds: latency of the accepted requests; infinite if as many got no answer.
-        p99_seconds: the same.
-        refused_fraction: of all requests, those that were told to come later.
-        failed_fraction: of all requests, those with another status than 200, or with no answer.
-        late_p99_seconds: how late the generator itself sent; above a millisecond, it is too slow.
+        answered_per_second: requests answered with status 200 before the run's end.
+        p50_seconds: median latency of the accepted requests; infinite if half got no answer.
+        p99_seconds: 99th percentile of the same.
+        refused_fraction: part of all requests that got status 429 or 503.
+        failed_fraction: part of all requests that got any other status than 200, or no answer.
+        late_p99_seconds: 99th percentile of the generator's own delay; more than a millisecond
+            means that it is too slow.
     """
 
     offered_per_second: float
@@ -43,12 +44,12 @@ class RequestOutcome:
 def outcome_of(
     samples: Sequence[Sample], seconds: float, *, warm_up_seconds: float = WARM_UP_SECONDS
 ) -> RequestOutcome:
-    """Sum a run up.
+    """Summarize a run.
 
     Args:
         samples: of the whole run.
         seconds: its length.
-        warm_up_seconds: not counted.
+        warm_up_seconds: time at the start that is not counted.
     """
     counted = [sample for sample in samples if sample.due_seconds >= warm_up_seconds]
     window_seconds = seconds - warm_up_seconds
@@ -73,7 +74,7 @@ def outcome_of(
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the smallest value that so many percent do not exceed; infinite if there is none."""
+    """Return a percentile without interpolation; infinite if there are no values."""
     if not values:
         return float("inf")
     return float(np.percentile(values, percent, method="inverted_cdf"))

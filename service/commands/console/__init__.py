@@ -1,1 +1,1 @@
-"""What all commands share: how they end, and how they write for people."""
+"""Exit codes, options and output that commands share."""

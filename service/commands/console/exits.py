@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and words instead of a traceback."""
+"""The exit codes of every command, and messages instead of tracebacks."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from typing import NoReturn
 
 DONE = 0
 FAILED = 1
-"""Something of what was asked for failed; the rest is done."""
+"""Some of the work failed; the rest is done."""
 
 REFUSED = 2
-"""Nothing was begun: an option, a setting or the service is not as it has to be."""
+"""Nothing was done: an option, a setting, weights, a device or the service is wrong or missing."""
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-"""As a shell shows the end by SIGPIPE: who read the output has seen enough."""
+"""The code that a shell shows after SIGPIPE: the reader of the output has closed it."""
 
 EXIT_CODES = f"""\
 exit codes:
   {DONE}    all done
   {FAILED}    some of it failed; the rest is done
-  {REFUSED}    nothing was done: a wrong option or setting, weights that do not fit, no service
-  {INTERRUPTED}  Ctrl-C
-  {BROKEN_PIPE}  who read the output has closed it"""
+  {REFUSED}    nothing was done: a wrong option or setting, wrong or missing weights,
+       no such device, a failed download, no service
+  {INTERRUPTED}  Ctrl-C (serve: {DONE}, since it stops in order)
+  {BROKEN_PIPE}  the reader of the output has closed it"""
 
 
 class RefusedError(Exception):
-    """A command cannot begin; the message says what to change, a line for each."""
+    """A command cannot do anything; each line of the message names something to change."""
 
 
 def run_to_exit(command: Callable[[], int], program: str = "overlock") -> NoReturn:
-    """Run a command and end the process.
+    """Run a command and exit with its code, or with that of the error it raises.
 
     Args:
         command: returns the exit code.
-        program: what complaints begin with.
+        program: prefix of each line of an error message.
     """
     code: int | str | None
     try:
@@ -48,27 +49,29 @@ def run_to_exit(command: Callable[[], int], program: str = "overlock") -> NoRetu
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
-        # Python flushes at its end once more; that shall have somewhere to go.
+        # The interpreter flushes once more at exit; that must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = BROKEN_PIPE
-    except _foreseen() as error:
+    except _expected_errors() as error:
         print_error(str(error), program)
         code = REFUSED
     sys.exit(code)
 
 
 def print_error(message: str, program: str = "overlock") -> None:
-    """Say on the standard error stream what is wrong."""
+    """Write an error message to standard error."""
     for line in message.splitlines():
         sys.stderr.write(f"{program}: {line}\n")
 
 
-def _foreseen() -> tuple[type[Exception], ...]:
-    """Return errors that have words for the user.
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """Return the errors whose message is written for the user.
 
-    They are imported when there is one: a command that needs none of their libraries is quick.
+    Imported here, once something was raised: a command that needs none of their libraries starts
+    quickly.
     """
+    from model.pretrained.assets import PretrainedError
     from service.client.errors import ClientError
     from service.settings import SettingsError
 
-    return (RefusedError, SettingsError, ClientError, OSError)
+    return (RefusedError, SettingsError, ClientError, PretrainedError, OSError)

@@ -1,4 +1,4 @@
-"""Becomes a process with torch: the command line's own is kept free of it."""
+"""Replacement of the command line's process, which is torch-free, by one with torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ from service.processes.environment import engine_environment
 def exec_module(module: str, arguments: Sequence[str]) -> NoReturn:
     """Replace this process by one that runs a module, with an engine's environment."""
     os.environ.update(engine_environment())
-    # -P: the user's folder may well hold a "model" or a "service" that is not ours.
+    # -P: the working folder may hold another package called "model" or "service".
     command = [sys.executable, "-P", "-m", module, *arguments]
-    os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
+    os.execv(sys.executable, command)  # noqa: S606 - no shell is needed

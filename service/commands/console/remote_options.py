@@ -1,4 +1,4 @@
-"""Options of commands that ask a running service."""
+"""Options of commands that call a running service."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from service.commands.console.exits import RefusedError
 
 
 def add_options(group: argparse._ActionsContainer, *, timeout_help: str) -> None:
-    """Add what it takes to ask a service, beside its address."""
+    """Add the options for calling a service, except its address."""
     group.add_argument("--timeout", type=float, metavar="SECONDS", help=timeout_help)
     group.add_argument(
-        "--api-key-file", type=Path, metavar="FILE", help="holds the key that the service wants"
+        "--api-key-file", type=Path, metavar="FILE", help="holds the key that the service needs"
     )
 
 

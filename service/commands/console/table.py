@@ -1,4 +1,4 @@
-"""Tables for people."""
+"""Tables on the standard output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GAP = "  "
 
 
 class Table:
-    """Writes rows under a heading as they come, so the columns' widths are known beforehand.
+    """Writes rows as they come, under a heading; so the columns have fixed widths.
 
     Args:
         columns: each one's title and width; a width below zero aligns to the right.
@@ -27,7 +27,7 @@ class Table:
         if not self._headed:
             sys.stdout.write(heading(self._line(self._titles), sys.stdout) + "\n")
             self._headed = True
-        sys.stdout.write(self._line([shown(cell) for cell in cells]) + "\n")
+        sys.stdout.write(self._line([escaped(cell) for cell in cells]) + "\n")
 
     def _line(self, cells: Sequence[str]) -> str:
         padded = [
@@ -40,8 +40,8 @@ class Table:
 BOLD, RESET = "\x1b[1m", "\x1b[0m"
 
 
-def shown(text: str) -> str:
-    """Return a text without what a terminal would obey: a file may have any name."""
+def escaped(text: str) -> str:
+    """Escape a text's control characters: a file may have any name."""
     return "".join(
         character
         if character.isprintable()
@@ -51,7 +51,7 @@ def shown(text: str) -> str:
 
 
 def heading(text: str, stream: TextIO) -> str:
-    """Return a heading, bold on a terminal that may have it (https://no-color.org)."""
+    """Return a heading, bold on a terminal unless NO_COLOR is set (https://no-color.org)."""
     wanted = stream.isatty() and not os.environ.get("NO_COLOR") and _capable()
     return f"{BOLD}{text}{RESET}" if wanted else text
 

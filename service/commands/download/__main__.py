@@ -1,6 +1,6 @@
-"""Fetches pretrained weights: ``overlock download``, or ``python -m service.commands.download``.
+"""Download pretrained weights: ``overlock download``, or ``python -m service.commands.download``.
 
-Where they are kept goes to the standard output, all else to the standard error stream.
+Standard output gets the paths of the kept files, standard error all else.
 """
 
 from __future__ import annotations
@@ -12,49 +12,59 @@ from pathlib import Path
 
 from model.pretrained.assets import PretrainedError
 from model.pretrained.records import default_folder, weights_folder, weights_path
-from model.pretrained.store import ensure_cached, verify_kept
+from service.commands.console.exits import (
+    DONE,
+    FAILED,
+    REFUSED,
+    RefusedError,
+    print_error,
+    run_to_exit,
+)
 from service.commands.download.arguments import fill_parser
 
 PROGRAM = "overlock download"
-REFUSED, MISUSED, INTERRUPTED = 1, 2, 130
-"""Exit codes."""
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Fetch what the arguments name, and exit."""
+    """Download what the arguments name, and exit."""
+    run_to_exit(_run, PROGRAM)
+
+
+def _run() -> int:
     parser = argparse.ArgumentParser(prog=PROGRAM)
     fill_parser(parser)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # It shows every address, also one that a redirect signed for this download alone.
+    # httpx logs every URL, also a redirect's, which may be signed for this download alone.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     folder = weights_folder(arguments.cache_dir) if arguments.cache_dir else default_folder()
     try:
-        sys.exit(_download(arguments.names, folder, arguments.source))
+        return _download(arguments.names, folder, arguments.source)
     except KeyboardInterrupt:
-        logger.info("Stopped. The same command goes on from here.")
-        sys.exit(INTERRUPTED)
+        logger.info("Stopped. The same command resumes the download.")
+        raise
 
 
 def _download(names: list[str], folder: Path, source: Path | None) -> int:
     if source is not None and len(names) > 1:
-        return _refuse("--from FILE is for one NAME.", MISUSED)
-    code = 0
+        raise RefusedError("--from FILE is for one NAME.")
+    # Imported here: loading torch takes seconds, and Ctrl-C meanwhile must print no traceback.
+    from model.pretrained.store import ensure_cached, verify_cached
+
+    failed = 0
     for name in names:
         try:
-            verify_kept(ensure_cached(name, folder, source=source), folder)
-        except PretrainedError as error:
-            code = _refuse(str(error), REFUSED)
+            verify_cached(ensure_cached(name, folder, source=source), folder)
+        except (PretrainedError, OSError) as error:
+            print_error(" ".join(str(error).split()), PROGRAM)
+            failed += 1
         else:
             sys.stdout.write(f"{weights_path(name, folder)}\n")
-    return code
-
-
-def _refuse(message: str, code: int) -> int:
-    sys.stderr.write(f"{PROGRAM}: {' '.join(message.split())}\n")
-    return code
+    if not failed:
+        return DONE
+    return REFUSED if failed == len(names) else FAILED
 
 
 if __name__ == "__main__":

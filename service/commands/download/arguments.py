@@ -1,4 +1,4 @@
-"""The options of ``overlock download``. Torch-free: the command line shows its help at once."""
+"""The options of ``overlock download``. Torch-free, so that help is fast."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from model.pretrained.assets import ASSETS, RELEASE_PAGE, PretrainedError, asset_of
 
 DESCRIPTION = """\
-Fetch the weights that the authors published, check them, and keep them for weights=pretrained.
+Download the weights that the authors published, verify them, and keep them for weights=pretrained.
 
-Interrupted, it goes on where it was. Where the weights are kept is printed on the standard output,
-a line for each name. Proxies (HTTPS_PROXY) and certificates (SSL_CERT_FILE) are used as set."""
+An interrupted download is resumed. The path of the kept file is printed on the standard output, a
+line for each name. Proxies (HTTPS_PROXY) and certificates (SSL_CERT_FILE) are used as set."""
 
 _NAMES = textwrap.fill(", ".join(ASSETS), 96, initial_indent="  ", subsequent_indent="  ")
 
@@ -20,7 +20,7 @@ EPILOG = f"""\
 names:
 {_NAMES}
 
-on a machine without the Internet, bring the file from
+on a machine without the Internet, copy the file from
 {RELEASE_PAGE}
   overlock download overlock_t --from overlock_t_in1k_224.pth"""
 
@@ -29,7 +29,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
     """Give the parser of ``overlock download`` its description and options."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument_group("what").add_argument(
+    parser.add_argument_group("models").add_argument(
         "names", nargs="+", type=_published, metavar="NAME", help="a model, such as overlock_t"
     )
     parser.add_argument(

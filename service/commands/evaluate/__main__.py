@@ -1,207 +1,26 @@
-"""Measures a network on a data set, as ``overlock evaluate`` runs it.
-
-The result goes to the standard output, progress and complaints to the standard error stream.
-"""
+"""Measure a network on a data set: the process that ``overlock evaluate`` starts."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-import sys
-import time
-from pathlib import Path
-from typing import Any, NoReturn
 
-import torch
-
-from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
-from model.evaluation.images import EvaluationError
-from model.evaluation.measuring import measure, span
-from model.evaluation.report import (
-    Counts,
-    EvaluationReport,
-    is_comparable,
-    merge,
-    published_metrics,
-    save,
-)
-from model.inference.predictor import DTYPES, Predictor, find_device
-from model.pretrained.records import weights_folder
-from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
-from model.zoo import LoadedModel, load_model
-from service.commands.evaluate.arguments import fill_parser
-from service.commands.evaluate.setups import Setup, set_up
-from service.commands.evaluate.table import as_text
-
-PROGRAM = "overlock evaluate"
-
-MODELS: dict[Task, tuple[str, dict[str, Any]]] = {
-    Task.CLASSIFY: ("classifier", CLASSIFIERS),
-    Task.SEGMENT: ("segmenter", SEGMENTERS),
-    Task.DETECT: ("detector", DETECTORS),
-}
-"""What each task's networks are called, and their table."""
-
-SCENE_CLASSES = {Task.CLASSIFY: len(CLASS_NAMES), Task.SEGMENT: len(SEGMENT_NAMES)}
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
-
-BROKEN_PIPE = 141
-"""Exit code when who read the output has closed it."""
+from service.commands.console.exits import run_to_exit
+from service.commands.evaluate.arguments import PROGRAM, fill_parser
 
 
 def main() -> None:
     """Evaluate as the arguments say, and exit."""
+    run_to_exit(_evaluate, PROGRAM)
+
+
+def _evaluate() -> int:
     parser = argparse.ArgumentParser(prog=PROGRAM)
     fill_parser(parser)
     arguments = parser.parse_args()
-    try:
-        _check_output(arguments.output)
-        sys.exit(_merge(arguments) if arguments.task == "merge" else _evaluate(arguments))
-    except torch.OutOfMemoryError:
-        _fail("The device has too little memory for this.")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Python flushes at its end once more; that shall have somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE)
-    except (EvaluationError, OSError) as error:
-        _fail(str(error))
+    # Imported here: loading torch takes seconds, and Ctrl-C meanwhile must print no traceback.
+    from service.commands.evaluate.run import run
 
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    task = Task(arguments.task)
-    _check_model(task, arguments.model)
-    if task is Task.DETECT:
-        _check_detection_data(arguments)
-    try:
-        device = find_device(arguments.device)
-    except ValueError as error:
-        raise EvaluationError(str(error)) from error
-    loaded = _load(arguments)
-    predictor = Predictor(loaded.network, device, DTYPES[arguments.dtype])
-    setup = set_up(arguments, loaded.labels, predictor)
-    indexes = span(len(setup.data), arguments.offset, arguments.limit)
-    started = time.monotonic()
-    finished = measure(setup.measurement, setup.data, indexes, setup.batch_size)
-    seconds = time.monotonic() - started
-    if task is Task.DETECT:
-        _say("comparing the detections with the annotations")
-    report = _report(arguments, loaded, setup, device, seconds)
-    _finish(report, setup.counts, arguments.output)
-    return 0 if finished else INTERRUPTED
-
-
-def _merge(arguments: argparse.Namespace) -> int:
-    report, counts = merge(arguments.reports, _command())
-    _finish(report, counts, arguments.output)
-    return 0
-
-
-def _finish(report: EvaluationReport, counts: Counts, output: Path | None) -> None:
-    if output is not None:
-        save(report, counts, output)
-    sys.stdout.write(as_text(report) + "\n")
-    sys.stdout.flush()
-
-
-def _check_output(output: Path | None) -> None:
-    """Refuse at once what would fail after hours."""
-    if output is not None and (output.is_dir() or not output.parent.is_dir()):
-        raise EvaluationError(f"The result cannot be written to {output}: there is no such folder.")
-
-
-def _check_model(task: Task, name: str) -> None:
-    kind, models = MODELS[task]
-    if name in models:
-        return
-    for other_task, (other_kind, others) in MODELS.items():
-        if name in others:
-            raise EvaluationError(
-                f"{name} is a {other_kind}: {PROGRAM} {other_task} --model {name} ..."
-            )
-    raise EvaluationError(f"There is no {kind} {name!r}; there are {', '.join(models)}.")
-
-
-def _check_detection_data(arguments: argparse.Namespace) -> None:
-    if arguments.data == "demo":
-        raise EvaluationError(
-            "The drawn scenes have no boxes: a detector needs data with COCO annotations."
-        )
-    if arguments.data is None and (arguments.annotations is None or arguments.images is None):
-        raise EvaluationError("Give --data, or both --annotations and --images.")
-
-
-def _load(arguments: argparse.Namespace) -> LoadedModel:
-    # Random weights have as many classes as one likes.
-    fits_scenes = arguments.weights == "random" and arguments.data == "demo"
-    num_classes = SCENE_CLASSES[Task(arguments.task)] if fits_scenes else None
-    try:
-        return load_model(
-            arguments.model,
-            weights=arguments.weights,
-            task=Task(arguments.task),
-            num_classes=num_classes,
-            pretrained_folder=arguments.cache_dir and weights_folder(arguments.cache_dir),
-        )
-    except ValueError as error:
-        raise EvaluationError(str(error)) from error
-
-
-def _report(
-    arguments: argparse.Namespace,
-    loaded: LoadedModel,
-    setup: Setup,
-    device: torch.device,
-    seconds: float,
-) -> EvaluationReport:
-    task, classes, items = Task(arguments.task), len(loaded.labels), setup.counts.items
-    weights = Path(loaded.weights).name
-    comparable = is_comparable(
-        task,
-        weights,
-        setup.place,
-        classes=classes,
-        covers_all_classes=setup.data.covers_all_classes,
-    )
-    return EvaluationReport(
-        task=task,
-        model=loaded.name,
-        weights=weights,
-        digest=loaded.digest,
-        data=setup.place,
-        data_items=len(setup.data),
-        classes=classes,
-        comparable=comparable,
-        settings={"dtype": arguments.dtype, **setup.settings},
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-        offset=arguments.offset,
-        limit=arguments.limit,
-        ranges=[[arguments.offset, arguments.offset + items]],
-        items=items,
-        metrics=setup.counts.metrics(),
-        published=published_metrics(task, loaded.name, weights, comparable=comparable),
-        counts=setup.counts.as_json(),
-        command=_command(),
-        torch=torch.__version__,
-        seconds=round(seconds, 3),
-    )
-
-
-def _command() -> str:
-    return shlex.join([*PROGRAM.split(), *sys.argv[1:]])
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"{PROGRAM}: {message}\n")
-
-
-def _fail(message: str) -> NoReturn:
-    _say(" ".join(message.split()))
-    sys.exit(2)
+    return run(arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The options of ``overlock evaluate``. Torch-free: the command line shows its help at once."""
+"""The options of ``overlock evaluate``. Torch-free, so that help is fast."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
 from service.commands.download.arguments import add_cache_dir
 
+PROGRAM = "overlock evaluate"
+
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 DESCRIPTION = """\
@@ -18,7 +20,7 @@ Measure a network on a data set, as the paper measured it.
   classify   top-1 and top-5 accuracy on ImageNet-1K, or folders of your own
   segment    mIoU, pixel accuracy and mean accuracy on ADE20K, or in its layout
   detect     box AP and mask AP on COCO, or in its format
-  merge      add up the results of several parts of a data set"""
+  merge      merge the results of several parts of a data set"""
 
 EPILOG = """\
 example:
@@ -35,7 +37,7 @@ Measure a classifier: top-1 accuracy and, from five classes on, top-5 accuracy.
 
 DIR has a folder for each class: DIR/n01440764/ILSVRC2012_val_00000293.JPEG. Folders named by
 WordNet ids or by the model's labels are found by name, and some of the classes are enough; other
-names count in alphabetical order, and there has to be one for each class. The order of the images
+names are taken in alphabetical order, which needs one for each class. The order of the images
 is a fixed shuffle, so that --limit 1000 is a fair sample. EXIF orientation is applied, but not to
 folders named by WordNet ids: the reference ignores it on ImageNet."""
 
@@ -43,18 +45,18 @@ SEGMENT = """\
 Measure a segmenter: mIoU, pixel accuracy and mean accuracy, as mmsegmentation 0.30 counts them.
 
 DIR has images/validation/NAME.jpg and annotations/validation/NAME.png, or the files directly in
-images and annotations. The pixels of an annotation are class ids; 255 counts for nothing."""
+images and annotations. The pixels of an annotation are class ids; 255 is ignored."""
 
 DETECT = """\
 Measure a detector: box AP and mask AP, as pycocotools counts them.
 
 DIR has annotations/instances_val2017.json and val2017/. Categories are found by the model's labels;
-other names count in the order of their ids, and there has to be one for each class. With --output
-FILE, what was detected goes to FILE.detections.json, in COCO's format for results."""
+other names are taken in the order of their ids, which needs one for each class. With --output FILE,
+the detections are written to FILE.detections.json, in COCO's format for results."""
 
 MERGE = """\
-Add up what --output wrote for different parts of one data set, and report the total. The detections
-are expected where they were written; COCO's annotations too."""
+Merge the files that --output wrote for different parts of one data set, and report the total. The
+detections and COCO's annotations have to be where they were."""
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
@@ -86,8 +88,8 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
     segment.add_argument(
         "--keep-zero-label",
         action="store_true",
-        help="0 in an annotation is a class; without, 0 counts for nothing and class ids start "
-        "at 1, as ADE20K has it [off]",
+        help="0 in an annotation is a class; without this, 0 is ignored and class ids start "
+        "at 1, as in ADE20K [off]",
     )
     detect = _add_task(
         tasks,
@@ -110,7 +112,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
         type=_positive,
         default=100,
         metavar="N",
-        help="the best ones of an image that count [100]",
+        help="most detections of an image that count, the best ones [100]",
     )
     _add_merge(tasks)
 
@@ -124,7 +126,7 @@ def _add_task(
     example: str,
     data: str,
 ) -> argparse._ArgumentGroup:
-    """Add a task with the options of all; return the group of what is measured."""
+    """Add a task with the options of all tasks; return its group 'input'."""
     parser = tasks.add_parser(
         task,
         usage=f"overlock evaluate {task} --model NAME --weights WEIGHTS --data DIR [options]",
@@ -132,44 +134,46 @@ def _add_task(
         epilog=EPILOG.format(task=task, example=example),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = parser.add_argument_group("what is measured")
-    what.add_argument("--model", required=True, metavar="NAME", help=", ".join(models))
-    what.add_argument(
+    inputs = parser.add_argument_group("input")
+    inputs.add_argument("--model", required=True, metavar="NAME", help=", ".join(models))
+    inputs.add_argument(
         "--weights",
         required=True,
         help="a checkpoint's path, pretrained (the authors', downloaded once), "
         + ("demo (for the demo model) or random" if "demo" in models else "or random"),
     )
-    what.add_argument("--data", required=task is not Task.DETECT, metavar="DIR", help=data)
-    what.add_argument(
+    inputs.add_argument("--data", required=task is not Task.DETECT, metavar="DIR", help=data)
+    inputs.add_argument(
         "--offset", type=_count, default=0, metavar="N", help="leave out the first N images [0]"
     )
-    what.add_argument("--limit", type=_positive, metavar="N", help="measure at most N images [all]")
-    how = parser.add_argument_group("how")
+    inputs.add_argument(
+        "--limit", type=_positive, metavar="N", help="measure at most N images [all]"
+    )
+    execution = parser.add_argument_group("execution")
     if task is Task.CLASSIFY:
-        how.add_argument(
+        execution.add_argument(
             "--batch-size",
             type=_positive,
             default=32,
             metavar="N",
             help="images in a forward pass [32]",
         )
-    how.add_argument(
+    execution.add_argument(
         "--device",
         type=_device,
         default="auto",
         help="auto, cpu or cuda:N; auto is the first GPU, and the CPU without one [auto]",
     )
-    how.add_argument(
+    execution.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
         default="float32",
         help="float32 or bfloat16, of weights and images [float32]",
         metavar="TYPE",
     )
-    add_cache_dir(how)
+    add_cache_dir(execution)
     _add_output(parser)
-    return what
+    return inputs
 
 
 def _add_merge(tasks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -188,21 +192,21 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="write the result with all counts as JSON, over what is there [only print it]",
+        help="write the result with all counts as JSON, replacing an existing file [only print it]",
     )
 
 
 def _count(text: str) -> int:
-    return _whole(text, minimum=0)
+    return _whole_number(text, minimum=0)
 
 
 def _positive(text: str) -> int:
-    return _whole(text, minimum=1)
+    return _whole_number(text, minimum=1)
 
 
-def _whole(text: str, minimum: int) -> int:
+def _whole_number(text: str, minimum: int) -> int:
     if not text.isdecimal() or int(text) < minimum:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {minimum} on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {minimum} on")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Puts together what an evaluation needs: the data set, the network, and what counts its answers.
+"""Set up an evaluation: the data set, the measurement and its counts.
 
 A detector is measured on COCO's annotations alone: the drawn scenes have no boxes.
 """
@@ -27,15 +27,15 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Setup:
-    """What an evaluation needs.
+    """The parts of an evaluation.
 
     Attributes:
-        place: where the data are, a folder or "demo".
-        data: what is measured on.
-        measurement: what is measured.
-        counts: where ``measurement`` counts.
+        place: folder of the data, or "demo".
+        data: the data set.
+        measurement: runs the network and counts.
+        counts: the counts of ``measurement``.
         batch_size: images in a forward pass.
-        settings: what else decides on the result.
+        settings: other options that affect the result.
     """
 
     place: str

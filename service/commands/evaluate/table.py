@@ -1,4 +1,4 @@
-"""Prints a report for people: what was measured, and beside it what the paper says."""
+"""A report as text: the measured metrics beside those of the paper."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ TITLES = {
         ("_large", "l"),
     )
 }
-"""What people call the metrics."""
+"""Names of the metrics in the table."""
 
 
 def as_text(report: EvaluationReport) -> str:
-    """Return the heading, the table in percent, and what has to be said about it."""
+    """Return the heading, the table in percent, and notes on it."""
     lines = [_heading(report), "", *_table(report)]
     notes = _notes(report)
     return "\n".join([*lines, *([""] if notes else []), *notes])
@@ -72,11 +72,11 @@ def _table(report: EvaluationReport) -> list[str]:
 def _notes(report: EvaluationReport) -> list[str]:
     notes = []
     if report.weights == "random":
-        notes.append("Random weights: these numbers say nothing of the network.")
+        notes.append("Random weights: these numbers say nothing about the network.")
     if report.weights == "demo":
-        notes.append("Demo weights, ours and not the paper's: they know drawn shapes alone.")
+        notes.append("Demo weights, not the paper's: they were trained on drawn shapes alone.")
     if report.published and report.items < report.data_items:
-        notes.append("The paper's number is of the whole data set, this one of a part.")
+        notes.append("The paper's number is for the whole data set, this one for a part.")
     return notes
 
 

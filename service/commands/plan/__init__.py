@@ -1,1 +1,1 @@
-"""How many replicas a load needs: the real scheduler on a virtual clock (``overlock plan``)."""
+"""``overlock plan``: simulation of replicas, with the real scheduler on a virtual clock."""

@@ -22,20 +22,22 @@ from service.engine.scheduling.cost_model import AffineCost
 from service.settings import load_settings
 
 DESCRIPTION = """\
-Say how many replicas a load needs, with which limit for batches, and what that costs.
+Compute how many replicas a load needs, with which batch limit, and what they cost.
 
-It needs what a batch of n images costs on the device, A + B n seconds: given, or learnt by a
-running service (/v1/models). The service's own scheduler then works on a virtual clock, under
-requests that come by chance (Poisson) and go to any replica by chance, as Kubernetes spreads them;
-one engine a replica. Timeout and queue limit are the settings' (OVERLOCK_DEFAULT_TIMEOUT_SECONDS,
-OVERLOCK_MAX_QUEUE_REQUESTS). Of limits that need as few replicas, the smallest is taken.
+The input is the time that a batch of n images takes on the device, A + B n seconds: given, or
+learnt by a running service (/v1/models). The service's own scheduler then runs on a virtual clock,
+under a Poisson load that is spread over the replicas at random, as by Kubernetes; a replica has one
+engine. Timeout and queue limit are the settings' (OVERLOCK_DEFAULT_TIMEOUT_SECONDS,
+OVERLOCK_MAX_QUEUE_REQUESTS). Of the batch limits that need the fewest replicas, the smallest is
+taken.
 
-load is the part of what a replica would do in full batches; busy, the part of the time that its
-device works: near 1 long before the load is, since a free device takes what there is.
+load is a replica's load relative to its throughput in full batches; busy is the part of the time
+that its device works. It is near 1 long before the load is, since a free device takes any request
+that waits.
 
 Latencies are those of queue and device, and --overhead for all else: sending, decoding, answering.
 HTTP workers, network, device memory and mixed image sizes are not simulated; docs/capacity.md says
-how to reckon with them."""
+how to account for them."""
 
 EPILOG = """\
 examples:
@@ -45,7 +47,7 @@ examples:
 
 DEFAULT_BATCH_LIMIT = 64
 MAX_BATCH_LIMIT = 256
-"""As the setting's."""
+"""Upper bound of the setting."""
 
 DEFAULT_ANSWERED = 0.999
 DEFAULT_MAX_LOAD = 0.9
@@ -65,7 +67,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
         type=_positive,
         required=True,
         metavar="SECONDS",
-        help="latency that 99%% of the answers shall not exceed",
+        help="latency that 99%% of the answers must not exceed",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
@@ -84,39 +86,38 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
         type=_fraction,
         default=DEFAULT_ANSWERED,
         metavar="PART",
-        help=f"of the requests that shall be answered [{DEFAULT_ANSWERED:g}]",
+        help=f"part of the requests that must be answered [{DEFAULT_ANSWERED:g}]",
     )
     parser.add_argument(
         "--max-load",
         type=_fraction,
         default=DEFAULT_MAX_LOAD,
         metavar="PART",
-        help="of what full batches would do that a replica may get: costs and rates are never "
-        f"known exactly [{DEFAULT_MAX_LOAD:g}]",
+        help="most load of a replica, relative to its throughput in full batches: costs and rates "
+        f"are never known exactly [{DEFAULT_MAX_LOAD:g}]",
     )
     parser.add_argument(
         "--max-batch-size",
         type=_batch_limit,
         metavar="N",
-        help="largest limit for batches to look at [the service's, with --url; "
-        f"{DEFAULT_BATCH_LIMIT}]",
+        help=f"largest batch limit to try [the service's, with --url; {DEFAULT_BATCH_LIMIT}]",
     )
     parser.add_argument(
         "--overhead",
         type=_seconds,
         default=0.0,
         metavar="SECONDS",
-        help="of a request outside of queue and device [0]",
+        help="time of a request outside of queue and device [0]",
     )
     parser.add_argument(
-        "--price-per-hour", type=_seconds, metavar="P", help="of one replica, in any currency"
+        "--price-per-hour", type=_seconds, metavar="P", help="price of one replica, in any currency"
     )
     add_options(parser, timeout_help=f"for --url to answer [{DEFAULT_TIMEOUT_SECONDS:g}]")
     parser.add_argument("--json", action="store_true", help="one JSON object [tables]")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Plan and show it."""
+    """Compute the plan and print it."""
     setup = _setup(arguments)
     target = Target(arguments.p99, arguments.goodput)
     demand = Demand(arguments.rate, target, arguments.max_load)
@@ -148,7 +149,7 @@ def _setup(arguments: argparse.Namespace) -> ReplicaSetup:
         if limit > measured_up_to:
             print_error(
                 f"batches of more than {measured_up_to} were never measured there; "
-                "their cost is the line drawn on"
+                "their cost is extrapolated"
             )
     return ReplicaSetup(
         task=Task(arguments.task),
@@ -179,7 +180,7 @@ def _learnt(arguments: argparse.Namespace) -> tuple[ServedModel, ShapeCost]:
         learnt = [(model, cost) for model in models for cost in model.costs]
         if not learnt:
             raise RefusedError(f"The service at {client.url} has not yet learnt what it costs.")
-    model, cost = max(learnt, key=lambda each: _full_seconds(*each))
+    model, cost = max(learnt, key=lambda pair: _full_seconds(*pair))
     others = len(learnt) - 1
     print_error(
         f"{arguments.task} with {model.name} on {model.device} ({model.device_name}), "
@@ -238,5 +239,5 @@ def _cost(text: str) -> AffineCost:
         raise argparse.ArgumentTypeError(f"{text!r} is not two numbers like 0.005,0.0005")
     fixed_seconds, per_image_seconds = map(_seconds, parts)
     if fixed_seconds + per_image_seconds <= 0:
-        raise argparse.ArgumentTypeError("a device that costs nothing needs no plan")
+        raise argparse.ArgumentTypeError("the cost of a batch has to be above 0")
     return AffineCost(fixed_seconds, per_image_seconds)

@@ -1,4 +1,4 @@
-"""One replica under a Poisson load: what its callers would see."""
+"""Simulation of one replica under a Poisson load."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from service.engine.scheduling.cost_model import AffineCost, batch_sizes_up_to
 from service.engine.scheduling.queues import QueueKey, Request
 
 WARM_UP_FRACTION = 0.05
-"""Of the requests, the first ones are not counted: the queue finds its length."""
+"""Part of the requests, at the start, that is not counted: meanwhile the queue fills."""
 
 NOMINAL_SIZE = (224, 224)
-"""One shape alone: its cost is given, so its size means nothing."""
+"""Placeholder for the input size: the cost is given, so the size does not matter."""
 
 
 @dataclass(frozen=True)
 class ReplicaSetup:
-    """A replica: one engine, and what its requests have to go through.
+    """A replica: the cost of its one engine, and its limits.
 
     Attributes:
-        task: decides whether batches are padded.
-        cost: of a batch on its device.
+        task: determines whether batches are padded.
+        cost: time of a batch on its device.
         batch_limit: OVERLOCK_MAX_BATCH_SIZE.
         max_waiting: OVERLOCK_MAX_QUEUE_REQUESTS.
-        timeout_seconds: after which nobody waits for an answer.
-        overhead_seconds: what a request takes outside of queue and device.
+        timeout_seconds: timeout of each request.
+        overhead_seconds: time of a request outside of queue and device.
     """
 
     task: Task
@@ -45,17 +45,17 @@ class ReplicaSetup:
 
     @property
     def most_per_second(self) -> float:
-        """Requests that the device works off in full batches."""
+        """Throughput of the device in full batches."""
         return self.batch_limit / self.cost.seconds(self.batch_limit)
 
 
 @dataclass(frozen=True)
 class Target:
-    """What callers shall see.
+    """Latency and part of answered requests that a replica has to reach.
 
     Attributes:
         p99_seconds: latency that 99 % of the answered requests do not exceed.
-        answered_fraction: of all requests, at least so many are answered in time.
+        answered_fraction: least part of all requests that is answered in time.
     """
 
     p99_seconds: float
@@ -64,19 +64,19 @@ class Target:
 
 @dataclass(frozen=True)
 class SimulationResult:
-    """What came of a simulation.
+    """Measurements of a simulation.
 
     Attributes:
-        requests_per_second: that were offered to the replica.
-        load: part of what the device would work off in full batches; above 1 it cannot keep up.
-        utilisation: part of the time that the device works. A free device takes what there is, so
-            this is near 1 long before the load is.
-        requests_per_batch: mean.
-        batch_sizes: part of the batches that had so many places, padding included.
-        mean_seconds: latency of what was answered; None if nothing was. So for the others.
-        p50_seconds: see above.
-        p99_seconds: see above.
-        answered_fraction: of all requests; the rest were refused, or their time was over.
+        requests_per_second: load that was offered to the replica.
+        load: the same relative to its throughput in full batches; above 1 it cannot keep up.
+        utilisation: part of the time that the device works. A free device takes any request that
+            waits, so this is near 1 long before the load is.
+        requests_per_batch: mean number.
+        batch_sizes: part of the batches by size, padding included.
+        mean_seconds: mean latency of the answered requests; None if there were none.
+        p50_seconds: median of the same.
+        p99_seconds: 99th percentile of the same.
+        answered_fraction: part of all requests; the rest were refused or timed out.
     """
 
     requests_per_second: float
@@ -93,12 +93,12 @@ class SimulationResult:
 def simulate(
     setup: ReplicaSetup, per_second: float, *, requests: int, seed: int = 0
 ) -> SimulationResult:
-    """Offer a replica a Poisson load and say what its callers see.
+    """Offer a replica a Poisson load and measure it.
 
     Args:
         setup: of the replica.
         per_second: the load; the same seed gives the same arrivals at any rate, only scaled.
-        requests: how many, about; a hundredth of them lies beyond the p99.
+        requests: their approximate number; a hundredth of them exceeds the p99.
         seed: of the arrivals.
     """
     replica = _Replica(setup, poisson_arrivals(per_second, requests / per_second, seed))
@@ -107,7 +107,7 @@ def simulate(
 
 
 def meets(setup: ReplicaSetup, per_second: float, target: Target, *, requests: int) -> bool:
-    """Return whether ``simulate`` would find the target met; a clear miss takes no time."""
+    """Return whether a replica meets the target; stop early at a clear miss."""
     replica = _Replica(setup, poisson_arrivals(per_second, requests / per_second, 0), target)
     replica.run(replica.arrivals())
     if replica.missed:
@@ -123,7 +123,7 @@ def meets(setup: ReplicaSetup, per_second: float, target: Target, *, requests: i
 
 
 class _Replica(VirtualEngine[float, float]):
-    """Counts; a request's payload is the moment of its arrival."""
+    """An engine that measures; a request's payload is the moment of its arrival."""
 
     def __init__(
         self, setup: ReplicaSetup, moments: list[float], target: Target | None = None
@@ -148,7 +148,7 @@ class _Replica(VirtualEngine[float, float]):
 
     @property
     def missed(self) -> bool:
-        """Whether the target is out of reach, whatever comes yet."""
+        """Whether the target can no longer be met."""
         if self._target is None:
             return False
         most_unanswered = (1 - self._target.answered_fraction) * self._counted
@@ -162,7 +162,7 @@ class _Replica(VirtualEngine[float, float]):
             yield moment, moment
 
     def simulated(self, per_second: float) -> SimulationResult:
-        """Sum up."""
+        """Return the measurements."""
         batches = sum(self._batches.values())
         window_seconds = self._moments[-1] - self._counts_from
         p50, p99 = (percentile(self._latencies, percent) for percent in (50, 99))
@@ -178,7 +178,7 @@ class _Replica(VirtualEngine[float, float]):
             answered_fraction=len(self._latencies) / self._counted,
         )
 
-    def _happen(self, event: float) -> None:
+    def _handle(self, event: float) -> None:
         deadline = event + self._setup.timeout_seconds - self._setup.overhead_seconds
         request = Request(event, self._queue, event, deadline, event)
         try:

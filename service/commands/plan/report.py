@@ -1,4 +1,4 @@
-"""Shows a plan: tables for people, a document for programs."""
+"""A plan as tables or as a JSON document."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from service.commands.plan.search import Demand, Option, Plan
 NOTHING = "-"
 
 MENTIONED = 0.005
-"""A batch size that is rarer is left out."""
+"""Minimum share of the batches for a batch size to be listed."""
 
 
 def document(
     plan: Plan, setup: ReplicaSetup, demand: Demand, price: float | None
 ) -> dict[str, object]:
-    """Return the plan as programs get it; durations are seconds.
+    """Return the plan as a JSON document; durations are seconds.
 
     Args:
-        plan: the answer.
-        setup: what it was made for.
-        demand: what was asked for.
-        price: of one replica for an hour; None if nobody said.
+        plan: the plan.
+        setup: the replica that it is for.
+        demand: the demand that it is for.
+        price: of one replica for an hour; None if unknown.
     """
     return {
         "requests_per_second": demand.per_second,
@@ -62,7 +62,7 @@ def _per_million(option: Option, demand: Demand, price: float) -> float:
 
 
 def write_tables(plan: Plan, demand: Demand, price: float | None) -> None:
-    """Show the plan to people; see ``document``."""
+    """Write the plan as tables; see ``document``."""
     needed = plan.needed
     batches = ", ".join(
         f"{part:.0%} of {size}"

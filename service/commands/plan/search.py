@@ -1,7 +1,7 @@
-"""Finds the fewest replicas that meet a target, and what one more or one fewer would do.
+"""Find the fewest replicas that meet a target, and simulate one more and one fewer.
 
-Each request goes to a replica chosen by chance, as Kubernetes' Service does it; so each replica
-gets a Poisson load of its own, an equal part of the whole, and one simulation speaks for all.
+Each request goes to a random replica, as with a Service of Kubernetes; so each replica gets a
+Poisson load of its own, an equal part of the whole, and one simulation stands for all.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from service.commands.plan.replica import ReplicaSetup, SimulationResult, Target
 from service.engine.scheduling.cost_model import BATCH_SECONDS, batch_sizes_up_to
 
 REQUESTS = 20_000
-"""Of one simulation: two hundred lie beyond the p99."""
+"""Requests of one simulation: two hundred exceed the p99."""
 
 IDLE_UTILISATION = 1e-3
-"""Here next to no request meets another one: what misses its target there, always will."""
+"""Utilisation at which requests hardly ever queue: a target that is missed here is never met."""
 
 
 class ImpossibleTargetError(Exception):
@@ -25,12 +25,12 @@ class ImpossibleTargetError(Exception):
 
 @dataclass(frozen=True)
 class Demand:
-    """What is asked for.
+    """A load and its target.
 
     Attributes:
         per_second: requests to all replicas together.
         target: for each of them.
-        max_load: most of what a replica would do in full batches that it may get.
+        max_load: most load of a replica, relative to its throughput in full batches.
     """
 
     per_second: float
@@ -40,11 +40,11 @@ class Demand:
 
 @dataclass(frozen=True)
 class Option:
-    """A number of replicas, and what callers would see.
+    """A number of replicas, and the simulation of one.
 
     Attributes:
-        replicas: how many share the load.
-        behaviour: of each.
+        replicas: number of those that share the load.
+        simulated: measurements of each.
     """
 
     replicas: int
@@ -53,14 +53,14 @@ class Option:
 
 @dataclass(frozen=True)
 class Plan:
-    """The answer.
+    """Result of the search.
 
     Attributes:
-        batch_limit: the smallest that needs as few replicas as any.
+        batch_limit: the smallest of those that need the fewest replicas.
         needed: the fewest replicas.
         one_lost: the same load with one of them gone; None if there was only one.
         one_spare: one more, so that one may be lost.
-        by_batch_limit: the fewest replicas for every limit that was looked at.
+        by_batch_limit: the fewest replicas for every limit that was tried.
     """
 
     batch_limit: int
@@ -80,8 +80,8 @@ def make_plan(
     """Plan for a load.
 
     Args:
-        setup: of a replica; its batch limit is the largest that may be.
-        demand: what is asked for.
+        setup: of a replica; its batch limit is the largest to try.
+        demand: load and target.
         requests: of each simulation.
         done: called after each batch limit.
 
@@ -109,7 +109,7 @@ def make_plan(
 
 
 def usable_limits(setup: ReplicaSetup) -> tuple[int, ...]:
-    """Return the batch limits to look at: the scheduler makes no batch longer than its bound."""
+    """Return the batch limits to try: the scheduler makes no batch longer than its bound."""
     sizes = batch_sizes_up_to(setup.batch_limit)
     return tuple(size for size in sizes if size == 1 or setup.cost.seconds(size) <= BATCH_SECONDS)
 
@@ -121,9 +121,9 @@ def fewest_replicas(
 
     Args:
         setup: of each of them.
-        demand: what is asked for.
+        demand: load and target.
         requests: of each simulation.
-        guess: looked at first, as a neighbour's answer often is the same.
+        guess: tried first; the result for a neighbouring limit is often the same.
 
     Raises:
         ImpossibleTargetError: if even idle replicas do not.
@@ -157,7 +157,7 @@ def fewest_replicas(
 
 
 def _least_by_load(setup: ReplicaSetup, demand: Demand) -> int:
-    """Return how many replicas there have to be so that none gets more than its load."""
+    """Return the fewest replicas of which none gets more than ``max_load``."""
     exact = demand.per_second / (demand.max_load * setup.most_per_second)
     return max(-int(-exact * (1 - 1e-9) // 1), 1)
 

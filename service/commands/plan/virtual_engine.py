@@ -1,4 +1,4 @@
-"""An engine on a virtual clock: the real scheduler, and a device that only takes its time."""
+"""An engine on a virtual clock: the real scheduler, and a device that only lets time pass."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class BatchRun(Generic[Payload]):
 
 
 class VirtualEngine(ABC, Generic[Payload, Event]):
-    """Lets events happen in their order; the device begins as soon as it may.
+    """Processes events in order; the device starts a batch as soon as it is free.
 
-    What an event is, and what becomes of requests, is a subclass's. The scheduler knows from the
-    start what batches cost, as after a warm-up.
+    Subclasses define events and the handling of requests. The scheduler knows the cost of batches
+    from the start, as after a warm-up.
 
     Args:
-        costs: of every shape that will come.
+        costs: of every shape that occurs.
         max_waiting: as the scheduler's.
         batch_sizes: as the scheduler's.
     """
@@ -58,13 +58,13 @@ class VirtualEngine(ABC, Generic[Payload, Event]):
                 self.scheduler.learn(shape, size, cost.seconds(size))
 
     def run(self, events: Iterable[tuple[float, Event]]) -> None:
-        """Let everything happen, until nothing comes, waits or runs any more.
+        """Process all events, until no request waits or runs any more.
 
         Args:
-            events: each with its moment, seconds; they rise.
+            events: each with its moment, seconds; ascending.
         """
-        coming = iter(events)
-        event = next(coming, None)
+        upcoming = iter(events)
+        event = next(upcoming, None)
         running: BatchRun[Payload] | None = None
         while event is not None or running is not None or self.scheduler.waiting:
             deadline = self.scheduler.next_deadline()
@@ -74,8 +74,8 @@ class VirtualEngine(ABC, Generic[Payload, Event]):
                 self._finish(running)
                 running = None
             while event is not None and event[0] <= self.now:
-                self._happen(event[1])
-                event = next(coming, None)
+                self._handle(event[1])
+                event = next(upcoming, None)
             for request in self.scheduler.expire():
                 self._expired(request)
             if running is None:
@@ -83,7 +83,7 @@ class VirtualEngine(ABC, Generic[Payload, Event]):
             self._settled()
 
     def _start_batch(self) -> BatchRun[Payload] | None:
-        """Give the free device a batch, if anything waits."""
+        """Start a batch on the free device, if a request waits."""
         batch = self.scheduler.next_batch()
         if batch is None:
             return None
@@ -91,16 +91,16 @@ class VirtualEngine(ABC, Generic[Payload, Event]):
         return BatchRun(self.now, self.now + seconds, batch)
 
     @abstractmethod
-    def _happen(self, event: Event) -> None:
-        """Let an event happen, now."""
+    def _handle(self, event: Event) -> None:
+        """Handle an event, now."""
 
     @abstractmethod
     def _expired(self, request: Request[Payload]) -> None:
-        """Note that a request waited until its deadline."""
+        """Handle a request that waited until its deadline."""
 
     @abstractmethod
     def _finish(self, run: BatchRun[Payload]) -> None:
-        """Tell the scheduler and the callers what came of a batch."""
+        """Report a finished batch to the scheduler and the callers."""
 
     def _settled(self) -> None:
-        """Look around: all that belongs to this moment has happened."""
+        """Do what follows after everything of this moment; by default, nothing."""

@@ -1,1 +1,1 @@
-"""``overlock predict``: in this machine's own process, or by a service."""
+"""``overlock predict``: in its own process, or by a service."""

@@ -1,6 +1,6 @@
-"""Predicts in this process: ``overlock predict`` without ``--url``.
+"""Predict in this process: ``overlock predict`` without ``--url``.
 
-It is a process of its own since torch reads the environment when it is loaded.
+It is a process of its own, since torch reads the environment when it is loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from service.api.errors import ServiceError
 from service.commands.console.exits import RefusedError, run_to_exit
 from service.commands.predict.arguments import DEFAULT_BATCH_SIZE, fill_parser
-from service.commands.predict.options import at_once, request_of, settings_of
+from service.commands.predict.conversion import checked_count, request_of, settings_of
 from service.commands.predict.report import PROGRAM, PredictionReport
 from service.commands.predict.sources import find_sources
 
@@ -25,21 +25,21 @@ def _predict() -> int:
     parser = argparse.ArgumentParser(prog=PROGRAM)
     fill_parser(parser)
     arguments = parser.parse_args()
-    batch_size = at_once(arguments.batch_size, DEFAULT_BATCH_SIZE, "batch_size")
+    batch_size = checked_count(arguments.batch_size, DEFAULT_BATCH_SIZE, "batch_size")
     request, settings = request_of(arguments), settings_of(arguments)
     sources = find_sources(arguments.files, sys.stdin.buffer)
     folder = arguments.save if request.pictures else None
     with PredictionReport(sources, request.task, as_json=arguments.json, folder=folder) as report:
-        # Here rather than at the top: it loads torch, and Ctrl-C meanwhile has to end in peace.
+        # Imported here: loading torch takes seconds, and Ctrl-C meanwhile must print no traceback.
         from service.commands.predict.local import DeviceLostError, LocalPredictor
 
         try:
-            here = LocalPredictor(settings, request, batch_size)
+            predictor = LocalPredictor(settings, request, batch_size)
         except (ValueError, ServiceError) as error:
             raise RefusedError(str(error)) from error
-        report.note(here.note)
+        report.note(predictor.note)
         try:
-            for outcome in here.outcomes(sources):
+            for outcome in predictor.outcomes(sources):
                 report.add(outcome)
         except DeviceLostError as error:
             report.give_up(str(error))

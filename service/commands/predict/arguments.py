@@ -13,37 +13,37 @@ DEFAULT_BATCH_SIZE = 8
 DEFAULT_CONCURRENCY = 4
 
 DESCRIPTION = """\
-Predict on images, in this process or, with --url, by a service that runs.
+Predict on images, in this process or, with --url, by a running service.
 
   classify   name what an image shows
-  segment    say what every pixel shows
-  detect     find things, with boxes and masks"""
+  segment    name what every pixel shows
+  detect     find objects, with boxes and masks"""
 
 TASK_DESCRIPTIONS = {
     Task.CLASSIFY: "Name what images show: the most likely classes, best first.",
-    Task.SEGMENT: "Say which classes images show, and how much of each: the largest first.",
-    Task.DETECT: "Find things on images: classes, scores and boxes, best first.",
+    Task.SEGMENT: "Name the classes of the pixels, and the share of each: the largest first.",
+    Task.DETECT: "Find objects on images: classes, scores and boxes, best first.",
 }
 
 FILES_HELP = """\
-files, folders (searched through and through), patterns like 'photos/**/*.jpg', or - for the
-standard input"""
+files, folders (searched recursively), patterns like 'photos/**/*.jpg', or - for the standard
+input"""
 
 EPILOG = """\
-The same image gives the same result here and at a service with the same settings: both run the same
-code. What the variables of overlock serve say (OVERLOCK_CLASSIFY_MODEL, OVERLOCK_MAX_IMAGE_PIXELS,
-...) counts here too; an option wins.
+The same image gives the same result in this process and at a service with the same settings: both
+run the same code. The variables of overlock serve (OVERLOCK_CLASSIFY_MODEL,
+OVERLOCK_MAX_IMAGE_PIXELS, ...) apply in this process too; an option wins.
 
 examples:
   overlock predict {task} photo.jpg{model}
   overlock predict {task} photos --url http://127.0.0.1:8000 --json > found.jsonl
 """
 
-HERE = ("model", "weights", "labels", "device", "dtype", "batch_size")
+LOCAL_OPTIONS = ("model", "weights", "labels", "device", "dtype", "batch_size")
 """Options of a network in this process."""
 
-THERE = ("concurrency", "timeout", "api_key_file")
-"""Options of asking a service."""
+REMOTE_OPTIONS = ("concurrency", "timeout", "api_key_file")
+"""Options of calling a service."""
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
@@ -68,11 +68,10 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
         epilog=EPILOG.format(task=task, model=model),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument_group("on what").add_argument(
+    parser.add_argument_group("input").add_argument(
         "files", nargs="+", metavar="FILE", help=FILES_HELP
     )
-    what = parser.add_argument_group("what")
-    _QUERY_OPTIONS[task](what)
+    _QUERY_OPTIONS[task](parser.add_argument_group("prediction"))
     out = parser.add_argument_group("output")
     out.add_argument(
         "--json",
@@ -86,10 +85,10 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
             type=Path,
             metavar="DIR",
             help="save each image with what was found drawn over it, as DIR/NAME.overlay.png; "
-            "with --url that asks twice",
+            "with --url that takes two requests",
         )
-    _add_here(parser.add_argument_group("in this process"), task)
-    _add_there(parser.add_argument_group("by a service"))
+    _add_local(parser.add_argument_group("in this process"), task)
+    _add_remote(parser.add_argument_group("by a service"))
 
 
 def _add_classify(group: argparse._ArgumentGroup) -> None:
@@ -108,7 +107,7 @@ def _add_segment(group: argparse._ArgumentGroup) -> None:
 
 def _add_detect(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--score-threshold", type=float, metavar="S", help="least score [0.05]")
-    group.add_argument("--max-detections", type=int, metavar="N", help="most things [100]")
+    group.add_argument("--max-detections", type=int, metavar="N", help="most detections [100]")
     group.add_argument("--no-masks", action="store_true", help="boxes alone [with masks]")
 
 
@@ -119,7 +118,7 @@ _QUERY_OPTIONS = {
 }
 
 
-def _add_here(group: argparse._ArgumentGroup, task: Task) -> None:
+def _add_local(group: argparse._ArgumentGroup, task: Task) -> None:
     group.add_argument("--model", metavar="NAME", help=", ".join(MODELS[task]))
     group.add_argument("--weights", help="a checkpoint's path, demo (for the demo model) or random")
     group.add_argument("--labels", metavar="FILE", help="class names, one a line")
@@ -133,12 +132,12 @@ def _add_here(group: argparse._ArgumentGroup, task: Task) -> None:
     )
 
 
-def _add_there(group: argparse._ArgumentGroup) -> None:
+def _add_remote(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--url", help="the service's address; it has its own model")
     group.add_argument(
         "--concurrency",
         type=int,
         metavar="N",
-        help=f"requests under way [{DEFAULT_CONCURRENCY}]",
+        help=f"requests in flight [{DEFAULT_CONCURRENCY}]",
     )
     add_options(group, timeout_help="for an image, with all retries [60]")

@@ -13,7 +13,7 @@ from service.commands.console.exits import RefusedError
 from service.commands.console.processes import exec_module
 from service.commands.console.remote_options import api_key_of
 from service.commands.predict.arguments import DEFAULT_CONCURRENCY, fill_parser
-from service.commands.predict.options import at_once, refuse_mixed, request_of
+from service.commands.predict.conversion import checked_count, refuse_mixed, request_of
 from service.commands.predict.outcome import PredictRequest
 from service.commands.predict.remote import RemotePredictor
 from service.commands.predict.report import PredictionReport
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.url is None:
         exec_module("service.commands.predict", sys.argv[2:])
     request = request_of(arguments)
-    concurrency = at_once(arguments.concurrency, DEFAULT_CONCURRENCY, "concurrency")
+    concurrency = checked_count(arguments.concurrency, DEFAULT_CONCURRENCY, "concurrency")
     try:
         client = AsyncClient(
             arguments.url,
@@ -53,7 +53,7 @@ async def _predict(
     report: PredictionReport,
 ) -> None:
     async with client:
-        there = RemotePredictor(client, request, concurrency)
-        report.note(await there.note())
-        async for outcome in there.outcomes(sources):
+        predictor = RemotePredictor(client, request, concurrency)
+        report.note(await predictor.note())
+        async for outcome in predictor.outcomes(sources):
             report.add(outcome)

@@ -1,4 +1,4 @@
-"""Predicts in this process: the service's decoding, runner and answers, without its queue."""
+"""Prediction in this process: the service's decoding, runner and answers, without its queue."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from service.settings import Settings
 
 
 class DeviceLostError(Exception):
-    """The device works no more: there is no use in going on."""
+    """The device has failed; no other image can be predicted on."""
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """An image that waits for the network.
+    """A decoded image that waits for the network.
 
     Attributes:
-        source: where it is from.
-        body: the file, from which an overlay's pixels are decoded once more.
-        prepared: what the network gets.
-        ready_at: since when, ``time.perf_counter``.
+        source: its source.
+        body: the file; an overlay's pixels are decoded from it once more.
+        prepared: the network's input.
+        ready_at: moment since which it waits, ``time.perf_counter``.
     """
 
     source: Source
@@ -61,18 +61,18 @@ class LocalPredictor:
 
     Args:
         settings: with the task's model, and no other.
-        wish: what is wanted of every image.
+        request: the query for every image.
         batch_size: most images of one shape that share a forward pass.
 
     Raises:
         ValueError: if the device is missing, or the weights cannot be read or do not fit.
-        InvalidParameterError: if the model cannot do what is wanted.
+        InvalidParameterError: if the model cannot do what the query asks for.
     """
 
     def __init__(self, settings: Settings, request: PredictRequest, batch_size: int) -> None:
         self._request = request
         self._batch_size = batch_size
-        self._decoding = ImagePreparer(settings)
+        self._preparer = ImagePreparer(settings)
         self._runner = Runner(settings, settings.devices.split(",")[0], (batch_size,))
         (self._model,) = self._runner.models
         if isinstance(request.query, ClassifyQuery):
@@ -80,11 +80,11 @@ class LocalPredictor:
 
     @property
     def note(self) -> str | None:
-        """What to know before trusting the answers."""
+        """Caveat about the answers, if there is one."""
         return NOTES.get(self._model.weights)
 
     def outcomes(self, sources: Sequence[Source]) -> Iterator[Outcome]:
-        """Predict on every image, in order; the next ones are decoded meanwhile.
+        """Predict on every image, in order; the following ones are decoded meanwhile.
 
         Raises:
             DeviceLostError: if the device fails for good.
@@ -95,7 +95,7 @@ class LocalPredictor:
                 yield from self._finish(waiting)
                 waiting = []
             waiting.append(item)
-            # An image that failed is told at once if no other is to come before it.
+            # A failed image is reported at once unless others wait to be reported before it.
             if len(_sizes(waiting)) in {0, self._batch_size}:
                 yield from self._finish(waiting)
                 waiting = []
@@ -105,13 +105,13 @@ class LocalPredictor:
         """Read and decode, in a thread."""
         try:
             body = source.read()
-            prepared = self._decoding.prepare(body, None, self._request.task)
+            prepared = self._preparer.prepare(body, None, self._request.task)
         except (ServiceError, SourceError, OSError) as error:
             return Outcome(source, _failure_of(error))
         return _Ready(source, body, prepared, time.perf_counter())
 
     def _finish(self, waiting: Sequence[_Ready | Outcome]) -> Iterator[Outcome]:
-        """Run the batch and put its outcomes between those that are there already."""
+        """Run the batch and yield its outcomes and those of failed images, in order."""
         batch = [item for item in waiting if isinstance(item, _Ready)]
         results = iter(self._run(batch) if batch else [])
         for item in waiting:
@@ -126,8 +126,8 @@ class LocalPredictor:
 
     def _run(self, batch: Sequence[_Ready]) -> list[InferenceResult | ServiceError]:
         """Run a batch; one that fails is halved, so that a bad image fails alone."""
-        seen = [each.prepared.network_input for each in batch]
-        inputs = [Input(self._runner.stage(each.pixels), each.original_size) for each in seen]
+        prepared = [item.prepared.network_input for item in batch]
+        inputs = [Input(self._runner.stage(p.pixels), p.original_size) for p in prepared]
         started = time.perf_counter()
         try:
             outcome = self._runner.run(self._request.task, inputs, batch[0].size, len(batch))
@@ -145,9 +145,9 @@ class LocalPredictor:
             InferenceError("The network's output for this image is not usable.")
             if arrays is None
             else InferenceResult(
-                arrays, started - each.ready_at, outcome.device_seconds, len(batch)
+                arrays, started - item.ready_at, outcome.device_seconds, len(batch)
             )
-            for each, arrays in zip(batch, outcome.arrays, strict=True)
+            for item, arrays in zip(batch, outcome.arrays, strict=True)
         ]
 
     def _answer(self, item: _Ready, result: InferenceResult) -> PredictAnswer:
@@ -155,7 +155,7 @@ class LocalPredictor:
             self._model,
             item.prepared,
             result,
-            decode=lambda: self._decoding.decode(item.body, None).image,
+            decode=lambda: self._preparer.decode(item.body, None).image,
             cancelled=threading.Event(),
         )
         document: Document
@@ -176,7 +176,7 @@ def _sizes(waiting: Sequence[_Ready | Outcome]) -> list[tuple[int, int]]:
 
 
 def _failure_of(error: ServiceError | SourceError | OSError) -> Failure:
-    """Say why there is no answer."""
+    """Return the reason why there is no answer."""
     if isinstance(error, ServiceError):
         return Failure(error.slug, f"{error.title}: {error.detail}")
     return unreadable(error)

@@ -1,4 +1,4 @@
-"""What is wanted of each image, and what came of it: the same here and at a service."""
+"""Request and outcome of each image, the same in this process and by a service."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Document = ClassifyResponse | SegmentResponse | DetectResponse
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """What is wanted of every image.
+    """The query for every image.
 
     Attributes:
         query: as the service takes it; a segmenter's view is the overlay's.
-        pictures: whether the overlay is wanted too.
+        pictures: whether overlays are drawn too.
     """
 
     query: Query
@@ -45,11 +45,11 @@ class PredictRequest:
 
 @dataclass(frozen=True)
 class PredictAnswer:
-    """What the network found.
+    """The prediction for one image.
 
     Attributes:
         document: as the service would answer.
-        picture: the overlay, a PNG; None if none was wanted.
+        picture: the overlay, a PNG; None if none is drawn.
     """
 
     document: Document
@@ -58,10 +58,10 @@ class PredictAnswer:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no answer.
+    """The reason why there is no answer.
 
     Attributes:
-        kind: for programs: the slug of a problem, or what else stood in the way.
+        kind: for programs: the slug of a problem, or another kind such as "unreadable".
         detail: for people.
     """
 
@@ -71,13 +71,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image."""
+    """The outcome of one image."""
 
     source: Source
     result: PredictAnswer | Failure
 
 
 def unreadable(error: SourceError | OSError) -> Failure:
-    """Say why a file cannot be read."""
+    """Return the reason why a file cannot be read."""
     detail = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
     return Failure("unreadable", detail)

@@ -1,4 +1,4 @@
-"""Predicts by asking a service, several images at a time."""
+"""Prediction by a service, with several requests in flight."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from service.commands.predict.outcome import (
 from service.commands.predict.sources import Source, SourceError
 
 AHEAD = 4
-"""For each request under way, how many may be done and wait for their turn to be shown."""
+"""Outcomes per concurrent request that may be done and wait for earlier ones."""
 
 
 class RemotePredictor:
-    """A service that is asked.
+    """A service that predicts.
 
     Args:
-        client: asks it; the caller closes it.
-        wish: what is wanted of every image.
-        concurrency: most requests under way.
+        client: the service's client; the caller closes it.
+        request: the query for every image.
+        concurrency: most requests in flight.
     """
 
     def __init__(self, client: AsyncClient, request: PredictRequest, concurrency: int) -> None:
@@ -46,11 +46,11 @@ class RemotePredictor:
         self._permits = asyncio.Semaphore(concurrency)
 
     async def note(self) -> str | None:
-        """Make sure that the service is there; say what to know before trusting its answers.
+        """Check that the service serves the task; return the caveat about its answers, if any.
 
         Raises:
             RefusedError: if it does not serve the task.
-            ClientError: if it is not there, or refuses.
+            ClientError: if it cannot be reached, or refuses.
         """
         (model, *_) = models_for(self._request.task, await self._client.models(), self._client.url)
         return model.note
@@ -61,7 +61,7 @@ class RemotePredictor:
         try:
             for source in sources:
                 waiting.append(asyncio.create_task(self._outcome(source)))
-                # What is done is shown at once; otherwise there is a bound on what waits.
+                # Finished outcomes are yielded at once; the number of others is bounded.
                 while waiting[0].done() or len(waiting) >= AHEAD * self._concurrency:
                     yield await waiting.popleft()
                     if not waiting:
@@ -86,7 +86,7 @@ class RemotePredictor:
                 return Outcome(source, _failure_of(error))
 
     async def _answer(self, body: bytes) -> PredictAnswer:
-        """Ask for what was found and, with another request, for the overlay."""
+        """Request the document and, with another request, the overlay."""
         client, pictures = self._client, self._request.pictures
         document: Document
         match self._request.query:

@@ -1,4 +1,4 @@
-"""Shows what was found: a table or JSON lines, overlays, the progress, what failed."""
+"""Output of predictions: a table or JSON lines, overlays, progress and failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from model.config import Task
 from service.api.schemas import ClassifyResponse, DetectResponse, SegmentResponse
 from service.commands.console.exits import DONE, FAILED, RefusedError, print_error
-from service.commands.console.table import Table, shown
+from service.commands.console.table import Table, escaped
 from service.commands.predict.outcome import Document, Failure, Outcome, PredictAnswer
 from service.commands.predict.sources import Source
 
@@ -36,9 +36,9 @@ class PredictionReport:
 
     Args:
         sources: all of them, in order.
-        task: what was found of them.
-        as_json: whether programs read it.
-        folder: for overlays; made if it is not there.
+        task: the task of the predictions.
+        as_json: whether to write JSON lines instead of a table.
+        folder: for overlays; created if it does not exist.
 
     Raises:
         RefusedError: if two overlays would be one file.
@@ -54,9 +54,9 @@ class PredictionReport:
         if folder is not None:
             _check_places(sources)
             folder.mkdir(parents=True, exist_ok=True)
-        width = max((len(shown(source.name)) for source in sources), default=0)
+        width = max((len(escaped(source.name)) for source in sources), default=0)
         self._table = Table([("file", min(max(width, 4), MAX_NAME_WIDTH)), *COLUMNS[task]])
-        # None: not where the standard error stream is no terminal.
+        # None: no bar where the standard error stream is no terminal.
         disable = None if self._total > 1 else True
         self._bar = tqdm(total=self._total, unit=" images", leave=False, disable=disable)
 
@@ -68,7 +68,7 @@ class PredictionReport:
 
     @property
     def exit_code(self) -> int:
-        """What the command ends with."""
+        """Exit code of the command."""
         return FAILED if self._failed else DONE
 
     def add(self, outcome: Outcome) -> None:
@@ -79,28 +79,28 @@ class PredictionReport:
             if self._as_json:
                 sys.stdout.write(_json_line(outcome.source.name, result) + "\n")
             elif isinstance(result, Failure):
-                print_error(f"{shown(outcome.source.name)}: {result.detail}", PROGRAM)
+                print_error(f"{escaped(outcome.source.name)}: {result.detail}", PROGRAM)
             else:
                 self._write_rows(outcome.source.name, result.document)
-            # Who reads a pipe gets every image as soon as it is done.
+            # The reader of a pipe gets every image as soon as it is done.
             sys.stdout.flush()
         self._done += 1
         self._bar.update()
 
     def note(self, note: str | None) -> None:
-        """Say what to know before trusting the answers."""
+        """Print a caveat about the answers."""
         if note is not None:
             with tqdm.external_write_mode(sys.stderr):
                 print_error(note, PROGRAM)
 
     def give_up(self, reason: str) -> None:
-        """Say why the rest is left undone; it counts as failed."""
+        """Print why the remaining images are left out; they count as failed."""
         with tqdm.external_write_mode(sys.stderr):
             print_error(reason, PROGRAM)
         self._failed += self._total - self._done
 
     def finish(self) -> None:
-        """Say how many failed."""
+        """Print the number of failures."""
         self._bar.close()
         if self._failed:
             print_error(f"{self._failed} of {self._total} failed.", PROGRAM)
@@ -166,7 +166,7 @@ def _check_places(sources: Sequence[Source]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file as a whole: whoever looks meanwhile sees none, or all of it."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".part")
     unfinished.write_bytes(content)

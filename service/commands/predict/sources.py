@@ -1,4 +1,4 @@
-"""What to predict on: files, folders, patterns, the standard input."""
+"""The images to predict on: files, folders, patterns, the standard input."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import BinaryIO
 STDIN = "-"
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-"""What a folder is searched for. A file that is named itself may be called anything."""
+"""Suffixes that a folder is searched for. A file that is named itself may have any."""
 
 
 class SourceError(Exception):
-    """There is nothing to predict on, and why."""
+    """An image cannot be found or read; the message says why."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One image, or what stands where one was expected.
+    """An image, or the reason why there is none.
 
     Attributes:
         name: as it is shown.
-        place: below the folder that its overlay is saved in.
-        content: where it lies, its bytes, or why there are none.
+        place: path of its overlay below the output folder, without the suffix.
+        content: path of the file, its bytes, or why there are none.
     """
 
     name: str
@@ -49,8 +49,8 @@ def find_sources(names: Sequence[str], stdin: BinaryIO) -> list[Source]:
     """Find the images that a command names, in the order of the names.
 
     Args:
-        names: files, folders (searched through and through, hidden files left out), patterns
-            like ``photos/**/*.jpg``, or ``-``.
+        names: files, folders (searched recursively, hidden files left out), patterns like
+            ``photos/**/*.jpg``, or ``-``.
         stdin: read to its end for ``-``.
     """
     sources: list[Source] = []
@@ -80,7 +80,7 @@ def _of_folder(name: str, folder: Path) -> list[Source]:
 
 def _images_in(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
-        folders[:] = [each for each in folders if not each.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for file in files:
             if not file.startswith(".") and Path(file).suffix.lower() in IMAGE_SUFFIXES:
                 yield Path(parent, file)

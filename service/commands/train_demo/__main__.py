@@ -1,4 +1,4 @@
-"""Trains the demo weights: ``make train-demo`` (half an hour each on two CPU cores).
+"""Train the demo weights: ``make train-demo`` (half an hour each on two CPU cores).
 
 It trains a small network of the ``demo`` models on drawn scenes, measures it on scenes that it has
 never seen, and writes the weights and what was measured into the folder ``weights`` beside this
@@ -31,7 +31,7 @@ from model.zoo import DEMO_WEIGHTS
 WEIGHTS_FOLDER = Path(str(files("model.demo"))) / "weights"
 
 HELD_OUT_SCENES = 2000
-"""Evaluation draws the scenes of seeds 0 to this, less one."""
+"""Number of scenes of the evaluation, from seed 0."""
 
 NOTE = (
     "Demo weights, trained on drawn scenes of ten shapes. They show that the service works and "
@@ -46,7 +46,7 @@ class _TrainedTask(TrainableTask, Protocol):
 
 @dataclass(frozen=True)
 class _Demo:
-    """One demo network: how it is trained, what its classes are, how it is measured."""
+    """A demo network: its task and classes, its evaluation, and its training schedule."""
 
     task: _TrainedTask
     labels: tuple[str, ...]
@@ -77,7 +77,7 @@ def measure(demo: str, weights: Path) -> dict[str, Any]:
     """Measure the network that users get, folded for inference, on held-out scenes.
 
     Args:
-        demo: which.
+        demo: a key of ``DEMOS``.
         weights: path of its weights file.
     """
     scenes = {
@@ -107,7 +107,7 @@ def save_weights(network: nn.Module, labels: Sequence[str], path: Path) -> None:
 
 
 def metrics_path(weights: Path) -> Path:
-    """Return where the facts about a weights file are."""
+    """Return the path of the JSON facts about a weights file."""
     return weights.with_suffix(".json")
 
 

@@ -13,7 +13,7 @@ COST_MEMORY = 0.98
 """Weight of past batches when another one is observed: about the last 50 count."""
 
 SLOWDOWN_MEMORY = 0.9
-"""The same for the slowdown: about the last ten batches count."""
+"""Weight of past slowdowns when another one is observed: about the last ten batches count."""
 
 MAX_SLOWDOWN = 2.0
 """Bound on one observation: a longer delay is an accident, such as a suspended machine."""
@@ -60,15 +60,15 @@ class AffineCost:
         self._fit()
 
     def _fit(self) -> None:
-        seen = [each for each in (self._warm_up, self._traffic) if each.weight]
-        weight = sum(each.weight for each in seen)
+        averages = [average for average in (self._warm_up, self._traffic) if average.weight]
+        weight = sum(average.weight for average in averages)
         mean_size, mean_seconds, mean_square, mean_product = (
-            sum(sums) / weight for sums in zip(*(each.sums for each in seen), strict=True)
+            sum(sums) / weight for sums in zip(*(average.sums for average in averages), strict=True)
         )
         variance = mean_square - mean_size**2
         covariance = mean_product - mean_size * mean_seconds
-        # With one size seen there is no slope to find; a negative one is noise. Both ends of the
-        # line have to be costs.
+        # With one size seen the slope is unknown; a negative one is noise. Neither coefficient may
+        # be negative.
         slope = covariance / variance if variance > 1e-9 else mean_seconds / mean_size
         self.per_image_seconds = min(max(slope, 0.0), mean_seconds / mean_size)
         self.fixed_seconds = mean_seconds - self.per_image_seconds * mean_size
@@ -77,9 +77,8 @@ class AffineCost:
 class SlowdownEstimator:
     """Learns how much longer a batch takes in service than its cost on the device alone.
 
-    Between two batches answers are sent and requests admitted, by a process that other processes
-    slow down too; and a result in the size of a huge photograph takes longer than its batch's
-    shape tells.
+    Between two batches the process sends answers and admits requests, slowed down by other
+    processes; and postprocessing takes longer for a large photograph, whatever the batch's shape.
     """
 
     def __init__(self) -> None:
@@ -97,7 +96,7 @@ class SlowdownEstimator:
 
         Args:
             now: the present moment.
-            expected_seconds: the batch's cost, as far as known.
+            expected_seconds: the batch's expected cost; 0.0 if it is unknown.
         """
         if self._busy and self._expected_seconds > 0:
             factor = (now - self._began) / self._expected_seconds
@@ -121,7 +120,7 @@ class BatchSizer:
     """Chooses batch sizes by the learnt costs.
 
     Args:
-        batch_sizes: sizes that batches are padded to, rising.
+        batch_sizes: sizes that batches are padded to, ascending.
 
     Attributes:
         costs: learnt cost of each shape.
@@ -175,7 +174,7 @@ class BatchSizer:
 
     def cap(self, key: QueueKey, size: int) -> int:
         """Limit batches of this shape to less than ``size``; return the new limit."""
-        smaller = [each for each in self._batch_sizes if each < size]
+        smaller = [candidate for candidate in self._batch_sizes if candidate < size]
         self._caps[key.shape] = max(smaller, default=self._batch_sizes[0])
         return self._caps[key.shape]
 

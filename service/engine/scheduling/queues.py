@@ -127,7 +127,7 @@ class RequestQueues(Generic[Payload]):
             if queue.waiting and key.task is task
         ]
 
-    def enter(self, request: Request[Payload]) -> None:
+    def add(self, request: Request[Payload]) -> None:
         """Add a request."""
         self._requests[request.identity] = request
         queue = self._queues.setdefault(request.queue, _Queue())
@@ -140,35 +140,35 @@ class RequestQueues(Generic[Payload]):
         """Add requests to a queue of their own, which no other request joins."""
         number = next(self._quarantines)
         for request in requests:
-            self.enter(replace(request, queue=replace(request.queue, quarantine=number)))
+            self.add(replace(request, queue=replace(request.queue, quarantine=number)))
 
-    def forget(self, identity: Hashable) -> Request[Payload] | None:
-        """Remove a request and return it; None if it does not wait."""
+    def remove(self, identity: Hashable) -> Request[Payload] | None:
+        """Remove a request and return it; None if it is not waiting."""
         request = self._requests.pop(identity, None)
         if request is not None:
             self._queues[request.queue].waiting -= 1
         return request
 
-    def expired(self, now: float) -> list[Request[Payload]]:
+    def pop_expired(self, now: float) -> list[Request[Payload]]:
         """Remove and return the requests whose deadline has passed."""
         expired = []
         while self._deadlines and self._deadlines[0][0] <= now:
-            request = self.forget(heapq.heappop(self._deadlines)[2])
+            request = self.remove(heapq.heappop(self._deadlines)[2])
             if request is not None:
                 expired.append(request)
         return expired
 
     def next_deadline(self) -> float | None:
         """Return the earliest deadline."""
-        self._surface(self._deadlines)
+        self._drop_removed(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 
     def heads(self) -> dict[QueueKey, tuple[float, int]]:
-        """Return urgency and arrival order of each queue's first request; the lowest goes first."""
+        """Return urgency and arrival order of each queue's first request; the lowest is next."""
         for key, queue in list(self._queues.items()):
-            self._surface(queue.heap)
+            self._drop_removed(queue.heap)
             if not queue.heap:
-                # Input sizes are many: an empty queue is not kept.
+                # Every input size has a queue of its own, so empty ones would pile up.
                 del self._queues[key]
         return {key: queue.heap[0][:2] for key, queue in self._queues.items()}
 
@@ -181,12 +181,12 @@ class RequestQueues(Generic[Payload]):
         heap = self._queues[key].heap
         taken: list[Request[Payload]] = []
         while heap and len(taken) < count:
-            request = self.forget(heapq.heappop(heap)[2])
+            request = self.remove(heapq.heappop(heap)[2])
             if request is not None:
                 taken.append(request)
         return tuple(taken)
 
-    def _surface(self, heap: Heap) -> None:
+    def _drop_removed(self, heap: Heap) -> None:
         """Drop removed requests from the top of a heap."""
         while heap and heap[0][2] not in self._requests:
             heapq.heappop(heap)

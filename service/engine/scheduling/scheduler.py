@@ -24,7 +24,7 @@ from service.engine.scheduling.queues import Batch, Payload, QueueKey, Request, 
 
 HEADROOM = 1.1
 """Factor on the expected time of the work ahead. Under overload every admitted request is expected
-to be just in time: without room for error many would be late, and would run in vain."""
+to be just in time: without a margin many would miss their deadline and waste device time."""
 
 
 class FairShares:
@@ -44,12 +44,12 @@ class FairShares:
         """Record that a task has work again."""
         self._used[task] = max(self._used[task], self._now)
 
-    def turn(self, task: Task) -> float:
+    def virtual_start(self, task: Task) -> float:
         """Return the task's virtual start time; the lowest goes first."""
         return self._used[task]
 
     def ahead(self, task: Task, other: Task) -> float:
-        """Return the seconds that a task has had more than another; below 0 if it goes first."""
+        """Return how many more seconds a task has used than another; negative if it goes first."""
         return max(self._used[task], self._now) - self._used[other]
 
     def charge(self, task: Task, expected_seconds: float) -> None:
@@ -69,7 +69,7 @@ class Scheduler(Generic[Payload]):
     Args:
         clock: returns the present moment, seconds.
         max_waiting: most requests of one task that may wait.
-        batch_sizes: sizes that batches are padded to, rising.
+        batch_sizes: sizes that batches are padded to, ascending.
     """
 
     def __init__(
@@ -130,12 +130,12 @@ class Scheduler(Generic[Payload]):
         if request.alone:
             self._queues.quarantine([request])
         else:
-            self._queues.enter(request)
+            self._queues.add(request)
 
     def cancel(self, identity: Hashable) -> Request[Payload] | None:
-        """Remove a waiting request and return it; None if it does not wait."""
+        """Remove a waiting request and return it; None if it is not waiting."""
         self._on_device.pop(identity, None)
-        return self._queues.forget(identity)
+        return self._queues.remove(identity)
 
     def cancel_all(self, belongs: Callable[[Request[Payload]], bool]) -> int:
         """Remove all requests that ``belongs`` selects; return how many of them waited."""
@@ -145,7 +145,7 @@ class Scheduler(Generic[Payload]):
 
     def expire(self) -> list[Request[Payload]]:
         """Remove and return the requests whose deadline has passed."""
-        return self._queues.expired(self._clock())
+        return self._queues.pop_expired(self._clock())
 
     def next_deadline(self) -> float | None:
         """Return the moment at which the next waiting request expires."""
@@ -160,7 +160,7 @@ class Scheduler(Generic[Payload]):
         if not heads:
             return None
         # The most urgent queue of the task that goes next.
-        key = min(heads, key=lambda key: (self._shares.turn(key.task), heads[key]))
+        key = min(heads, key=lambda key: (self._shares.virtual_start(key.task), heads[key]))
         size = self._batch_sizer.choose(key, self._queues.waiting_in(key))
         requests = self._queues.take(key, size)
         self._on_device = {request.identity: request for request in requests}
@@ -205,7 +205,7 @@ class Scheduler(Generic[Payload]):
         Returns:
             The requests that wait again.
         """
-        remaining = [each for each in batch.requests if each.identity in self._on_device]
+        remaining = [request for request in batch.requests if request.identity in self._on_device]
         middle = (len(remaining) + 1) // 2
         for half in (remaining[:middle], remaining[middle:]):
             self._queues.quarantine(half)
@@ -236,7 +236,7 @@ class Scheduler(Generic[Payload]):
     def _wait_seconds(self, task: Task, seconds: float) -> float:
         """Return the time until one more request of a task, which takes ``seconds``, is done.
 
-        Meanwhile the other tasks get as much time as this one, less what they had more before.
+        Until then the other tasks get as much time as this one, less any lead that they have.
         """
         own = self._work_seconds(task)
         others = sum(
@@ -248,11 +248,11 @@ class Scheduler(Generic[Payload]):
         return self._running_seconds() + HEADROOM * ahead
 
     def _overtaking_seconds(self, task: Task, behind_seconds: float) -> float:
-        """Return the time that a task, now so far behind another one, uses before that one."""
+        """Return the device time that a task gets before another one that is ahead of it."""
         queues = self._queues.queues(task)
         if not queues or behind_seconds < 0:
             return 0.0
-        # It is still behind when its last batch begins.
+        # Its last batch begins while it is still behind, so it may overshoot by that batch.
         last = max(
             self._batch_sizer.seconds(key, self._batch_sizer.choose(key, waiting))
             for key, waiting in queues

@@ -10,12 +10,12 @@ SHORT = 3
 
 
 class Entry(NamedTuple):
-    """One tag of a directory; ``where`` holds its values, or their offset if they need more."""
+    """One tag of a directory; ``value_field`` holds its values, or their offset if longer."""
 
     tag: int
     kind: int
     values: int
-    where: bytes
+    value_field: bytes
 
 
 def byte_order(data: bytes) -> str | None:
@@ -54,6 +54,6 @@ def orientation_among(entries: list[Entry], order: str) -> int:
     """Return the orientation that a directory states, 1 if it is missing or invalid."""
     for entry in entries:
         if entry.tag == ORIENTATION and entry.kind == SHORT:
-            (value,) = struct.unpack_from(f"{order}H", entry.where)
+            (value,) = struct.unpack_from(f"{order}H", entry.value_field)
             return int(value) if 1 <= value <= 8 else 1
     return 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MAX_PIECES = 100_000
-"""Most chunks, segments or blocks of one file; one more is an error."""
+"""Maximum number of chunks, segments or blocks of one file; one more is an error."""
 
 MAX_FRAMES_COUNTED = 1_000
-"""Most frames that are counted; a file with more is reported to have so many."""
+"""Number of frames at which counting stops; a file with more is reported to have this many."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from service.api.errors import InvalidImageError
 from service.images.containers.first_frame import MAX_FRAMES_COUNTED, FirstFrame
 
 MAX_SUB_BLOCKS = 1_000_000
-"""Most blocks of up to 255 bytes in one file; walking over them takes about 0.1 s."""
+"""Maximum number of blocks of up to 255 bytes in one file; walking over them takes about 0.1 s."""
 
 EXTENSION, IMAGE = b"!,"
 GRAPHIC_CONTROL = b"!\xf9\x04"

@@ -11,11 +11,11 @@ from service.images.containers.exif import exif_orientation
 from service.images.containers.first_frame import MAX_PIECES, FirstFrame
 
 MAX_SCANS = 32
-"""Most scans of a file; encoders write about ten. A progressive file with a few bytes a scan would
-keep the decoder busy for hours."""
+"""Maximum number of scans of a file; encoders write about ten. A progressive file with few bytes a
+scan would keep the decoder busy for hours."""
 
 MAX_HEADER_BYTES = 256 * 1024
-"""Most bytes of tables before the first scan; four of each kind take 3 KB."""
+"""Maximum bytes of tables before the first scan; four of each kind take 3 KB."""
 
 START_OF_IMAGE = b"\xff\xd8"
 END_OF_IMAGE, START_OF_SCAN, APPLICATION_1 = 0xD9, 0xDA, 0xE1

@@ -31,14 +31,14 @@ HEAD_SECONDS = 10.0
 """Seconds allowed from the first byte of a request to the end of its headers."""
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Most bytes of a request's first line and headers, or of trailers and anything else outside a
+"""Maximum size of a request's first line and headers, or of trailers and anything else outside a
 body. The read that ends a head is not counted."""
 
 UNREAD_SECONDS = 10.0
 """Seconds after which a connection is cut if the client has read nothing of its answer."""
 
 MAX_CONNECTIONS = 4096
-"""Most connections of an HTTP worker, if the system allows twice as many file descriptors."""
+"""Maximum connections of an HTTP worker, if the system allows twice as many file descriptors."""
 
 CROWDED, UNREAD = "crowded", "answer-unread"
 CUT_REASONS = (
@@ -98,8 +98,8 @@ class OpenConnections:
 class Connection(HttpToolsProtocol):
     """A client's connection.
 
-    uvicorn constructs it with the arguments of its own class; ``others``, all connections of the
-    worker, is bound in advance.
+    uvicorn constructs it with the arguments of its own class; ``open_connections``, the
+    registry of the worker's connections, is bound in advance.
     """
 
     def __init__(
@@ -109,10 +109,10 @@ class Connection(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        others: OpenConnections,
+        open_connections: OpenConnections,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._others = others
+        self._open_connections = open_connections
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._bytes_since_body = 0
@@ -122,11 +122,11 @@ class Connection(HttpToolsProtocol):
         """Register the connection and wait for its first request."""
         super().connection_made(transport)
         self._wait_for_request()
-        self._others.add(self)
+        self._open_connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Unregister the connection and cancel its timers."""
-        self._others.remove(self)
+        self._open_connections.remove(self)
         for timer in (self._head_timer, self._unread_timer):
             if timer is not None:
                 timer.cancel()
@@ -137,7 +137,7 @@ class Connection(HttpToolsProtocol):
     def cut(self, reason: str) -> None:
         """Abort the connection without an answer."""
         metrics.CONNECTIONS_CUT.labels(reason).inc()
-        self._others.remove(self)
+        self._open_connections.remove(self)
         self.transport.abort()
 
     # Receiving.
@@ -150,7 +150,7 @@ class Connection(HttpToolsProtocol):
         if self._bytes_since_body > MAX_HEAD_BYTES:
             self._refuse(HeadTooLargeError(limit_bytes=MAX_HEAD_BYTES))
         elif not self._answering and self._head_timer is None:
-            self._wait_for_request()  # only line breaks came, which may precede a request
+            self._wait_for_request()  # the data were line breaks, which may precede a request
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -199,7 +199,7 @@ class Connection(HttpToolsProtocol):
             return
         self._stop_head_timer()
         self._bytes_since_body = 0
-        self._others.mark_busy(self)
+        self._open_connections.mark_busy(self)
         super().on_headers_complete()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -249,7 +249,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             self._watch_reader()
         elif not self._answering:
-            self._others.mark_idle(self)
+            self._open_connections.mark_idle(self)
 
     def pause_writing(self) -> None:
         """Pause the application while the client reads slowly, for a limited time."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 MAX_FAULTS = 8
-"""Most invalid parameters of a request that a problem names."""
+"""Maximum number of invalid parameters that a problem names."""
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -1,4 +1,4 @@
-"""Lets an image's colour decide what goes wrong on the device of a service under test.
+"""Faults of a device, chosen by an image's colour, injected into a service under test.
 
 Python imports a module of this name when it starts. A test puts this folder on the service's
 ``PYTHONPATH``; the service itself knows nothing of it and is started as a user starts it.
@@ -11,7 +11,7 @@ import sys
 if "service.web.process" in sys.orig_argv:
     from service.web.http import connections
 
-    # The true ones would make tests wait.
+    # The real values would make tests wait.
     connections.HEAD_SECONDS = 2.0
     connections.UNREAD_SECONDS = 1.0
 
@@ -29,7 +29,7 @@ if "service.engine.process" in sys.orig_argv:
     from service.engine import device
     from service.engine.runner import Input, Runner
 
-    # The true one would make each test of a hang last half a minute.
+    # The real value would make each test of a hang last half a minute.
     device.HANG_FLOOR_SECONDS = 2.0
 
     run = Runner.run

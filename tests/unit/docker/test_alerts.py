@@ -28,7 +28,7 @@ needs_promtool = pytest.mark.skipif(
 
 
 def promtool(*arguments: str) -> str:
-    """Return what promtool complains about; nothing if all is well."""
+    """Return promtool's complaints; empty if it has none."""
     done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 

@@ -1,4 +1,4 @@
-"""The dashboard asks for metrics that there are, by labels that they have, and can be laid out."""
+"""The dashboard queries metrics and labels that exist, and its panels do not overlap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifests render, follow the schemas, and keep what the service counts on."""
+"""The manifests render, follow the schemas, and pass all checks."""
 
 from __future__ import annotations
 

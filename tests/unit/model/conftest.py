@@ -1,4 +1,4 @@
-"""The CPU kernels, compiled for every kind of processor that this one can stand for."""
+"""The CPU kernels, compiled for every instruction set that this processor can run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from model.kernels.cpu import library
-from model.kernels.cpu.instruction_sets import of_this_machine, runnable_instruction_sets
+from model.kernels.cpu.instruction_sets import machine_instruction_sets, runnable_instruction_sets
 
-BUILDS = {each.name: each for each in of_this_machine()}
+BUILDS = {build.name: build for build in machine_instruction_sets()}
 
 
 @pytest.fixture(scope="session")
 def build_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]], Path]:
     """Compile the kernels with flags, once in a session."""
     folder = tmp_path_factory.mktemp("kernels")
-    return cache(lambda flags: library.compiled(folder / f"{'-'.join(flags)}.so", flags))
+    return cache(lambda flags: library.compile_library(folder / f"{'-'.join(flags)}.so", flags))
 
 
 @pytest.fixture(params=["this processor", *BUILDS], scope="module")

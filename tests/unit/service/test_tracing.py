@@ -1,4 +1,4 @@
-"""Who asks for traces, where they go, and what tracing costs when nobody asks."""
+"""Switching tracing on, its destination, and its cost when it is off."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-/* What OverLoCK does to every pixel or every channel of a map in channels_last, in one pass each.
- */
+/* OverLoCK's norms and gates on maps in channels_last, one pass over the map each. */
 #include "lanes.h"
 
 #include <math.h>
 
-#define STRIP_BYTES (128 * 1024) /* of a map that one thread takes at a time */
+#define STRIP_BYTES (128 * 1024) /* of a map, one thread's unit of work */
 
 typedef struct {
     const void *map, *gate;
@@ -13,7 +12,7 @@ typedef struct {
     int64_t pixels, channels, strip_pixels, strips;
 } strips_t;
 
-static strips_t cut(int64_t pixels, int64_t channels, int bfloat16) {
+static strips_t cut_into_strips(int64_t pixels, int64_t channels, int bfloat16) {
     const int64_t strip = largest(1, STRIP_BYTES / (channels * bytes_of(bfloat16)));
     strips_t result = {
         NULL, NULL, NULL, NULL, NULL, pixels, channels, strip, blocks_of(pixels, strip)};
@@ -52,7 +51,7 @@ INLINE void normalise(
     }
 }
 
-/* (N, C) -> (N, C), and `identity` = map * scale where `scale` is given; may be the map itself. */
+/* (N, C) -> (N, C). If `scale` is given, `identity` = map * scale; it may be the map itself. */
 void overlock_layer_norm(
     const void *map, const float *weight, const float *bias, void *result, const float *scale,
     void *identity, int64_t pixels, int64_t channels, int bfloat16
@@ -68,7 +67,7 @@ void overlock_layer_norm(
     }
 }
 
-INLINE void add_strip_up(
+INLINE void sum_strip(
     const strips_t *s, int64_t image, int64_t strip, float *sums, const int squared,
     const int bfloat16
 ) {
@@ -84,12 +83,12 @@ INLINE void add_strip_up(
     }
 }
 
-/* The sums over the pixels, or of their squares, (B, N, C) -> (B, C). */
+/* Sum the pixels, or their squares, (B, N, C) -> (B, C). */
 void overlock_sums(
     const void *map, float *sums, int64_t batch, int64_t pixels, int64_t channels, int squared,
     int bfloat16
 ) {
-    strips_t s = cut(pixels, channels, bfloat16);
+    strips_t s = cut_into_strips(pixels, channels, bfloat16);
     s.map = map;
     float *partial = scratch(batch * s.strips * channels * sizeof(float));
 #pragma omp parallel for collapse(2) schedule(static)
@@ -97,13 +96,13 @@ void overlock_sums(
         for (int64_t strip = 0; strip < s.strips; strip++) {
             float *own = partial + (image * s.strips + strip) * channels;
             if (bfloat16 && squared) {
-                add_strip_up(&s, image, strip, own, 1, BFLOAT16);
+                sum_strip(&s, image, strip, own, 1, BFLOAT16);
             } else if (bfloat16) {
-                add_strip_up(&s, image, strip, own, 0, BFLOAT16);
+                sum_strip(&s, image, strip, own, 0, BFLOAT16);
             } else if (squared) {
-                add_strip_up(&s, image, strip, own, 1, FLOAT32);
+                sum_strip(&s, image, strip, own, 1, FLOAT32);
             } else {
-                add_strip_up(&s, image, strip, own, 0, FLOAT32);
+                sum_strip(&s, image, strip, own, 0, FLOAT32);
             }
         }
     }
@@ -139,7 +138,7 @@ scale_strip(const strips_t *s, int64_t image, int64_t strip, const int gated, co
     }
 }
 
-/* Scale every channel of every image, shift it and multiply every number by its gate if given. */
+/* Scale every channel of every image, then apply shifts and gates if given. */
 static void scale_channels(const strips_t *s, int64_t batch, int bfloat16) {
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t image = 0; image < batch; image++) {
@@ -175,7 +174,7 @@ void overlock_response_norm(
                 gamma[c] * (scales[image * channels + c] * inverse) + 1.0f;
         }
     }
-    strips_t s = cut(pixels, channels, bfloat16);
+    strips_t s = cut_into_strips(pixels, channels, bfloat16);
     s.map = s.result = map;
     s.scales = scales;
     s.shifts = beta;
@@ -214,7 +213,7 @@ static void gates_of_image(
     }
 }
 
-/* Squeeze-excite in place from the sums over the pixels, and times `gate` (B, N, C) if given. */
+/* Squeeze-excite in place, from sums over the pixels; multiplied by `gate` (B, N, C) if given. */
 void overlock_excite(
     void *map, const float *sums, const float *reduce, const float *reduce_bias,
     const float *expand, const float *expand_bias, const void *gate, int64_t hidden, int64_t batch,
@@ -227,7 +226,7 @@ void overlock_excite(
         const int64_t at = image * channels;
         gates_of_image(sums + at, &excitation, pixels, channels, scales + at);
     }
-    strips_t s = cut(pixels, channels, bfloat16);
+    strips_t s = cut_into_strips(pixels, channels, bfloat16);
     s.map = s.result = map;
     s.gate = gate;
     s.scales = scales;

@@ -1,10 +1,10 @@
 /* ContMix on maps in channels_last: logits, softmax and aggregation, pixel by pixel.
  *
  * A unit of work is one group of one part (small or large kernel) of one image, or a strip of rows
- * of it. It lays its keys out tap by tap and its values pixel by pixel, 16 channels each, so that a
+ * of it. It copies its keys tap by tap and its values pixel by pixel, 16 channels each, so that a
  * pixel's weights stay in the first-level cache between the two products that make and use them.
- * Logits come with a factor of log2(e) in keys and bias, so that 2^x serves as exponential.
- * In bfloat16 both products multiply pairs: two numbers of a query, two taps of a row.
+ * Keys and bias are scaled by log2(e), so that 2^x replaces the exponential.
+ * In bfloat16 both products multiply pairs: two elements of a query, two taps of a row.
  */
 #include "lanes.h"
 
@@ -16,7 +16,7 @@
 
 typedef struct {
     const void *values, *queries, *keys;
-    const float *bias; /* (G, K, K, taps filled up), very negative behind the last tap */
+    const float *bias; /* (G, K, K, padded taps), very negative behind the last tap */
     void *result;
     int64_t height, width, channels, query_channels, groups, kernel, first_tap, all_taps;
     int64_t first_channel; /* of the part */
@@ -27,7 +27,7 @@ INLINE int64_t window_start(int64_t position, int64_t size, int64_t kernel) {
     return least(largest(position - kernel / 2, 0), size - kernel);
 }
 
-/* A number as float32, or the pair of bfloat16 that begins at it; `left` numbers are there. */
+/* An element as float32, or the bfloat16 pair that begins at it; `left` elements remain. */
 INLINE uint32_t
 word_at(const void *map, int64_t at, int64_t left, const int paired, const int bfloat16) {
     uint32_t word;
@@ -42,7 +42,7 @@ word_at(const void *map, int64_t at, int64_t left, const int paired, const int b
     return ((const uint32_t *)map)[at];
 }
 
-/* Keys (taps, D) -> (D or pairs of D, taps filled up). */
+/* Keys (taps, D) -> (D or pairs of D, padded taps). */
 INLINE void lay_keys_out(
     const part_t *p, int64_t image, int64_t group, words_t *laid, int64_t vectors, const int paired,
     const int bfloat16
@@ -61,7 +61,7 @@ INLINE void lay_keys_out(
     }
 }
 
-/* The rows under a strip's windows, 16 channels of every pixel; in pairs beside the right one. */
+/* Copy the rows under a strip's windows, 16 channels a pixel; paired with the right neighbour. */
 INLINE void lay_values_out(
     const part_t *p, int64_t image, int64_t channel, int64_t count, int64_t first_row, int64_t rows,
     words_t *laid, const int paired, const int bfloat16
@@ -86,7 +86,7 @@ INLINE void lay_values_out(
     }
 }
 
-/* Two pixels at a time: what both load is loaded once. */
+/* Two pixels at a time, so that shared operands are loaded once. */
 typedef struct {
     int64_t pixel[2];
     const float *bias[2];
@@ -95,7 +95,7 @@ typedef struct {
     float total[2];
 } pair_t;
 
-/* 2^(logit - largest) of every tap into `weights`, float32 or bfloat16, and their sum. */
+/* Store 2^(logit - largest) of every tap in `weights`, float32 or bfloat16, and their sum. */
 INLINE void weigh(
     const part_t *p, pair_t *pair, int64_t group, const words_t *keys, const int vectors,
     const int paired, const int bfloat16
@@ -140,7 +140,7 @@ INLINE void weigh(
     }
 }
 
-/* The bits of one weight, or of two neighbouring ones of bfloat16, in all lanes. */
+/* Broadcast the bits of one weight, or of two neighbouring bfloat16 ones, to all lanes. */
 INLINE words_t
 weight_word(const pair_t *pair, int each, int64_t tap, int single, const int paired) {
     if (!paired) {
@@ -159,7 +159,7 @@ INLINE void aggregate(
     const int same_window, lanes_t mixed[2]
 ) {
     const int64_t step = paired ? 2 : 1;
-    lanes_t sums[2][CHAINS] = {{{0}}}; /* each addition waits for the one before it */
+    lanes_t sums[2][CHAINS] = {{{0}}}; /* independent chains: additions of one depend on each other */
     for (int64_t row = 0; row < kernel; row++) {
         const words_t *a = pair->window[0] + offset + row * p->width;
         const words_t *b = pair->window[1] + offset + row * p->width;
@@ -184,7 +184,7 @@ INLINE void aggregate(
 }
 
 INLINE void mix_unit(
-    const part_t *p, int64_t image, int64_t group, int64_t strip, words_t *room, const int kernel,
+    const part_t *p, int64_t image, int64_t group, int64_t strip, words_t *buffer, const int kernel,
     const int vectors, const int paired, const int bfloat16
 ) {
     const int64_t width = p->channels / (2 * p->groups), taps = kernel * kernel;
@@ -192,7 +192,7 @@ INLINE void mix_unit(
     const int64_t first = strip * p->strip_rows, end = least(p->height, first + p->strip_rows);
     const int64_t top = window_start(first, p->height, kernel);
     const int64_t rows = window_start(end - 1, p->height, kernel) + kernel - top;
-    words_t *keys = room, *values = keys + blocks_of(depth, paired ? 2 : 1) * vectors;
+    words_t *keys = buffer, *values = keys + blocks_of(depth, paired ? 2 : 1) * vectors;
     const int64_t chunks = blocks_of(width, LANES);
     lay_keys_out(p, image, group, keys, vectors, paired, bfloat16);
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
@@ -234,13 +234,13 @@ INLINE void mix_unit(
     }
 }
 
-/* One function for each set of constants: a parallel region would forget them. */
+/* One function for each set of constants: they do not propagate into a parallel region. */
 typedef void (*unit_t)(const part_t *, int64_t, int64_t, int64_t, words_t *);
 #define DEFINE_UNIT(name, kernel, vectors, paired, bfloat16)                                       \
     static void name(                                                                              \
-        const part_t *p, int64_t image, int64_t group, int64_t strip, words_t *room                \
+        const part_t *p, int64_t image, int64_t group, int64_t strip, words_t *buffer                \
     ) {                                                                                            \
-        mix_unit(p, image, group, strip, room, kernel, vectors, paired, bfloat16);                 \
+        mix_unit(p, image, group, strip, buffer, kernel, vectors, paired, bfloat16);                 \
     }
 DEFINE_UNIT(float32_5, 5, 2, 0, 0)
 DEFINE_UNIT(float32_7, 7, 4, 0, 0)
@@ -290,21 +290,21 @@ int overlock_context_mixing(
     const int64_t depth = query_channels / groups;
     const int64_t chunks = blocks_of(channels / (2 * groups), LANES);
     const int64_t rows = least(height, strip_rows + large_kernel);
-    const int64_t room_bytes = (depth * MAX_VECTORS + chunks * rows * width) * sizeof(words_t);
+    const int64_t buffer_bytes = (depth * MAX_VECTORS + chunks * rows * width) * sizeof(words_t);
 #pragma omp parallel
     {
-        words_t *room = scratch(room_bytes);
+        words_t *buffer = scratch(buffer_bytes);
 #pragma omp for collapse(4) schedule(dynamic)
         for (int part = 0; part < 2; part++) {
             for (int64_t image = 0; image < batch; image++) {
                 for (int64_t group = 0; group < groups; group++) {
                     for (int64_t strip = 0; strip < strips; strip++) {
-                        functions[part](&parts[part], image, group, strip, room);
+                        functions[part](&parts[part], image, group, strip, buffer);
                     }
                 }
             }
         }
-        free(room);
+        free(buffer);
     }
     return 0;
 }

@@ -1,23 +1,23 @@
-/* Depthwise convolution of maps in channels_last, with what stands around it in OverLoCK.
+/* Depthwise convolution of maps in channels_last, fused with OverLoCK's residual, GELU and sums.
  *
  * A unit of work is 16 channels of a strip of rows of one image. Its input is widened once into a
- * scratch tile with zeros beside it; then two output rows at a time are held in registers, so that
- * a value that is loaded serves both. In bfloat16 the tile holds each pixel beside its right
- * neighbour, and one instruction multiplies two taps of a row.
+ * zero-padded scratch tile; then two output rows at a time are held in registers, so that a loaded
+ * value is used for both. In bfloat16 the tile holds each pixel beside its right neighbour, and one
+ * instruction multiplies two taps of a row.
  */
 #include "lanes.h"
 
 enum { NO_STATISTIC = 0, SUMS = 1, SQUARES = 2 };
 
-#define SCRATCH_BYTES (384 * 1024) /* of a tile: what a second-level cache keeps besides */
+#define SCRATCH_BYTES (384 * 1024) /* of a tile: fits a second-level cache with room to spare */
 #define UNITS_PER_THREAD 4
-#define PREFETCHED_PIXELS 8 /* processors do not foresee strides of many channels */
+#define PREFETCHED_PIXELS 8 /* hardware does not prefetch strides of many channels */
 
 typedef struct {
     const void *features, *taps;
     const float *bias;
     void *result;
-    float *partial; /* (B, strips, channels filled up) */
+    float *partial; /* (B, strips, padded channels) */
     int64_t height, width, channels, kernel, strips, strip_rows;
     int residual, activated, statistic;
 } problem_t;
@@ -52,7 +52,7 @@ INLINE void fill_row(
     own[p->width - 1] = left;
 }
 
-/* One row of the tile, under one row of taps for each of the two output rows. */
+/* Add one row of the tile, times one row of taps for each of the two output rows. */
 INLINE void add_row(
     lanes_t *upper, lanes_t *lower, const words_t *values, const words_t *upper_taps,
     const words_t *lower_taps, const int64_t taps, const int pixels, const int paired
@@ -142,7 +142,7 @@ INLINE lanes_t convolve_rows(
     return statistic;
 }
 
-/* Everything but the pixels of a row stays zero in the tile: the map's outside. */
+/* The tile is zero beside the map's pixels: the padding. */
 INLINE void convolve_unit(
     const problem_t *p, int64_t image, int64_t strip, int64_t block, words_t *tile,
     const int pixels, const int paired, const int bfloat16
@@ -160,7 +160,7 @@ INLINE void convolve_unit(
     const words_t *taps = (const words_t *)p->taps + block * p->kernel * row_taps;
     lanes_t statistic = {0};
     for (int64_t row = first_row; row < end_row; row += 2) {
-        if (p->kernel == 3) { /* short loops are worth unrolling */
+        if (p->kernel == 3) { /* a constant, so that the short loops are unrolled */
             statistic = convolve_rows(
                 p, image, channel, row, first_row, tile, columns, taps, 3, statistic, pixels,
                 paired, bfloat16
@@ -173,12 +173,12 @@ INLINE void convolve_unit(
         }
     }
     if (p->partial) {
-        const int64_t filled_up = blocks_of(p->channels, LANES) * LANES;
-        store_floats(p->partial + (image * p->strips + strip) * filled_up + channel, statistic);
+        const int64_t padded = blocks_of(p->channels, LANES) * LANES;
+        store_floats(p->partial + (image * p->strips + strip) * padded + channel, statistic);
     }
 }
 
-/* One function for each set of constants: a parallel region would forget them. */
+/* One function for each set of constants: they do not propagate into a parallel region. */
 typedef void (*unit_t)(const problem_t *, int64_t, int64_t, int64_t, words_t *);
 #define DEFINE_UNIT(name, pixels, paired, bfloat16)                                                \
     static void name(                                                                              \
@@ -211,7 +211,7 @@ static void convolve(const problem_t *p, int64_t batch, unit_t unit, int pixels)
     }
 }
 
-static int64_t rows_of_a_strip(const problem_t *p, int64_t batch) {
+static int64_t strip_rows_for(const problem_t *p, int64_t batch) {
     const int64_t row_bytes = (p->width + p->kernel + 8) * sizeof(words_t);
     const int64_t cached = largest(SCRATCH_BYTES / row_bytes - p->kernel, p->kernel);
     const int64_t units = batch * blocks_of(p->channels, LANES);
@@ -221,17 +221,17 @@ static int64_t rows_of_a_strip(const problem_t *p, int64_t batch) {
     return rows + rows % 2;
 }
 
-static void add_up(const float *partial, int64_t strips, int64_t channels, float *statistics) {
-    const int64_t filled_up = blocks_of(channels, LANES) * LANES;
+static void add_partial_sums(const float *partial, int64_t strips, int64_t channels, float *statistics) {
+    const int64_t padded = blocks_of(channels, LANES) * LANES;
     memcpy(statistics, partial, channels * sizeof(float));
     for (int64_t strip = 1; strip < strips; strip++) {
         for (int64_t channel = 0; channel < channels; channel++) {
-            statistics[channel] += partial[strip * filled_up + channel];
+            statistics[channel] += partial[strip * padded + channel];
         }
     }
 }
 
-/* Convolve (B, H, W, C); see model/kernels/depthwise.py. */
+/* Convolve (B, H, W, C); see `depthwise` in model/kernels/cpu/ops.py. */
 void overlock_depthwise(
     const void *features, const void *taps, const float *bias, void *result, float *statistics,
     int64_t batch, int64_t height, int64_t width, int64_t channels, int64_t kernel, int bfloat16,
@@ -241,25 +241,25 @@ void overlock_depthwise(
         features, taps,   bias, result, NULL,     height,    width,
         channels, kernel, 1,    height, residual, activated, statistic,
     };
-    problem.strip_rows = rows_of_a_strip(&problem, batch);
+    problem.strip_rows = strip_rows_for(&problem, batch);
     problem.strips = blocks_of(height, problem.strip_rows);
-    const int64_t filled_up = blocks_of(channels, LANES) * LANES;
+    const int64_t padded = blocks_of(channels, LANES) * LANES;
     if (statistic != NO_STATISTIC) {
-        problem.partial = scratch(batch * problem.strips * filled_up * sizeof(float));
+        problem.partial = scratch(batch * problem.strips * padded * sizeof(float));
     }
-    if (width % 7 == 0) { /* as at 224x224: no pixel of a row is computed in vain */
+    if (width % 7 == 0) { /* as at 224x224: no column is padding */
         convolve(&problem, batch, bfloat16 ? bfloat16_by_7 : float32_by_7, 7);
     } else {
         convolve(&problem, batch, bfloat16 ? bfloat16_by_8 : float32_by_8, 8);
     }
     if (statistic != NO_STATISTIC) {
         for (int64_t image = 0; image < batch; image++) {
-            const float *partial = problem.partial + image * problem.strips * filled_up;
-            add_up(partial, problem.strips, channels, statistics + image * channels);
+            const float *partial = problem.partial + image * problem.strips * padded;
+            add_partial_sums(partial, problem.strips, channels, statistics + image * channels);
         }
         free(problem.partial);
     }
 }
 
-/* Whether taps of bfloat16 maps come in pairs. */
+/* Whether taps of bfloat16 maps are paired. */
 int overlock_paired(void) { return PAIRED; }

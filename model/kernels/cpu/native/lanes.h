@@ -1,7 +1,7 @@
 /* Vectors of 16 float32 lanes, and maps of float32 or bfloat16 read and written through them.
  *
- * GCC's vector extensions: the compiler makes AVX-512, AVX2 or NEON of them. Where the processor
- * multiplies bfloat16 pairs (AVX512_BF16), `PAIRED` is 1 and the kernels use it.
+ * GCC's vector extensions, compiled to AVX-512, AVX2 or NEON. `PAIRED` is 1 where the processor
+ * multiplies bfloat16 pairs (AVX512_BF16).
  */
 #ifndef OVERLOCK_LANES_H
 #define OVERLOCK_LANES_H
@@ -45,7 +45,7 @@ INLINE int64_t bytes_of(int bfloat16) { return bfloat16 ? 2 : 4; }
 INLINE lanes_t filled(float value) { return value - (lanes_t){0}; }
 INLINE words_t filled_words(uint32_t value) { return value - (words_t){0}; }
 
-/* float32 lanes: whole vectors, or the first `count` of one and zeros behind them. */
+/* float32 lanes: full vectors, or the first `count` lanes and zeros behind them. */
 INLINE lanes_t load_floats(const float *source) {
     lanes_t result;
     memcpy(&result, source, sizeof result);
@@ -79,7 +79,7 @@ INLINE halves_t to_halves(lanes_t value) {
 #endif
 }
 
-/* Numbers of a map, which is float32 or bfloat16; `at` counts numbers, `count` is what is left. */
+/* Elements of a float32 or bfloat16 map; `at` is an index, `count` the elements that remain. */
 INLINE halves_t load_halves(const void *map, int64_t at, int64_t count) {
     const uint16_t *source = (const uint16_t *)map + at;
     halves_t result = {0};
@@ -151,7 +151,7 @@ INLINE float sum_of(lanes_t value) {
 #endif
 }
 
-/* b where either is NaN. */
+/* Returns b where either is NaN. */
 INLINE lanes_t larger(lanes_t a, lanes_t b) {
 #ifdef __AVX512F__
     return (lanes_t)_mm512_max_ps((__m512)a, (__m512)b);
@@ -173,7 +173,7 @@ INLINE float largest_of(lanes_t value) {
 #endif
 }
 
-/* b where either is NaN. */
+/* Returns b where either is NaN. */
 INLINE lanes_t smaller(lanes_t a, lanes_t b) {
 #ifdef __AVX512F__
     return (lanes_t)_mm512_min_ps((__m512)a, (__m512)b);
@@ -244,7 +244,7 @@ INLINE lanes_t multiply_add(lanes_t sum, words_t a, words_t b, const int paired)
     return sum + (lanes_t)a * (lanes_t)b;
 }
 
-/* Scratch memory of a thread; NULL cannot be: a map is far larger than its scratch. */
+/* Scratch memory of a thread; not checked for NULL: a map is far larger than its scratch. */
 INLINE void *scratch(int64_t bytes) { return aligned_alloc(64, blocks_of(bytes, 64) * 64); }
 
 #endif

@@ -9,6 +9,6 @@ def test_the_sections_times_fill_the_whole_time_and_no_more() -> None:
 
 
 def test_what_shares_a_network_comes_together() -> None:
-    """Behind the last of them it is let go, before others state what memory they take."""
-    sharing = [place for place, section in enumerate(SECTIONS) if section.let_go is not None]
+    """It is released after the last of them, before other sections report their memory."""
+    sharing = [place for place, section in enumerate(SECTIONS) if section.release is not None]
     assert sharing == list(range(sharing[0], sharing[-1] + 1))

@@ -160,7 +160,7 @@ def test_a_value_that_json_does_not_know_spoils_no_report(tmp_path: Path) -> Non
     assert written["sections"]["odd"]["rows"] == [{"size": [2, 3], "dtype": "torch.float32"}]
 
 
-def test_what_sections_share_is_let_go_behind_the_last_of_them(tmp_path: Path) -> None:
+def test_what_sections_share_is_released_behind_the_last_of_them(tmp_path: Path) -> None:
     happened: list[str] = []
 
     def noting(name: str) -> Section:
@@ -170,11 +170,11 @@ def test_what_sections_share_is_let_go_behind_the_last_of_them(tmp_path: Path) -
 
         return section(name, rows)
 
-    def let_go() -> None:
+    def release() -> None:
         happened.append("let go")
 
     sections = [noting("first"), noting("between"), noting("last"), noting("other")]
-    sections[0] = replace(sections[0], let_go=let_go)
-    sections[2] = replace(sections[2], let_go=let_go)
+    sections[0] = replace(sections[0], release=release)
+    sections[2] = replace(sections[2], release=release)
     run_sections(sections, BENCH, {}, tmp_path / "gpu")
     assert happened == ["first", "between", "last", "let go", "other"]

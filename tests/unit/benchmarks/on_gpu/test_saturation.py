@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.on_gpu.saturation import Look, usage_between, what_saturates
+from benchmarks.on_gpu.saturation import Snapshot, usage_between, what_saturates
 from benchmarks.serving.processes import ThreadSeconds
 
 IDLE = ThreadSeconds(0.0, 0.0, 0.0)
-BEFORE = Look(
+BEFORE = Snapshot(
     moment=100.0,
     images=0,
     batches=0,

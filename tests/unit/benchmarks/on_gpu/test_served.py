@@ -13,9 +13,9 @@ BENCH = Bench(torch.device("cpu"), quick=True)
 
 @pytest.fixture(autouse=True)
 def _nothing_stays_ready() -> Iterator[None]:
-    served.let_go()
+    served.release()
     yield
-    served.let_go()
+    served.release()
 
 
 def test_a_network_that_could_not_be_made_ready_is_not_tried_again(
@@ -32,7 +32,7 @@ def test_a_network_that_could_not_be_made_ready_is_not_tried_again(
         with pytest.raises(served.NotReadyError, match="ValueError: no compiler"):
             served.ready(BENCH)
     assert tries == ["nano"]
-    served.let_go()
+    served.release()
     with pytest.raises(served.NotReadyError):
         served.ready(BENCH)
     assert tries == ["nano", "nano"]

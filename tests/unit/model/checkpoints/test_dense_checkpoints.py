@@ -93,8 +93,8 @@ def test_a_detector_with_random_weights_has_cocos_classes() -> None:
 @pytest.mark.parametrize(
     ("meta", "reason"),
     [
-        ({"CLASSES": NAMES[:2]}, "3 classes and names of 2"),
-        ({"CLASSES": "road"}, "says something odd of its classes: the labels are no list"),
+        ({"CLASSES": NAMES[:2]}, "3 classes, but 2 class names"),
+        ({"CLASSES": "road"}, "has an invalid class table: the labels are no list"),
     ],
 )
 def test_classes_that_do_not_fit_are_refused(path: Path, meta: dict[str, Any], reason: str) -> None:

@@ -160,7 +160,7 @@ def test_an_annotation_with_more_classes_than_the_network_is_refused(tmp_path: P
 def test_more_classes_than_a_byte_tells_are_refused(tmp_path: Path) -> None:
     save_annotated(tmp_path, ".", "a", [[1]])
     assert len(segmentation(tmp_path, num_classes=255)) == 1
-    with pytest.raises(EvaluationError, match="has 256 classes; annotations of 8 bits tell 255"):
+    with pytest.raises(EvaluationError, match="has 256 classes; annotations of 8 bits hold 255"):
         segmentation(tmp_path, num_classes=256)
 
 

@@ -52,7 +52,7 @@ def test_a_part_is_what_offset_and_limit_leave(offset: int, limit: int | None, w
 
 
 def test_an_empty_part_is_refused() -> None:
-    with pytest.raises(EvaluationError, match="Offset 10 lies behind the last of 10 items"):
+    with pytest.raises(EvaluationError, match="Offset 10 is past the last of 10 items"):
         span(10, 10, None)
 
 

@@ -95,7 +95,7 @@ def test_every_image_needs_its_sizes() -> None:
 
 
 @BOTH_KINDS
-def test_a_network_that_computes_nan_says_so(cascade: bool) -> None:
+def test_a_networks_nan_shows_in_its_detections(cascade: bool) -> None:
     network = _network(cascade=cascade)
     images = torch.full((1, 3, 32, 32), torch.nan, dtype=torch.float64)
     (detections,) = network(images, [(32, 32)])

@@ -12,13 +12,7 @@ from torch.testing import assert_close
 
 from model.heads import roi_align as roi_align_module
 from model.heads.roi_align import PyramidPixels, roi_align
-from support.box_problems import (
-    EDGE_BOXES,
-    PYRAMID,
-    PYRAMID_BOXES,
-    ROI_ALIGN_PROBLEMS,
-    STRIDE,
-)
+from support.box_problems import EDGE_BOXES, PYRAMID, PYRAMID_BOXES, ROI_ALIGN_PROBLEMS, STRIDE
 from support.filled import random_map
 
 

@@ -11,7 +11,7 @@ SIZES = ((8, 8), (8, 16))
 
 
 class SmallDevice:
-    """Has room for so many pixels at once."""
+    """Has memory for a limited number of pixels."""
 
     def __init__(self, pixels: int) -> None:
         self.pixels = pixels

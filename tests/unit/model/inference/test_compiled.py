@@ -1,4 +1,4 @@
-"""What is compiled: two graphs a kind of block and size, and nothing ever under traffic."""
+"""Compilation: two graphs a kind of block and size, and nothing ever under traffic."""
 
 from __future__ import annotations
 
@@ -56,12 +56,13 @@ def batch_of(count: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return pixels, torch.tensor([size] * count)
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("kind", NETWORKS)
 @torch.inference_mode()
 def test_all_batches_of_a_size_share_two_graphs_and_no_other_is_ever_compiled(kind: str) -> None:
     network = NETWORKS[kind]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     part = StaticModule(network, CPU, torch.float32)
-    as_written = copy.deepcopy(part)
+    eager = copy.deepcopy(part)
     # What breaks a graph or asks for a new one is the tracer's matter, not the code generator's.
     compiled = CompiledModule(part, backend="eager")
     for size in SHAPES[kind]:
@@ -74,7 +75,7 @@ def test_all_batches_of_a_size_share_two_graphs_and_no_other_is_ever_compiled(ki
     for size in (*SHAPES[kind], (64, 64)):  # the last one is on no list
         for count in (3, *BATCHES):
             batch = batch_of(count, size)
-            for got, want in zip(compiled(*batch), as_written(*batch), strict=True):
+            for got, want in zip(compiled(*batch), eager(*batch), strict=True):
                 assert_close(got, want)
     assert counters["stats"]["unique_graphs"] == graphs
     assert not counters["graph_break"]
@@ -89,29 +90,29 @@ class BrokenStem(Stem):
 
 
 @torch.inference_mode()
-def test_as_written_compiles_nothing() -> None:
+def test_an_eager_run_compiles_nothing() -> None:
     part = StaticModule(create_model("demo", weights="random"), CPU, torch.float32)
     batch = batch_of(2, (64, 64))
     want = part(*batch)
     compiled = CompiledModule(part, backend="eager")
-    assert_close(compiled.as_written(*batch), want)
+    assert_close(compiled.run_eagerly(*batch), want)
     assert not counters["stats"]["unique_graphs"]
 
 
 @torch.inference_mode()
-def test_a_block_that_is_no_single_graph_is_refused_and_runs_as_written_when_given_back() -> None:
+def test_a_block_that_is_no_single_graph_is_refused_and_runs_eagerly_when_released() -> None:
     network = create_model("demo", weights="random")
-    whole = StaticModule(network, CPU, torch.float32)
-    want = whole(*batch_of(1, (64, 64)))
+    module = StaticModule(network, CPU, torch.float32)
+    want = module(*batch_of(1, (64, 64)))
     stem = BrokenStem(BACKBONES["nano"].channels[0]).eval()
     stem.layers = network.backbone.stem.layers
     network.backbone.stem = stem
-    compiled = CompiledModule(whole, backend="eager")
+    compiled = CompiledModule(module, backend="eager")
     with pytest.raises(CompileError, match="graph_break"):
         compiled.prepare(*batch_of(1, (64, 64)))
     compiled.release()
     assert network.backbone.stem is stem
-    assert_close(whole(*batch_of(1, (64, 64))), want)
+    assert_close(module(*batch_of(1, (64, 64))), want)
 
 
 def test_a_gpu_without_triton_and_a_cpu_without_a_compiler_cannot(

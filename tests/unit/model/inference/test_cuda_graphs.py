@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model.inference.cuda_graphs import RecordedModule, Recording
-from model.inference.static_module import Run, Tensors
+from model.inference.static_module import ForwardFunction, Tensors
 
 
 def double(pixels: Tensor, sizes: Tensor) -> Tensors:
@@ -19,7 +19,7 @@ def double(pixels: Tensor, sizes: Tensor) -> Tensors:
 
 @dataclass
 class FakeRecorder:
-    """Replays by running; memory is what the test says that a batch needs."""
+    """Replays by running; a test sets the memory that a batch needs."""
 
     pool_bytes: dict[int, int] = field(default_factory=dict)
     recorded: list[int] = field(default_factory=list)
@@ -28,16 +28,16 @@ class FakeRecorder:
     pools: int = 1
     pool: int = 0
 
-    def record(self, run: Run, pixels: Tensor, sizes: Tensor) -> Recording:
+    def record(self, forward: ForwardFunction, pixels: Tensor, sizes: Tensor) -> Recording:
         count = len(pixels)
         self.recorded.append(count)
         inputs = (pixels.clone(), sizes.clone())
-        outputs = tuple(torch.empty_like(result) for result in run(*inputs))
+        outputs = tuple(torch.empty_like(result) for result in forward(*inputs))
 
         def replay() -> None:
             self.replayed.append(count)
-            for place, result in zip(outputs, run(*inputs), strict=True):
-                place.copy_(result)
+            for buffer, result in zip(outputs, forward(*inputs), strict=True):
+                buffer.copy_(result)
 
         needed = self.pool_bytes.get(count, 0)
         grown = needed if self.fragmented else max(needed - self.pool, 0)
@@ -82,7 +82,7 @@ def test_a_shape_on_no_list_runs_without_being_recorded() -> None:
     assert (recorder.recorded, recorder.replayed) == ([1], [])
 
 
-def test_the_least_recently_used_goes_and_comes_back_when_it_is_wanted() -> None:
+def test_the_least_recently_used_is_dropped_and_recorded_again_when_needed() -> None:
     recorder = FakeRecorder()
     part = prepared(recorder, (1, 2, 4), max_bytes=30)
     part(*batch_of(1))
@@ -94,7 +94,7 @@ def test_the_least_recently_used_goes_and_comes_back_when_it_is_wanted() -> None
     assert recorded_counts(part) == [1, 8, 2]
 
 
-def test_a_pool_over_the_bound_is_given_back_whole() -> None:
+def test_a_pool_over_the_limit_is_freed() -> None:
     recorder = FakeRecorder(pool_bytes={8: 40, 4: 40}, fragmented=True)
     part = prepared(recorder, (8, 4), max_bytes=70)
     assert recorder.pools == 2

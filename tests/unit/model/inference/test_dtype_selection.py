@@ -1,4 +1,4 @@
-"""A CPU's type is what a measurement finds faster, and its reason says so."""
+"""A CPU's dtype is the one that a measurement finds faster, with that as its reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.inference import dtype_selection
-from model.inference.dtype_selection import TURNS, choose_dtype
+from model.inference.dtype_selection import ROUNDS, choose_dtype
 from model.lowering.cpu import lowering_unsupported_reason
 from model.zoo import create_model
 
@@ -23,7 +23,7 @@ def clock_of(product_seconds: tuple[float, float], pass_seconds: tuple[float, fl
 
     def moments() -> Iterator[float]:
         now = 0.0
-        for usual, other in [product_seconds] * TURNS + [pass_seconds] * TURNS:
+        for usual, other in [product_seconds] * ROUNDS + [pass_seconds] * ROUNDS:
             for seconds in (usual, other):
                 yield now
                 now += seconds
@@ -46,7 +46,7 @@ Clock = Callable[[], float]
     ],
     ids=["faster", "hardly faster", "emulated"],
 )
-def test_the_faster_type_is_taken(
+def test_the_faster_dtype_is_chosen(
     product_seconds: tuple[float, float],
     pass_seconds: tuple[float, float],
     want: torch.dtype,
@@ -59,7 +59,7 @@ def test_the_faster_type_is_taken(
 
 
 @needs_kernels
-def test_an_emulated_type_is_not_tried_on_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_emulated_dtype_is_not_tried_on_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("it would take minutes")
 

@@ -78,7 +78,7 @@ def _served(
     images = images.to(device, dtype).contiguous(memory_format=torch.channels_last)
     autotuner = Autotuner()
     lower_for_gpu(network, autotuner)
-    with autotuner.noting() as problems:
+    with autotuner.collect_problems() as problems:
         _output(network, images)
     assert problems
     for problem in problems:

@@ -1,4 +1,4 @@
-"""Batches of pixels: padding, neighbours and damage change nobody else's result."""
+"""Batches of pixels: padding, neighbours and damage do not change an image's result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def predictor(network: nn.Module) -> Predictor:
 
 
 class Recording(nn.Module):
-    """Keeps what it was given and answers with what the test says."""
+    """Records its arguments and returns what a test sets."""
 
     def __init__(self, answer: object) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Recording(nn.Module):
 
 
 class RecordingDetector(nn.Module):
-    """Keeps what its two parts were given and finds nothing."""
+    """Records the arguments of its two parts and detects nothing."""
 
     def maps(self, images: Tensor) -> tuple[list[Tensor], Candidates]:
         self.images = images
@@ -80,7 +80,8 @@ def test_bfloat16_on_a_cpu_is_refused_without_our_kernels(monkeypatch: pytest.Mo
         Predictor(network, CPU, torch.bfloat16, compiler="inductor")
 
 
-def test_listed_shapes_run_compiled_and_again_as_written_when_the_compiler_is_given_up() -> None:
+@pytest.mark.compiler
+def test_listed_shapes_run_compiled_and_eagerly_once_the_compiler_is_disabled() -> None:
     network = create_model("demo", weights="random")
     want = predictor(create_model("demo", weights="random"))
     compiled = Predictor(network, CPU, torch.float32, compiler="eager")
@@ -108,13 +109,13 @@ def test_label_maps_do_not_depend_on_the_batch() -> None:
         assert (alone == label_map).mean() > 0.999
 
 
-def test_pixels_are_normalised_and_what_is_beside_them_is_zero() -> None:
+def test_pixels_are_normalised_and_their_padding_is_zero() -> None:
     network = RecordingDetector()
     images = pictures(2, 20, 30)
     predictor(network).detect(images, (3, 32, 64), [(40, 60), (40, 60)])
     _, _, sizes, original_sizes = network.arguments
     batch = network.images
-    assert batch.shape == (2, 3, 32, 64)  # a detector gets no padding places
+    assert batch.shape == (2, 3, 32, 64)  # a detector gets no padding entries
     want = (images[1] / 255 - np.array(IMAGE_MEAN)) / np.array(IMAGE_STD)
     got = batch[1, :, :20, :30].permute(1, 2, 0)
     torch.testing.assert_close(got, torch.from_numpy(want).float(), rtol=0, atol=1e-6)
@@ -145,7 +146,7 @@ def test_only_convolutions_are_laid_out_for_channels_last() -> None:
         create_model("demo", weights="demo"), CPU, torch.float32, compiler="eager"
     ).network
     mixing = network.get_submodule("backbone.focus3.0.block.context_mixing")
-    # Bias windows have four dimensions too; the kernels want them as they were.
+    # Bias windows have four dimensions too; the kernels need them contiguous.
     assert mixing.get_buffer("large_bias").is_contiguous()
     weight = network.get_parameter("backbone.downsample2.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""What the service runs on a GPU: staged, compiled, recorded, with kernels chosen by measuring."""
+"""Predictors as served on a GPU: staged, compiled, recorded, with kernels chosen by measuring."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_logits_are_the_cpus_in_every_batch(
 
 
 @pytest.mark.timeout(600)
-def test_listed_shapes_are_replayed_and_others_run_as_written(device: torch.device) -> None:
+def test_listed_shapes_are_replayed_and_others_run_eagerly(device: torch.device) -> None:
     network = create_model("demo", task="segment", weights="demo")
     reference, predictor = pair(network, device, torch.float32, compiler="inductor")
     listed = [(160, 224), (224, 160)]

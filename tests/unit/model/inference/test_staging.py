@@ -1,4 +1,4 @@
-"""Images on their way to a device: bounded, given back, composed in order."""
+"""Staged images: bounded, released, composed in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 @dataclass
 class Moment:
-    """Says when it was waited for."""
+    """Records that it was waited for."""
 
     name: int
     waited: list[int]
@@ -78,7 +78,7 @@ def test_images_over_the_bound_stay_on_the_host_until_their_batch() -> None:
     assert copier.sent == 3
 
 
-def test_what_is_not_wanted_any_more_gives_its_room_back() -> None:
+def test_a_dropped_image_releases_its_memory() -> None:
     staging = Staging(CPU, FakeCopier(), max_bytes=picture(0).nbytes)
     staged: StagedImage | None = staging.stage(picture(0))
     assert staging.staged_bytes == picture(0).nbytes

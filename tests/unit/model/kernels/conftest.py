@@ -1,4 +1,4 @@
-"""Where the Triton kernels are tested: on a GPU, or on a CPU by Triton's interpreter."""
+"""The Triton kernels' device: a GPU, or a CPU with Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 
 @pytest.fixture
 def kernel_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Return the device that runs the kernels here."""
+    """Return the device that runs the kernels."""
     pytest.importorskip("triton", reason="Triton is not installed: its kernels cannot be tested")
     if torch.cuda.is_available():
-        # Multiply-adds are fused anyway; unless told so, Triton 3.9 warns that 3.10 will not.
+        # The default of Triton 3.9, which warns that 3.10 changes it unless it is set.
         monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
         yield "cuda"
         return

@@ -1,4 +1,4 @@
-"""The large depthwise convolution: its weight's layout, its checks, and who computes it."""
+"""The large depthwise convolution: its weight's layout, its checks, and its dispatch."""
 
 from __future__ import annotations
 
@@ -94,64 +94,64 @@ def test_bias_of_another_width_is_refused() -> None:
 
 @pytest.mark.parametrize("tile", [*FLOAT_TILES, *MATRIX_TILES])
 def test_triton_is_refused_on_a_cpu(tile: Implementation) -> None:
-    with pytest.raises(ValueError, match="A Triton depthwise kernel was asked for, but "):
+    with pytest.raises(ValueError, match="A Triton depthwise kernel was requested, but "):
         large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), tile)
 
 
-def test_table_is_not_asked_where_only_pytorch_runs() -> None:
+def test_the_table_is_not_consulted_where_only_pytorch_runs() -> None:
     autotuner = Autotuner()
-    with autotuner.noting() as problems:
+    with autotuner.collect_problems() as problems:
         large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), autotuner)
     assert problems == []
 
 
 @pytest.fixture
 def as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let the Triton kernel take CPU tensors, and return the tiles that it was asked for."""
-    asked: list[str] = []
+    """Let the Triton kernel take CPU tensors, and return the tiles that were requested."""
+    requested: list[str] = []
 
     def convolved(
         features: Tensor, taps: Tensor, bias: Tensor, with_sums: bool, tile: str
     ) -> tuple[Tensor, Tensor]:
-        asked.append(tile)
+        requested.append(tile)
         return features, features.new_zeros(len(features), 1, features.shape[1])
 
     monkeypatch.setattr(dispatch, "triton_unsupported_reason", lambda *_: None)
     for operator in ("large_depthwise_triton", "depthwise_matrix_triton"):
         monkeypatch.setattr(dispatch, operator, convolved, raising=False)
-    return asked
+    return requested
 
 
-def test_unmeasured_shape_is_pytorchs(as_if_on_a_gpu: list[str]) -> None:
+def test_an_unmeasured_shape_runs_on_pytorch(as_if_on_a_gpu: list[str]) -> None:
     large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), Autotuner())
     assert as_if_on_a_gpu == []
 
 
 @pytest.mark.parametrize(("tile", "dtype"), [("large", torch.float32), ("few", torch.bfloat16)])
 @pytest.mark.parametrize("operation", [large_depthwise, large_depthwise_with_sums])
-def test_measured_shape_is_the_fastests(
+def test_a_measured_shape_runs_on_the_fastest(
     as_if_on_a_gpu: list[str], operation: Any, tile: str, dtype: torch.dtype
 ) -> None:
     autotuner = Autotuner()
     problem = depthwise_arguments(2, 3, 9, 9, 7, dtype=dtype)
-    with autotuner.noting() as noted:
+    with autotuner.collect_problems() as collected:
         operation(*problem, autotuner)
     autotuner.measure(
-        noted[0], {"plain": object, tile: list}, lambda run: 1.0 if run is list else 2.0
+        collected[0], {"plain": object, tile: list}, lambda run: 1.0 if run is list else 2.0
     )
     operation(*problem, autotuner)
     assert as_if_on_a_gpu == [tile]
 
 
 def test_tile_of_another_dtype_is_refused(as_if_on_a_gpu: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"'few' is no tile for torch\.float32"):
+    with pytest.raises(ValueError, match=r"'few' is not a tile for torch\.float32"):
         large_depthwise(*depthwise_arguments(1, 3, 9, 9, 7), "few")
     assert as_if_on_a_gpu == []
 
 
-def test_other_layouts_are_pytorchs(as_if_on_a_gpu: list[str]) -> None:
+def test_other_layouts_run_on_pytorch(as_if_on_a_gpu: list[str]) -> None:
     problem = depthwise_arguments(2, 3, 9, 9, 7)
     autotuner = Autotuner()
-    with autotuner.noting() as noted:
+    with autotuner.collect_problems() as collected:
         large_depthwise(*problem._replace(features=problem.features.contiguous()), autotuner)
-    assert (noted, as_if_on_a_gpu) == ([], [])
+    assert (collected, as_if_on_a_gpu) == ([], [])

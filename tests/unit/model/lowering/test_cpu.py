@@ -1,8 +1,9 @@
-"""The CPU's form of a network answers as its folded form does."""
+"""A network lowered for a CPU computes the same as its folded form."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 import torch
@@ -54,9 +55,15 @@ def test_a_classifier_is_the_same_function(
     batch: int, size: tuple[int, int], config: BackboneConfig
 ) -> None:
     images = random_map(batch, 3, *size)
-    native = lower_for_cpu(classifier(config, torch.float32), torch.float32)
+    native, exact = native_and_exact(config)
     got = native(images.float().to(memory_format=torch.channels_last))
-    assert_relative(got, classifier(config, torch.float64)(images), FLOAT32)
+    assert_relative(got, exact(images), FLOAT32)
+
+
+@cache
+def native_and_exact(config: BackboneConfig) -> tuple[nn.Module, nn.Module]:
+    native = lower_for_cpu(classifier(config, torch.float32), torch.float32)
+    return native, classifier(config, torch.float64)
 
 
 def test_images_may_come_in_any_memory_format() -> None:
@@ -116,7 +123,7 @@ def test_every_dense_convolution_is_packed() -> None:
     assert not [part for part in native.modules() if isinstance(part, nn.Conv2d)]
 
 
-def test_a_network_that_has_the_form_stays_as_it_is() -> None:
+def test_lowering_again_changes_nothing() -> None:
     native = lower_for_cpu(classifier(CONFIG, torch.float32), torch.float32)
     images = random_map(1, 3, 64, 64).float()
     want = native(images)
@@ -130,7 +137,7 @@ def test_what_has_no_kernels_is_refused() -> None:
         lower_for_cpu(classifier(CONFIG, torch.float64), torch.float64)
 
 
-def test_a_machine_without_a_compiler_has_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_compiler_is_not_supported(monkeypatch: pytest.MonkeyPatch) -> None:
     library._loaded.clear()
     monkeypatch.setenv("PATH", "/nowhere")
     assert "no C compiler" in str(lowering_unsupported_reason(torch.float32))

@@ -1,4 +1,4 @@
-"""The form for GPUs computes the same, and leaves everything else as it is."""
+"""A network lowered for a GPU computes the same, and keeps all other modules."""
 
 from __future__ import annotations
 

@@ -1,19 +1,16 @@
-"""A file arrives whole, whatever the server does, or it is said why not."""
+"""A file arrives whole, however the server misbehaves, or the error says why not."""
 
 from __future__ import annotations
 
-import resource
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from model.pretrained import transfer
 from model.pretrained.partial_file import PartialDownload
-from model.pretrained.transfer import Retries, TransferError, download
+from model.pretrained.transfer import TransferError
 from support.release_server import (
     ReleaseServer,
     answer_with,
@@ -22,10 +19,9 @@ from support.release_server import (
     redirect,
     without_length,
 )
+from support.transfers import CONTENTS, FILE, Fetch
 
-CONTENTS = bytes(range(256)) * 1200
 OTHER_CONTENTS = CONTENTS[::-1]
-FILE = "weights.pth"
 
 
 @pytest.fixture
@@ -37,25 +33,6 @@ def page() -> Iterator[ReleaseServer]:
 @pytest.fixture
 def part(tmp_path: Path) -> PartialDownload:
     return PartialDownload(tmp_path / f"{FILE}.part")
-
-
-class Fetch:
-    """Downloads, with pauses that are noted and not slept."""
-
-    def __init__(self, page: ReleaseServer, part: PartialDownload) -> None:
-        self.page, self.part = page, part
-        self.pauses: list[float] = []
-        self.reports: list[tuple[int, int | None]] = []
-
-    def __call__(self, url: str = "") -> bytes:
-        retries = Retries(sleep=self.pauses.append)
-        download(
-            url or f"{self.page.url}/{FILE}",
-            self.part.path,
-            lambda done, total: self.reports.append((done, total)),
-            retries,
-        )
-        return self.part.path.read_bytes()
 
 
 @pytest.fixture
@@ -230,26 +207,7 @@ def test_a_file_of_unknown_length_is_taken(page: ReleaseServer, fetch: Fetch) ->
     assert fetch.reports[-1] == (len(CONTENTS), None)
 
 
-def test_a_file_that_says_it_is_too_long_is_not_begun(
-    page: ReleaseServer, part: PartialDownload, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transfer, "LARGEST_BYTES", len(CONTENTS) - 1)
-    with pytest.raises(TransferError, match=r"longer than 0\.3 MB"):
-        fetch()
-    assert part.done_bytes == 0
-
-
-def test_a_file_that_turns_out_too_long_is_given_up(
-    page: ReleaseServer, part: PartialDownload, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transfer, "LARGEST_BYTES", 200_000)
-    page.script = [without_length]
-    with pytest.raises(TransferError, match=r"longer than 0\.2 MB"):
-        fetch()
-    assert part.done_bytes <= 200_000
-
-
-def test_redirects_are_followed_and_so_is_the_wish_for_the_rest(
+def test_redirects_are_followed_with_the_range_of_the_rest(
     page: ReleaseServer, fetch: Fetch
 ) -> None:
     with ReleaseServer({"signed": CONTENTS}) as elsewhere:
@@ -286,36 +244,3 @@ def test_a_server_that_is_not_there_is_named_by_its_cause(
     with pytest.raises(TransferError, match=r"^127\.0\.0\.1: Connection refused \(tried 5 times\)"):
         fetch()
     page.__enter__()
-
-
-def test_too_little_room_is_said_before_anything_comes(
-    part: PartialDownload, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**5))
-    with pytest.raises(TransferError, match=r"has room for 0\.1 MB, and 0\.3 MB are to come"):
-        fetch()
-    assert part.done_bytes == 0
-
-
-def test_a_disk_that_fills_up_keeps_what_came(
-    page: ReleaseServer, part: PartialDownload, fetch: Fetch
-) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            fetch()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert part.path.read_bytes() == CONTENTS[:100_000]
-    assert fetch() == CONTENTS
-    assert page.asked[-1].range == "bytes=100000-"
-
-
-def test_a_damaged_note_of_the_version_means_another_start(
-    page: ReleaseServer, part: PartialDownload, fetch: Fetch
-) -> None:
-    part.path.write_bytes(b"left by nobody knows whom")
-    part.path.with_name(part.path.name + ".json").write_text("{")
-    assert fetch() == CONTENTS
-    assert page.asked[0].range is None

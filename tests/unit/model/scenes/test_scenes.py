@@ -35,7 +35,7 @@ def test_seeds_bring_every_class_about() -> None:
 
 
 @pytest.mark.parametrize("label", range(len(CLASS_NAMES)))
-def test_a_wished_class_is_drawn(label: int) -> None:
+def test_a_given_class_is_drawn(label: int) -> None:
     scene = draw_scene(3, SMALL, SMALL, label=label)
     assert scene.label == label
     assert (scene.label_map == 1 + label).any()

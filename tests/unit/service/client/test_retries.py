@@ -13,8 +13,14 @@ from service.client.errors import (
     UnexpectedAnswerError,
     UnreachableError,
 )
-from service.client.requests import Call, Reply, classify, stated_seconds
-from service.client.retries import LONGEST_WAIT_SECONDS, Pause, Send, attempts, backoff_seconds
+from service.client.requests import Call, Reply, classify, parse_retry_after
+from service.client.retries import (
+    LONGEST_WAIT_SECONDS,
+    Pause,
+    Send,
+    backoff_seconds,
+    steps_with_retries,
+)
 
 URL = "http://service"
 CALL: Call[str] = Call("/v1/classify", lambda reply: reply.body.decode(), image=b"an image")
@@ -53,7 +59,7 @@ def run(
 
     def result() -> str:
         waiting = iter(came)
-        going = attempts(
+        going = steps_with_retries(
             CALL, url=URL, timeout_seconds=timeout_seconds, max_attempts=max_attempts, clock=clock
         )
         answer: Reply | httpx.RequestError | None = None
@@ -191,15 +197,15 @@ def test_a_result_that_is_none_is_unexpected() -> None:
         call.result(reply(200, b'{"hello": "world"}'))
 
 
-def test_a_date_says_when_to_come_again() -> None:
+def test_a_date_says_when_to_retry() -> None:
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    assert stated_seconds(moment) == pytest.approx(90, abs=2)
-    assert stated_seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert parse_retry_after(moment) == pytest.approx(90, abs=2)
+    assert parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
 
 
 @pytest.mark.parametrize("header", [None, "", "soon", "-1", "1.5 s"])
 def test_a_header_without_sense_says_nothing(header: str | None) -> None:
-    assert stated_seconds(header) is None
+    assert parse_retry_after(header) is None
 
 
 def test_waits_grow_to_a_bound() -> None:

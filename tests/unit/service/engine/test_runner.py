@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,15 @@ def inputs(count: int) -> list[Input]:
     return [Input(picture, (224, 224)) for picture in pictures(count)]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _networks_end_with_their_tests() -> Iterator[None]:
+    yield
+    runner.cache_clear()
+
+
+@cache
 def runner(**settings: str) -> Runner:
+    """Return the engine of these settings, which all tests share."""
     only_classify = {"classify_weights": "random", "segment_model": "off"}
     return Runner(load_settings(only_classify | settings), "cpu", SIZES)
 
@@ -52,7 +62,8 @@ def test_compilations_are_told_where_a_model_is_compiled(
     told_to: list[object] = []
     monkeypatch.setattr(runner_module, "on_compilation", told_to.append)
     running = runner()
-    running.models = tuple(replace(model, compiled=compiled) for model in running.models)
+    models = tuple(replace(model, compiled=compiled) for model in running.models)
+    monkeypatch.setattr(running, "models", models)
     running.on_compilation(print)
     assert told_to == ([print] if compiled else [])
 

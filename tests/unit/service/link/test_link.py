@@ -24,11 +24,9 @@ from service.link.messages import (
     Returned,
     Submit,
     Welcome,
-    array_from,
-    header_of,
 )
 from service.link.pool import EnginePool
-from service.link.sockets import LinkServer, Received
+from service.link.sockets import LinkServer, Received, array_from, header_of
 
 IMAGE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 Handler = Callable[["FakeEngine", Received, Submit], Awaitable[None]]

@@ -54,7 +54,7 @@ def test_what_a_killed_service_left_is_removed_at_the_next_start(tmp_path: Path)
     following.leave()
 
 
-def test_a_service_that_lives_keeps_its_folder_whoever_starts_beside_it(tmp_path: Path) -> None:
+def test_a_running_service_keeps_its_folder_when_another_starts(tmp_path: Path) -> None:
     living = RuntimeFolder.create(tmp_path)
     with held_elsewhere(living.path) as process:
         RuntimeFolder.create(tmp_path).leave()

@@ -1,4 +1,4 @@
-"""The kernels are compiled once, kept safely, and their absence has a reason."""
+"""The kernels are compiled once, cached safely, and their absence has a reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unittest.mock import Mock
 import pytest
 
 from model.kernels.cpu import library as native
-from model.kernels.cpu.instruction_sets import of_this_machine, runnable_instruction_sets
+from model.kernels.cpu.instruction_sets import machine_instruction_sets, runnable_instruction_sets
 from model.kernels.cpu.library import NativeKernelsError, cpu_kernels_unsupported_reason
 
 pytestmark = pytest.mark.skipif(
@@ -83,25 +83,25 @@ def test_nowhere_to_compile_to_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     reason = cpu_kernels_unsupported_reason(tmp_path / "file" / "folder")
     assert reason is not None
-    assert reason.startswith("there is no room for the compiled kernels")
+    assert reason.startswith("the compiled kernels cannot be written")
 
 
 @pytest.fixture(scope="module")
 def prebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile what an image ships."""
-    if not of_this_machine():
+    """Compile the libraries that a container image ships."""
+    if not machine_instruction_sets():
         pytest.skip(f"No library is prebuilt for {platform.machine()}")
     folder = tmp_path_factory.mktemp("image") / "prebuilt"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "PREBUILT", folder)
         builds = native.prebuild()
-    assert [build.parent for build in builds] == [folder] * len(of_this_machine())
+    assert [build.parent for build in builds] == [folder] * len(machine_instruction_sets())
     return folder
 
 
 @pytest.fixture
 def no_compiler(prebuilt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be where an image runs."""
+    """Simulate a container: prebuilt libraries, no compiler."""
     monkeypatch.setattr(native, "PREBUILT", prebuilt)
     monkeypatch.setenv("PATH", "/nowhere")
 
@@ -151,8 +151,8 @@ def test_what_the_first_call_found_stays(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_threads_that_come_at_once_compile_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled = Mock(wraps=native.compiled)
-    monkeypatch.setattr(native, "compiled", compiled)
+    compiled = Mock(wraps=native.compile_library)
+    monkeypatch.setattr(native, "compile_library", compiled)
     with ThreadPoolExecutor(4) as threads:
         libraries = list(threads.map(lambda _: native.native_library(tmp_path), range(4)))
     compiled.assert_called_once()

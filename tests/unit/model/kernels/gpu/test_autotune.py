@@ -1,4 +1,4 @@
-"""The table of fastest implementations: what it notes, measures and answers."""
+"""The table of fastest implementations: it collects, measures and decides problems."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def test_of_equally_fast_candidates_the_first_is_taken() -> None:
     assert autotuner.fastest(("p",), default="neither") == "plain"
 
 
-def test_noting_lists_every_asked_problem_once_in_order() -> None:
+def test_every_problem_is_collected_once_in_order() -> None:
     autotuner = Autotuner()
-    with autotuner.noting() as problems:
+    with autotuner.collect_problems() as problems:
         for problem in (("b",), ("a",), ("b",)):
             autotuner.fastest(problem, default="plain")
     autotuner.fastest(("later",), default="plain")
     assert problems == [("b",), ("a",)]
 
 
-def test_noting_ends_with_an_error_too() -> None:
+def test_collecting_ends_with_an_error_too() -> None:
     autotuner = Autotuner()
     noted = []
 
     def failing_network() -> None:
-        with autotuner.noting() as problems:
+        with autotuner.collect_problems() as problems:
             noted.append(problems)
             autotuner.fastest(("a",), default="plain")
             raise RuntimeError("the network failed")

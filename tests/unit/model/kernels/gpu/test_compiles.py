@@ -1,6 +1,6 @@
 """Every kernel that the networks launch compiles for an H100 or H200, and leaves it room to work.
 
-Triton brings the whole compiler along, so this needs no GPU: what a kernel takes is read from its
+Triton ships the whole compiler, so this needs no GPU: a kernel's resources are read from its
 machine code. The numbers depend on Triton's version; the bounds are the hardware's.
 """
 
@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from model.kernels.large_depthwise import FLOAT_TILES, MATRIX_TILES
+
+pytestmark = pytest.mark.compiler
 
 ROOT = Path(__file__).parents[5]
 PROGRAM = ROOT / "tests" / "support" / "sm90.py"

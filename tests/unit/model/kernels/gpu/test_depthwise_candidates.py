@@ -1,4 +1,4 @@
-"""A noted problem becomes candidates that can be timed, and the table takes the fastest."""
+"""A problem becomes candidates that can be timed, and the table chooses the fastest."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ import torch
 from torch import nn
 
 from model.kernels.gpu.autotune import Autotuner
-from model.kernels.gpu.depthwise_candidates import (
-    depthwise_candidates,
-    measure_depthwise,
-    tune,
-)
+from model.kernels.gpu.depthwise_candidates import depthwise_candidates, measure_depthwise, tune
 from model.kernels.gpu.timing import seconds_of
 from model.kernels.large_depthwise import FLOAT_TILES, MATRIX_TILES, depthwise_problem
 from model.lowering.gpu import lower_for_gpu
 
 
 @pytest.mark.parametrize("with_sums", [False, True])
-def test_candidates_solve_the_noted_problem(with_sums: bool) -> None:
+def test_candidates_solve_the_problem(with_sums: bool) -> None:
     features = torch.empty(2, 5, 9, 8, dtype=torch.bfloat16)
     candidates = depthwise_candidates(depthwise_problem(features, 7, with_sums=with_sums), 2)
     assert [*candidates] == ["plain"]  # a CPU has no other
@@ -45,7 +41,7 @@ def test_measured_problem_is_decided_by_the_timer(monkeypatch: pytest.MonkeyPatc
     assert autotuner.fastest(problem, default="plain") == FLOAT_TILES[1]
 
 
-def test_what_a_network_asks_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_networks_problems_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.kernels.large_depthwise.triton_unsupported_reason", lambda *_: None)
     autotuner = Autotuner()
     network = nn.Sequential(*(nn.Conv2d(4, 4, 7, padding=3, groups=4) for _ in range(2)))
@@ -56,7 +52,7 @@ def test_what_a_network_asks_is_measured_once(monkeypatch: pytest.MonkeyPatch) -
         run = partial(torch.inference_mode()(network), images)
         return len(tune(run, autotuner, batch, lambda _: 1.0))
 
-    # Two layers ask the same; one image is another problem than many; another map is too.
+    # Two layers have one problem; a single image and another map are problems of their own.
     assert [decided(8, 9), decided(4, 9), decided(1, 9), decided(1, 8)] == [1, 0, 1, 1]
 
 

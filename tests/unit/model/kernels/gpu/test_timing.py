@@ -1,4 +1,4 @@
-"""Runs are timed without what surrounds them."""
+"""Workloads are timed without warm-up and launches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model.kernels.gpu.timing import seconds_of
 
 
 class FakeClock:
-    """Time that passes only when somebody lets it."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now_seconds = 100.0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from model.pretrained.assets import PretrainedError
 from service.client import UnreachableError
 from service.commands.console.exits import RefusedError, run_to_exit
 from service.settings import SettingsError
@@ -34,6 +35,7 @@ def test_the_commands_own_code_is_the_exit_code() -> None:
         RefusedError("first\nsecond"),
         SettingsError("first\nsecond"),
         UnreachableError("first\nsecond"),
+        PretrainedError("first\nsecond"),
         OSError("first\nsecond"),
     ],
 )

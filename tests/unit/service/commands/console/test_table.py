@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from service.commands.console.table import heading, shown
+from service.commands.console.table import escaped, heading
 
 
 class Terminal(io.StringIO):
@@ -35,4 +35,4 @@ def test_a_pipe_gets_no_escape_codes() -> None:
 
 
 def test_a_name_cannot_command_the_terminal() -> None:
-    assert shown("näm \x1b[31m\n\udce4.png") == "näm \\x1b[31m\\n\\udce4.png"
+    assert escaped("näm \x1b[31m\n\udce4.png") == "näm \\x1b[31m\\n\\udce4.png"

@@ -82,9 +82,9 @@ def test_help_fits_into_100_columns(
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--limit", "0", "'0' is no whole number from 1 on"),
-        ("--offset", "-1", "'-1' is no whole number from 0 on"),
-        ("--batch-size", "many", "'many' is no whole number from 1 on"),
+        ("--limit", "0", "'0' is not a whole number from 1 on"),
+        ("--offset", "-1", "'-1' is not a whole number from 0 on"),
+        ("--batch-size", "many", "'many' is not a whole number from 1 on"),
         ("--device", "gpu", "'gpu' is not auto, cpu or cuda:N"),
         ("--dtype", "float64", "invalid choice: 'float64'"),
     ],

@@ -62,7 +62,7 @@ def test_each_length_of_training_has_its_columns() -> None:
 def test_a_part_of_the_data_is_called_one() -> None:
     text = as_text(replace(REPORT, items=1000))
     assert "on 1000 of 50000 images of /data/val\n" in text
-    assert text.endswith("The paper's number is of the whole data set, this one of a part.")
+    assert text.endswith("The paper's number is for the whole data set, this one for a part.")
 
 
 @pytest.mark.parametrize(

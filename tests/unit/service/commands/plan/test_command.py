@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,14 @@ from service import cli
 from service.api.schemas import FixedInput, ServedModel, ShapeCost
 from service.client.base import BaseClient
 from service.commands.plan import command
+from service.commands.plan.search import make_plan
+
+
+@pytest.fixture(autouse=True)
+def _short_simulations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the requests: what is printed is looked at here, not how exact it is."""
+    monkeypatch.setattr(command, "make_plan", partial(make_plan, requests=2000))
+
 
 DEVICE = ("--cost", "0.005,0.0005", "--max-batch-size", "2")
 
@@ -90,7 +99,7 @@ def test_the_impossible_is_refused_with_the_number(
         (("--rate", "1", "--p99", "inf", "--cost", "1,1"), "--p99: 'inf' is not a number"),
         (("--rate", "1", "--p99", "1", "--cost", "1"), "'1' is not two numbers like 0.005,0.0005"),
         (("--rate", "1", "--p99", "1", "--cost", "0.1,-1"), "--cost: -1 is below 0"),
-        (("--rate", "1", "--p99", "1", "--cost", "0,0"), "a device that costs nothing"),
+        (("--rate", "1", "--p99", "1", "--cost", "0,0"), "the cost of a batch has to be above 0"),
         (("--rate", "1", "--p99", "1"), "one of the arguments --cost --url is required"),
         (("--rate", "1", "--p99", "1", *DEVICE, "--goodput", "2"), "2 is not above 0 and at most"),
         (

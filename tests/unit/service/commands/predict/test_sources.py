@@ -24,7 +24,7 @@ def found(*names: str) -> list[Source]:
     return find_sources(names, NOTHING)
 
 
-def test_a_folder_is_searched_through_and_through_in_order(photos: Path) -> None:
+def test_a_folder_is_searched_recursively_in_order(photos: Path) -> None:
     sources = found("photos")
     assert [s.name for s in sources] == ["photos/a.PNG", "photos/b.jpg", "photos/deep/er/c.tif"]
     assert [s.place for s in sources] == [

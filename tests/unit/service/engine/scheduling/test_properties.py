@@ -109,7 +109,7 @@ def test_a_patient_request_is_not_starved_by_a_stream_of_urgent_ones() -> None:
         for each in simulation.batches
         if any(request.payload.timeout == 60.0 for request in each.batch.requests)
     ]
-    # Whoever came within the ageing bound may go first: five seconds of work were let in by then.
+    # Requests within the ageing bound may go first: five seconds of work were admitted by then.
     assert launch.started - 20.0 < AGEING_SECONDS + 5.0
 
 
@@ -132,7 +132,7 @@ def test_the_seconds_of_work_are_bounded_by_what_callers_wait(simulation: Simula
     assert simulation.most_pending_seconds <= len(tasks) * LONGEST_TIMEOUT_SECONDS + 1e-9
 
 
-def test_whoever_is_let_in_under_overload_is_answered_in_time() -> None:
+def test_every_request_admitted_under_overload_is_answered_in_time() -> None:
     """Everything takes a tenth longer than it costs, give or take as much."""
     shape, sizes, now = QueueKey(Task.CLASSIFY, (224, 224)), (1, 2, 4, 8, 16), 0.0
     scheduler: Scheduler[None] = Scheduler(clock=lambda: now, max_waiting=1000, batch_sizes=sizes)
@@ -162,7 +162,7 @@ def test_whoever_is_let_in_under_overload_is_answered_in_time() -> None:
 @some
 @given(st.integers(1, 40), st.floats(0.01, 0.2))
 def test_retry_after_is_true(waiting: int, timeout: float) -> None:
-    """Whoever comes back after that time is let in, unless others came in between."""
+    """A request that comes back after that time is admitted, unless others came in between."""
     shape = QueueKey(Task.CLASSIFY, (224, 224))
     costs = {shape: (0.005, 0.0005)}
     simulation = Simulation([Arrival(0.0, shape, 60.0)] * waiting, costs)

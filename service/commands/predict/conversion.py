@@ -1,4 +1,4 @@
-"""From options to what they mean; a wrong one is refused in the option's own name."""
+"""Conversion of parsed options to a request and settings; errors name the option."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pydantic import ValidationError
 from model.config import Task
 from service.api.schemas import ClassifyQuery, DetectQuery, SegmentQuery
 from service.commands.console.exits import RefusedError
-from service.commands.predict.arguments import HERE, THERE
+from service.commands.predict.arguments import LOCAL_OPTIONS, REMOTE_OPTIONS
 from service.commands.predict.outcome import PredictRequest, Query
 from service.settings import MODELS, OFF, PREFIX, Settings, SettingsError, load_settings
 
 MAX_AT_ONCE = 256
-"""Images in a batch, and requests under way."""
+"""Upper bound of the images in a batch and of the requests in flight."""
 
 
 def request_of(arguments: argparse.Namespace) -> PredictRequest:
-    """Return what is wanted of every image.
+    """Return the request for every image.
 
     Raises:
         RefusedError: for a value out of range.
@@ -45,13 +45,13 @@ def _query(arguments: argparse.Namespace, *, pictures: bool) -> Query:
                     score_threshold=arguments.score_threshold,
                     max_detections=arguments.max_detections,
                 ),
-                # A table shows none.
+                # A table shows no masks.
                 masks=not arguments.no_masks and (arguments.json or pictures),
             )
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
-    """Return the service's settings, with the options' and with no other task than theirs.
+    """Return the service's settings with those of the options, and no other task's model.
 
     Raises:
         RefusedError: if an option or a variable is wrong.
@@ -66,7 +66,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     }
     overrides = _given(**{name: getattr(arguments, option) for name, option in names.items()})
     if arguments.model is not None:
-        # Variables with another model's weights and labels say nothing of this one.
+        # Weights and labels in the environment are those of another model.
         overrides = {f"{task}_weights": None, f"{task}_labels": None} | overrides
     try:
         settings = load_settings(overrides)
@@ -82,8 +82,8 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     return settings.model_copy(update=alone)
 
 
-def at_once(given: int | None, default: int, option: str) -> int:
-    """Return how many at once.
+def checked_count(given: int | None, default: int, option: str) -> int:
+    """Return the count that is given, or the default.
 
     Raises:
         RefusedError: if it is out of range.
@@ -97,12 +97,14 @@ def refuse_mixed(arguments: argparse.Namespace) -> None:
     """Refuse options that would have no effect.
 
     Raises:
-        RefusedError: if there is one.
+        RefusedError: if such an option is given.
     """
-    idle, reason = (THERE, "without") if arguments.url is None else (HERE, "with")
-    for name in idle:
+    local = arguments.url is None
+    for name in REMOTE_OPTIONS if local else LOCAL_OPTIONS:
         if getattr(arguments, name) is not None:
-            raise RefusedError(f"{_option(name)} has no effect {reason} --url.")
+            raise RefusedError(
+                f"{_option(name)} has no effect {'without' if local else 'with'} --url."
+            )
 
 
 def _given(**values: Any) -> dict[str, Any]:

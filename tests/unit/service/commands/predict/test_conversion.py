@@ -8,7 +8,7 @@ from model.config import Task
 from service.api.schemas import ClassifyQuery, DetectQuery, SegmentQuery
 from service.commands.console.exits import RefusedError
 from service.commands.predict.arguments import fill_parser
-from service.commands.predict.options import at_once, refuse_mixed, request_of, settings_of
+from service.commands.predict.conversion import checked_count, refuse_mixed, request_of, settings_of
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -101,6 +101,6 @@ def test_an_option_without_effect_is_refused(words: tuple[str, ...], message: st
 
 
 def test_how_many_at_once_is_bounded() -> None:
-    assert at_once(None, 8, "batch_size") == 8
+    assert checked_count(None, 8, "batch_size") == 8
     with pytest.raises(RefusedError, match="--batch-size is 0; it has to be from 1 to 256"):
-        at_once(0, 8, "batch_size")
+        checked_count(0, 8, "batch_size")

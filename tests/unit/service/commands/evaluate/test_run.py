@@ -20,7 +20,7 @@ from model.heads.rpn import Candidates
 from model.labels.tables import coco_labels
 from model.scenes.scenes import CLASS_NAMES, draw_scene
 from model.zoo import LoadedModel
-from service.commands.evaluate import __main__
+from service.commands.evaluate import __main__, run
 
 DEMO = ("classify", "--model", "demo", "--weights", "demo", "--device", "cpu")
 DETECT = ("detect", "--model", "mask_rcnn_overlock_xt", "--weights", "random", "--device", "cpu")
@@ -149,7 +149,7 @@ def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         network: Any = KnowsThePerson()
         return LoadedModel(name, Task.DETECT, network, "w3x.pth", "abc", coco_labels(), None)
 
-    monkeypatch.setattr(__main__, "load_model", load_model)
+    monkeypatch.setattr(run, "load_model", load_model)
     return tmp_path
 
 
@@ -207,7 +207,7 @@ def test_annotations_and_images_may_lie_anywhere(evaluated: Evaluate, coco: Path
             ("detect", "--model", "mask_rcnn_overlock_xt", "--data", "nowhere"),
             "There is no annotation file nowhere/annotations/instances_val2017.json",
         ),
-        (("classify", "--model", "demo", "--offset", "2000"), "Offset 2000 lies behind the last"),
+        (("classify", "--model", "demo", "--offset", "2000"), "Offset 2000 is past the last"),
         (("classify", "--model", "demo", "--device", "cuda:99"), "Device cuda:99 was asked for"),
         (
             ("classify", "--model", "demo", "--output", "no/r.json"),

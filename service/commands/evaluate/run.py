@@ -1,0 +1,182 @@
+"""Measure a network on a data set, or merge reports.
+
+Standard output gets the result, standard error the progress and error messages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.evaluation.images import EvaluationError
+from model.evaluation.measuring import measure, span
+from model.evaluation.report import (
+    Counts,
+    EvaluationReport,
+    is_comparable,
+    merge,
+    published_metrics,
+    save,
+)
+from model.inference.predictor import DTYPES, Predictor, find_device
+from model.pretrained.records import weights_folder
+from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
+from model.zoo import LoadedModel, load_model
+from service.commands.console.exits import DONE, INTERRUPTED, RefusedError, print_error
+from service.commands.evaluate.arguments import PROGRAM
+from service.commands.evaluate.setups import Setup, set_up
+from service.commands.evaluate.table import as_text
+
+MODELS: dict[Task, tuple[str, dict[str, Any]]] = {
+    Task.CLASSIFY: ("classifier", CLASSIFIERS),
+    Task.SEGMENT: ("segmenter", SEGMENTERS),
+    Task.DETECT: ("detector", DETECTORS),
+}
+"""Name of each task's kind of network, and the table of these networks."""
+
+SCENE_CLASSES = {Task.CLASSIFY: len(CLASS_NAMES), Task.SEGMENT: len(SEGMENT_NAMES)}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate or merge as the arguments say; return the exit code.
+
+    Raises:
+        RefusedError: if it cannot be done.
+    """
+    try:
+        _check_output(arguments.output)
+        return _merge(arguments) if arguments.task == "merge" else _evaluate(arguments)
+    except torch.OutOfMemoryError as error:
+        raise RefusedError("The device has too little memory for this.") from error
+    except EvaluationError as error:
+        raise RefusedError(" ".join(str(error).split())) from error
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    task = Task(arguments.task)
+    _check_model(task, arguments.model)
+    if task is Task.DETECT:
+        _check_detection_data(arguments)
+    try:
+        device = find_device(arguments.device)
+    except ValueError as error:
+        raise EvaluationError(str(error)) from error
+    loaded = _load(arguments)
+    predictor = Predictor(loaded.network, device, DTYPES[arguments.dtype])
+    setup = set_up(arguments, loaded.labels, predictor)
+    indexes = span(len(setup.data), arguments.offset, arguments.limit)
+    started = time.monotonic()
+    finished = measure(setup.measurement, setup.data, indexes, setup.batch_size)
+    seconds = time.monotonic() - started
+    if task is Task.DETECT:
+        print_error("comparing the detections with the annotations", PROGRAM)
+    report = _report(arguments, loaded, setup, device, seconds)
+    _finish(report, setup.counts, arguments.output)
+    return DONE if finished else INTERRUPTED
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    report, counts = merge(arguments.reports, _command())
+    _finish(report, counts, arguments.output)
+    return DONE
+
+
+def _finish(report: EvaluationReport, counts: Counts, output: Path | None) -> None:
+    if output is not None:
+        save(report, counts, output)
+    sys.stdout.write(as_text(report) + "\n")
+    sys.stdout.flush()
+
+
+def _check_output(output: Path | None) -> None:
+    """Check before hours of measuring that the result can be written."""
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise EvaluationError(f"The result cannot be written to {output}: there is no such folder.")
+
+
+def _check_model(task: Task, name: str) -> None:
+    kind, models = MODELS[task]
+    if name in models:
+        return
+    for other_task, (other_kind, others) in MODELS.items():
+        if name in others:
+            raise EvaluationError(
+                f"{name} is a {other_kind}: {PROGRAM} {other_task} --model {name} ..."
+            )
+    raise EvaluationError(f"There is no {kind} {name!r}; there are {', '.join(models)}.")
+
+
+def _check_detection_data(arguments: argparse.Namespace) -> None:
+    if arguments.data == "demo":
+        raise EvaluationError(
+            "The drawn scenes have no boxes: a detector needs data with COCO annotations."
+        )
+    if arguments.data is None and (arguments.annotations is None or arguments.images is None):
+        raise EvaluationError("Give --data, or both --annotations and --images.")
+
+
+def _load(arguments: argparse.Namespace) -> LoadedModel:
+    # A network with random weights can have any number of classes.
+    fits_scenes = arguments.weights == "random" and arguments.data == "demo"
+    num_classes = SCENE_CLASSES[Task(arguments.task)] if fits_scenes else None
+    try:
+        return load_model(
+            arguments.model,
+            weights=arguments.weights,
+            task=Task(arguments.task),
+            num_classes=num_classes,
+            pretrained_folder=arguments.cache_dir and weights_folder(arguments.cache_dir),
+        )
+    except ValueError as error:
+        raise EvaluationError(str(error)) from error
+
+
+def _report(
+    arguments: argparse.Namespace,
+    loaded: LoadedModel,
+    setup: Setup,
+    device: torch.device,
+    seconds: float,
+) -> EvaluationReport:
+    task, classes, items = Task(arguments.task), len(loaded.labels), setup.counts.items
+    weights = Path(loaded.weights).name
+    comparable = is_comparable(
+        task,
+        weights,
+        setup.place,
+        classes=classes,
+        covers_all_classes=setup.data.covers_all_classes,
+    )
+    return EvaluationReport(
+        task=task,
+        model=loaded.name,
+        weights=weights,
+        digest=loaded.digest,
+        data=setup.place,
+        data_items=len(setup.data),
+        classes=classes,
+        comparable=comparable,
+        settings={"dtype": arguments.dtype, **setup.settings},
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        offset=arguments.offset,
+        limit=arguments.limit,
+        ranges=[[arguments.offset, arguments.offset + items]],
+        items=items,
+        metrics=setup.counts.metrics(),
+        published=published_metrics(task, loaded.name, weights, comparable=comparable),
+        counts=setup.counts.as_json(),
+        command=_command(),
+        torch=torch.__version__,
+        seconds=round(seconds, 3),
+    )
+
+
+def _command() -> str:
+    return shlex.join([*PROGRAM.split(), *sys.argv[1:]])

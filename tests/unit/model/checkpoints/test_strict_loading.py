@@ -1,0 +1,107 @@
+"""A checkpoint has to match its network in every entry."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.testing import assert_close
+
+from model.checkpoints.checkpoint import CheckpointError, load_strictly, read_checkpoint
+from model.heads.classifier import ImageClassifier
+from model.zoo import create_model
+from support.checkpoints import official_numbers
+
+
+def test_missing_entries_are_listed(path: Path, state: dict[str, Tensor]) -> None:
+    del state["backbone.stem.layers.0.conv.weight"], state["head.classify.bias"]
+    torch.save(state, path)
+    want = "2 missing: backbone.stem.layers.0.conv.weight, head.classify.bias"
+    with pytest.raises(CheckpointError, match=want):
+        create_model("demo", weights=path)
+
+
+def test_unexpected_entries_are_listed(path: Path, state: dict[str, Tensor]) -> None:
+    torch.save(state | {"neck.gate.bias": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match=r"1 unexpected: neck\.gate\.bias"):
+        create_model("demo", weights=path)
+
+
+def test_wrongly_shaped_entries_are_listed_with_both_shapes(
+    path: Path, state: dict[str, Tensor]
+) -> None:
+    torch.save(state | {"backbone.context_projection.bias": torch.zeros(2)}, path)
+    want = r"of the wrong shape: backbone\.context_projection\.bias is \(2,\), not \(24,\)"
+    with pytest.raises(CheckpointError, match=want):
+        create_model("demo", weights=path)
+
+
+def test_weights_of_another_variant_are_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(create_model("overlock_xt", weights="random", fused=False).state_dict(), path)
+    with pytest.raises(CheckpointError, match=r"network\. It looks like overlock_xt, not nano\. "):
+        create_model("demo", weights=path)
+
+
+def test_every_kind_of_problem_is_told_at_once(path: Path, state: dict[str, Tensor]) -> None:
+    del state["head.classify.bias"]
+    state["surplus"] = torch.zeros(1)
+    state["backbone.context_projection.bias"] = torch.zeros(24, dtype=torch.int8)
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match=r"missing.*unexpected.*not plain floating-point"):
+        create_model("demo", weights=path)
+
+
+def test_other_variants_file_is_refused_in_a_readable_message(path: Path) -> None:
+    torch.save(official_numbers(), path)
+    with pytest.raises(CheckpointError, match=r"and [0-9]+ more") as refusal:
+        create_model("overlock_t", weights=path)
+    assert len(str(refusal.value)) < 10_000
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda weight: weight.to(torch.int8), lambda weight: weight > 0, Tensor.to_sparse],
+    ids=["integers", "booleans", "sparse"],
+)
+def test_tensor_of_another_kind_is_refused(path: Path, state: dict[str, Tensor], make: Any) -> None:
+    name = "backbone.context_projection.weight"
+    torch.save(state | {name: make(state[name])}, path)
+    with pytest.raises(CheckpointError, match=f"not plain floating-point tensors: {name}"):
+        create_model("demo", weights=path)
+
+
+def test_refused_weights_leave_the_network_alone(
+    path: Path, network: ImageClassifier, state: dict[str, Tensor]
+) -> None:
+    other = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+    torch.save(other | {"surplus": torch.zeros(1)}, path)
+    before = copy.deepcopy(state)
+    with pytest.raises(CheckpointError):
+        load_strictly(network, read_checkpoint(path))
+    assert_close(dict(network.state_dict()), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("head.4.bias", "head.classify.bias"), ("head.4.bias", "module.head.4.bias")],
+)
+def test_parameter_under_two_names_is_refused(path: Path, first: str, second: str) -> None:
+    torch.save({first: torch.zeros(2), second: torch.ones(2)}, path)
+    with pytest.raises(CheckpointError, match=f"comes twice, the second time as {second}"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "weight", [None, torch.tensor(1.0), torch.zeros(0, 4, 1, 1)], ids=["none", "scalar", "empty"]
+)
+def test_file_without_a_classifier_is_refused(path: Path, weight: Tensor | None) -> None:
+    entries = {"head.4.bias": torch.zeros(2)}
+    torch.save(entries if weight is None else entries | {"head.4.weight": weight}, path)
+    with pytest.raises(CheckpointError, match="another kind of network"):
+        create_model("demo", weights=path)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import argparse
+import sys
+
+import pytest
+
+from service import cli
+from service.commands import serve
+from service.processes.child import Child, ConfigurationRefusedError
+from service.processes.supervisor import Ending
+from service.settings import Settings
+
+
+def exit_code(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
+    monkeypatch.setattr(sys, "argv", ["overlock", "serve", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"), [(Ending.STOPPED, 0), (Ending.FAILED, 1), (Ending.REFUSED, 2)]
+)
+def test_every_ending_has_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, ending: Ending, code: int
+) -> None:
+    class Supervised:
+        def __init__(self, settings: Settings) -> None:
+            assert settings.port == 0
+
+        async def run(self) -> Ending:
+            return ending
+
+    monkeypatch.setattr(serve, "Supervisor", Supervised)
+    assert exit_code(monkeypatch, "--port", "0") == code
+
+
+@pytest.mark.parametrize(("ready", "code"), [(False, 2), (True, 1)])
+def test_refused_settings_are_nothing_done_only_before_the_service_was_ready(
+    monkeypatch: pytest.MonkeyPatch, ready: bool, code: int
+) -> None:
+    async def refuse(child: Child) -> None:
+        if ready:
+            child.facts = {"models": []}
+            child.on_announcement()
+        raise ConfigurationRefusedError
+
+    monkeypatch.setattr(Child, "keep_running", refuse)
+    assert exit_code(monkeypatch, "--port", "0") == code
+
+
+def test_wrong_settings_are_nothing_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(monkeypatch, "--max-batch-size", "0") == 2
+    assert capsys.readouterr().err.startswith("overlock: OVERLOCK_MAX_BATCH_SIZE: ")
+
+
+def test_every_setting_is_an_option() -> None:
+    parser = argparse.ArgumentParser()
+    serve.fill_parser(parser)
+    arguments = parser.parse_args(["--max-queue-requests", "3"])
+    assert vars(arguments).keys() == Settings.model_fields.keys()
+    assert arguments.max_queue_requests == "3"
