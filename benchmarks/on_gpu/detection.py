@@ -12,7 +12,8 @@ from torch import Tensor
 
 from benchmarks.on_gpu.bench import Bench, Row, relative_error, verdict
 from model.heads.nms import nms
-from model.heads.roi_align import LEVELS, PyramidPixels, roi_align
+from model.heads.roi_align import LEVELS, PyramidPixels
+from model.heads.roi_sampler import roi_sampler
 
 CHANNELS = 256
 IOU_THRESHOLD = 0.5
@@ -63,8 +64,11 @@ def _roi_align_row(
             )
         return result
 
+    # As a network writes them: a pixel's channels side by side.
+    laid_out = [level[None].contiguous(memory_format=torch.channels_last)[0] for level in levels]
+
     def by_us() -> Tensor:
-        return roi_align(PyramidPixels.of(levels), boxes, side)
+        return roi_sampler(laid_out)(boxes, side)
 
     error = relative_error(by_us(), by_torchvision())
     return _row(

@@ -6,18 +6,28 @@ photograph of 16 megapixels. Both steps are linear and separable, so together th
 small matrices, applied tile by tile. In a tile most classes cannot win and are left out: an
 interpolated value lies between the smallest and the largest logit of the tile.
 
+On a GPU one Triton kernel does all of it without a tensor of values
+(``model.kernels.gpu.label_map``).
+
 Source: mmsegmentation 0.30 (``EncoderDecoder.whole_inference``).
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from model.config import MAX_LABEL_MAP_CLASSES
 from model.heads.resizing import resized, resizing
+from model.kernels.gpu.support import TRITON_INSTALLED, triton_unsupported_reason
+
+# Triton's operators bring PyTorch's compiler along: two seconds that a CPU need not wait.
+if TRITON_INSTALLED and torch.cuda.is_available():
+    from model.kernels.gpu.label_map import label_map_triton
 
 TILE_CELLS = 8
 """Side of a tile, in pixels of the logits."""
@@ -44,6 +54,9 @@ def label_map(
     """
     if len(logits) > MAX_LABEL_MAP_CLASSES:
         raise ValueError(f"A label map holds {MAX_LABEL_MAP_CLASSES} classes, not {len(logits)}.")
+    if _kernel_takes(logits, network_size):
+        labels = label_map_triton(logits, *network_size, *original_size)
+        return cast("Tensor", labels)
     logits = logits.float()
     rows = _resizing_twice(logits.shape[1], network_size[0], original_size[0])
     columns = _resizing_twice(logits.shape[2], network_size[1], original_size[1])
@@ -57,6 +70,12 @@ def label_map(
                 tile, rows[row_out, row_in], columns[column_out, column_in]
             )
     return result
+
+
+def _kernel_takes(logits: Tensor, network_size: tuple[int, int]) -> bool:
+    """Whether the GPU's kernel runs: it enlarges logits, as the networks need it, or keeps them."""
+    grows = all(map(operator.le, logits.shape[1:], network_size))
+    return grows and triton_unsupported_reason(logits) is None
 
 
 def _best_classes(tile: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from model.backbone.overlock import OverLoCK
 from model.config import BackboneConfig
 from model.heads.detections import Detections
+from model.heads.device_vector import device_vector
 from model.heads.fpn import FeaturePyramid
 from model.heads.roi_heads import RoiHeads
 from model.heads.rpn import Candidates, RegionProposalNetwork
@@ -106,6 +107,5 @@ def _scale(size: tuple[int, int], original_size: tuple[int, int], device: torch.
     """Return input pixels per pixel of the original image, (4,) for x, y, x, y."""
     height_ratio = size[0] / original_size[0]
     width_ratio = size[1] / original_size[1]
-    return torch.tensor(
-        [width_ratio, height_ratio, width_ratio, height_ratio], dtype=torch.float32, device=device
-    )
+    ratios = (width_ratio, height_ratio, width_ratio, height_ratio)
+    return device_vector(ratios, device, torch.float32)

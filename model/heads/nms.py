@@ -9,7 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.heads.boxes import pairwise_iou
+from model.heads.boxes import box_areas, pairwise_iou
+from model.kernels.gpu.support import TRITON_INSTALLED, triton_unsupported_reason
+
+# Triton's kernels bring PyTorch's compiler along: two seconds that a CPU need not wait.
+if TRITON_INSTALLED and torch.cuda.is_available():
+    from model.kernels.gpu.nms import nms_triton
+
+KERNEL_BOXES = 2**15
+"""More boxes than that are left to the plain path on a GPU too."""
 
 BLOCK = 256
 """Boxes of a group that are decided at a time."""
@@ -19,18 +27,31 @@ MAXIMUM_PAIRS = 2**21
 with the rest of its group."""
 
 
-def nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
+def nms(
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor,
+    iou_threshold: float,
+    *,
+    among: Tensor | None = None,
+) -> Tensor:
     """Keep a box unless its IoU with a kept, higher ranked box of its group exceeds a threshold.
 
     Args:
         boxes: (N, 4).
         scores: (N,); of equal scores the earlier ranks higher.
-        groups: the group of every box, (N,) int64.
+        groups: the group of every box, (N,) int64, not negative.
         iou_threshold: 0 to 1.
+        among: whether a box counts at all, (N,) bool; None: all do.
 
     Returns:
         Indices of the kept boxes, best first, (N_kept,) int64.
     """
+    if _kernel_takes(boxes):
+        return _by_kernel(boxes, scores, groups, iou_threshold, among)
+    if among is not None:
+        counted = among.nonzero().squeeze(1)
+        return counted[nms(boxes[counted], scores[counted], groups[counted], iou_threshold)]
     ranking = scores.sort(descending=True, stable=True).indices
     # Contiguous groups, the largest first, so that groups of similar size share little padding.
     _, group, sizes = torch.unique(groups[ranking], return_inverse=True, return_counts=True)
@@ -53,6 +74,24 @@ def nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> 
         kept[by_row[part]] = _kept(table, iou_threshold)[at]
         first_row, first_box = first_row + rows, last_box
     return ranking[kept]
+
+
+def _kernel_takes(boxes: Tensor) -> bool:
+    fits = boxes.dtype == torch.float32 and len(boxes) <= KERNEL_BOXES
+    return fits and triton_unsupported_reason(boxes) is None
+
+
+def _by_kernel(
+    boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, among: Tensor | None
+) -> Tensor:
+    ranking = scores.sort(descending=True, stable=True).indices
+    if among is not None:
+        groups = torch.where(among, groups, -1)
+    ranked = boxes[ranking]
+    kept = nms_triton(ranked, box_areas(ranked), groups[ranking], iou_threshold)
+    if among is not None:
+        kept = kept & among[ranking]
+    return ranking[kept]  # the only wait: the result is as long as boxes are kept
 
 
 def _kept(table: Tensor, iou_threshold: float) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from model.heads.boxes import at_least_float32, clip_boxes, decode_boxes
 from model.heads.detections import Detections
 from model.heads.nms import nms
-from model.heads.roi_align import PyramidPixels, roi_align
+from model.heads.roi_sampler import RoiSampler, roi_sampler
 
 SCORE_THRESHOLD = 0.05
 """Scores of detections are above this; the service's threshold can only raise it."""
@@ -111,8 +111,8 @@ class RoiHeads(nn.Module):
             size: of the image in the input, without padding, (height, width).
             scale: input pixels per pixel of the result, (4,) for x, y, x, y.
         """
-        pixels = PyramidPixels.of(pyramid)
-        boxes, logits, deltas = self._refine_boxes(pixels, proposals, size)
+        sample = roi_sampler(pyramid)
+        boxes, logits, deltas = self._refine_boxes(sample, proposals, size)
         class_scores = logits.softmax(dim=1)[:, :-1]
         # Negated, so that NaN is kept and shows in the result.
         proposal, labels = (~(class_scores <= SCORE_THRESHOLD)).nonzero(as_tuple=True)
@@ -127,11 +127,11 @@ class RoiHeads(nn.Module):
             boxes=boxes,
             scores=scores[best],
             labels=labels,
-            masks=self._masks(pixels, boxes * scale, labels),
+            masks=self._masks(sample, boxes * scale, labels),
         )
 
     def _refine_boxes(
-        self, pyramid: PyramidPixels, boxes: Tensor, size: tuple[int, int]
+        self, sample: RoiSampler, boxes: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the box heads.
 
@@ -141,14 +141,14 @@ class RoiHeads(nn.Module):
         """
         logits_of: list[Tensor] = []
         for head, stds in zip(self.box_heads[:-1], STAGE_STDS, strict=False):
-            logits, deltas = head(roi_align(pyramid, boxes, BOX_SIDE))
+            logits, deltas = head(sample(boxes, BOX_SIDE))
             logits_of.append(at_least_float32(logits))
             boxes = clip_boxes(decode_boxes(boxes, deltas.squeeze(1), stds), size)
-        logits, deltas = self.box_heads[-1](roi_align(pyramid, boxes, BOX_SIDE))
+        logits, deltas = self.box_heads[-1](sample(boxes, BOX_SIDE))
         logits_of.append(at_least_float32(logits))
         return boxes, torch.stack(logits_of).mean(dim=0), deltas
 
-    def _masks(self, pyramid: PyramidPixels, boxes: Tensor, labels: Tensor) -> Tensor:
-        features = roi_align(pyramid, boxes, MASK_SIDE)
+    def _masks(self, sample: RoiSampler, boxes: Tensor, labels: Tensor) -> Tensor:
+        features = sample(boxes, MASK_SIDE)
         masks = [at_least_float32(head(features, labels)).sigmoid() for head in self.mask_heads]
         return torch.stack(masks).mean(dim=0)

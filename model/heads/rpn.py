@@ -115,6 +115,5 @@ def _proposals(boxes: Tensor, scores: Tensor, level_of: Tensor, size: tuple[int,
     boxes = clip_boxes(boxes, size)
     # Removes empty boxes instead of keeping others, so that NaN stays and shows in the result.
     empty = (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)
-    boxes, scores, level_of = boxes[~empty], scores[~empty], level_of[~empty]
-    best = nms(boxes, scores, level_of, IOU_THRESHOLD)[:MAXIMUM_PROPOSALS]
+    best = nms(boxes, scores, level_of, IOU_THRESHOLD, among=~empty)[:MAXIMUM_PROPOSALS]
     return Proposals(boxes[best], scores[best])

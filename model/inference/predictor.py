@@ -18,6 +18,7 @@ from model.heads.label_map import label_map
 from model.heads.mask_rcnn import MaskRCNN
 from model.inference.cuda_graphs import CudaGraphRecorder, recording_limit_bytes
 from model.inference.execution import Execution, Gpu, PreparationSeconds
+from model.inference.result_kernels import launch_result_kernels
 from model.inference.staging import StagedImage, Staging, staging_for
 from model.inference.static_module import StaticModule, Tensors, as_maps
 from model.kernels.gpu.autotune import Autotuner
@@ -156,8 +157,11 @@ class Predictor:
             torch.OutOfMemoryError: if the device has no room for the batch.
             RuntimeError: if not even PyTorch's own operators can run it.
         """
-        seconds = self.execution.prepare(*self._batch([], shape))
+        batch = self._batch([], shape)
+        seconds = self.execution.prepare(*batch)
         logger.debug("Batches of %s: %s.", shape, seconds)
+        if self.device.type == "cuda":
+            launch_result_kernels(self.network, self.execution(*batch), shape[1:])
         return seconds
 
     @_computing

@@ -23,6 +23,7 @@ from model.config import BACKBONES, BackboneConfig
 from model.kernels.gpu import context_mixing as mixing
 from model.kernels.gpu import depthwise_16bit as matrix
 from model.kernels.gpu import depthwise_float32 as depthwise
+from model.kernels.gpu import label_map, nms, roi_align
 from model.kernels.gpu import squeeze_excite as excite
 from model.kernels.gpu.depthwise_layout import lay_out
 from model.kernels.large_depthwise import triton_tiles
@@ -71,10 +72,14 @@ def compiled_kernels(dtypes: list[torch.dtype]) -> Iterator[tuple[str, Any]]:
     """Compile each distinct kernel that the networks launch once; yield label and kernel."""
     triton.runtime.driver.set_active(DescribedDevice())
     compiling = Compiling()
-    for module in (mixing, matrix, depthwise, excite):
+    for module in (mixing, matrix, depthwise, excite, label_map, roi_align):
         setattr(module, "wrap_triton", compiling)  # noqa: B010 - mypy knows no such attribute
+    for kernel in ("_pairs_kernel", "_keep_kernel"):
+        setattr(nms, kernel, compiling(getattr(nms, kernel)))
     seen = set()
     for dtype in dtypes:
+        for label in _dense(dtype):
+            yield f"{label}, {dtype}", compiling.compiled.pop()
         for (variant, *size), config in INPUTS.items():
             for launches in (_mixings, _depthwise, _excitations):
                 for label in launches(config, size, dtype):
@@ -126,6 +131,21 @@ def _excitations(config: BackboneConfig, size: list[int], dtype: torch.dtype) ->
             torch.empty(2, channels), pixels, matrix_of, bias[:hidden_channels], matrix_of, bias
         )
         yield f"squeeze-excite of {channels} channels"
+
+
+def _dense(dtype: torch.dtype) -> Iterator[str]:
+    """Launch what segmenters and detectors need beside the backbone."""
+    logits = torch.empty(150, 128, 176, dtype=dtype)
+    for rows in (960, 400, 100, 20):
+        label_map.label_map_triton(logits, 512, 704, rows, 1280)
+        yield f"label map of {rows} rows"
+    levels = [_features(1, 256, 200 >> i, 336 >> i, dtype)[0] for i in range(4)]
+    for side in (7, 14):
+        roi_align.roi_align_triton(levels, torch.empty(100, 4), side, STRIDES[0], 56)
+        yield f"RoIAlign {side}x{side}"
+    boxes = torch.zeros(4741, 4)
+    nms.nms_triton(boxes, boxes[:, 0], torch.zeros(4741, dtype=torch.int64), 0.7)
+    yield from ("NMS, kept boxes", "NMS, pairs")  # the last kernel is taken first
 
 
 def _features(batch: int, channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:

@@ -85,3 +85,13 @@ def test_bfloat16_logits_are_resized_in_float32() -> None:
     logits = noise(9, 8, 8).bfloat16()
     want = label_map(logits.float(), (32, 32), (61, 47))
     assert torch.equal(label_map(logits, (32, 32), (61, 47)), want)
+
+
+def test_cpu_does_not_take_the_kernel_of_a_gpu() -> None:
+    assert not module._kernel_takes(noise(3, 8, 8), (32, 32))
+
+
+def test_kernel_of_a_gpu_takes_what_networks_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "triton_unsupported_reason", lambda *tensors: None)
+    assert module._kernel_takes(noise(3, 8, 9), (32, 36))
+    assert not module._kernel_takes(noise(3, 8, 9), (32, 8))  # shrinks before it grows

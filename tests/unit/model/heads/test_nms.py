@@ -76,6 +76,14 @@ def test_no_boxes_leave_none() -> None:
     assert kept.dtype == torch.int64
 
 
+def test_boxes_that_do_not_count_neither_stay_nor_suppress() -> None:
+    boxes, scores, groups = _crowd(200, 5)
+    among = torch.arange(200) % 3 > 0
+    counted = among.nonzero().squeeze(1)
+    want = counted[nms(boxes[among], scores[among], groups[among], 0.5)]
+    assert nms(boxes, scores, groups, 0.5, among=among).tolist() == want.tolist()
+
+
 @pytest.mark.parametrize("name", NMS_PROBLEMS)
 def test_result_is_torchvisions(torchvisions: Mapping[str, Tensor], name: str) -> None:
     # Equal: the IoUs that are compared with the threshold round alike.

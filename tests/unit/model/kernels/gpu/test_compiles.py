@@ -92,3 +92,21 @@ def test_depthwise_loads_vectors_whatever_the_width(kernels: list[dict[str, Any]
     # XT's 56 channels are no multiple of 16, the only divisor that Triton sees by itself.
     assert any("of 56 channels" in kernel["kernel"] for kernel in depthwise)
     assert [kernel for kernel in depthwise if kernel["loads"] > WIDEST_LOADS] == []
+
+
+def test_dense_kernels_hold_their_values_in_registers(kernels: list[dict[str, Any]]) -> None:
+    label_maps = [kernel for kernel in kernels if "label map" in kernel["kernel"]]
+    aligned = [kernel for kernel in kernels if "RoIAlign" in kernel["kernel"]]
+    assert len(label_maps) == 4
+    assert len(aligned) == 2
+    assert [kernel for kernel in label_maps + aligned if kernel["shared_bytes"]] == []
+    # Three cells in each of four rows: the weights stand before the loop over classes.
+    assert {kernel["loads"] for kernel in label_maps} == {12}
+    assert [kernel for kernel in aligned if kernel["loads"] > WIDEST_LOADS] == []
+
+
+def test_nms_rounds_as_pytorch_does(kernels: list[dict[str, Any]]) -> None:
+    pairs = [kernel for kernel in kernels if "NMS" in kernel["kernel"]]
+    assert len(pairs) == 2
+    # A product that is fused with the subtraction behind it would not be rounded.
+    assert [kernel for kernel in pairs if kernel["multiply_adds"]] == []
