@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ from model.kernels.gpu.autotune import Autotuner, SecondsOf
 from model.kernels.gpu.depthwise_candidates import tune
 from model.kernels.gpu.failures import Fallback, Step, StepError, failing_as
 from model.kernels.gpu.support import turn_off_triton, without_triton
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +90,15 @@ class Execution:
     def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensors:
         """Run a batch; see ``StaticModule``. Outputs are valid until the next batch."""
         run: ForwardFunction = self._recorded or self._compiled or self._module
-        return run(pixels, sizes)
+        return self.with_kernels(partial(run, pixels, sizes))
+
+    def with_kernels(self, run: Callable[[], Result]) -> Result:
+        """Run something that may launch our kernels; where they fail, PyTorch's operators run it.
+
+        Raises:
+            Exception: what PyTorch's operators raise, if they fail too.
+        """
+        return cast("Result", self._try_kernels(run, run))
 
     def prepare(self, pixels: Tensor, sizes: Tensor) -> PreparationSeconds:
         """Choose kernels for a batch's shape, compile for it, and record it.
@@ -145,15 +156,25 @@ class Execution:
         if self._autotuner is None:
             run()  # a batch that is too large fails here, and is no failure of the compiler
             return
+        seconds_of = self._gpu.seconds_of
+        self._try_kernels(partial(tune, run, self._autotuner, len(pixels), seconds_of), run)
+
+    def _try_kernels(
+        self, run: Callable[[], object], without_kernels: Callable[[], object]
+    ) -> object:
+        if self._autotuner is None:
+            return run()
         try:
             with failing_as(StepError):
-                tune(run, self._autotuner, len(pixels), self._gpu.seconds_of)
+                return run()
         except StepError as failure:
-            with without_triton(str(failure)):
-                run()  # raises if the kernels are not the cause
-            turn_off_triton(str(failure))
+            reason = str(failure)
+            with without_triton(reason):
+                result = without_kernels()  # raises if the kernels are not the cause
+            turn_off_triton(reason)
             self._autotuner = None
-            self._fall_back("kernels", str(failure))
+            self._fall_back("kernels", reason)
+            return result
 
     def _compile(self, pixels: Tensor, sizes: Tensor) -> None:
         if self._compiled is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -211,11 +211,14 @@ class Predictor:
     ) -> list[NDArray[np.uint8] | None]:
         """Return each image's class ids, (H, W); the time grows with the original size."""
         return [
-            None
-            if image_logits is None
-            else self.staging.receive([label_map(image_logits, network_size, size)])[0].numpy()
-            for image_logits, size in zip(logits, original_sizes, strict=True)
+            None if each is None else self._label_map(each, network_size, size)
+            for each, size in zip(logits, original_sizes, strict=True)
         ]
+
+    def _label_map(self, logits: Tensor, network_size: Size, size: Size) -> NDArray[np.uint8]:
+        resize = partial(label_map, logits, network_size, size)
+        (ids,) = self.staging.receive([self.execution.with_kernels(resize)])
+        return cast("NDArray[np.uint8]", ids.numpy())
 
     @_computing
     def detect(
@@ -232,7 +235,8 @@ class Predictor:
         maps = as_maps(self._outputs(images, (padded, *shape[1:])), count)
         sizes = [_size(image) for image in images]
         detector = cast("MaskRCNN", self.network)
-        results = detector.detections(*maps, sizes, original_sizes)
+        find = partial(detector.detections, *maps, sizes, original_sizes)
+        results = self.execution.with_kernels(find)
         return [self._to_host(detections) for detections in results]
 
     def _outputs(self, images: Sequence[Image], shape: tuple[int, int, int]) -> Tensors:

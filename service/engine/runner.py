@@ -124,6 +124,7 @@ class Runner:
             for task in Task
             if (name := settings.model_of(task)) is not None
         )
+        self.on_fallback(lambda _: None)  # the warm-up's own are in the models
 
     def stage(self, image: NDArray[np.uint8]) -> Image:
         """Start to copy an image to the device; it can be in a batch at once. Thread-safe.
@@ -188,18 +189,9 @@ class Runner:
             on_kernel_compilation(call)
 
     def on_fallback(self, call: Callable[[str], None]) -> None:
-        """Call a function with the step that fails from now on, after ``models`` says so."""
-
-        def note(task: Task, fallback: Fallback) -> None:
-            info = FallbackInfo(fallback.what, fallback.reason)
-            self.models = tuple(
-                replace(model, fallbacks=(*model.fallbacks, info)) if model.task is task else model
-                for model in self.models
-            )
-            call(fallback.what)
-
+        """Call a function with each step that fails from now on; ``models`` has its reason."""
         for task, predictor in self._predictors.items():
-            predictor.execution.on_fallback = partial(note, task)
+            predictor.execution.on_fallback = partial(self._note, task, call)
 
     def on_rerecording(self, call: Callable[[], None]) -> None:
         """Call a function whenever a batch waits for a recording from now on."""
@@ -215,6 +207,14 @@ class Runner:
         if isinstance(error, torch.AcceleratorError) or not _answers(self.device):
             return Fault.DEVICE_LOST
         return Fault.REQUEST
+
+    def _note(self, task: Task, call: Callable[[str], None], fallback: Fallback) -> None:
+        info = FallbackInfo(fallback.what, fallback.reason)
+        self.models = tuple(
+            replace(model, fallbacks=(*model.fallbacks, info)) if model.task is task else model
+            for model in self.models
+        )
+        call(fallback.what)
 
     def _load(self, settings: Settings, task: Task, name: str) -> ModelInfo:
         """Load a task's model, prepare it for batches and describe it."""

@@ -113,7 +113,8 @@ BATCH_SECONDS = 2.0
 
 
 UNPADDED = frozenset({Task.DETECT})
-"""Tasks whose batches are not padded: behind its backbone a detector works image by image."""
+"""Tasks whose batches are not padded: behind its backbone a detector works image by image. On a GPU
+the predictor may pad the backbone's part a little; costs are those of the real images."""
 
 
 class BatchSizer:

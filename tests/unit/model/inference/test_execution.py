@@ -147,6 +147,39 @@ def test_kernels_that_cannot_be_launched_are_replaced_by_pytorchs(error: Excepti
     assert support.triton_unsupported_reason() == str(error)
 
 
+def test_a_kernel_that_fails_under_traffic_fails_no_batch() -> None:
+    module = Doubling()
+    running = execution(module)
+    running.prepare(*BATCH)
+    module.kernel_error = RuntimeError("ptxas failed")
+    other = torch.ones(3, 8, 4, 3), torch.full((3, 2), 4)
+    assert doubles(running, other)
+    assert running.fallbacks == [Fallback("kernels", "ptxas failed")]
+
+
+def test_a_kernel_outside_of_the_network_may_fail_too() -> None:
+    running = execution(Doubling())
+
+    def label() -> str:
+        if support.triton_unsupported_reason() is None:
+            raise OSError("noexec")
+        return "by PyTorch"
+
+    assert [running.with_kernels(label) for _ in range(2)] == ["by PyTorch"] * 2
+    assert running.fallbacks == [Fallback("kernels", "noexec")]
+
+
+def test_what_fails_without_kernels_too_is_no_failure_of_theirs() -> None:
+    def fail() -> None:
+        raise ValueError("odd pixels")
+
+    running = execution(Doubling())
+    with pytest.raises(ValueError, match="odd pixels"):
+        running.with_kernels(fail)
+    assert running.fallbacks == []
+    assert support.triton_unsupported_reason() is None
+
+
 def test_a_batch_that_no_operator_takes_is_no_failure_of_kernels_or_compiler() -> None:
     running = execution(Doubling(limit=1), compiler="eager")
     with pytest.raises(RuntimeError, match="numel"):

@@ -202,6 +202,12 @@ def test_a_fallback_under_traffic_is_counted_and_shown_with_its_model() -> None:
     assert running.models[0].fallbacks == (FallbackInfo("record", "no"),)
 
 
+def test_a_fallback_in_the_warm_up_is_shown() -> None:
+    running = runner()
+    running._predictors[Task.CLASSIFY].execution.on_fallback(Fallback("kernels", "noexec"))
+    assert running.models[0].fallbacks == (FallbackInfo("kernels", "noexec"),)
+
+
 def test_a_fallback_while_loading_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     fallbacks = (Fallback("kernels", "no C compiler"),)
     monkeypatch.setattr(Predictor, "fallbacks", property(lambda _: fallbacks))
