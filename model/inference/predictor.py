@@ -161,7 +161,9 @@ class Predictor:
         seconds = self.execution.prepare(*batch)
         logger.debug("Batches of %s: %s.", shape, seconds)
         if self.device.type == "cuda":
-            launch_result_kernels(self.network, self.execution(*batch), shape[1:])
+            outputs = self.execution(*batch)
+            launch = partial(launch_result_kernels, self.network, outputs, shape[1:])
+            self.execution.with_kernels(launch)
         return seconds
 
     @_computing
