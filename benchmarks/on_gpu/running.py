@@ -63,12 +63,14 @@ class WorkerProcess:
             start_new_session=True,
         )
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._messages.put(json.loads(line))
+        with self._process.stdout as lines:
+            for line in lines:
+                self._messages.put(json.loads(line))
         self._messages.put({"end": "failed: its process ended; standard error says more"})
 
     def begin(self, section: Section, until_seconds: float, *, release: bool) -> None:
@@ -96,6 +98,7 @@ class WorkerProcess:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
+        self._reader.join(1.0)
 
 
 def run_sections(
