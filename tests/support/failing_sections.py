@@ -37,5 +37,5 @@ SECTIONS = {
     "good": Section("good", "Good", 60, two_rows),
     "raising": Section("raising", "Raising", 60, raises),
     "waiting": Section("waiting", "Waiting", 10, waits_for_ever),
-    "hanging": Section("hanging", "Hanging", 10, hangs),
+    "hanging": Section("hanging", "Hanging", 1, hangs),
 }

@@ -143,7 +143,7 @@ def test_real_processes_end_when_a_section_raises_or_hangs(tmp_path: Path) -> No
     def launch() -> Worker:
         return WorkerProcess(bench, environment, "support.failing_sections")
 
-    sections = [SECTIONS[name] for name in ("raising", "hanging", "good")]
+    sections = [SECTIONS[name] for name in ("good", "hanging", "raising")]
     report: dict[str, Any] = {"sections": {}}
     start = time.monotonic()
     assert run_sections(sections, launch, report, lambda: None, 100)
