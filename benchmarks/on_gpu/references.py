@@ -2,8 +2,8 @@
 
     python -m benchmarks.on_gpu.references
 
-computes them, in less than a minute, and writes them as float16 to
-``benchmarks/carried/references.npz`` (about 7 MB, not in git). Copy that file to the same place on
+computes them, in about a minute on two cores, and writes them as float16 to
+``benchmarks/carried/references.npz`` (6.5 MB, not in git). Copy that file to the same place on
 the GPU machine, where computing them would take time of the benchmark; what it lacks is computed
 there.
 """
