@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,6 +15,13 @@ from model.kernels.gpu.timing import Workload, seconds_of
 
 Row = dict[str, object]
 """One line of a section's table; all lines of a section have the same columns, in order."""
+
+BENCHMARKS = Path(__file__).resolve().parent.parent
+CARRIED = BENCHMARKS / "carried"
+"""Files made elsewhere that save time on the GPU machine: the CPU's outputs, compiled code."""
+
+CACHES = CARRIED / "caches"
+"""Caches of Triton and of the compiler, in use."""
 
 L2_BYTES = 64 * 2**20
 """More than an H200's second-level cache: work that alternates with so much data reads memory."""
@@ -26,10 +34,12 @@ class Bench:
     Attributes:
         device: that is measured.
         quick: tiny problems and few repeats, to try the program; measures nothing.
+        output: folder of the results.
     """
 
     device: torch.device
     quick: bool
+    output: Path = BENCHMARKS / "results" / "gpu"
 
     @property
     def compiler(self) -> str:
@@ -97,9 +107,13 @@ class Section:
     Attributes:
         name: for ``--only``.
         title: heading of its table.
-        seconds: time after which no row begins; a row that has begun is finished.
+        seconds: its budget, the start of its process included; no row begins later, and a row that
+            is still running then is aborted.
         rows: measures the rows one by one.
         release: frees what several sections share; called after the last of them.
+        own_process: whether it shares its process with no other section.
+        is_gate: whether its failure ends the program.
+        is_last_duty: whether its seconds are kept free even if earlier sections overrun theirs.
     """
 
     name: str
@@ -107,6 +121,9 @@ class Section:
     seconds: float
     rows: Callable[[Bench], Iterator[Row]]
     release: Callable[[], None] | None = None
+    own_process: bool = False
+    is_gate: bool = False
+    is_last_duty: bool = False
 
 
 def relative_error(got: Tensor, want: Tensor) -> float:

@@ -1,84 +1,105 @@
-"""Segmenter and detector, as served and in the authors' structure."""
+"""Segmenter and detector as they are served: recorded, not compiled; each step's time apart."""
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
+from typing import cast
 
 import torch
-from torch import Tensor, nn
 
 from benchmarks.on_gpu.bench import Bench, Row
-from benchmarks.on_gpu.classifiers import FORMS, dtype_of
-from benchmarks.on_gpu.networks import (
-    Form,
-    images_of,
-    in_form,
-    trained,
-    with_measured_kernels,
-    without_our_kernels,
-)
+from benchmarks.on_gpu.networks import noise_images, trained
+from benchmarks.on_gpu.preparing import prepare, seconds_row
 from model.heads.mask_rcnn import MaskRCNN
+from model.inference.predictor import Predictor
+from model.inference.static_module import as_maps
+from model.lowering.folding import fold
 
 CASES = (
-    ("upernet_overlock_t", (512, 512), (1, 8)),
-    ("mask_rcnn_overlock_t", (800, 1344), (1, 4)),
     ("upernet_overlock_t", (512, 704), (1, 8)),
+    ("mask_rcnn_overlock_t", (800, 1088), (1, 4)),
 )
-QUICK_CASES = (("upernet_nano", (64, 64), (1,)), ("mask_rcnn_nano", (64, 64), (1,)))
+QUICK_CASES = (("upernet_nano", (64, 96), (1,)), ("mask_rcnn_nano", (64, 96), (1,)))
+
+ROUNDS = 5
+
+ORIGINAL_SIZE = (480, 640)
+"""Height and width of the images that the answers are for."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
     for name, size, batches in QUICK_CASES if bench.quick else CASES:
-        reference = trained(name)
-        for form in FORMS[:1] if bench.quick else FORMS:
-            network = in_form(reference, form, dtype_of(bench, form), bench.device)
-            for batch in batches if form == "fused" else batches[:1]:
-                yield _row(bench, name, network, form, batch, size)
+        network = fold(copy.deepcopy(trained(name)))
+        predictor = Predictor(network, bench.device, bench.fast_dtype, compiler=None)
+        for batch in batches:
+            seconds = prepare(predictor, (batch, *size))
+            bench.forget_memory()
+            measured = _detector if isinstance(predictor.network, MaskRCNN) else _segmenter
+            shape = (batch, *size)
+            replay = bench.seconds([partial(predictor.enqueue, shape)], as_graph=False)
+            row: Row = {
+                "model": name,
+                "input": f"{batch}x{size[0]}x{size[1]}",
+                "dtype": str(bench.fast_dtype),
+                "replay ms": replay * 1e3,
+            }
+            yield row | measured(bench, predictor, shape) | seconds_row(seconds)
 
 
-def _row(
-    bench: Bench, name: str, network: nn.Module, form: Form, batch: int, size: tuple[int, int]
-) -> Row:
-    dtype = dtype_of(bench, form)
-    images = images_of(bench, form, batch, size, dtype)
-    if form == "fused":
-        network, _ = with_measured_kernels(bench, network, images)
-    bench.forget_memory()
-    run = _forward(network, images, form)
-    found = run()
-    peak = bench.peak_gigabytes()
-    # A detector decides on the host how much it computes, so one graph cannot hold it.
-    graphed = None
-    if bench.is_cuda and form == "fused" and not isinstance(network, MaskRCNN):
-        graphed = bench.seconds([run])
-    seconds = bench.seconds([run], as_graph=False)
+def _segmenter(bench: Bench, predictor: Predictor, shape: tuple[int, int, int]) -> Row:
+    images = noise_images(shape[0], shape[1:])
+    originals = [ORIGINAL_SIZE] * len(images)
+    logits = predictor.pixel_logits(images, shape)
+    seconds = _seconds(bench, lambda: predictor.segment(images, shape, originals))
     return {
-        "model": name,
-        "input": f"{batch}x{size[0]}x{size[1]}",
-        "form": form,
-        "dtype": str(dtype),
-        "ms": seconds * 1e3,
-        "graph ms": graphed and graphed * 1e3,
-        "images/s": batch / min(seconds, graphed or seconds),
-        "peak GB": peak,
-        "detections": len(found) if isinstance(network, MaskRCNN) else None,
+        "label maps ms": 1e3
+        * _seconds(bench, lambda: predictor.label_maps(logits, shape[1:], originals)),
+        "detections ms": None,
+        "all ms": seconds * 1e3,
+        "images/s": shape[0] / seconds,
+        "peak GB": bench.peak_gigabytes(),
+        "detections": None,
     }
 
 
-def _forward(network: nn.Module, images: Tensor, form: Form) -> Callable[[], Tensor]:
+def _detector(bench: Bench, predictor: Predictor, shape: tuple[int, int, int]) -> Row:
+    images = noise_images(shape[0], shape[1:])
+    originals, sizes = [ORIGINAL_SIZE] * len(images), [shape[1:]] * len(images)
+    detector = cast("MaskRCNN", predictor.network)
+
+    with torch.inference_mode():
+        pixels = predictor.staging.batch([predictor.staging.stage(i) for i in images], shape)
+        outputs = predictor.static_module(pixels, torch.tensor(sizes).to(bench.device))
+    pyramid, candidates = as_maps(outputs, len(images))
+
     @torch.inference_mode()
-    def run() -> Tensor:
-        if form == "fused":
-            return _answer(network, images)
-        with without_our_kernels():
-            return _answer(network, images)
+    def detections() -> None:
+        detector.detections(pyramid, candidates, sizes, originals)
 
-    return run
+    found = predictor.detect(images, shape, originals)
+    seconds = _seconds(bench, lambda: predictor.detect(images, shape, originals))
+    return {
+        "label maps ms": None,
+        "detections ms": _seconds(bench, detections) * 1e3,
+        "all ms": seconds * 1e3,
+        "images/s": shape[0] / seconds,
+        "peak GB": bench.peak_gigabytes(),
+        "detections": sum(len(each.boxes) for each in found if each is not None),
+    }
 
 
-def _answer(network: nn.Module, images: Tensor) -> Tensor:
-    if isinstance(network, MaskRCNN):
-        found = network(images, [(images.shape[2], images.shape[3])] * len(images))
-        return torch.cat([detections.scores for detections in found])
-    logits: Tensor = network(images)
-    return logits
+def _seconds(bench: Bench, run: Callable[[], object]) -> float:
+    """Return the median time by the host's clock until the device has finished."""
+    run()
+    seconds = []
+    for _ in range(1 if bench.quick else ROUNDS):
+        bench.synchronize()
+        start = time.perf_counter()
+        run()
+        bench.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)

@@ -1,4 +1,4 @@
-"""The measured networks in each form, with weights that need no file.
+"""The measured networks as they are served, and images, with contents that need no file.
 
 Nothing is loaded by ``model.zoo``, so packages that only checkpoints need may be missing.
 """
@@ -6,17 +6,14 @@ Nothing is loaded by ``model.zoo``, so packages that only checkpoints need may b
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
-from typing import Literal, cast
-from unittest import mock
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from benchmarks.authors_structure import with_authors_structure
 from benchmarks.on_gpu.bench import Bench
 from model.backbone.overlock import OverLoCK
 from model.config import BACKBONES, DETECTORS, SEGMENTERS
@@ -28,8 +25,8 @@ from model.kernels.gpu.depthwise_candidates import measure_depthwise
 from model.lowering.folding import fold
 from model.lowering.gpu import LargeDepthwise, lower_for_gpu
 
-Form = Literal["fused", "plain", "authors", "authors in float32"]
-"""Folded, with our kernels; folded, in plain PyTorch; the authors' structure."""
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 GAINS = {"box_heads.0.classify": 6.0, "box_heads.0.regress": 0.5, "mask_heads.0.classify": 4.0}
 """Factors on layers' weights with which a random detector is confident enough to find objects."""
@@ -85,30 +82,26 @@ def _fill(network: nn.Module) -> None:
             entry.copy_(value)
 
 
-def in_form(network: nn.Module, form: Form, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    """Convert a copy of a trained network to a form on a device."""
-    network = copy.deepcopy(network)
-    if is_authors(form):
-        return with_authors_structure(network).to(device, dtype)
-    network = fold(network).to(device, dtype)
+def folded(network: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """Fold a copy of a trained network, on a device, in channels_last."""
+    network = fold(copy.deepcopy(network)).to(device, dtype)
     convert_conv2d_weight_memory_format(network, torch.channels_last)
     return network
 
 
-def is_authors(form: Form) -> bool:
-    """Whether a form has the authors' structure: NCHW, norms and branches' sums on their own."""
-    return form.startswith("authors")
-
-
 def images_of(
-    bench: Bench, form: Form, batch: int, size: tuple[int, int], dtype: torch.dtype
+    device: torch.device, batch: int, size: tuple[int, int], dtype: torch.dtype
 ) -> Tensor:
-    """Make normalised images of noise in a form's memory format."""
+    """Make normalised images of noise, (B, 3, H, W) in channels_last, the same at every call."""
     generator = torch.Generator().manual_seed(batch)
-    images = torch.randn(batch, 3, *size, generator=generator).to(bench.device, dtype)
-    if is_authors(form):
-        return images
+    images = torch.randn(batch, 3, *size, generator=generator).to(device, dtype)
     return images.contiguous(memory_format=torch.channels_last)
+
+
+def noise_images(count: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Draw images of noise, (h, w, 3) each; fewer of a size are the first of more."""
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (*size, 3), np.uint8) for _ in range(count)]
 
 
 def with_measured_kernels(
@@ -127,17 +120,3 @@ def with_measured_kernels(
         for problem in problems
     ]
     return network, decisions
-
-
-@contextmanager
-def without_our_kernels() -> Iterator[None]:
-    """Run ContMix on PyTorch's own operations, on a GPU too, and allow TF32 in convolutions.
-
-    PyTorch's convolutions take TF32 by default, so the authors' users have it.
-    """
-    reason = "the benchmark wants PyTorch's own operations"
-    with (
-        mock.patch("model.kernels.context_mixing.triton_unsupported_reason", return_value=reason),
-        torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True),
-    ):
-        yield

@@ -8,7 +8,7 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from benchmarks.on_gpu.bench import Bench, Row
-from benchmarks.on_gpu.served import model_of, ready
+from benchmarks.on_gpu.served import serving
 
 LINES = 25
 NAME_LENGTH = 90
@@ -16,9 +16,10 @@ NAME_LENGTH = 90
 
 def rows(bench: Bench) -> Iterator[Row]:
     """Profile batches as they are served; the last line of each sums up all other kernels."""
-    name, side = model_of(bench)
-    predictor, _, _ = ready(bench)
+    served = serving(bench)
+    name, side, predictor = served.name, served.side, served.predictor
     for batch in (2,) if bench.quick else (64, 1):
+        served.prepare(batch)
         predictor.dry_run((batch, side, side))
         activity = ProfilerActivity.CUDA if bench.is_cuda else ProfilerActivity.CPU
         with torch.profiler.profile(activities=[activity]) as profiled:

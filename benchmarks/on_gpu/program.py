@@ -1,88 +1,70 @@
-"""The command: its options, and the sections in their order."""
+"""The command: its options, the facts of the machine, and the two runs."""
 
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import os
 import platform
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.machine import processor_facts
-from benchmarks.on_gpu import (
-    check_kernels,
-    check_networks,
-    classifiers,
-    dense,
-    detection,
-    endurance,
-    http,
-    kernels,
-    peers,
-    profile,
-    served,
-    starts,
-)
-from benchmarks.on_gpu.bench import Bench, Section
-from benchmarks.on_gpu.report import ALL_SECONDS, run_sections
-from benchmarks.on_gpu.served import release
+from benchmarks.on_gpu import caches
+from benchmarks.on_gpu.bench import BENCHMARKS, Bench
+from benchmarks.on_gpu.report import write_report
+from benchmarks.on_gpu.running import WorkerProcess, run_sections
+from benchmarks.on_gpu.sections import RUN_SECONDS, RUNS, SECTIONS
 
-SECTIONS = [
-    Section("kernel-checks", "Kernels against the reference", 20, check_kernels.rows),
-    Section("network-checks", "Networks against the CPU", 40, check_networks.rows),
-    Section("kernels", "Kernels against the memory's roofline", 25, kernels.rows),
-    Section("served", "As an engine serves it: pixels in, logits out", 60, served.rows, release),
-    Section("profile", "Where the time goes, T, batches as served", 8, profile.rows, release),
-    Section("endurance", "Thousands of batches of mixed shapes", 70, endurance.rows, release),
-    Section(
-        "http", "The whole service, saturated, beside the bare engine", 100, http.rows, release
-    ),
-    Section("classifiers", "Classifiers at 224x224, images a second", 45, classifiers.rows),
-    Section("peers", "Other networks, from timm, the same way", 35, peers.rows),
-    Section("dense", "Segmenter and detector", 30, dense.rows),
-    Section("detection", "RoIAlign and NMS beside torchvision's", 5, detection.rows),
-    Section("latency", "Latency of one image, without the compiler", 7, classifiers.latency_rows),
-    Section("starts", "From the start of a process to the first answers", 15, starts.rows),
-]
-"""The most important first: the last ones may not fit into the time. All together fill it."""
+QUICK_PATIENCE = 3.0
+"""Factor on all budgets of a quick run, which tries the program on machines of any speed."""
 
-GRACE_SECONDS = 80.0
-"""Seconds past the time after which a hanging program ends; the report keeps its rows."""
-
-RESULTS = Path(__file__).resolve().parent.parent / "results"
 PACKAGES = ("torch", "triton", "numpy", "timm", "torchvision")
 
 
 def main() -> None:
     arguments = _arguments()
-    faulthandler.enable()
-    faulthandler.dump_traceback_later(arguments.seconds + GRACE_SECONDS, exit=True)
-    bench = Bench(torch.device(arguments.device), arguments.quick)
-    bench.set_up()
-    wanted = [section for section in SECTIONS if section.name in arguments.only]
-    run_sections(wanted, bench, _facts(bench), arguments.output, arguments.seconds)
-    print(arguments.output.with_suffix(".md").read_text())
+    bench = Bench(torch.device(arguments.device), arguments.quick, arguments.output)
+    facts = _facts(bench) | {"caches at the start": caches.unpack()}
+    environment = os.environ | caches.environment()
+    patience = QUICK_PATIENCE if bench.quick else 1.0
+    for run in [arguments.run] if arguments.run else RUNS:
+        sections = [
+            replace(section, seconds=section.seconds * patience)
+            for section in RUNS[run]
+            if section.name in arguments.only
+        ]
+        report: dict[str, Any] = {"facts": {"run": run} | facts, "sections": {}}
+        output = arguments.output / f"gpu-{run.lower()}"
+        write = partial(write_report, report, output)
+        launch = partial(WorkerProcess, bench, environment)
+        passed = run_sections(sections, launch, report, write, RUN_SECONDS * patience)
+        print(output.with_suffix(".md").read_text())
+        if not passed:
+            sys.exit("The first look found an error: nothing else was run.")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Check and measure on a GPU.")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu")
     parser.add_argument("--quick", action="store_true", help="tiny problems: tries the program")
-    names = [section.name for section in SECTIONS]
+    parser.add_argument("--run", choices=[*RUNS], help="one of the runs alone (default: both)")
+    names = [*SECTIONS]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="SECTION")
     parser.add_argument(
-        "--seconds",
-        type=float,
-        default=ALL_SECONDS,
-        help="no row begins later (default %(default)s)",
+        "--output",
+        type=Path,
+        default=BENCHMARKS / "results" / "gpu",
+        metavar="FOLDER",
+        help="where the results and the packed caches go (default %(default)s)",
     )
-    parser.add_argument("--output", type=Path, default=RESULTS / "gpu", help="without a suffix")
     arguments = parser.parse_args()
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("there is no CUDA device; --device cpu --quick tries the program without one")

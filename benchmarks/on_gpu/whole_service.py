@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.on_gpu.bench import Bench, Row, stopwatch
+from benchmarks.on_gpu.bench import CACHES, Bench, Row, stopwatch
+from benchmarks.on_gpu.networks import noise_images
 from benchmarks.on_gpu.saturation import Snapshot, usage_between, what_saturates
-from benchmarks.on_gpu.served import model_of, noise_images, ready
+from benchmarks.on_gpu.served import BATCHES, QUICK_BATCHES, model_of, serving
 from benchmarks.serving.contestants import Contestant, ours_real
 from benchmarks.serving.footprint import ENGINE, HTTP_WORKER
 from benchmarks.serving.load_processes import LoadProcesses
@@ -68,11 +68,12 @@ def rows(bench: Bench) -> Iterator[Row]:
     if bench.quick:
         plan = Plan("demo", 2, 1, 0.5, 1.0)
     most, few = max(len(cores) - SPARE_CORES, 1), max(len(cores) // 4, 1)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as caches:
-        service = partial(_service, bench, plan, caches)
-        yield from _loaded(bench, plan, service(most), cores, "empty", (SMALL, LARGE))
-        if few != most:
-            yield from _loaded(bench, plan, service(few), cores, "full", (SMALL,))
+    caches = CACHES / "service"
+    service = partial(_service, bench, plan, str(caches))
+    state = "full" if caches.exists() else "empty"
+    yield from _loaded(bench, plan, service(most), cores, state, (SMALL, LARGE))
+    if few != most:
+        yield from _loaded(bench, plan, service(few), cores, "full", (SMALL,))
 
 
 def _service(bench: Bench, plan: Plan, caches: str, workers: int) -> Contestant:
@@ -171,10 +172,12 @@ def _bare_row(bench: Bench, images_a_batch: float, http: Row) -> Row:
     The service idles meanwhile. In an engine another thread stages, so this is the upper limit of
     the thread that drives the device.
     """
-    predictor, fitting, _ = ready(bench)
-    name, side = model_of(bench)
-    count = min(max(round(images_a_batch), 1), fitting[-1])
-    places = next(size for size in fitting if size >= count)
+    served = serving(bench)
+    name, side, predictor = served.name, served.side, served.predictor
+    sizes = sorted(QUICK_BATCHES if bench.quick else BATCHES)
+    count = min(max(round(images_a_batch), 1), sizes[-1])
+    places = next(size for size in sizes if size >= count)
+    served.prepare(places)
     images = [predictor.staging.stage(image) for image in noise_images(count, (side, side))]
     run = partial(predictor.classify, images, (places, side, side))
     per_second = count / bench.seconds([run], as_graph=False)

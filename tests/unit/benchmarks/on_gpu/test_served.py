@@ -1,38 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from benchmarks.on_gpu import served
 from benchmarks.on_gpu.bench import Bench
+from model.inference.execution import PreparationSeconds
 
 BENCH = Bench(torch.device("cpu"), quick=True)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_stays_ready() -> Iterator[None]:
-    served.release()
-    yield
-    served.release()
+def test_a_batch_size_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[int, int, int]] = []
 
+    def preparing(_: object, shape: tuple[int, int, int]) -> PreparationSeconds:
+        shapes.append(shape)
+        return PreparationSeconds(0.0, 3.0, 0.0)
 
-def test_a_network_that_could_not_be_made_ready_is_not_tried_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    tries: list[str] = []
-
-    def failing(name: str) -> None:
-        tries.append(name)
-        raise ValueError("no compiler")
-
-    monkeypatch.setattr(served, "trained", failing)
-    for _ in range(2):
-        with pytest.raises(served.NotReadyError, match="ValueError: no compiler"):
-            served.ready(BENCH)
-    assert tries == ["nano"]
-    served.release()
-    with pytest.raises(served.NotReadyError):
-        served.ready(BENCH)
-    assert tries == ["nano", "nano"]
+    monkeypatch.setattr(served, "prepare", preparing)
+    network = served.Served(BENCH)
+    assert [network.prepare(batch).compiling for batch in (2, 1, 2)] == [3.0, 3.0, 3.0]
+    assert shapes == [(2, 64, 64), (1, 64, 64)]

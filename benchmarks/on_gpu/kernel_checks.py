@@ -1,0 +1,159 @@
+"""Comparison of our kernels with float64, at odd sizes, in the dtype that is served.
+
+The references are computed on the device, by unfold and plain products: no library's convolution
+and no code of the kernels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.on_gpu.bench import Bench, Row, relative_error
+from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem
+from model.kernels.context_mixing import Implementation as MixingImplementation
+from model.kernels.context_mixing import context_mixing
+from model.kernels.context_mixing_reference import window_starts
+from model.kernels.large_depthwise import Implementation, large_depthwise_with_sums, triton_tiles
+from model.kernels.squeeze_excite import squeeze_excite_gates
+
+FLOAT32_BOUND = 2e-5
+"""Error of sums of some hundred terms, where three TF32 products may stand for one of float32."""
+
+ROUNDINGS = {"tiles": 4}
+"""Factors on the bound of a short dtype, half its eps by norms: weights and result are rounded. The
+tiles round every logit too, which adds to the error of their weights."""
+
+SUMS_BOUND = 1e-5
+"""Error of the sums, which are float32 for every dtype and taken over the stored result."""
+
+MIXING = (
+    # a window as large as the map, odd head widths; wide and high maps
+    MixingProblem(1, 56, 2, 7, 7, 7),
+    MixingProblem(2, 40, 2, 13, 29, 13),
+    MixingProblem(1, 32, 2, 37, 13, 13),
+)
+DEPTHWISE = (
+    DepthwiseProblem(1, 5, 9, 7, 17),
+    DepthwiseProblem(3, 56, 11, 13, 15),
+    DepthwiseProblem(2, 112, 1, 40, 7),
+)
+EXCITED_CHANNELS = (56, 336, 576)
+"""Not powers of two; 576 channels have hidden channels with a partial block."""
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    dtype = bench.fast_dtype
+    for channels in EXCITED_CHANNELS:
+        yield _excitation_row(bench, channels, dtype)
+    for convolution in DEPTHWISE:
+        yield from _depthwise_rows(bench, convolution, dtype)
+    for problem in MIXING:
+        yield _mixing_row(bench, problem, dtype)
+
+
+def _row(
+    what: str, problem: object, dtype: torch.dtype, implementation: str, error: float, *, ok: bool
+) -> Row:
+    return {
+        "what": what,
+        "problem": str(problem),
+        "dtype": str(dtype),
+        "implementation": implementation,
+        "error": error,
+        "verdict": "ok" if ok else "WRONG",
+    }
+
+
+def _excitation_row(bench: Bench, channels: int, dtype: torch.dtype) -> Row:
+    generator = torch.Generator().manual_seed(channels)
+    hidden_channels, pixels = max(16, channels // 8), 49
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(bench.device)
+
+    sums = pixels * normal(3, channels)
+    reduce = (normal(hidden_channels, channels) / channels**0.5).to(dtype)
+    expand = (normal(hidden_channels, channels) / hidden_channels**0.5).to(dtype)
+    reduce_bias, expand_bias = normal(hidden_channels).to(dtype), normal(channels).to(dtype)
+    hidden = sums.double() / pixels @ reduce.double().T + reduce_bias.double()
+    hidden = hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2  # GELU
+    want = 1 / (1 + torch.exp(-(hidden @ expand.double() + expand_bias.double())))
+    got = squeeze_excite_gates(sums, pixels, reduce, reduce_bias, expand, expand_bias)
+    implementation = "triton" if bench.is_cuda else "plain"
+    error = relative_error(got, want)
+    problem = f"{channels} channels, {hidden_channels} hidden ones, 3 images"
+    ok = error <= _bound(dtype, implementation)
+    return _row("squeeze-excite", problem, dtype, implementation, error, ok=ok)
+
+
+def _depthwise_rows(bench: Bench, problem: DepthwiseProblem, dtype: torch.dtype) -> Iterator[Row]:
+    features, weight, bias, taps = problem.arguments(dtype, bench.device)
+    want = unfolded_depthwise(features.double(), weight.double(), bias.double())
+    implementations: tuple[Implementation, ...] = (
+        triton_tiles(dtype) if bench.is_cuda else ("plain",)
+    )
+    for implementation in implementations:
+        got, sums = large_depthwise_with_sums(features, weight, bias, taps, implementation)
+        again, sums_again = large_depthwise_with_sums(features, weight, bias, taps, implementation)
+        error = relative_error(got, want)
+        sums_error = relative_error(sums, got.double().sum(dim=(2, 3)))
+        ok = error <= _bound(dtype, implementation) and sums_error <= SUMS_BOUND
+        same = torch.equal(got, again) and torch.equal(sums, sums_again)
+        error = max(error, sums_error)
+        yield _row("depthwise", problem, dtype, implementation, error, ok=ok and same)
+
+
+def _mixing_row(bench: Bench, problem: MixingProblem, dtype: torch.dtype) -> Row:
+    arguments = problem.arguments(dtype, bench.device, torch.channels_last)
+    want = unfolded_mixing(*(part.double() for part in arguments))
+    implementation: MixingImplementation = "triton" if bench.is_cuda else "tiles"
+    error = relative_error(context_mixing(*arguments, implementation=implementation), want)
+    ok = error <= _bound(dtype, implementation)
+    return _row("ContMix", problem, dtype, implementation, error, ok=ok)
+
+
+def unfolded_depthwise(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve (B, C, H, W) with (C, 1, K, K), padded with zeros, from its unfolded windows."""
+    batch, channels, height, width = features.shape
+    side = weight.shape[-1]
+    windows = F.unfold(features.contiguous(), side, padding=side // 2)  # (B, C*K*K, H*W)
+    windows = windows.view(batch, channels, side * side, height * width)
+    sums = torch.einsum("bctn,ct->bcn", windows, weight.flatten(1)) + bias[:, None]
+    return sums.view(batch, channels, height, width)
+
+
+def unfolded_mixing(
+    values: Tensor, queries: Tensor, virtual_keys: Tensor, small_bias: Tensor, large_bias: Tensor
+) -> Tensor:
+    """Do as ``model.kernels.context_mixing.context_mixing``, from unfolded windows."""
+    keys = virtual_keys.split([small_bias.shape[-1], large_bias.shape[-1]], dim=2)
+    parts = zip(values.chunk(2, dim=1), keys, (small_bias, large_bias), strict=True)
+    return torch.cat([_aggregate(half, queries, *own) for half, *own in parts], dim=1)
+
+
+def _aggregate(values: Tensor, queries: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
+    batch, channels, height, width = values.shape
+    groups, side = bias.shape[:2]
+    rows = window_starts(height, side, values.device)
+    columns = window_starts(width, side, values.device)
+    row_offsets = torch.arange(height, device=values.device) - rows
+    column_offsets = torch.arange(width, device=values.device) - columns
+    queries = queries.reshape(batch, groups, -1, height, width)
+    logits = torch.einsum("bgdhw,bgtd->bghwt", queries, keys)
+    weights = (logits + bias[:, row_offsets][:, :, column_offsets]).softmax(dim=-1)
+    windows = values.unfold(2, side, 1).unfold(3, side, 1)
+    windows = windows.index_select(2, rows).index_select(3, columns)  # (B, C', H, W, K, K)
+    windows = windows.reshape(batch, groups, channels // groups, height, width, side * side)
+    mixed = torch.einsum("bghwt,bgchwt->bgchw", weights, windows)
+    return mixed.reshape(batch, channels, height, width)
+
+
+def _bound(dtype: torch.dtype, implementation: str) -> float:
+    if dtype == torch.float32:
+        return FLOAT32_BOUND
+    return ROUNDINGS.get(implementation, 1) * torch.finfo(dtype).eps / 2
