@@ -20,7 +20,7 @@ from model.inference.cuda_graphs import CudaGraphRecorder, recording_limit_bytes
 from model.inference.execution import Execution, Gpu, PreparationSeconds
 from model.inference.result_kernels import launch_result_kernels
 from model.inference.staging import StagedImage, Staging, staging_for
-from model.inference.static_module import StaticModule, Tensors, as_maps
+from model.inference.static_module import ForwardFunction, StaticModule, Tensors, as_maps
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.failures import Fallback
 from model.kernels.gpu.support import launch_unsupported_reason, turn_off_triton
@@ -118,6 +118,9 @@ class Predictor:
         self.static_module = StaticModule(self.network, device, dtype)
         gpu = _gpu(device, autotuner) if device.type == "cuda" else None
         self.execution = Execution(self.static_module, gpu, compiler)
+        # On a CPU there is nothing to choose, unless it compiles.
+        is_plain = gpu is None and compiler is None
+        self._forward: ForwardFunction = self.static_module if is_plain else self.execution
         if gpu is not None and reason is not None:
             turn_off_triton(reason)
             self.execution.fallbacks.append(Fallback("kernels", reason))
@@ -242,7 +245,7 @@ class Predictor:
         return [self._to_host(detections) for detections in results]
 
     def _outputs(self, images: Sequence[Image], shape: tuple[int, int, int]) -> Tensors:
-        return self.execution(*self._batch(images, shape))
+        return self._forward(*self._batch(images, shape))
 
     def _batch(self, images: Sequence[Image], shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
         """Return the arguments of ``StaticModule.forward``."""
