@@ -125,7 +125,8 @@ class Execution:
         self._compiled.release()
         self._compiled = None
         self.start_over()
-        self._recorded = self._recording()
+        has_failed = any(fallback.what == "record" for fallback in self.fallbacks)
+        self._recorded = None if has_failed else self._recording()
         self._fall_back("compile", reason)
 
     def start_over(self) -> None:

@@ -23,7 +23,11 @@ from model.inference.staging import StagedImage, Staging, staging_for
 from model.inference.static_module import ForwardFunction, StaticModule, Tensors, as_maps
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.failures import Fallback
-from model.kernels.gpu.support import launch_unsupported_reason, turn_off_triton
+from model.kernels.gpu.support import (
+    launch_unsupported_reason,
+    turn_off_triton,
+    turned_off_reason,
+)
 from model.kernels.gpu.timing import seconds_of
 from model.lowering.cpu import lower_for_cpu, lowering_unsupported_reason
 from model.lowering.gpu import lower_for_gpu
@@ -131,8 +135,8 @@ class Predictor:
 
         "native", "Triton", or the reason why they are PyTorch's alone.
         """
-        failures = [each.reason for each in self.fallbacks if each.what == "kernels"]
-        return f"PyTorch's alone, since {failures[0]}" if failures else self._kernels
+        reason = turned_off_reason() if self._kernels == "Triton" else None
+        return self._kernels if reason is None else f"PyTorch's alone, since {reason}"
 
     @property
     def fallbacks(self) -> tuple[Fallback, ...]:

@@ -95,7 +95,8 @@ class Staging:
             return StagedImage(image)
         try:
             staged = StagedImage(*self._copier.send(image))
-        except torch.OutOfMemoryError:
+        except RuntimeError:
+            # Memory's end has many types; a device that is lost shows when its batch runs.
             self._release(image.nbytes)
             return StagedImage(image)
         weakref.finalize(staged, self._release, image.nbytes)

@@ -23,7 +23,7 @@ from model.inference.predictor import DTYPES, Image, Predictor
 from model.inference.preparation import CompileDecision, PreparedModel, compile_decision, prepare
 from model.inference.staging import staging_for
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason
-from model.kernels.gpu.failures import Fallback
+from model.kernels.gpu.failures import Fallback, is_out_of_memory
 from model.kernels.gpu.support import on_kernel_compilation
 from model.pretrained.assets import PRETRAINED
 from model.pretrained.progress import log_lines
@@ -45,9 +45,6 @@ COMPILER = "inductor"
 WARM_UP_RUNS = 2
 PATIENCE_SECONDS = 1.0
 """A first warm-up run that takes longer on a CPU is not repeated: caches hardly matter then."""
-
-_NO_CPU_MEMORY = "DefaultCPUAllocator"
-"""Marks PyTorch's plain RuntimeError for exhausted host memory, by its text."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +197,7 @@ class Runner:
 
     def fault_of(self, error: Exception) -> Fault:
         """Classify an error that ``run`` raised; free the memory that was cached for reuse."""
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_CPU_MEMORY in str(error):
+        if is_out_of_memory(error):
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             return Fault.OUT_OF_MEMORY
@@ -211,7 +208,12 @@ class Runner:
     def _note(self, task: Task, call: Callable[[str], None], fallback: Fallback) -> None:
         info = FallbackInfo(fallback.what, fallback.reason)
         self.models = tuple(
-            replace(model, fallbacks=(*model.fallbacks, info)) if model.task is task else model
+            replace(
+                model,
+                fallbacks=(*model.fallbacks, info) if model.task is task else model.fallbacks,
+                # Kernels are turned off for all models at once.
+                kernels=self._predictors[model.task].kernels,
+            )
             for model in self.models
         )
         call(fallback.what)

@@ -24,8 +24,8 @@ _PROCESSOR = Path("/proc/cpuinfo")
 def compiler_environment(settings: Settings, device: str) -> dict[str, str]:
     """Make an engine's cache folders and return the environment variables that name them.
 
-    Empty for an engine that never compiles, which then needs no place to write to. Only the owner
-    may write to the folders, since their content is executed.
+    Empty for an engine that compiles neither networks nor Triton kernels, and so needs no place to
+    write to. Only the owner may write to the folders, since their content is executed.
 
     Args:
         settings: the service's.
@@ -54,9 +54,8 @@ def compiler_environment(settings: Settings, device: str) -> dict[str, str]:
 
 
 def _may_compile(settings: Settings, device: str) -> bool:
-    if settings.compile == "auto":
-        return device != "cpu" and _NVIDIA.exists()
-    return settings.compile == "on"
+    on_gpu = device.startswith("cuda") or (device == "auto" and _NVIDIA.exists())
+    return on_gpu or settings.compile == "on"
 
 
 def _key(settings: Settings, device: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from itertools import takewhile
 
 from service.settings import PREFIX, SettingsError
 
@@ -50,7 +51,9 @@ def gpu_environment(device: str) -> dict[str, str]:
     visible = os.environ.get(ALL_GPUS)
     if visible is None:
         return {ALL_GPUS: str(index)}
-    gpus = [name.strip() for name in visible.split(",") if name.strip()]
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    # CUDA's rule: the list ends at the first negative number.
+    gpus = list(takewhile(lambda name: not name.startswith("-"), names))
     if index < len(gpus):
         return {ALL_GPUS: gpus[index]}
     if device == "auto":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ class FakeCuda:
     """Stands for the CUDA functions of torch.
 
     Attributes:
-        calls: streams, captures with their streams, and clearings, in order.
+        calls: captures, clearings and ends of allocations, in order.
         streams: all that were made.
         current: the thread's stream.
         capture_fails: whether the end of a capture raises, as PyTorch does after an illegal call.
@@ -45,6 +46,10 @@ class FakeCuda:
         self.default = self.current = FakeStream()
         self.capturing_on: list[FakeStream] = []
         self.capture_fails = False
+
+    def note(self, call: str, *_: object) -> None:
+        """Note a call."""
+        self.calls.append(call)
 
     def new_stream(self, device: torch.device | None = None) -> FakeStream:
         """Make a stream."""
@@ -96,8 +101,12 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     }
     for name, function in functions.items():
         monkeypatch.setattr(torch.cuda, name, function)
-    monkeypatch.setattr(
-        torch._C, "_cuda_clearCublasWorkspaces", lambda: fake.calls.append("clear"), raising=False
-    )
+    for name, call in (
+        ("_cuda_clearCublasWorkspaces", "clear"),
+        ("_cuda_endAllocateToPool", "end allocation"),
+        ("_cuda_releasePool", "release pool"),
+    ):
+        noting = partial(fake.note, call)
+        monkeypatch.setattr(torch._C, name, noting, raising=False)
     yield fake
     capture_stream.cache_clear()

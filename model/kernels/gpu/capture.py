@@ -9,7 +9,7 @@ its own in its own pool.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,8 @@ def capturing(
     """Capture what is launched inside; calls of other threads do not disturb it.
 
     Whatever fails, the thread is on its former stream afterwards, which ``torch.cuda.graph`` alone
-    does not ensure. A graph whose capture failed cannot be used, nor can its pool.
+    does not ensure, and the allocator is out of its capture, in which it would free nothing. A
+    graph whose capture failed cannot be used, nor can its pool.
 
     Args:
         graph: empty.
@@ -59,6 +60,7 @@ def capturing(
         pool: memory to share with other graphs; None for a pool of its own.
     """
     stream = capture_stream(device)
+    pool = pool or torch.cuda.graph_pool_handle()
     torch.cuda.synchronize(device)
     torch._C._cuda_clearCublasWorkspaces()
     try:
@@ -67,5 +69,19 @@ def capturing(
             torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"),
         ):
             yield
+    except BaseException:
+        _end_allocation(device, pool)
+        raise
     finally:
         torch._C._cuda_clearCublasWorkspaces()
+
+
+def _end_allocation(device: torch.device, pool: _POOL_HANDLE) -> None:
+    """Tell the allocator that a failed capture has ended.
+
+    PyTorch does so only behind the end of the capture itself, which raises if something inside has
+    broken it. Where the capture did end, this raises, and there is nothing to do.
+    """
+    with suppress(RuntimeError):
+        torch._C._cuda_endAllocateToPool(device.index or 0, pool)
+        torch._C._cuda_releasePool(device.index or 0, pool)

@@ -9,6 +9,14 @@ from typing import Literal
 
 import torch
 
+OUT_OF_MEMORY = (
+    "out of memory",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "defaultcpuallocator",
+)
+"""Words of drivers, libraries and PyTorch's CPU allocator, in lower case."""
+
 Step = Literal["compile", "record", "kernels"]
 
 
@@ -43,9 +51,21 @@ def failing_as(error_type: type[Exception]) -> Iterator[None]:
     except (torch.OutOfMemoryError, error_type):
         raise
     except Exception as error:
-        if "out of memory" in str(error).lower():
+        if is_out_of_memory(error):
             raise torch.OutOfMemoryError(summary(error)) from error
         raise error_type(summary(error)) from error
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether memory's end is the error or a cause of it, in any library's words."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            return True
+        text = str(error).lower()
+        if any(words in text for words in OUT_OF_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def summary(error: BaseException) -> str:

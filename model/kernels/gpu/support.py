@@ -18,7 +18,7 @@ from model.kernels.gpu.failures import summary
 TRITON_INSTALLED = find_spec("triton") is not None
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _turned_off: list[str] = []
-"""Reasons for which no Triton kernel runs in this process; the last one is told."""
+"""The reason for which no Triton kernel runs in this process; empty while they do."""
 
 
 @cache
@@ -67,19 +67,27 @@ def on_kernel_compilation(callback: Callable[[], None]) -> None:
 def turn_off_triton(reason: str) -> None:
     """Run no Triton kernel in this process any more: what fails on a device fails for every model.
 
-    Graphs that were compiled before keep the kernels that they hold.
+    The first reason stays. Graphs that were compiled before are not used again, since the compiler
+    guards on this; recordings keep the kernels that they hold.
     """
-    _turned_off.append(reason)
+    if not _turned_off:
+        _turned_off.append(reason)
+
+
+def turned_off_reason() -> str | None:
+    """Return why no Triton kernel runs in this process any more, or None if they do."""
+    return _turned_off[0] if _turned_off else None
 
 
 @contextmanager
 def without_triton(reason: str) -> Iterator[None]:
     """Run no Triton kernel inside."""
-    _turned_off.append(reason)
+    before = [*_turned_off]
+    _turned_off[:] = [reason]
     try:
         yield
     finally:
-        _turned_off.pop()
+        _turned_off[:] = before
 
 
 def triton_unsupported_reason(*tensors: Tensor) -> str | None:
@@ -91,7 +99,7 @@ def triton_unsupported_reason(*tensors: Tensor) -> str | None:
     if not TRITON_INSTALLED:
         return "Triton is not installed"
     if _turned_off:
-        return _turned_off[-1]
+        return _turned_off[0]
     for tensor in tensors:
         if tensor.device.type != "cuda":
             return f"a tensor is on the device {tensor.device.type}, not on cuda"

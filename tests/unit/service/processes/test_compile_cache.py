@@ -61,9 +61,9 @@ def test_another_card_or_driver_finds_an_empty_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("device", "setting", "compiles"),
-    [("cpu", "auto", False), ("auto", "off", False), ("cpu", "on", True), ("cuda:0", "auto", True)],
+    [("cpu", "auto", False), ("cpu", "on", True), ("cuda:0", "auto", True), ("auto", "off", True)],
 )
-def test_an_engine_that_never_compiles_needs_no_folder(
+def test_only_an_engine_that_compiles_networks_or_kernels_needs_a_folder(
     tmp_path: Path, device: str, setting: str, compiles: bool
 ) -> None:
     assert bool(environment(tmp_path / "cache", device, compile=setting)) == compiles

@@ -46,8 +46,8 @@ def test_an_engine_without_a_gpu_keeps_the_operators_variable(
 
 
 def test_a_gpu_that_the_operator_hides_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VISIBLE, "2,5")
-    with pytest.raises(SettingsError, match="cuda:2 is not among CUDA_VISIBLE_DEVICES=2,5"):
+    monkeypatch.setenv(VISIBLE, "2,5,-1,7")  # to CUDA the list ends at a negative number
+    with pytest.raises(SettingsError, match="cuda:2 is not among CUDA_VISIBLE_DEVICES=2,5,-1,7"):
         gpu_environment("cuda:2")
 
 

@@ -42,12 +42,14 @@ def test_workspaces_are_given_up_before_and_after_each_capture(cuda: FakeCuda) -
     assert cuda.calls == ["clear", "capture", "clear"] * 2
 
 
-def test_a_failed_capture_leaves_the_thread_on_its_stream(cuda: FakeCuda) -> None:
+def test_a_failed_capture_leaves_the_thread_on_its_stream_and_the_allocator_outside(
+    cuda: FakeCuda,
+) -> None:
     cuda.capture_fails = True
     with pytest.raises(torch.AcceleratorError), capturing(torch.cuda.CUDAGraph(), GPU):
         pass
     assert cuda.current is cuda.default
-    assert cuda.calls == ["clear", "capture", "clear"]
+    assert cuda.calls == ["clear", "capture", "end allocation", "release pool", "clear"]
 
 
 def test_a_failed_warm_up_does_so_too(cuda: FakeCuda) -> None:
