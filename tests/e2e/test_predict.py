@@ -82,7 +82,7 @@ def test_one_bad_file_does_not_stop_the_others(
     *messages, last = done.stderr.decode().splitlines()[1:]
     assert last == "overlock predict: 4 of 5 failed."
     found = [message.removeprefix("overlock predict: ") for message in messages]
-    assert found[0].startswith("bad.jpg: The image cannot be decoded: The bytes are no image")
+    assert found[0].startswith("bad.jpg: The image cannot be decoded: The bytes are not an image")
     assert found[1:3] == ["nowhere.jpg: No such file or directory", "*.gif: No file matches."]
     assert found[3].startswith("stdin: The image cannot be decoded")
 
