@@ -29,7 +29,7 @@ def lowering_unsupported_reason(dtype: torch.dtype) -> str | None:
     """Return why a network cannot be lowered in a dtype on this machine, or None if it can."""
     if dtype not in NATIVE_DTYPES:
         return f"there are no kernels for {dtype}"
-    return packed_conv_unsupported_reason() or cpu_kernels_unsupported_reason()
+    return packed_conv_unsupported_reason(dtype) or cpu_kernels_unsupported_reason()
 
 
 def lower_for_cpu(network: Network, dtype: torch.dtype) -> Network:
@@ -41,12 +41,12 @@ def lower_for_cpu(network: Network, dtype: torch.dtype) -> Network:
     Raises:
         ValueError: if lowered networks do not run here, or it is lowered in another dtype already.
     """
-    reason = lowering_unsupported_reason(dtype)
-    if reason is not None:
-        raise ValueError(f"The network cannot be lowered for this CPU: {reason}.")
     for part in network.modules():
         if isinstance(part, PackedConv) and part.dtype != dtype:
             raise ValueError(f"The network is lowered in {part.dtype} already.")
+    reason = lowering_unsupported_reason(dtype)
+    if reason is not None:
+        raise ValueError(f"The network cannot be lowered for this CPU: {reason}.")
     _rewrite(network, dtype)
     return network.to(dtype)
 

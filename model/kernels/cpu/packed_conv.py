@@ -22,16 +22,25 @@ Activation = Literal["none", "gelu", "swish", "relu"]
 REMEMBERED_SIZES = 256
 """Map sizes whose layout a convolution remembers; the least recently used is dropped."""
 
+OPERATORS = (
+    "_convolution_pointwise",
+    "_convolution_pointwise_",
+    "_is_mkldnn_bf16_supported",
+    "data_ptr",
+    "_nbytes",
+)
 _ALGORITHM = {"gelu": "none"}  # the exact form, not the one with tanh
 
 
-def packed_conv_unsupported_reason() -> str | None:
-    """Return why convolutions cannot be packed here, or None if they can."""
+def packed_conv_unsupported_reason(dtype: torch.dtype) -> str | None:
+    """Return why convolutions cannot be packed in a dtype here, or None if they can."""
     if not torch.backends.mkldnn.is_available():
         return "PyTorch was built without oneDNN"
-    for name in ("_convolution_pointwise", "_convolution_pointwise_", "data_ptr", "_nbytes"):
+    for name in OPERATORS:
         if not hasattr(torch.ops.mkldnn, name):
             return f"this PyTorch has no mkldnn::{name}"
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "oneDNN packs bfloat16 convolutions only for AVX-512 or AVX-NE-CONVERT"
     return None
 
 

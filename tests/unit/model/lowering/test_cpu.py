@@ -25,6 +25,10 @@ pytestmark = pytest.mark.skipif(
     reason=str(lowering_unsupported_reason(torch.float32)),
 )
 
+BFLOAT16 = pytest.mark.skipif(
+    lowering_unsupported_reason(torch.bfloat16) is not None,
+    reason=str(lowering_unsupported_reason(torch.bfloat16)),
+)
 CONFIG = CLASSIFIERS["demo"].backbone
 UNEVEN = BackboneConfig(  # widths that no vector divides, every kernel, two blocks where it matters
     depths=(1, 1, 2, 1), focus_depths=(2, 2), channels=(20, 36, 56, 88), focus_heads=(2, 2)
@@ -73,6 +77,7 @@ def test_images_may_come_in_any_memory_format() -> None:
     assert_relative(native(images), want, 1e-6)
 
 
+@BFLOAT16
 @pytest.mark.parametrize("config", [CONFIG, UNEVEN], ids=["demo", "uneven"])
 def test_bfloat16_stays_within_two_percent(config: BackboneConfig) -> None:
     images = random_map(2, 3, 224, 224)
@@ -81,6 +86,7 @@ def test_bfloat16_stays_within_two_percent(config: BackboneConfig) -> None:
     assert relative_norm(got, classifier(config, torch.float32)(images.float())) < 0.02
 
 
+@BFLOAT16
 def test_bfloat16_is_no_worse_than_pytorchs() -> None:
     # Sums, norms and softmaxes stay in float32.
     images = random_map(2, 3, 96, 96)

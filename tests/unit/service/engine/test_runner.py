@@ -17,6 +17,7 @@ from model.heads.detections import Detections
 from model.images.preprocess import padded_size
 from model.inference.predictor import Predictor
 from model.kernels.gpu.failures import Fallback
+from model.lowering.cpu import lowering_unsupported_reason
 from service.engine import runner as runner_module
 from service.engine.device import EngineDevice
 from service.engine.faults import Fault
@@ -25,6 +26,8 @@ from service.link.messages import FallbackInfo, InputInfo
 from service.settings import load_settings
 
 SIZES = (1, 2, 4, 8)
+NO_BFLOAT16 = lowering_unsupported_reason(torch.bfloat16)
+bfloat16 = pytest.mark.skipif(NO_BFLOAT16 is not None, reason=str(NO_BFLOAT16))
 
 
 def pictures(count: int, height: int = 224, width: int = 224) -> list[NDArray[np.uint8]]:
@@ -71,6 +74,7 @@ def test_compilations_are_told_where_a_model_is_compiled(
     assert told_to == ([print] if compiled else [])
 
 
+@bfloat16
 def test_bfloat16_answers_in_float32() -> None:
     outcome = runner(dtype="bfloat16").run(Task.CLASSIFY, inputs(1), (224, 224), 1)
     assert outcome.arrays[0] is not None
@@ -127,7 +131,7 @@ def test_warming_up_a_segmenter_takes_the_usual_aspect_ratio() -> None:
     assert (step.task, step.input_size, step.size) == (Task.SEGMENT, padded_size(160, 213, 32), 1)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=bfloat16)])
 def test_an_explicit_type_is_met(dtype: str) -> None:
     (model,) = runner(dtype=dtype).models
     assert (model.dtype, model.dtype_reason) == (dtype, f"OVERLOCK_DTYPE={dtype}")

@@ -12,7 +12,8 @@ from model.kernels.cpu.packed_conv import Activation, PackedConv, packed_conv_un
 from support.filled import filled, random_map
 
 pytestmark = pytest.mark.skipif(
-    packed_conv_unsupported_reason() is not None, reason=str(packed_conv_unsupported_reason())
+    packed_conv_unsupported_reason(torch.float32) is not None,
+    reason=str(packed_conv_unsupported_reason(torch.float32)),
 )
 
 ACTIVATIONS = {
@@ -79,3 +80,23 @@ def test_it_remembers_a_bounded_number_of_sizes(monkeypatch: pytest.MonkeyPatch)
     for side in range(1, 9):
         layer(torch.zeros(1, 4, side, side))
     assert [shape[2] for shape in layer._layout_for] == [6, 7, 8]
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_bfloat16_is_packed_only_for_processors_that_onednn_has_it_for(
+    monkeypatch: pytest.MonkeyPatch, supported: bool
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    reason = packed_conv_unsupported_reason(torch.bfloat16)
+    assert (reason is None) == supported
+    assert packed_conv_unsupported_reason(torch.float32) is None
+
+
+def test_what_is_said_to_be_packed_is() -> None:
+    layer = PackedConv(filled(nn.Conv2d(16, 24, 1)).float(), torch.bfloat16)
+    features = random_map(1, 16, 9, 12).bfloat16().to(memory_format=torch.channels_last)
+    if packed_conv_unsupported_reason(torch.bfloat16) is None:
+        assert layer(features).dtype == torch.bfloat16
+    else:
+        with pytest.raises(RuntimeError, match="bf16"):
+            layer(features)
