@@ -43,17 +43,19 @@ test test-fast: export GOMP_SPINCOUNT := 2000
 FAST := tests/golden tests/service tests/unit
 PAIR := OMP_NUM_THREADS=1 $(BIN)/pytest $(FAST) -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
-# Services need both cores: their tests come one after the other. Both parts always run.
+# Tests of a running service mostly wait for it, so two of their files run at a time, each with
+# services of its own. Both parts always run.
 test: $(READY)
 	@code=0; \
 	$(PAIR) || code=$$?; \
-	$(BIN)/pytest $(FAST:%=--ignore %) --durations 15 || code=$$?; \
+	$(BIN)/pytest $(FAST:%=--ignore %) -n 2 --dist loadfile --no-loadscope-reorder --durations 15 || code=$$?; \
 	exit $$code
 
 # All but the tests that start a service (tests/e2e, tests/fault, tests/browser) and those marked
-# `compiler`: what torch.compile makes of a network, what Triton makes of the kernels for an H100.
+# `slow` (a second of a core and more: whole networks, kernels in Triton's interpreter) or `compiler`
+# (what torch.compile makes of a network, what Triton makes of the kernels for an H100).
 test-fast: $(READY)
-	$(PAIR) -m 'not compiler'
+	$(PAIR) -m 'not slow and not compiler'
 
 image:
 	$(ENGINE) build --tag overlock-service:$(TORCH_VARIANT) --build-arg TORCH_VARIANT=$(TORCH_VARIANT) \

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 LOGITS = dict(np.load(FOLDER / "cls_logits.npz"))
+SMALLEST = "xt-64x96"
 PHOTO_RESULTS = dict(np.load(FOLDER / "e2e_cls.npz"))
 PHOTO_KEYS = [key for key in PHOTO_RESULTS if not key.startswith("input|")]
 TOLERANCE = 1e-4  # of the largest logit: float32, summed in another order than the authors'
@@ -76,7 +77,9 @@ FORMS = ("trained", "merged", "folded", "channels_last", "native")
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("key", LOGITS)
+@pytest.mark.parametrize(
+    "key", [pytest.param(key, marks=() if key == SMALLEST else pytest.mark.slow) for key in LOGITS]
+)
 def test_logits_are_the_authors(network_of: NetworkOf, key: str, form: str) -> None:
     variant, size = key.split("-")
     images = _images(key, size)
@@ -85,6 +88,7 @@ def test_logits_are_the_authors(network_of: NetworkOf, key: str, form: str) -> N
     _assert_relative(network_of(variant, form)(images), torch.from_numpy(LOGITS[key]), TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "dtype", "tolerance"),
     [
@@ -105,6 +109,7 @@ def test_merged_checkpoint_loads_and_folds_exactly(
     _assert_relative(fold(network)(images), want, tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "_reparam"])
 @pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name != "demo"])
 def test_official_keys_are_exactly_the_networks(name: str, form: str) -> None:

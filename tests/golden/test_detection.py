@@ -86,6 +86,7 @@ def detector_of() -> DetectorOf:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_pyramid_is_the_authors(detector_of: DetectorOf, kind: str, form: str) -> None:

@@ -59,6 +59,7 @@ def images() -> Tensor:
     return torch.from_numpy(model_input([image("seg-xt-128x160", *SIZE)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["trained", "folded"])
 def test_dense_maps_and_logits_are_the_authors(
     request: pytest.FixtureRequest, images: Tensor, form: str
@@ -109,6 +110,7 @@ def test_official_keys_are_exactly_the_networks(name: str) -> None:
     assert {key: tensor.shape for key, tensor in renamed(official).items()} == ours
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["upernet_overlock_t", "upernet_overlock_b"])
 def test_other_variants_fold_exactly(name: str) -> None:
     config = SEGMENTERS[name]

@@ -59,11 +59,13 @@ def as_test(case: Case) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_each_fault_raises_its_alerts_and_no_others(tmp_path: Path) -> None:
     assert verdict_on(CASES, tmp_path) == ""
 
 
+@pytest.mark.slow
 @needs_promtool
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
 def test_the_cases_would_show_another_alert(case: Case, tmp_path: Path) -> None:

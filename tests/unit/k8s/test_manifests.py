@@ -17,6 +17,7 @@ KUBERNETES = ["1.30", "1.32", "1.34", "1.37"]
 """From the oldest that knows all that is used (preStop's sleep) to the newest."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_object_follows_its_schema(variant: str, version: str) -> None:
@@ -38,6 +39,7 @@ def test_every_file_is_used() -> None:
     assert {path.name for path in K8S.rglob("*") if path.is_file()} == used
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_deployment_keeps(variant: str, check: str) -> None:

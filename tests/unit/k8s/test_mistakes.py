@@ -157,6 +157,7 @@ def name_of(mistake: tuple[str, str, str, Any]) -> str:
     return f"{check}-{kind}-{where.removeprefix(POD)}-{'gone' if what is GONE else what}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES, ids=name_of)
 def test_a_mistake_is_found(mistake: tuple[str, str, str, Any]) -> None:
     check, *change = mistake

@@ -84,6 +84,7 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.Mo
         destination(ENDPOINT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from benchmarks.on_gpu.bench import relative_error
@@ -11,6 +12,7 @@ from benchmarks.on_gpu.references import Case, reference, write
 CASES: tuple[Case, ...] = (("nano", 2, (64, 64)), ("mask_rcnn_nano", 1, (64, 64)))
 
 
+@pytest.mark.slow
 def test_carried_outputs_are_the_computed_ones(tmp_path: Path) -> None:
     file = tmp_path / "references.npz"
     for case in CASES:

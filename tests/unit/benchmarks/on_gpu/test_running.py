@@ -134,6 +134,7 @@ def test_what_sections_share_is_released_behind_the_last_of_them() -> None:
     assert workers.releases["last"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_real_processes_end_when_a_section_raises_or_hangs(tmp_path: Path) -> None:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])

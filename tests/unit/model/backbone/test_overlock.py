@@ -28,6 +28,7 @@ def folded(trained: OverLoCK) -> OverLoCK:
     return fold(copy.deepcopy(trained))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_folded_backbone_is_the_same_function(
     trained: OverLoCK, folded: OverLoCK, height: int, width: int
@@ -50,6 +51,7 @@ def test_too_small_an_input_is_refused(folded: OverLoCK, height: int, width: int
         folded(random_map(1, 3, height, width))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "height", "width"), [("trained", 64, 96), ("folded", 64, 96), ("folded", 224, 96)]
 )
@@ -100,6 +102,7 @@ def detecting() -> OverLoCK:
     return filled(OverLoCK(NANO, dense="detect"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_dense_maps_have_their_strides_and_widths(
     detecting: OverLoCK, height: int, width: int
@@ -111,6 +114,7 @@ def test_dense_maps_have_their_strides_and_widths(
         assert features.shape == (1, channels, -(-height // stride), -(-width // stride))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (33, 47), (224, 256)])
 def test_folded_dense_maps_are_the_same(detecting: OverLoCK, height: int, width: int) -> None:
     images = random_map(3, 3, height, width)

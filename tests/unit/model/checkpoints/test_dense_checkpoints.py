@@ -69,6 +69,7 @@ def test_a_fine_tuned_segmenter_brings_its_classes_and_colours(path: Path) -> No
     assert loaded.network(torch.zeros(1, 3, 64, 96)).shape == (1, 3, 16, 24)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mask_rcnn_overlock_xt", "cascade_mask_rcnn_overlock_xt"])
 def test_a_fine_tuned_detector_follows_its_number_of_classes(path: Path, name: str) -> None:
     torch.save({"meta": {"CLASSES": NAMES}, "state_dict": detector_state(name, 3)}, path)

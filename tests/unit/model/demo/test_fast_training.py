@@ -25,6 +25,7 @@ def test_parameter_names_stay(networks: tuple[nn.Module, nn.Module]) -> None:
     assert list(plain.state_dict()) == list(fast.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (224, 224)])
 def test_outputs_and_gradients_stay(
     networks: tuple[nn.Module, nn.Module], height: int, width: int

@@ -67,6 +67,7 @@ def test_the_metrics_are_of_scenes_that_were_not_trained_on(task: Task) -> None:
     assert held_out["first_seed"] + held_out["scenes"] - 1 < FIRST_SEED < HELD_OUT_SEEDS_END
 
 
+@pytest.mark.slow
 def test_the_demo_classifies_95_of_100_fresh_scenes() -> None:
     network = create_model("demo", weights="demo")
     right = 0
@@ -78,6 +79,7 @@ def test_the_demo_classifies_95_of_100_fresh_scenes() -> None:
     assert right >= 95
 
 
+@pytest.mark.slow
 def test_the_demo_segments_fresh_scenes_of_another_shape() -> None:
     network = create_model("demo", task="segment", weights="demo")
     predictor = Predictor(network, torch.device("cpu"), torch.float32)

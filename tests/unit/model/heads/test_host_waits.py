@@ -69,6 +69,7 @@ def copies_from_host(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cascade", [False, True], ids=["mask-rcnn", "cascade"])
 def test_a_detection_waits_only_for_the_lengths_of_its_results(
     monkeypatch: pytest.MonkeyPatch, copies_from_host: list[str], cascade: bool
@@ -88,6 +89,7 @@ def test_a_detection_waits_only_for_the_lengths_of_its_results(
     assert counter.waits == {"aten::index": 2, "aten::nonzero_numpy": 1}
 
 
+@pytest.mark.slow
 def test_maps_wait_for_nothing() -> None:
     network = filled(MaskRCNN(BACKBONES["nano"], 3, cascade=False), torch.float32)
     with torch.inference_mode(), WaitCounter() as counter:

@@ -29,6 +29,7 @@ def small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpn_module, "MAXIMUM_PROPOSALS", 100)
 
 
+@pytest.mark.slow
 @BOTH_KINDS
 def test_an_images_detections_do_not_depend_on_its_batch(cascade: bool) -> None:
     network, images = _network(cascade=cascade), _images(SIZES)

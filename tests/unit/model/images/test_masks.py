@@ -42,6 +42,7 @@ def test_pasted_mask_is_bilinear_at_pixel_centres(box: Box) -> None:
     assert np.array_equal(got[decided], want[decided] >= 0.5)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 1000),
     edges=st.tuples(*[st.floats(-30, 110, width=32)] * 4),
@@ -146,6 +147,7 @@ def test_any_region_is_encoded_as_pycocotools_does(
     assert rle_of_region(pasted, height, width) == reference(whole(pasted, height, width))
 
 
+@pytest.mark.slow
 @given(data=st.data(), height=st.integers(1, 9), width=st.integers(1, 9))
 @settings(derandomize=True, max_examples=200, deadline=None)
 def test_any_label_map_is_encoded_as_pycocotools_encodes_each_class(

@@ -55,6 +55,7 @@ class RecordingDetector(nn.Module):
         return [Detections(*(torch.zeros(0, 4),) * 4)] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["demo", "overlock_xt"])
 def test_logits_do_not_depend_on_the_batch(name: str) -> None:
     network = predictor(create_model(name, weights="random"))

@@ -74,6 +74,7 @@ def host_data(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_forward_pass_neither_copies_from_the_host_nor_waits(
     host_data: list[str], kind: str

@@ -52,6 +52,7 @@ def assert_relative(got: Tensor, want: Tensor, tolerance: float) -> None:
     assert_close(got, want, rtol=0, atol=tolerance * float(want.abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [CONFIG, UNEVEN], ids=["demo", "uneven"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
@@ -86,6 +87,7 @@ def test_bfloat16_stays_within_two_percent(config: BackboneConfig) -> None:
     assert relative_norm(got, classifier(config, torch.float32)(images.float())) < 0.02
 
 
+@pytest.mark.slow
 @BFLOAT16
 def test_bfloat16_is_no_worse_than_pytorchs() -> None:
     # Sums, norms and softmaxes stay in float32.
@@ -101,6 +103,7 @@ def relative_norm(got: Tensor, want: Tensor) -> float:
     return float((got.double() - want).norm() / want.norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 96), (224, 160)], ids=str)
 def test_a_segmenter_is_the_same_function(size: tuple[int, int]) -> None:
     images = random_map(2, 3, *size)
@@ -109,6 +112,7 @@ def test_a_segmenter_is_the_same_function(size: tuple[int, int]) -> None:
     assert_relative(native(images.float()), want, FLOAT32)
 
 
+@pytest.mark.slow
 def test_a_detector_is_the_same_function() -> None:
     def network() -> MaskRCNN:
         return fold(filled(MaskRCNN(UNEVEN, 4, cascade=False), torch.float32))

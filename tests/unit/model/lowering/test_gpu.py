@@ -72,6 +72,7 @@ def test_taps_are_laid_out_for_the_networks_dtype(dtype: torch.dtype) -> None:
     assert_close(layer.taps, lay_out(conv.weight))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "focus3"])
 def test_block_compiles_into_one_graph(network: ImageClassifier, stage: str) -> None:
     lower_for_gpu(network, Autotuner())

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from model.pretrained.partial_file import PartialDownload
 from model.pretrained.records import weights_path
 from model.pretrained.store import ensure_cached, load_cached
@@ -40,6 +42,7 @@ class Downloader:
         return self.process.returncode, output, errors
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_downloads_and_the_other_waits(
     page: ReleaseServer, folder: Path
 ) -> None:
@@ -64,6 +67,7 @@ def test_of_two_processes_one_downloads_and_the_other_waits(
     assert names_in(folder) == KEPT
 
 
+@pytest.mark.slow
 def test_after_a_killed_download_the_next_goes_on(page: ReleaseServer, folder: Path) -> None:
     page.script = [hold_after(2_000_000)]
     first = Downloader(page, folder.parent)

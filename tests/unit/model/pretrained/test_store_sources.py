@@ -39,6 +39,7 @@ WRONG_FILES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WRONG_FILES)
 def test_a_wrong_file_is_refused_and_leaves_nothing(
     page: ReleaseServer, folder: Path, published: bytes, kind: str

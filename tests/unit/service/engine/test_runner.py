@@ -179,6 +179,7 @@ def test_weights_that_are_missing_are_told_with_their_setting(tmp_path: Path) ->
         runner(segment_model="upernet_overlock_t", segment_weights=str(tmp_path / "none.pth"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's kernels need the compiler")
 def test_an_engine_on_a_cpu_starts_without_pytorchs_compiler() -> None:
     # Importing it takes two seconds, most of what a start takes.

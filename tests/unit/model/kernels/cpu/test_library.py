@@ -159,6 +159,7 @@ def test_threads_that_come_at_once_compile_once(
     assert len({id(library) for library in libraries}) == 1
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_compile_once(tmp_path: Path) -> None:
     real, commands, kept = (
         shutil.which("cc") or shutil.which("gcc"),

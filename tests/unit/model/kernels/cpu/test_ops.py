@@ -107,6 +107,7 @@ def test_depthwise_adds_its_input_activates_and_adds_up(
         assert_relative(statistics, summand.sum(dim=(2, 3)), STATISTIC_TOLERANCE)
 
 
+@pytest.mark.slow
 def test_a_large_map_is_convolved_in_strips_that_meet() -> None:
     shape, kernel_size = (1, 90, 300, 16), 17  # its tile would not fit the cache
     pixels = pixels_of(shape, torch.float32)

@@ -19,6 +19,7 @@ CANDIDATES, PROPOSALS = 12, 6
 """Few: interpreted, a row of bins takes ten milliseconds."""
 
 
+@pytest.mark.slow
 def test_kernels_detect_what_the_plain_paths_detect(
     monkeypatch: pytest.MonkeyPatch, kernel_device: str
 ) -> None:

@@ -39,6 +39,7 @@ def kernel(kernel_device: str) -> Any:
     return importlib.import_module("model.kernels.gpu.label_map")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_label_is_the_best_class(kernel: Any, kernel_device: str, name: str) -> None:
     classes, cells, network_size, size = SIZES[name]
@@ -89,6 +90,7 @@ def test_enlarged_images_share_cells_among_eight_rows(kernel: Any) -> None:
     assert kernel._rows_of_program(128, 512, 300) == 4
 
 
+@pytest.mark.slow
 def test_dispatch_takes_the_kernel_and_the_plain_paths_classes_stay(
     kernel: Any, monkeypatch: pytest.MonkeyPatch, kernel_device: str
 ) -> None:
@@ -123,6 +125,7 @@ with FakeTensorMode():
 """
 
 
+@pytest.mark.slow
 def test_compiler_sees_the_kernel_in_one_graph(kernel_device: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     traced = subprocess.run(

@@ -36,6 +36,7 @@ def dispatched(kernel: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return dispatch.nms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NMS_PROBLEMS)
 def test_kernels_keep_what_torchvision_keeps(
     dispatched: Any, kernel_device: str, name: str

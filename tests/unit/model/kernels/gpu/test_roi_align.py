@@ -29,6 +29,7 @@ def kernel(kernel_device: str) -> Any:
     return importlib.import_module("model.kernels.gpu.roi_align")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [7, 14])
 def test_boxes_at_every_edge_are_the_plain_paths(
     kernel: Any, kernel_device: str, side: int
@@ -51,6 +52,7 @@ def test_maps_of_any_size_are_the_plain_paths(
     _assert_plain(_pooled(kernel, [features], boxes, 3, kernel_device), [features], boxes, 3)
 
 
+@pytest.mark.slow
 def test_boxes_are_taken_from_the_level_that_suits_their_size(
     kernel: Any, kernel_device: str
 ) -> None:

@@ -84,6 +84,7 @@ def test_an_explicit_request_is_refused_where_it_cannot_be_met() -> None:
         context_mixing(*problem.folded(), implementation="triton")
 
 
+@pytest.mark.slow
 def test_operations_work_without_triton_and_say_so_when_it_is_requested() -> None:
     run = subprocess.run(
         [sys.executable, "-c", WITHOUT_TRITON], capture_output=True, text=True, check=False

@@ -46,6 +46,7 @@ def read(path: Path) -> dict[str, Any]:
     return contents
 
 
+@pytest.mark.slow
 def test_the_demo_knows_the_drawn_scenes(
     evaluated: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,6 +63,7 @@ def test_the_demo_knows_the_drawn_scenes(
     assert "Demo weights" in text
 
 
+@pytest.mark.slow
 def test_two_parts_merge_to_the_whole(evaluated: Evaluate, tmp_path: Path) -> None:
     whole, first, second, merged = (tmp_path / f"{n}.json" for n in ("w", "a", "b", "m"))
     parts = {whole: ("0", "12"), first: ("0", "5"), second: ("5", "7")}
@@ -73,6 +75,7 @@ def test_two_parts_merge_to_the_whole(evaluated: Evaluate, tmp_path: Path) -> No
         assert read(merged)[key] == read(whole)[key]
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_same_scenes_gives_the_same_counts(
     evaluated: Evaluate, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def test_people_get_tables(
     assert err == ""
 
 
+@pytest.mark.slow
 def test_programs_get_one_object_with_the_same_numbers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

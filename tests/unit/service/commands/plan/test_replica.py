@@ -27,6 +27,7 @@ SETUP = ReplicaSetup(
 ALONE_SECONDS = 0.0055
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("utilisation", [0.3, 0.7])
 def test_one_by_one_the_wait_is_pollaczeks_and_khinchines(utilisation: float) -> None:
     rate = utilisation / ALONE_SECONDS
@@ -81,6 +82,7 @@ def batch_queue(rate: float, limit: int, most: int = 200) -> tuple[float, float,
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [0.1, 0.5, 0.85])
 def test_batches_are_those_of_the_queues_markov_chain(load: float) -> None:
     rate = load * SETUP.most_per_second
@@ -125,6 +127,7 @@ def test_what_is_around_queue_and_device_is_added() -> None:
     assert whole.p99_seconds == pytest.approx(bare.p99_seconds + 0.1)
 
 
+@pytest.mark.slow
 def test_one_replica_speaks_for_all_that_share_a_load_by_chance() -> None:
     """Five replicas, each request to any of them, on the virtual clock of the scheduler's tests."""
     rate, replicas, chance = 1500.0, 5, random.Random(7)
@@ -148,6 +151,7 @@ def test_one_replica_speaks_for_all_that_share_a_load_by_chance() -> None:
     assert found.utilisation == pytest.approx(busy_seconds / (20.0 * replicas), rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [50.0, 250.0, 400.0, 500.0, 560.0, 900.0])
 @pytest.mark.parametrize("p99_seconds", [ALONE_SECONDS, 0.012, 0.02])
 def test_a_miss_is_seen_early_and_only_where_there_is_one(rate: float, p99_seconds: float) -> None:

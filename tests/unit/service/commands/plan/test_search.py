@@ -30,6 +30,7 @@ def demand(per_second: float, p99_seconds: float, max_load: float = 1.0) -> Dema
     return Demand(per_second, Target(p99_seconds, 0.999), max_load)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("per_second", "p99_seconds"), [(3.0, 0.5), (2000.0, 0.0125), (5000.0, 0.025), (90_000.0, 0.1)]
 )
@@ -86,6 +87,7 @@ def test_less_time_than_one_image_takes_alone_is_impossible() -> None:
         make_plan(replace(SETUP, timeout_seconds=0.004), demand(1.0, 0.1))
 
 
+@pytest.mark.slow
 def test_exactly_the_time_of_one_image_asks_for_idle_replicas() -> None:
     plan = make_plan(replace(SETUP, batch_limit=1), demand(1000.0, 0.0055), requests=4000)
     # One request in a hundred may find the device busy.
