@@ -18,7 +18,8 @@ from service.engine.faults import BatchFailedError, DeviceFailedError, Fault
 from service.engine.scheduling.queues import QueueKey
 
 if TYPE_CHECKING:
-    from service.engine.runner import BatchResult, Input, Runner
+    from service.engine.batches import BatchResult, Input
+    from service.engine.runner import Runner
 
 HANG_FACTOR = 20.0
 HANG_FLOOR_SECONDS = 30.0

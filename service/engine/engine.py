@@ -21,9 +21,10 @@ from service.api.errors import (
     InferenceError,
     ServiceError,
 )
+from service.engine.batches import BatchResult, Input
 from service.engine.device import Device, EngineDevice, InFlightJournal
 from service.engine.faults import BatchFailedError, Fault
-from service.engine.runner import BatchResult, Input, Runner
+from service.engine.runner import Runner, failing_device
 from service.engine.scheduling.cost_model import batch_sizes_up_to
 from service.engine.scheduling.queues import Batch, QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
@@ -111,6 +112,10 @@ class Engine:
         runner.on_rerecording(metrics.RERECORDINGS.inc)
 
     def _load(self) -> Runner:
+        with failing_device():
+            return self._warm_runner()
+
+    def _warm_runner(self) -> Runner:
         try:
             runner = Runner(self._settings, self._device_names, self._batch_sizes)
         except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +23,22 @@ from model.inference.predictor import DTYPES, Image, Predictor
 from model.inference.preparation import CompileDecision, PreparedModel, compile_decision, prepare
 from model.inference.staging import staging_for
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason
-from model.kernels.gpu.failures import Fallback, is_out_of_memory
+from model.kernels.gpu.failures import (
+    DeviceLostError,
+    Fallback,
+    is_out_of_memory,
+    raise_if_device_lost,
+)
 from model.kernels.gpu.support import on_kernel_compilation
 from model.pretrained.assets import PRETRAINED
 from model.pretrained.progress import log_lines
 from model.pretrained.records import weights_folder
 from model.pretrained.store import ensure_cached
 from model.zoo import LoadedModel, load_model
+from service.engine.batches import BatchResult, Input, WarmUp
 from service.engine.descriptions import describe, input_of, labels_of, usual_input_sizes
 from service.engine.device import EngineDevice
-from service.engine.faults import Fault
+from service.engine.faults import DeviceFailedError, Fault
 from service.link.messages import FallbackInfo, InputInfo, ModelInfo
 from service.settings import PREFIX, Settings
 
@@ -47,44 +53,13 @@ PATIENCE_SECONDS = 1.0
 """A first warm-up run that takes longer on a CPU is not repeated: caches hardly matter then."""
 
 
-@dataclass(frozen=True)
-class Input:
-    """One request's input to a batch.
-
-    Attributes:
-        image: returned by ``Runner.stage``; not larger than the batch's input size.
-        original_size: height and width of the caller's image.
-    """
-
-    image: Image
-    original_size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """The result of a batch.
-
-    Attributes:
-        arrays: one entry for each request, in order, as ``Answer`` holds them; None where the
-            network's output was not finite.
-        device_seconds: time from the pixels in memory to the results in memory.
-        network_seconds: the part of it that depends on the batch's shape alone, without resizing
-            results to the callers' images.
-    """
-
-    arrays: tuple[tuple[NDArray[Any], ...] | None, ...]
-    device_seconds: float
-    network_seconds: float
-
-
-@dataclass(frozen=True)
-class WarmUp:
-    """The cost of one warm-up batch, for the scheduler."""
-
-    task: Task
-    input_size: tuple[int, int]
-    size: int
-    device_seconds: float
+@contextmanager
+def failing_device() -> Iterator[None]:
+    """Raise the loss of the device as the engine's failure, whatever was done inside."""
+    try:
+        yield
+    except DeviceLostError as error:
+        raise DeviceFailedError(f"The device is lost: {error}") from error
 
 
 class Runner:
@@ -101,6 +76,7 @@ class Runner:
             asked for fails.
         CheckpointError: if the weights cannot be read or do not fit.
         PretrainedError: if there are no pretrained weights, or they cannot be downloaded.
+        DeviceLostError: if the device does not work any more; see ``failing_device``.
     """
 
     def __init__(
@@ -197,13 +173,15 @@ class Runner:
 
     def fault_of(self, error: Exception) -> Fault:
         """Classify an error that ``run`` raised; free the memory that was cached for reuse."""
+        try:
+            raise_if_device_lost(error)
+        except DeviceLostError:
+            return Fault.DEVICE_LOST
         if is_out_of_memory(error):
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             return Fault.OUT_OF_MEMORY
-        if isinstance(error, torch.AcceleratorError) or not _answers(self.device):
-            return Fault.DEVICE_LOST
-        return Fault.REQUEST
+        return Fault.DEVICE_LOST if isinstance(error, torch.AcceleratorError) else Fault.REQUEST
 
     def _note(self, task: Task, call: Callable[[str], None], fallback: Fallback) -> None:
         info = FallbackInfo(fallback.what, fallback.reason)
@@ -271,17 +249,6 @@ class Runner:
         if self.device.type == "cuda":
             return model.batch_sizes
         return model.batch_sizes[:3:2] if model.task is Task.CLASSIFY else model.batch_sizes[:1]
-
-
-def _answers(device: torch.device) -> bool:
-    """Return whether the device still works: after some CUDA errors every later call fails."""
-    if device.type != "cuda":
-        return True
-    try:
-        torch.cuda.synchronize(device)
-    except RuntimeError:
-        return False
-    return True
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,8 +17,9 @@ from benchmarks.serving.simulated_device import DeviceCost, run_batch
 from model.config import CLASSIFIERS, Task
 from model.labels.tables import imagenet_labels
 from service.engine import engine, process
+from service.engine.batches import BatchResult, Input
 from service.engine.device import EngineDevice
-from service.engine.runner import BatchResult, Input, Runner
+from service.engine.runner import Runner
 from service.link.messages import InputInfo, ModelInfo
 from service.settings import Settings
 

@@ -18,9 +18,10 @@ from model.images.preprocess import padded_size
 from model.inference.predictor import Predictor
 from model.kernels.gpu.failures import Fallback
 from service.engine import runner as runner_module
+from service.engine.batches import Input
 from service.engine.device import EngineDevice
 from service.engine.faults import Fault
-from service.engine.runner import Input, Runner
+from service.engine.runner import Runner
 from service.link.messages import FallbackInfo, InputInfo
 from service.settings import load_settings
 
