@@ -20,11 +20,19 @@ import torch
 from torch import Tensor, nn
 
 from model.inference.compiled import CompiledModule
-from model.inference.cuda_graphs import RecordedModule, Recorder
+from model.inference.cuda_graphs import RecordedModule
+from model.inference.recordings import Key, Recordings
 from model.inference.static_module import ForwardFunction, Tensors
 from model.kernels.gpu.autotune import Autotuner, SecondsOf
 from model.kernels.gpu.depthwise_candidates import tune
-from model.kernels.gpu.failures import Fallback, Step, StepError, failing_as
+from model.kernels.gpu.failures import (
+    Fallback,
+    Step,
+    StepError,
+    failing_as,
+    is_out_of_memory,
+    raise_if_device_lost,
+)
 from model.kernels.gpu.support import turn_off_triton, without_triton
 
 Result = TypeVar("Result")
@@ -37,14 +45,12 @@ class Gpu:
     """The means that only a GPU has.
 
     Attributes:
-        recorder: makes recordings.
-        max_recorded_bytes: limit for recordings.
+        recordings: holds recordings, of other models too.
         autotuner: the fastest kernels; None without kernels.
         seconds_of: times a candidate.
     """
 
-    recorder: Recorder
-    max_recorded_bytes: int
+    recordings: Recordings
     autotuner: Autotuner | None
     seconds_of: SecondsOf
 
@@ -100,11 +106,36 @@ class Execution:
         """
         return cast("Result", self._try_kernels(run, run))
 
+    def with_memory(self, run: Callable[[], Result]) -> Result:
+        """Run something on the device; if its memory does not suffice, give up recordings for it.
+
+        Args:
+            run: may be called several times, until it succeeds or no recording is left.
+
+        Raises:
+            DeviceLostError: if the device does not work any more.
+            Exception: what ``run`` raises at last; then the recordings may be made again.
+        """
+        if self._gpu is None:
+            return run()
+        recordings, given_up = self._gpu.recordings, set[Key]()
+        while True:
+            try:
+                return run()
+            except Exception as error:
+                raise_if_device_lost(error)
+                if not recordings or not is_out_of_memory(error):
+                    recordings.restore(given_up)
+                    raise
+            # Behind the handler, whose error holds the memory of what has failed.
+            given_up |= recordings.give_up()
+
     def prepare(self, pixels: Tensor, sizes: Tensor) -> PreparationSeconds:
         """Choose kernels for a batch's shape, compile for it, and record it.
 
         Raises:
             CompileError: if the compiler fails.
+            DeviceLostError: if the device does not work any more.
             torch.OutOfMemoryError: if the device has no room for the batch.
             RuntimeError: if not even PyTorch's own operators can run it.
         """
@@ -138,13 +169,16 @@ class Execution:
         """Return the batch size to run a batch of this shape with."""
         return shape[0] if self._recorded is None else self._recorded.padded_size(shape)
 
+    def inputs_for(self, shape: tuple[int, int, int]) -> Tensors | None:
+        """Return a recording's inputs, to be written in place; see ``RecordedModule``."""
+        return None if self._recorded is None else self._recorded.inputs_for(shape)
+
     def _recording(self) -> RecordedModule | None:
         if self._gpu is None:
             return None
         return RecordedModule(
             self._compiled or self._module,
-            self._gpu.recorder,
-            self._gpu.max_recorded_bytes,
+            self._gpu.recordings,
             on_failure=partial(self._fall_back, "record"),
             on_rerecording=lambda: self.on_rerecording(),
         )
@@ -183,7 +217,7 @@ class Execution:
 
     def _record(self, pixels: Tensor, sizes: Tensor) -> None:
         if self._recorded is not None:
-            self._recorded.prepare(pixels, sizes)
+            self.with_kernels(partial(self._recorded.prepare, pixels, sizes))
 
     def _run_eagerly(self, pixels: Tensor, sizes: Tensor) -> Tensors:
         run: ForwardFunction = self._compiled.run_eagerly if self._compiled else self._module

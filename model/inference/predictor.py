@@ -16,8 +16,9 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from model.heads.detections import Detections
 from model.heads.label_map import label_map
 from model.heads.mask_rcnn import MaskRCNN
-from model.inference.cuda_graphs import CudaGraphRecorder, recording_limit_bytes
+from model.inference.cuda_graphs import recordings_on
 from model.inference.execution import Execution, Gpu, PreparationSeconds
+from model.inference.recordings import Recordings
 from model.inference.result_kernels import launch_result_kernels
 from model.inference.staging import StagedImage, Staging, staging_for
 from model.inference.static_module import ForwardFunction, StaticModule, Tensors, as_maps
@@ -58,14 +59,15 @@ def _current(device: torch.device) -> AbstractContextManager[object]:
 def _computing(
     method: Callable[Concatenate[Predictor, Parameters], Row],
 ) -> Callable[Concatenate[Predictor, Parameters], Row]:
-    """Run a method in inference mode, on the predictor's device."""
+    """Run a method in inference mode, on the predictor's device, with its recordings' memory."""
 
     @wraps(method)
     def run(
         predictor: Predictor, /, *arguments: Parameters.args, **options: Parameters.kwargs
     ) -> Row:
         with torch.inference_mode(), _current(predictor.device):
-            return method(predictor, *arguments, **options)
+            run_once = partial(method, predictor, *arguments, **options)
+            return predictor.execution.with_memory(run_once)
 
     return run
 
@@ -83,6 +85,7 @@ class Predictor:
         device: where it runs.
         dtype: of weights and images.
         staging: copies pixels to the device; its own by default.
+        recordings: of all models on a GPU; its own by default.
         compiler: torch.compile backend for the shapes that ``prepare`` is called with; None to run
             everything eagerly. On a CPU it replaces our kernels, which it cannot trace.
 
@@ -97,6 +100,7 @@ class Predictor:
         device: torch.device,
         dtype: torch.dtype,
         staging: Staging | None = None,
+        recordings: Recordings | None = None,
         *,
         compiler: str | None = None,
     ) -> None:
@@ -120,8 +124,9 @@ class Predictor:
             lower_for_gpu(self.network, autotuner)
         self.staging = staging or staging_for(device)
         self.static_module = StaticModule(self.network, device, dtype)
-        gpu = _gpu(device, autotuner) if device.type == "cuda" else None
+        gpu = _gpu(device, recordings, autotuner) if device.type == "cuda" else None
         self.execution = Execution(self.static_module, gpu, compiler)
+        self._sizes_with_results: set[Size] = set()
         # On a CPU there is nothing to choose, unless it compiles.
         is_plain = gpu is None and compiler is None
         self._forward: ForwardFunction = self.static_module if is_plain else self.execution
@@ -161,16 +166,18 @@ class Predictor:
 
         Raises:
             CompileError: if the compiler fails.
+            DeviceLostError: if the device does not work any more.
             torch.OutOfMemoryError: if the device has no room for the batch.
             RuntimeError: if not even PyTorch's own operators can run it.
         """
         batch = self._batch([], shape)
         seconds = self.execution.prepare(*batch)
         logger.debug("Batches of %s: %s.", shape, seconds)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and shape[1:] not in self._sizes_with_results:
             outputs = self.execution(*batch)
             launch = partial(launch_result_kernels, self.network, outputs, shape[1:])
             self.execution.with_kernels(launch)
+            self._sizes_with_results.add(shape[1:])
         return seconds
 
     @_computing
@@ -281,13 +288,10 @@ def _kernels_unsupported_reason(
     return lowering_unsupported_reason(dtype)
 
 
-def _gpu(device: torch.device, autotuner: Autotuner | None) -> Gpu:
-    return Gpu(
-        CudaGraphRecorder(device),
-        recording_limit_bytes(device),
-        autotuner,
-        lambda run: seconds_of([run], device),
-    )
+def _gpu(device: torch.device, recordings: Recordings | None, autotuner: Autotuner | None) -> Gpu:
+    # Not "or": without a recording yet it is empty.
+    held = recordings_on(device) if recordings is None else recordings
+    return Gpu(held, autotuner, lambda run: seconds_of([run], device))
 
 
 def _size(image: Image) -> Size:

@@ -17,6 +17,7 @@ from torch import nn
 from model.config import Task
 from model.heads.detections import Detections
 from model.inference.compiled import on_compilation
+from model.inference.cuda_graphs import recordings_on
 from model.inference.devices import device_name, find_device
 from model.inference.dtype_selection import DtypeChoice, choose_dtype
 from model.inference.predictor import DTYPES, Image, Predictor
@@ -91,6 +92,7 @@ class Runner:
             cpu_kernels_unsupported_reason(settings.cache_folder / "kernels")
         self._compile = compile_decision(settings.compile, self.device, f"{PREFIX}COMPILE")
         self._staging = staging_for(self.device)
+        self._recordings = recordings_on(self.device) if self.device.type == "cuda" else None
         self._predictors: dict[Task, Predictor] = {}
         self.models = tuple(
             self._load(settings, task, name)
@@ -207,7 +209,12 @@ class Runner:
         choice = _find_dtype(settings.dtype, self.device, loaded.network, self._compile)
         compiler = COMPILER if self._compile.compiles else None
         predictor = Predictor(
-            loaded.network, self.device, choice.dtype, self._staging, compiler=compiler
+            loaded.network,
+            self.device,
+            choice.dtype,
+            self._staging,
+            self._recordings,
+            compiler=compiler,
         )
         prepared = self._prepare(predictor, loaded.name, info)
         self._predictors[task] = predictor
