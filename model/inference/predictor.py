@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from model.heads.detections import Detections
 from model.heads.label_map import label_map
 from model.heads.mask_rcnn import MaskRCNN
+from model.inference.computing import computing, current
 from model.inference.cuda_graphs import recordings_on
 from model.inference.execution import Execution, Gpu, PreparationSeconds
 from model.inference.recordings import Recordings
@@ -44,32 +44,11 @@ Size = tuple[int, int]
 Image: TypeAlias = "NDArray[np.uint8] | StagedImage"
 """(h, w, 3) uint8, in the host's memory or staged for the device."""
 
+Launched: TypeAlias = "Callable[[], list[NDArray[np.float32] | None]]"
 
 Row = TypeVar("Row")
-Parameters = ParamSpec("Parameters")
 
 logger = logging.getLogger(__name__)
-
-
-def _current(device: torch.device) -> AbstractContextManager[object]:
-    """Make a GPU the current one: kernels are launched on it, whatever their tensors' device."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
-def _computing(
-    method: Callable[Concatenate[Predictor, Parameters], Row],
-) -> Callable[Concatenate[Predictor, Parameters], Row]:
-    """Run a method in inference mode, on the predictor's device, with its recordings' memory."""
-
-    @wraps(method)
-    def run(
-        predictor: Predictor, /, *arguments: Parameters.args, **options: Parameters.kwargs
-    ) -> Row:
-        with torch.inference_mode(), _current(predictor.device):
-            run_once = partial(method, predictor, *arguments, **options)
-            return predictor.execution.with_memory(run_once)
-
-    return run
 
 
 class Predictor:
@@ -150,15 +129,15 @@ class Predictor:
 
     def do_not_compile(self, reason: str) -> None:
         """Run everything uncompiled, after a failure of the compiler."""
-        with _current(self.device):
+        with current(self.device):
             self.execution.do_not_compile(reason)
 
     def start_over(self) -> None:
         """Forget all recordings, before smaller batches are prepared."""
-        with _current(self.device):
+        with current(self.device):
             self.execution.start_over()
 
-    @_computing
+    @computing
     def prepare(self, shape: tuple[int, int, int]) -> PreparationSeconds:
         """Choose kernels for a batch's shape, compile for it if there is a compiler, and record it.
 
@@ -180,25 +159,40 @@ class Predictor:
             self._sizes_with_results.add(shape[1:])
         return seconds
 
-    @_computing
+    @computing
     def dry_run(self, shape: tuple[int, int, int]) -> None:
         """Run the static part of a batch without images, and wait for it."""
         self.staging.receive(self.enqueue(shape)[-1:])
 
-    @_computing
+    @computing
     def enqueue(self, shape: tuple[int, int, int]) -> Tensors:
         """Launch a batch without images; return its outputs on the device, without waiting."""
         return self._outputs([], shape)
 
-    @_computing
+    @computing
     def classify(
         self, images: Sequence[Image], shape: tuple[int, int, int]
     ) -> list[NDArray[np.float32] | None]:
         """Return each image's logits, (classes,)."""
-        logits, finite = self.staging.receive(self._outputs(images, shape))
-        return _where_finite(logits[: len(images)].float().numpy(), finite)
+        return self.launch(images, shape)()
 
-    @_computing
+    @computing
+    def launch(self, images: Sequence[Image], shape: tuple[int, int, int]) -> Launched:
+        """Launch a classification, without waiting for it.
+
+        Returns:
+            A function that waits for it and returns each image's logits, (classes,); on any thread,
+            also after later batches were launched.
+        """
+        receipt = self.staging.fetch(self._outputs(images, shape))
+
+        def wait() -> list[NDArray[np.float32] | None]:
+            logits, finite = receipt.wait()
+            return _where_finite(logits[: len(images)].float().numpy(), finite)
+
+        return wait
+
+    @computing
     def segment(
         self,
         images: Sequence[Image],
@@ -209,7 +203,7 @@ class Predictor:
         logits = self.pixel_logits(images, shape)
         return self.label_maps(logits, shape[1:], original_sizes)
 
-    @_computing
+    @computing
     def pixel_logits(
         self, images: Sequence[Image], shape: tuple[int, int, int]
     ) -> list[Tensor | None]:
@@ -221,22 +215,24 @@ class Predictor:
         (finite,) = self.staging.receive([finite])
         return _where_finite(logits[: len(images)].unbind(), finite)
 
-    @_computing
+    @computing
     def label_maps(
         self, logits: Sequence[Tensor | None], network_size: Size, original_sizes: Sequence[Size]
     ) -> list[NDArray[np.uint8] | None]:
         """Return each image's class ids, (H, W); the time grows with the original size."""
-        return [
-            None if each is None else self._label_map(each, network_size, size)
+        finite = [
+            (each, size)
             for each, size in zip(logits, original_sizes, strict=True)
+            if each is not None
         ]
+        made = [
+            self.execution.with_kernels(partial(label_map, each, network_size, size))
+            for each, size in finite
+        ]
+        received = iter(self.staging.receive(made))
+        return [None if each is None else next(received).numpy() for each in logits]
 
-    def _label_map(self, logits: Tensor, network_size: Size, size: Size) -> NDArray[np.uint8]:
-        resize = partial(label_map, logits, network_size, size)
-        (ids,) = self.staging.receive([self.execution.with_kernels(resize)])
-        return cast("NDArray[np.uint8]", ids.numpy())
-
-    @_computing
+    @computing
     def detect(
         self,
         images: Sequence[Image],
@@ -252,29 +248,37 @@ class Predictor:
         sizes = [_size(image) for image in images]
         detector = cast("MaskRCNN", self.network)
         find = partial(detector.detections, *maps, sizes, original_sizes)
-        results = self.execution.with_kernels(find)
-        return [self._to_host(detections) for detections in results]
+        return self._to_host(self.execution.with_kernels(find))
 
     def _outputs(self, images: Sequence[Image], shape: tuple[int, int, int]) -> Tensors:
-        return self._forward(*self._batch(images, shape))
+        place = self.execution.inputs_for(shape)
+        return self._forward(*self._batch(images, shape, place))
 
-    def _batch(self, images: Sequence[Image], shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    def _batch(
+        self,
+        images: Sequence[Image],
+        shape: tuple[int, int, int],
+        place: Tensors | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return the arguments of ``StaticModule.forward``."""
         staged = [
             image if isinstance(image, StagedImage) else self.staging.stage(image)
             for image in images
         ]
-        padding = [shape[1:]] * (shape[0] - len(images))
-        sizes = torch.tensor([*(image.size for image in staged), *padding])
-        return self.staging.batch(staged, shape), sizes.to(self.device, non_blocking=True)
+        return self.staging.batch(staged, shape, place)
 
-    def _to_host(self, detections: Detections) -> Detections | None:
-        boxes, scores, labels, masks = self.staging.receive(
-            (detections.boxes, detections.scores, detections.labels, detections.masks)
+    def _to_host(self, found: Sequence[Detections]) -> list[Detections | None]:
+        received = self.staging.receive(
+            [
+                tensor
+                for each in found
+                for tensor in (each.boxes, each.scores, each.labels, each.masks)
+            ]
         )
-        if not all(tensor.isfinite().all() for tensor in (boxes, scores, masks)):
-            return None
-        return Detections(boxes, scores, labels, masks)
+        return [
+            _where_usable(Detections(*received[first : first + 4]))
+            for first in range(0, len(received), 4)
+        ]
 
 
 def _kernels_unsupported_reason(
@@ -305,3 +309,8 @@ def _where_finite(rows: Iterable[Row], finite: Tensor) -> list[Row | None]:
     return [
         row if is_finite else None for row, is_finite in zip(rows, finite.tolist(), strict=False)
     ]
+
+
+def _where_usable(found: Detections) -> Detections | None:
+    floats = (found.boxes, found.scores, found.masks)
+    return found if all(tensor.isfinite().all() for tensor in floats) else None
