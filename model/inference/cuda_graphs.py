@@ -119,7 +119,7 @@ class RecordedModule:
         try:
             recording = self._recording_under_traffic(pixels, sizes)
         except torch.OutOfMemoryError:
-            self._recordings.give_up({key})
+            self._recordings.evict({key})
             recording = None
         except StepError as failure:
             return self._run_unrecorded(failure, pixels, sizes)

@@ -118,17 +118,17 @@ class Execution:
         """
         if self._gpu is None:
             return run()
-        recordings, given_up = self._gpu.recordings, set[Key]()
+        recordings, evicted = self._gpu.recordings, set[Key]()
         while True:
             try:
                 return run()
             except Exception as error:
                 raise_if_device_lost(error)
                 if not recordings or not is_out_of_memory(error):
-                    recordings.restore(given_up)
+                    recordings.readmit(evicted)
                     raise
             # Behind the handler, whose error holds the memory of what has failed.
-            given_up |= recordings.give_up()
+            evicted |= recordings.evict()
 
     def prepare(self, pixels: Tensor, sizes: Tensor) -> PreparationSeconds:
         """Choose kernels for a batch's shape, compile for it, and record it.

@@ -70,7 +70,7 @@ class Recordings:
         self._recorder = recorder
         self._max_bytes = max_bytes
         self._held: OrderedDict[Key, Recording] = OrderedDict()
-        self._given_up: set[Key] = set()
+        self._evicted: set[Key] = set()
         self._pool_bytes = 0
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class Recordings:
 
     def may_make(self, key: Key) -> bool:
         """Return whether a recording was not given up."""
-        return key not in self._given_up
+        return key not in self._evicted
 
     def make(
         self, key: Key, forward: ForwardFunction, pixels: Tensor, sizes: Tensor
@@ -115,30 +115,30 @@ class Recordings:
             self._record(key, forward, pixels, sizes)
         if self.held_bytes > self._max_bytes:
             self._drop_all()
-            self._given_up.add(key)
+            self._evicted.add(key)
             logger.warning("A batch of shape %s is too large to be recorded.", tuple(key[1]))
         return self._held.get(key)
 
-    def give_up(self, keys: Collection[Key] = ()) -> set[Key]:
+    def evict(self, keys: Collection[Key] = ()) -> set[Key]:
         """Give up recordings; return which.
 
         Args:
             keys: those to give up; without any, the half that was not used for the longest.
         """
         chosen = {*(keys or self._oldest_half())}
-        self._given_up |= chosen
+        self._evicted |= chosen
         self._drop(chosen)
         shapes = sorted(tuple(shape) for _, shape in chosen)
         logger.warning("Recordings are given up for the device's memory: %s.", shapes)
         return chosen
 
-    def restore(self, keys: Collection[Key]) -> None:
+    def readmit(self, keys: Collection[Key]) -> None:
         """Let recordings be made again that were given up in vain."""
-        self._given_up.difference_update(keys)
+        self._evicted.difference_update(keys)
 
     def forget(self, owner: object) -> None:
         """Drop an owner's recordings; they may be made again."""
-        self._given_up = {key for key in self._given_up if key[0] is not owner}
+        self._evicted = {key for key in self._evicted if key[0] is not owner}
         self._drop({(owner, shape) for shape in self.shapes_of(owner)})
 
     def _record(self, key: Key, forward: ForwardFunction, pixels: Tensor, sizes: Tensor) -> None:
@@ -149,11 +149,11 @@ class Recordings:
         except torch.OutOfMemoryError:
             if not oldest:
                 raise
-            self.give_up(oldest)
+            self.evict(oldest)
             try:
                 self._record_once(key, forward, pixels, sizes)
             except torch.OutOfMemoryError:
-                self.restore(oldest)
+                self.readmit(oldest)
                 raise
 
     def _record_once(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from model.config import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from model.heads.detections import Detections
     from model.inference.predictor import Image
+
+Arrays: TypeAlias = "tuple[tuple[NDArray[Any], ...] | None, ...]"
+"""The arrays of each request's answer; None where the network's output was not finite."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class BatchResult:
             results to the callers' images.
     """
 
-    arrays: tuple[tuple[NDArray[Any], ...] | None, ...]
+    arrays: Arrays
     device_seconds: float
     network_seconds: float
 
@@ -51,3 +59,22 @@ class WarmUp:
     input_size: tuple[int, int]
     size: int
     device_seconds: float
+
+
+def scores_of(rows: Sequence[NDArray[np.float32] | None]) -> Arrays:
+    """Return the probabilities, (classes,), for each image's logits."""
+    return tuple(None if row is None else (_softmax(row),) for row in rows)
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    shares: NDArray[np.float32] = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    return shares
+
+
+def arrays_of(found: Detections) -> tuple[NDArray[Any], ...]:
+    """Return boxes, scores, labels and masks of an image's detections."""
+    return tuple(
+        np.ascontiguousarray(tensor.numpy())
+        for tensor in (found.boxes, found.scores, found.labels, found.masks)
+    )

@@ -15,19 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service import metrics
-from service.api.errors import (
-    DeadlineExceededError,
-    DeviceMemoryError,
-    InferenceError,
-    ServiceError,
-)
-from service.engine.batches import BatchResult, Input
+from service.api.errors import ServiceError
 from service.engine.device import Device, EngineDevice, InFlightJournal
-from service.engine.faults import BatchFailedError, Fault
+from service.engine.faults import Fault
 from service.engine.runner import Runner, failing_device
 from service.engine.scheduling.cost_model import batch_sizes_up_to
-from service.engine.scheduling.queues import Batch, QueueKey, Request
+from service.engine.scheduling.queues import QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
+from service.engine.turns import Turns, export_queue
 from service.engine.workers import WITHDRAWN, Work, Workers, trace_unanswered
 from service.link.messages import Cancel, Hello, ModelInfo, Submit
 from service.link.sockets import LinkServer, Received, array_from
@@ -76,8 +71,8 @@ class Engine:
             server, self._scheduler, incarnation, in_flight.last, on_gone=self._drop_waiting
         )
         self._device = Device(in_flight)
+        self._turns = Turns(self._scheduler, self._workers, self._device, self._batch_sizes[-1])
         self._stage: Callable[[NDArray[np.uint8]], Image] = lambda image: image
-        self._arrival = asyncio.Event()
         self._new_deadline = asyncio.Event()
 
     async def run(self) -> None:
@@ -97,7 +92,7 @@ class Engine:
             freeze_heap()
             self._workers.announce(runner.models)
             announce({"models": [_summary(model) for model in runner.models]})
-            tasks.create_task(self._work(runner))
+            tasks.create_task(self._turns.work(runner))
 
     def _watch(self, runner: Runner) -> None:
         """Count what the device does beside batches from now on, and tell the workers."""
@@ -149,7 +144,7 @@ class Engine:
                     withdrawn = self._scheduler.cancel((received.worker, request_id))
                     if withdrawn is not None:
                         trace_unanswered(withdrawn.payload.submit, withdrawn.arrived, WITHDRAWN)
-                    self._export_queue()
+                    export_queue(self._scheduler)
 
     def _admit(self, received: Received, submit: Submit) -> None:
         if not self._workers.ready:
@@ -171,10 +166,10 @@ class Engine:
         except ServiceError as error:
             self._workers.refuse(received.worker, submit, error)
         else:
-            self._arrival.set()
+            self._turns.arrival.set()
             if self._scheduler.next_deadline() == submit.deadline:
                 self._new_deadline.set()
-            self._export_queue()
+            export_queue(self._scheduler)
 
     def _drop_waiting(self, worker: bytes) -> None:
         """Drop the waiting requests of a worker that is gone."""
@@ -182,7 +177,7 @@ class Engine:
         metrics.CANCELLED.labels("engine").inc(dropped)
         if dropped:
             logger.warning("%s is gone; %d of its requests are dropped.", worker.decode(), dropped)
-        self._export_queue()
+        export_queue(self._scheduler)
 
     async def _expire(self) -> None:
         """Reject requests at the moment their deadline passes, also while a batch runs."""
@@ -193,95 +188,8 @@ class Engine:
             try:
                 await asyncio.wait_for(self._new_deadline.wait(), seconds)
             except TimeoutError:
-                self._refuse_expired()
-
-    def _refuse_expired(self) -> None:
-        for request in self._scheduler.expire():
-            submit = request.payload.submit
-            error = DeadlineExceededError(timeout_seconds=submit.timeout_seconds)
-            self._workers.refuse(request.payload.worker, submit, error, arrived=request.arrived)
-            self._export_queue()
-
-    async def _work(self, runner: Runner) -> None:
-        while True:
-            self._refuse_expired()
-            batch = self._scheduler.next_batch()
-            self._export_queue()
-            if batch is None:
-                self._arrival.clear()
-                await self._arrival.wait()
-            else:
-                await self._run_batch(runner, batch)
-
-    async def _run_batch(self, runner: Runner, batch: Batch[Work]) -> None:
-        started = time.monotonic()
-        work = [request.payload for request in batch.requests]
-        try:
-            result = await self._device.run(
-                runner,
-                batch.queue,
-                [Input(item.image, item.submit.original_size) for item in work],
-                batch.size,
-                identities=[item.identity for item in work],
-                expected_seconds=self._scheduler.expected_seconds(batch),
-            )
-        except BatchFailedError as error:
-            self._scheduler.failed(batch, time.monotonic() - started)
-            self._after_failure(batch, error.fault)
-            return
-        self._scheduler.finished(batch, result.device_seconds, result.network_seconds)
-        self._export_batch(batch, result, runner)
-        self._workers.answer(
-            batch,
-            result.arrays,
-            started=started,
-            network_seconds=result.network_seconds,
-            device_seconds=result.device_seconds,
-        )
-
-    def _after_failure(self, batch: Batch[Work], fault: Fault) -> None:
-        """Retry with fewer requests, or reject the one that is left."""
-        if fault is Fault.OUT_OF_MEMORY and batch.size > 1:
-            largest = self._scheduler.cap(batch)
-            logger.warning(
-                "%s batches hold at most %d requests from now on.", batch.queue.task, largest
-            )
-        is_last = len(batch.requests) == 1
-        if fault is Fault.OUT_OF_MEMORY:
-            metrics.OUT_OF_MEMORY.labels("refused" if is_last else "split").inc()
-        if not is_last:
-            self._scheduler.split(batch)
-            return
-        error: ServiceError = (
-            DeviceMemoryError()
-            if fault is Fault.OUT_OF_MEMORY
-            else InferenceError("The network failed on this image.")
-        )
-        (request,) = batch.requests
-        work = request.payload
-        self._workers.refuse(work.worker, work.submit, error, arrived=request.arrived)
-
-    def _trigger(self, batch: Batch[Work]) -> str:
-        if batch.queue.quarantine:
-            return "closed"
-        return "full" if len(batch.requests) == self._batch_sizes[-1] else "free"
-
-    def _export_queue(self) -> None:
-        metrics.QUEUE_REQUESTS.set(self._scheduler.waiting)
-        metrics.PENDING_WORK_SECONDS.set(self._scheduler.pending_work_seconds())
-
-    def _export_batch(self, batch: Batch[Work], result: BatchResult, runner: Runner) -> None:
-        task = batch.queue.task
-        metrics.observe_stages(
-            task,
-            device=result.network_seconds,
-            postprocess=result.device_seconds - result.network_seconds,
-        )
-        metrics.BATCHES.labels(task, self._trigger(batch)).inc()
-        metrics.BATCH_SIZE.labels(task).observe(len(batch.requests))
-        metrics.BATCH_PADDING.labels(task).inc(batch.size - len(batch.requests))
-        metrics.DEVICE_SECONDS.labels(runner.host_device).inc(result.device_seconds)
-        self._export_queue()
+                self._workers.refuse_expired()
+                export_queue(self._scheduler)
 
 
 def _summary(model: ModelInfo) -> dict[str, object]:

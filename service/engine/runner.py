@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from torch import nn
 
 from model.config import Task
-from model.heads.detections import Detections
 from model.inference.compiled import on_compilation
 from model.inference.cuda_graphs import recordings_on
 from model.inference.devices import device_name, find_device
@@ -36,7 +35,7 @@ from model.pretrained.progress import log_lines
 from model.pretrained.records import weights_folder
 from model.pretrained.store import ensure_cached
 from model.zoo import LoadedModel, load_model
-from service.engine.batches import BatchResult, Input, WarmUp
+from service.engine.batches import Arrays, BatchResult, Input, WarmUp, arrays_of, scores_of
 from service.engine.descriptions import describe, input_of, labels_of, usual_input_sizes
 from service.engine.device import EngineDevice
 from service.engine.faults import DeviceFailedError, Fault
@@ -94,6 +93,7 @@ class Runner:
         self._staging = staging_for(self.device)
         self._recordings = recordings_on(self.device) if self.device.type == "cuda" else None
         self._predictors: dict[Task, Predictor] = {}
+        self._free_at = 0.0  # end of the last batch that was launched
         self.models = tuple(
             self._load(settings, task, name)
             for task in Task
@@ -124,6 +124,41 @@ class Runner:
                             break
                     yield WarmUp(model.task, input_size, size, result.network_seconds)
 
+    @property
+    def launches(self) -> bool:
+        """Whether ``launch`` is of use: the device computes beside the host."""
+        return self.device.type == "cuda"
+
+    def launch(
+        self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
+    ) -> Callable[[], BatchResult]:
+        """Launch one batch; of classifications return before it is done.
+
+        Results of other tasks depend on the host while they are made: these batches are run.
+
+        Args:
+            task: as ``run`` takes it.
+            inputs: as ``run`` takes them.
+            input_size: as ``run`` takes it.
+            size: as ``run`` takes it.
+
+        Returns:
+            A function that waits for the result, on any thread.
+        """
+        if task is not Task.CLASSIFY:
+            result = self.run(task, inputs, input_size, size)
+            return lambda: result
+        started = time.perf_counter()
+        images = [each.image for each in inputs]
+        logits = self._predictors[task].launch(images, (size, *input_size))
+
+        def wait() -> BatchResult:
+            rows = logits()
+            seconds, self._free_at = self._seconds_since(started), time.perf_counter()
+            return BatchResult(scores_of(rows), seconds, seconds)
+
+        return wait
+
     def run(
         self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
     ) -> BatchResult:
@@ -139,22 +174,25 @@ class Runner:
         images = [each.image for each in inputs]
         original_sizes = [each.original_size for each in inputs]
         predictor, shape = self._predictors[task], (size, *input_size)
-        arrays: tuple[tuple[NDArray[Any], ...] | None, ...]
+        arrays: Arrays
         network_seconds: float | None = None
         match task:
             case Task.CLASSIFY:
-                logits = predictor.classify(images, shape)
-                arrays = tuple(None if row is None else (_softmax(row),) for row in logits)
+                arrays = scores_of(predictor.classify(images, shape))
             case Task.SEGMENT:
                 pixel_logits = predictor.pixel_logits(images, shape)
-                network_seconds = time.perf_counter() - started
+                network_seconds = self._seconds_since(started)
                 label_maps = predictor.label_maps(pixel_logits, input_size, original_sizes)
                 arrays = tuple(None if each is None else (each,) for each in label_maps)
             case Task.DETECT:
                 found = predictor.detect(images, shape, original_sizes)
-                arrays = tuple(None if each is None else _as_arrays(each) for each in found)
-        device_seconds = time.perf_counter() - started
+                arrays = tuple(None if each is None else arrays_of(each) for each in found)
+        device_seconds = self._seconds_since(started)
         return BatchResult(arrays, device_seconds, network_seconds or device_seconds)
+
+    def _seconds_since(self, started: float) -> float:
+        """Return the time that the device took, without that for a batch launched before."""
+        return time.perf_counter() - max(started, self._free_at)
 
     def on_compilation(self, call: Callable[[], None]) -> None:
         """Call a function whenever a model or a kernel is compiled from now on."""
@@ -256,19 +294,6 @@ class Runner:
         if self.device.type == "cuda":
             return model.batch_sizes
         return model.batch_sizes[:3:2] if model.task is Task.CLASSIFY else model.batch_sizes[:1]
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    shares: NDArray[np.float32] = np.exp(logits - logits.max())
-    shares /= shares.sum()
-    return shares
-
-
-def _as_arrays(found: Detections) -> tuple[NDArray[Any], ...]:
-    return tuple(
-        np.ascontiguousarray(tensor.numpy())
-        for tensor in (found.boxes, found.scores, found.labels, found.masks)
-    )
 
 
 def _find_dtype(

@@ -96,12 +96,12 @@ def test_a_recording_that_was_given_up_is_not_made_again() -> None:
     recordings = Recordings(recorder, 100)
     part = RecordedModule(double, recordings)
     part.prepare(*batch_of(1))
-    given_up = recordings.give_up()
+    evicted = recordings.evict()
     for _ in range(2):
         doubled, _ = part(*batch_of(1, 4))
         assert (doubled == 8).all()
     assert (recorder.recorded, recorder.replayed) == ([1], [])
-    recordings.restore(given_up)
+    recordings.readmit(evicted)
     part(*batch_of(1, 4))
     assert (recorder.recorded, recorder.replayed) == ([1, 1], [1])
 

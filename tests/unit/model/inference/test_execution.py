@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.inference.compiled import CompileError
 from model.inference.execution import Execution, Gpu
 from model.inference.recordings import Recording, Recordings
 from model.inference.static_module import ForwardFunction, Tensors
 from model.kernels.gpu import support
 from model.kernels.gpu.autotune import Autotuner
-from model.kernels.gpu.failures import DeviceLostError, Fallback, StepError, failing_as
+from model.kernels.gpu.failures import DeviceLostError, Fallback
 from support.fake_cuda import FakeDevice, device
 
 __all__ = ["device"]
@@ -315,30 +314,3 @@ def test_a_batch_is_padded_to_a_recorded_one_that_is_little_larger(count: int, p
 def test_each_step_of_a_preparation_is_timed() -> None:
     seconds = execution(Doubling(), compiler="eager").prepare(*BATCH)
     assert min(seconds.measuring, seconds.compiling, seconds.recording) > 0
-
-
-def test_a_candidate_that_fails_is_not_chosen() -> None:
-    def fail() -> None:
-        raise RuntimeError("out of resources: shared memory")
-
-    def seconds_of(run: Callable[[], object]) -> float:
-        run()
-        return 1.0
-
-    autotuner = Autotuner()
-    decision = autotuner.measure(("p",), {"few": fail, "plain": lambda: None}, seconds_of)
-    assert decision.seconds == {"plain": 1.0}
-    assert autotuner.fastest(("p",), default="few") == "plain"
-    with pytest.raises(StepError, match="shared memory"):
-        autotuner.measure(("q",), {"few": fail}, seconds_of)
-
-
-def test_a_failed_capture_is_told_by_its_cause() -> None:
-    def capture() -> None:
-        try:
-            raise RuntimeError("Cannot copy between CPU and CUDA tensors")
-        finally:
-            raise torch.AcceleratorError("operation failed due to a previous error")
-
-    with pytest.raises(CompileError, match="Cannot copy"), failing_as(CompileError):
-        capture()

@@ -75,15 +75,15 @@ def test_the_longest_unused_half_is_given_up_first_and_the_pool_with_the_last(
     make(recordings, SEGMENTER, 1)
     assert recordings.get(key(CLASSIFIER, 1)) is not None
     with caplog.at_level(logging.WARNING):
-        assert recordings.give_up() == {key(CLASSIFIER, 2), key(SEGMENTER, 1)}
+        assert recordings.evict() == {key(CLASSIFIER, 2), key(SEGMENTER, 1)}
     assert "given up for the device's memory: [(1, 2, 2, 3), (2, 2, 2, 3)]" in caplog.text
     assert recorder.pools == 1
-    assert recordings.give_up() == {key(CLASSIFIER, 1)}
+    assert recordings.evict() == {key(CLASSIFIER, 1)}
     assert recorder.pools == 2
     assert not recordings.may_make(key(CLASSIFIER, 1))
 
 
-def test_without_room_for_a_recording_others_are_given_up() -> None:
+def test_without_room_for_a_recording_others_are_evicted() -> None:
     recorder = FakeRecorder(pool_bytes={1: 10, 2: 10, 8: 50}, fragmented=True, room_bytes=60)
     recordings = Recordings(recorder, max_bytes=100)
     make(recordings, CLASSIFIER, 1, 2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model.kernels.gpu.autotune import Autotuner, SecondsOf
-from model.kernels.gpu.failures import DeviceLostError
+from model.kernels.gpu.failures import DeviceLostError, StepError
 from support.fake_cuda import FakeDevice, device
 
 __all__ = ["device"]
@@ -66,6 +66,22 @@ def test_collecting_ends_with_an_error_too() -> None:
         failing_network()
     autotuner.fastest(("later",), default="plain")
     assert noted == [[("a",)]]
+
+
+def test_a_candidate_that_fails_is_not_chosen() -> None:
+    def fail() -> None:
+        raise RuntimeError("out of resources: shared memory")
+
+    def seconds_of(run: Callable[[], object]) -> float:
+        run()
+        return 1.0
+
+    autotuner = Autotuner()
+    decision = autotuner.measure(("p",), {"few": fail, "plain": lambda: None}, seconds_of)
+    assert decision.seconds == {"plain": 1.0}
+    assert autotuner.fastest(("p",), default="few") == "plain"
+    with pytest.raises(StepError, match="shared memory"):
+        autotuner.measure(("q",), {"few": fail}, seconds_of)
 
 
 def test_a_candidate_that_loses_the_device_ends_the_measurement(device: FakeDevice) -> None:

@@ -50,6 +50,17 @@ def test_the_end_of_memory_is_known_behind_the_error_that_it_caused() -> None:
         capture()
 
 
+def test_a_failed_capture_is_told_by_its_cause() -> None:
+    def capture() -> None:
+        try:
+            raise RuntimeError("Cannot copy between CPU and CUDA tensors")
+        finally:
+            raise torch.AcceleratorError("operation failed due to a previous error")
+
+    with pytest.raises(StepError, match="Cannot copy"), failing_as(StepError):
+        capture()
+
+
 @pytest.mark.parametrize("error_type", [StepError, ValueError])
 def test_a_lost_device_is_no_failure_of_a_step(
     device: FakeDevice, error_type: type[Exception]
