@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from model.inference.compiled import CompiledModule
-from model.inference.cuda_graphs import RecordedModule
+from model.inference.cuda_graphs import RecordedModule, recordings_on
 from model.inference.recordings import Key, Recordings
 from model.inference.static_module import ForwardFunction, Tensors
 from model.kernels.gpu.autotune import Autotuner, SecondsOf
@@ -33,7 +33,9 @@ from model.kernels.gpu.failures import (
     is_out_of_memory,
     raise_if_device_lost,
 )
-from model.kernels.gpu.support import turn_off_triton, without_triton
+from model.kernels.gpu.support import launch_unsupported_reason, turn_off_triton, without_triton
+from model.kernels.gpu.timing import seconds_of
+from model.lowering.cpu import lowering_unsupported_reason
 
 Result = TypeVar("Result")
 
@@ -53,6 +55,24 @@ class Gpu:
     recordings: Recordings
     autotuner: Autotuner | None
     seconds_of: SecondsOf
+
+
+def kernels_unsupported_reason(
+    device: torch.device, dtype: torch.dtype, *, compiles: bool
+) -> str | None:
+    """Return why our kernels do not run for a device and dtype, or None if they do."""
+    if device.type == "cuda":
+        return launch_unsupported_reason(device)
+    if compiles:
+        return "the compiler cannot look into the native ones"
+    return lowering_unsupported_reason(dtype)
+
+
+def gpu_on(device: torch.device, recordings: Recordings | None, autotuner: Autotuner | None) -> Gpu:
+    """Return the means of a CUDA device, with recordings of its own if none are handed in."""
+    # Not "or": without a recording yet they are empty.
+    held = recordings_on(device) if recordings is None else recordings
+    return Gpu(held, autotuner, lambda run: seconds_of([run], device))
 
 
 @dataclass(frozen=True)
@@ -168,10 +188,6 @@ class Execution:
     def padded_size(self, shape: tuple[int, int, int]) -> int:
         """Return the batch size to run a batch of this shape with."""
         return shape[0] if self._recorded is None else self._recorded.padded_size(shape)
-
-    def inputs_for(self, shape: tuple[int, int, int]) -> Tensors | None:
-        """Return a recording's inputs, to be written in place; see ``RecordedModule``."""
-        return None if self._recorded is None else self._recorded.inputs_for(shape)
 
     def _recording(self) -> RecordedModule | None:
         if self._gpu is None:

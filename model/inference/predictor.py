@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial, wraps
+from itertools import islice
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,9 +17,12 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from model.heads.detections import Detections
 from model.heads.label_map import label_map
 from model.heads.mask_rcnn import MaskRCNN
-from model.inference.computing import computing, current
-from model.inference.cuda_graphs import recordings_on
-from model.inference.execution import Execution, Gpu, PreparationSeconds
+from model.inference.execution import (
+    Execution,
+    PreparationSeconds,
+    gpu_on,
+    kernels_unsupported_reason,
+)
 from model.inference.recordings import Recordings
 from model.inference.result_kernels import launch_result_kernels
 from model.inference.staging import StagedImage, Staging, staging_for
@@ -25,12 +30,10 @@ from model.inference.static_module import ForwardFunction, StaticModule, Tensors
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.failures import Fallback
 from model.kernels.gpu.support import (
-    launch_unsupported_reason,
     turn_off_triton,
     turned_off_reason,
 )
-from model.kernels.gpu.timing import seconds_of
-from model.lowering.cpu import lower_for_cpu, lowering_unsupported_reason
+from model.lowering.cpu import lower_for_cpu
 from model.lowering.gpu import lower_for_gpu
 
 if TYPE_CHECKING:
@@ -47,8 +50,32 @@ Image: TypeAlias = "NDArray[np.uint8] | StagedImage"
 Launched: TypeAlias = "Callable[[], list[NDArray[np.float32] | None]]"
 
 Row = TypeVar("Row")
+Parameters = ParamSpec("Parameters")
 
 logger = logging.getLogger(__name__)
+
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a GPU the current one: kernels are launched on it, whatever their tensors' device."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _computing(
+    method: Callable[Concatenate[Predictor, Parameters], Row],
+) -> Callable[Concatenate[Predictor, Parameters], Row]:
+    """Run a method in inference mode, on the predictor's device, at the cost of recordings."""
+
+    @wraps(method)
+    def run(
+        predictor: Predictor, /, *arguments: Parameters.args, **options: Parameters.kwargs
+    ) -> Row:
+        with torch.inference_mode(), _current(predictor.device):
+            if predictor.device.type == "cpu":
+                return method(predictor, *arguments, **options)
+            run_once = partial(method, predictor, *arguments, **options)
+            return predictor.execution.with_memory(run_once)
+
+    return run
 
 
 class Predictor:
@@ -83,7 +110,7 @@ class Predictor:
         *,
         compiler: str | None = None,
     ) -> None:
-        reason = _kernels_unsupported_reason(device, dtype, compiles=compiler is not None)
+        reason = kernels_unsupported_reason(device, dtype, compiles=compiler is not None)
         if device.type == "cpu" and reason is None:
             network = lower_for_cpu(network, dtype)
         elif device.type == "cpu" and dtype == torch.bfloat16:
@@ -103,7 +130,7 @@ class Predictor:
             lower_for_gpu(self.network, autotuner)
         self.staging = staging or staging_for(device)
         self.static_module = StaticModule(self.network, device, dtype)
-        gpu = _gpu(device, recordings, autotuner) if device.type == "cuda" else None
+        gpu = gpu_on(device, recordings, autotuner) if device.type == "cuda" else None
         self.execution = Execution(self.static_module, gpu, compiler)
         self._sizes_with_results: set[Size] = set()
         # On a CPU there is nothing to choose, unless it compiles.
@@ -129,15 +156,15 @@ class Predictor:
 
     def do_not_compile(self, reason: str) -> None:
         """Run everything uncompiled, after a failure of the compiler."""
-        with current(self.device):
+        with _current(self.device):
             self.execution.do_not_compile(reason)
 
     def start_over(self) -> None:
         """Forget all recordings, before smaller batches are prepared."""
-        with current(self.device):
+        with _current(self.device):
             self.execution.start_over()
 
-    @computing
+    @_computing
     def prepare(self, shape: tuple[int, int, int]) -> PreparationSeconds:
         """Choose kernels for a batch's shape, compile for it if there is a compiler, and record it.
 
@@ -159,30 +186,28 @@ class Predictor:
             self._sizes_with_results.add(shape[1:])
         return seconds
 
-    @computing
+    @_computing
     def dry_run(self, shape: tuple[int, int, int]) -> None:
         """Run the static part of a batch without images, and wait for it."""
         self.staging.receive(self.enqueue(shape)[-1:])
 
-    @computing
+    @_computing
     def enqueue(self, shape: tuple[int, int, int]) -> Tensors:
         """Launch a batch without images; return its outputs on the device, without waiting."""
         return self._outputs([], shape)
 
-    @computing
+    @_computing
     def classify(
         self, images: Sequence[Image], shape: tuple[int, int, int]
     ) -> list[NDArray[np.float32] | None]:
         """Return each image's logits, (classes,)."""
         return self.launch(images, shape)()
 
-    @computing
+    @_computing
     def launch(self, images: Sequence[Image], shape: tuple[int, int, int]) -> Launched:
-        """Launch a classification, without waiting for it.
+        """Launch a classification; return a function that waits for each image's logits.
 
-        Returns:
-            A function that waits for it and returns each image's logits, (classes,); on any thread,
-            also after later batches were launched.
+        It may be called on any thread, and after later batches were launched.
         """
         receipt = self.staging.fetch(self._outputs(images, shape))
 
@@ -192,7 +217,7 @@ class Predictor:
 
         return wait
 
-    @computing
+    @_computing
     def segment(
         self,
         images: Sequence[Image],
@@ -203,7 +228,7 @@ class Predictor:
         logits = self.pixel_logits(images, shape)
         return self.label_maps(logits, shape[1:], original_sizes)
 
-    @computing
+    @_computing
     def pixel_logits(
         self, images: Sequence[Image], shape: tuple[int, int, int]
     ) -> list[Tensor | None]:
@@ -215,7 +240,7 @@ class Predictor:
         (finite,) = self.staging.receive([finite])
         return _where_finite(logits[: len(images)].unbind(), finite)
 
-    @computing
+    @_computing
     def label_maps(
         self, logits: Sequence[Tensor | None], network_size: Size, original_sizes: Sequence[Size]
     ) -> list[NDArray[np.uint8] | None]:
@@ -232,7 +257,7 @@ class Predictor:
         received = iter(self.staging.receive(made))
         return [None if each is None else next(received).numpy() for each in logits]
 
-    @computing
+    @_computing
     def detect(
         self,
         images: Sequence[Image],
@@ -251,7 +276,8 @@ class Predictor:
         return self._to_host(self.execution.with_kernels(find))
 
     def _outputs(self, images: Sequence[Image], shape: tuple[int, int, int]) -> Tensors:
-        place = self.execution.inputs_for(shape)
+        recorded = None if self._forward is self.static_module else self.execution.recorded
+        place = None if recorded is None else recorded.inputs_for(shape)
         return self._forward(*self._batch(images, shape, place))
 
     def _batch(
@@ -268,34 +294,9 @@ class Predictor:
         return self.staging.batch(staged, shape, place)
 
     def _to_host(self, found: Sequence[Detections]) -> list[Detections | None]:
-        received = self.staging.receive(
-            [
-                tensor
-                for each in found
-                for tensor in (each.boxes, each.scores, each.labels, each.masks)
-            ]
-        )
-        return [
-            _where_usable(Detections(*received[first : first + 4]))
-            for first in range(0, len(received), 4)
-        ]
-
-
-def _kernels_unsupported_reason(
-    device: torch.device, dtype: torch.dtype, *, compiles: bool
-) -> str | None:
-    """Return why our kernels do not run for a device and dtype, or None if they do."""
-    if device.type == "cuda":
-        return launch_unsupported_reason(device)
-    if compiles:
-        return "the compiler cannot look into the native ones"
-    return lowering_unsupported_reason(dtype)
-
-
-def _gpu(device: torch.device, recordings: Recordings | None, autotuner: Autotuner | None) -> Gpu:
-    # Not "or": without a recording yet it is empty.
-    held = recordings_on(device) if recordings is None else recordings
-    return Gpu(held, autotuner, lambda run: seconds_of([run], device))
+        parts = [(each.boxes, each.scores, each.labels, each.masks) for each in found]
+        received = iter(self.staging.receive([tensor for each in parts for tensor in each]))
+        return [_where_usable(Detections(*islice(received, 4))) for _ in found]
 
 
 def _size(image: Image) -> Size:

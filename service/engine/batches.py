@@ -10,8 +10,6 @@ import numpy as np
 from model.config import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from model.heads.detections import Detections
@@ -59,17 +57,6 @@ class WarmUp:
     input_size: tuple[int, int]
     size: int
     device_seconds: float
-
-
-def scores_of(rows: Sequence[NDArray[np.float32] | None]) -> Arrays:
-    """Return the probabilities, (classes,), for each image's logits."""
-    return tuple(None if row is None else (_softmax(row),) for row in rows)
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    shares: NDArray[np.float32] = np.exp(logits - logits.max())
-    shares /= shares.sum()
-    return shares
 
 
 def arrays_of(found: Detections) -> tuple[NDArray[Any], ...]:

@@ -15,7 +15,7 @@ import msgspec
 
 from service import metrics
 from service.engine.faults import BatchFailedError, DeviceFailedError, Fault
-from service.engine.scheduling.queues import QueueKey
+from service.engine.scheduling.queues import Batch
 
 if TYPE_CHECKING:
     from service.engine.batches import BatchResult, Input
@@ -111,15 +111,13 @@ class RunningBatch:
     """A batch on the device.
 
     Attributes:
-        task: its task.
-        size: its places.
-        identities: of its requests.
+        batch: its requests and places.
+        identities: of its requests, in order.
         launched: set once the device has all of it, so that another one can be put behind it.
         result: what comes of it.
     """
 
-    task: str
-    size: int
+    batch: Batch[Any]
     identities: Sequence[Identity]
     launched: asyncio.Event = field(default_factory=asyncio.Event)
     result: asyncio.Future[BatchResult] = field(init=False)
@@ -147,42 +145,39 @@ class Device:
     def start(
         self,
         runner: Runner,
-        queue: QueueKey,
+        batch: Batch[Any],
         inputs: Sequence[Input],
-        size: int,
-        *,
         identities: Sequence[Identity],
     ) -> RunningBatch:
         """Start a batch, behind those that run.
 
         Args:
             runner: made on the device's thread.
-            queue: task and input size of the batch.
-            inputs: at least one.
-            size: places in the batch.
-            identities: of the requests, in the order of the inputs.
+            batch: at least one request.
+            inputs: of the requests, in order.
+            identities: of the requests, in order.
 
         Returns:
             The batch, for ``result_of``, in the order of the starts.
         """
-        batch = RunningBatch(queue.task, size, identities)
-        self._running.append(batch)
+        running = RunningBatch(batch, identities)
+        self._running.append(running)
         self._write_journal()
-        arguments = queue.task, inputs, queue.input_size, size
-        batch.result = (
-            asyncio.create_task(self._launch(batch, runner, arguments))
+        arguments = batch.queue.task, inputs, batch.queue.input_size, batch.size
+        running.result = (
+            asyncio.create_task(self._launch(running, runner, arguments))
             if runner.launches
             else asyncio.get_running_loop().run_in_executor(self._thread, runner.run, *arguments)
         )
-        return batch
+        return running
 
     async def result_of(
-        self, batch: RunningBatch, runner: Runner, *, expected_seconds: float
+        self, running: RunningBatch, runner: Runner, *, expected_seconds: float
     ) -> BatchResult:
         """Wait for a batch that runs, with none before it.
 
         Args:
-            batch: returned by ``start``.
+            running: returned by ``start``.
             runner: of the batch.
             expected_seconds: the batch's expected cost.
 
@@ -190,50 +185,52 @@ class Device:
             BatchFailedError: if the batch fails and the device still works.
             DeviceFailedError: if it hangs, or the device is lost.
         """
+        task, size = running.batch.queue.task, running.batch.size
         patience_seconds = max(HANG_FLOOR_SECONDS, HANG_FACTOR * expected_seconds)
         try:
             async with asyncio.timeout(patience_seconds):
                 try:
-                    result = await batch.result
+                    result = await running.result
                 except Exception as error:
                     # One of two places that may catch every exception: the batch fails, and the
                     # engine goes on if its device does.
-                    raise await self._failure(batch, runner, error) from error
+                    raise await self._failure(running, runner, error) from error
         except TimeoutError:
             raise DeviceFailedError(
-                f"A {batch.task} batch of {batch.size} hangs: it has not ended after "
+                f"A {task} batch of {size} hangs: it has not ended after "
                 f"{patience_seconds:.3g} s; {expected_seconds:.3g} s were expected."
             ) from None
-        self._end(batch)
+        self._end(running)
         return result
 
     async def _failure(
-        self, batch: RunningBatch, runner: Runner, error: Exception
+        self, running: RunningBatch, runner: Runner, error: Exception
     ) -> BatchFailedError | DeviceFailedError:
         fault = await self.do(runner.fault_of, error)
-        metrics.BATCH_FAULTS.labels(batch.task, fault).inc()
+        task, size = running.batch.queue.task, running.batch.size
+        metrics.BATCH_FAULTS.labels(task, fault).inc()
         if fault is Fault.DEVICE_LOST:
             return DeviceFailedError(f"The device is lost: {error}")
-        logger.error("A %s batch of %d failed (%s).", batch.task, batch.size, fault, exc_info=error)
-        self._end(batch)
+        logger.error("A %s batch of %d failed (%s).", task, size, fault, exc_info=error)
+        self._end(running)
         return BatchFailedError(fault)
 
     async def _launch(
-        self, batch: RunningBatch, runner: Runner, arguments: tuple[Any, ...]
+        self, running: RunningBatch, runner: Runner, arguments: tuple[Any, ...]
     ) -> BatchResult:
         wait = await self.do(runner.launch, *arguments)
-        batch.launched.set()
+        running.launched.set()
         loop = asyncio.get_running_loop()
         result: BatchResult = await loop.run_in_executor(self._results_thread, wait)
         return result
 
-    def _end(self, batch: RunningBatch) -> None:
-        self._running.remove(batch)
+    def _end(self, running: RunningBatch) -> None:
+        self._running.remove(running)
         self._write_journal()
 
     def _write_journal(self) -> None:
         """Record every request on the device: if it dies, each is suspected."""
-        requests = [identity for batch in self._running for identity in batch.identities]
+        requests = [identity for running in self._running for identity in running.identities]
         if requests:
             self._journal.begin(requests)
         else:

@@ -35,7 +35,7 @@ from model.pretrained.progress import log_lines
 from model.pretrained.records import weights_folder
 from model.pretrained.store import ensure_cached
 from model.zoo import LoadedModel, load_model
-from service.engine.batches import Arrays, BatchResult, Input, WarmUp, arrays_of, scores_of
+from service.engine.batches import Arrays, BatchResult, Input, WarmUp, arrays_of
 from service.engine.descriptions import describe, input_of, labels_of, usual_input_sizes
 from service.engine.device import EngineDevice
 from service.engine.faults import DeviceFailedError, Fault
@@ -102,10 +102,7 @@ class Runner:
         self.on_fallback(lambda _: None)  # the warm-up's own are in the models
 
     def stage(self, image: NDArray[np.uint8]) -> Image:
-        """Start to copy an image to the device; it can be in a batch at once. Thread-safe.
-
-        On a CPU it does nothing.
-        """
+        """Start to copy an image to a GPU; it can be in a batch at once. Thread-safe."""
         return image if self.device.type == "cpu" else self._staging.stage(image)
 
     def warm_up(self) -> Iterator[WarmUp]:
@@ -132,15 +129,9 @@ class Runner:
     def launch(
         self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
     ) -> Callable[[], BatchResult]:
-        """Launch one batch; of classifications return before it is done.
+        """Launch one batch, as ``run`` takes it; of classifications return before it is done.
 
         Results of other tasks depend on the host while they are made: these batches are run.
-
-        Args:
-            task: as ``run`` takes it.
-            inputs: as ``run`` takes them.
-            input_size: as ``run`` takes it.
-            size: as ``run`` takes it.
 
         Returns:
             A function that waits for the result, on any thread.
@@ -155,7 +146,7 @@ class Runner:
         def wait() -> BatchResult:
             rows = logits()
             seconds, self._free_at = self._seconds_since(started), time.perf_counter()
-            return BatchResult(scores_of(rows), seconds, seconds)
+            return BatchResult(_scores(rows), seconds, seconds)
 
         return wait
 
@@ -178,7 +169,7 @@ class Runner:
         network_seconds: float | None = None
         match task:
             case Task.CLASSIFY:
-                arrays = scores_of(predictor.classify(images, shape))
+                arrays = _scores(predictor.classify(images, shape))
             case Task.SEGMENT:
                 pixel_logits = predictor.pixel_logits(images, shape)
                 network_seconds = self._seconds_since(started)
@@ -294,6 +285,16 @@ class Runner:
         if self.device.type == "cuda":
             return model.batch_sizes
         return model.batch_sizes[:3:2] if model.task is Task.CLASSIFY else model.batch_sizes[:1]
+
+
+def _scores(rows: Sequence[NDArray[np.float32] | None]) -> Arrays:
+    return tuple(None if row is None else (_softmax(row),) for row in rows)
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    shares: NDArray[np.float32] = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    return shares
 
 
 def _find_dtype(

@@ -46,6 +46,7 @@ WITHOUT_A_SOURCE = {
     "service/engine/scheduling/test_batches_behind.py": "scheduler.py with two batches at once",
     "service/engine/scheduling/test_fair_shares.py": "scheduler.py with several tasks",
     "service/engine/scheduling/test_properties.py": "the whole scheduler in simulations",
+    "service/engine/test_turns.py": "engine.py's turns of batches on the device",
     "service/images/test_hostile_images.py": "all readers with damaged files",
     "service/link/test_link.py": "both ends of the link",
     "test_checkpoint_docs.py": "docs/checkpoints.md",

@@ -79,7 +79,7 @@ def test_logits_do_not_depend_on_the_batch(name: str) -> None:
 
 def test_bfloat16_on_a_cpu_is_refused_without_our_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "model.inference.predictor.lowering_unsupported_reason", lambda _: "there is no compiler"
+        "model.inference.execution.lowering_unsupported_reason", lambda _: "there is no compiler"
     )
     network = create_model("demo", weights="random")
     assert predictor(network).kernels == "PyTorch's alone, since there is no compiler"

@@ -10,12 +10,11 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
-from model.kernels.gpu.failures import DeviceLostError
 from service import metrics
-from service.engine import engine as engine_module
+from service.engine import loading
 from service.engine.device import EngineDevice
-from service.engine.engine import ConfigurationError, Engine
-from service.engine.faults import DeviceFailedError
+from service.engine.engine import Engine
+from service.engine.loading import load
 from service.engine.runner import Runner
 from service.link.messages import FallbackInfo, ModelInfo
 from service.link.sockets import LinkServer
@@ -55,11 +54,11 @@ def counted(what: str) -> float:
 async def test_fallbacks_are_counted_at_the_start_and_later_and_told_to_workers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(engine_module, "Runner", FallenBack)
+    monkeypatch.setattr(loading, "Runner", FallenBack)
     server = cast("LinkServer", object())
     engine = Engine(load_settings({}), DEVICE, server, tmp_path / "flight")
     compiled, recorded = counted("compile"), counted("record")
-    runner = cast("FallenBack", engine._load())
+    runner = cast("FallenBack", load(load_settings({}), DEVICE, (1,), engine._scheduler))
     assert counted("compile") == compiled + 1
     engine._watch(cast("Runner", runner))
     rerecordings = metrics.RERECORDINGS._value.get()
@@ -70,36 +69,3 @@ async def test_fallbacks_are_counted_at_the_start_and_later_and_told_to_workers(
     await asyncio.sleep(0)
     assert counted("record") == recorded + 1
     assert engine._workers._models == runner.models
-
-
-@pytest.mark.parametrize(
-    ("error", "ends_with"),
-    [(ValueError("no such file"), ConfigurationError), (DeviceLostError("x"), DeviceFailedError)],
-    ids=["setting", "device"],
-)
-def test_a_device_that_is_lost_at_the_start_is_no_wrong_setting(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    error: Exception,
-    ends_with: type[Exception],
-) -> None:
-    def fail(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(engine_module, "Runner", fail)
-    engine = Engine(load_settings({}), DEVICE, cast("LinkServer", object()), tmp_path / "flight")
-    with pytest.raises(ends_with, match=str(error)):
-        engine._load()
-
-
-def test_a_device_that_is_lost_in_the_warm_up_is_a_failed_device(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    class Losing(FallenBack):
-        def warm_up(self) -> list[Any]:
-            raise DeviceLostError("an illegal memory access")
-
-    monkeypatch.setattr(engine_module, "Runner", Losing)
-    engine = Engine(load_settings({}), DEVICE, cast("LinkServer", object()), tmp_path / "flight")
-    with pytest.raises(DeviceFailedError, match="The device is lost: an illegal memory access"):
-        engine._load()
