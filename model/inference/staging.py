@@ -47,16 +47,13 @@ class StagedImage:
 
     Attributes:
         pixels: (h, w, 3) uint8, on the device, or still on the host.
+        size: height and width, pixels.
         arrival: the end of the copy to a device with memory of its own; else None.
     """
 
     pixels: Tensor | NDArray[np.uint8]
+    size: tuple[int, int]
     arrival: Arrival | None = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width, pixels."""
-        return self.pixels.shape[0], self.pixels.shape[1]
 
 
 @dataclass(frozen=True)
@@ -110,14 +107,16 @@ class Staging:
 
     def stage(self, image: NDArray[np.uint8]) -> StagedImage:
         """Start copying an image to the device, if there is room for it."""
+        size = image.shape[0], image.shape[1]
         if self._copier is None or not self._reserve(image.nbytes):
-            return StagedImage(image)
+            return StagedImage(image, size)
         try:
-            staged = StagedImage(*self._copier.send(image))
+            pixels, arrival = self._copier.send(image)
         except RuntimeError:
             # Memory's end has many types; a device that is lost shows when its batch runs.
             self._release(image.nbytes)
-            return StagedImage(image)
+            return StagedImage(image, size)
+        staged = StagedImage(pixels, size, arrival)
         weakref.finalize(staged, self._release, image.nbytes)
         return staged
 
@@ -150,7 +149,16 @@ class Staging:
             torch.empty((shape[0], 2), dtype=torch.int64, device=self._device),
         )
         places.copy_(self._copier.pin(np.array(sizes)), non_blocking=True)
-        self._gather(self._copier, images, pixels)
+        if all(size == shape[1:] for size in sizes) and len(images) == shape[0]:
+            entries = list(pixels.unbind())
+        else:
+            pixels.zero_()
+            entries = [
+                entry[: image.size[0], : image.size[1]]
+                for entry, image in zip(pixels, images, strict=False)
+            ]
+        if images:
+            self._gather(self._copier, images, entries)
         return pixels, places
 
     def fetch(self, results: Sequence[Tensor]) -> Receipt:
@@ -169,27 +177,17 @@ class Staging:
         """Wait for results and return them in the host's memory."""
         return self.fetch(results).wait()
 
-    def _gather(self, copier: Copier, images: Sequence[StagedImage], pixels: Tensor) -> None:
-        """Write images to a batch: one wait and one copy, however many there are."""
+    def _gather(self, copier: Copier, images: Sequence[StagedImage], entries: list[Tensor]) -> None:
+        """Copy images to their entries: one wait and one call, however many there are."""
         self._forget_read()
-        if len(images) == len(pixels) and all(each.size == pixels.shape[1:3] for each in images):
-            entries = list(pixels.unbind())
-        else:
-            pixels.zero_()
-            entries = [
-                pixels[index, : image.size[0], : image.size[1]]
-                for index, image in enumerate(images)
-            ]
-        if not images:
-            return
-        arrivals = [image.arrival for image in images if image.arrival is not None]
-        if arrivals:
-            # Copies arrive in order: the last one's arrival is that of all.
-            max(arrivals, key=lambda arrival: arrival.number).wait()
-        sources = [
-            image.pixels if isinstance(image.pixels, Tensor) else copier.pin(image.pixels)
-            for image in images
-        ]
+        sources, last = [], None
+        for image in images:
+            pixels, arrival = image.pixels, image.arrival
+            sources.append(pixels if isinstance(pixels, Tensor) else copier.pin(pixels))
+            if arrival is not None and (last is None or arrival.number > last.number):
+                last = arrival
+        if last is not None:
+            last.wait()  # copies arrive in order: this is the arrival of all
         try:
             torch._foreach_copy_(entries, sources, non_blocking=True)
         finally:
