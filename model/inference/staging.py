@@ -144,6 +144,7 @@ class Staging:
             for entry, image in zip(gathered, images, strict=False):
                 entry[: image.size[0], : image.size[1]] = image.pixels
             return torch.from_numpy(gathered), torch.tensor(sizes)
+        self._forget_read()
         pixels, places = place or (
             torch.empty((*shape, 3), dtype=torch.uint8, device=self._device),
             torch.empty((shape[0], 2), dtype=torch.int64, device=self._device),
@@ -179,7 +180,6 @@ class Staging:
 
     def _gather(self, copier: Copier, images: Sequence[StagedImage], entries: list[Tensor]) -> None:
         """Copy images to their entries: one wait and one call, however many there are."""
-        self._forget_read()
         sources, last = [], None
         for image in images:
             pixels, arrival = image.pixels, image.arrival
