@@ -72,8 +72,8 @@ def _detector(bench: Bench, predictor: Predictor, shape: tuple[int, int, int]) -
     detector = cast("MaskRCNN", predictor.network)
 
     with torch.inference_mode():
-        pixels = predictor.staging.batch([predictor.staging.stage(i) for i in images], shape)
-        outputs = predictor.static_module(pixels, torch.tensor(sizes).to(bench.device))
+        batch = predictor.staging.batch([predictor.staging.stage(i) for i in images], shape)
+        outputs = predictor.static_module(*batch)
     pyramid, candidates = as_maps(outputs, len(images))
 
     @torch.inference_mode()

@@ -97,6 +97,7 @@ def _row(bench: Bench, served: Served, batch: int, want: torch.Tensor) -> Row:
     error = relative_error(_stacked(predictor.classify(few, shape)), want[: len(few)])
     alone = batch_seconds(bench, predictor, images, shape, ahead=False)
     ahead = batch_seconds(bench, predictor, images, shape, ahead=True)
+    behind = launched_seconds(bench, predictor, images, shape)
     device = bench.seconds([partial(predictor.enqueue, shape)], as_graph=False)
     return {
         "model": served.name,
@@ -106,6 +107,7 @@ def _row(bench: Bench, served: Served, batch: int, want: torch.Tensor) -> Row:
         "ms, staged when it runs": alone * 1e3,
         "ms, staged before": ahead * 1e3,
         "images/s": batch / ahead,
+        "images/s, launched behind": batch / behind,
         "host's ms to stage": _staging_seconds(bench, predictor, images) * 1e3,
         "host's ms to launch": _launch_seconds(bench, predictor, shape) * 1e3,
         "error to the CPU": error,
@@ -176,4 +178,27 @@ def batch_seconds(
             running = [predictor.staging.stage(image) for image in images]
         predictor.classify(running, shape)
         seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+def launched_seconds(
+    bench: Bench,
+    predictor: Predictor,
+    images: Sequence[NDArray[np.uint8]],
+    shape: tuple[int, int, int],
+) -> float:
+    """Return the median time from batch to batch where each is launched behind the one before.
+
+    As an engine under load does it: a batch's results are received when the next one is launched.
+    """
+    seconds: list[float] = []
+    receive = predictor.launch([predictor.staging.stage(image) for image in images], shape)
+    for _ in range(rounds_of(bench)):
+        start = time.perf_counter()
+        staged = [predictor.staging.stage(image) for image in images]
+        behind = predictor.launch(staged, shape)
+        receive()
+        receive = behind
+        seconds.append(time.perf_counter() - start)
+    receive()
     return median(seconds)

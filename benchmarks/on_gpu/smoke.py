@@ -111,9 +111,8 @@ def _launched(
 ) -> Tensors:
     """Run the static part of a batch kernel by kernel."""
     staging = predictor.staging
-    pixels = staging.batch([staging.stage(image) for image in images], shape)
-    sizes = torch.tensor([shape[1:]] * shape[0]).to(predictor.device)
-    outputs: Tensors = predictor.static_module(pixels, sizes)
+    batch = staging.batch([staging.stage(image) for image in images], shape)
+    outputs: Tensors = predictor.static_module(*batch)
     return tuple(output.clone() for output in outputs)
 
 

@@ -30,6 +30,7 @@ def fitting_batch_sizes(
 
     Raises:
         CompileError: if the compiler fails.
+        DeviceLostError: if the device does not work any more.
         RuntimeError: if the smallest batch fails for another reason than its memory.
     """
     for count in range(len(batch_sizes), 0, -1):

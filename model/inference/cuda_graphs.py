@@ -2,33 +2,26 @@
 
 Launching a network kernel by kernel takes the host longer than a small batch takes the device. A
 recording replays all launches at once, on the memory that it was made with.
-
-All recordings share one memory pool, so together they take little more than the largest. That is
-safe because only one of them runs at a time, and because tensors that outlive a replay lie outside
-the pool: inputs have buffers of their own, and outputs are copied out inside the recording. So
-replays may run in any order.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from model.inference.recordings import Recording, Recordings
 from model.inference.static_module import ForwardFunction, Tensors
 from model.kernels.gpu.capture import capturing, on_capture_stream
-from model.kernels.gpu.failures import StepError, failing_as
+from model.kernels.gpu.failures import StepError
 
 WARM_UP_RUNS = 3
 """Runs before a recording: libraries choose their algorithms in them."""
 
 MEMORY_SHARE = 0.25
-"""Largest share of the device's memory for recordings."""
+"""Largest share of the device's memory for the recordings of all models together."""
 
 MAX_PADDING = 0.25
 """Largest share of padding in a batch that is enlarged to one that is recorded."""
@@ -36,46 +29,15 @@ MAX_PADDING = 0.25
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Recording:
-    """One recorded batch.
-
-    Attributes:
-        inputs: buffers that a batch is copied into before a replay.
-        outputs: buffers that hold its results until the next replay.
-        replay: launches the graph; does not wait.
-        buffer_bytes: size of inputs and outputs.
-        pool_growth_bytes: growth of the pool when this was recorded.
-    """
-
-    inputs: Tensors
-    outputs: Tensors
-    replay: Callable[[], None]
-    buffer_bytes: int
-    pool_growth_bytes: int
-
-
-class Recorder(Protocol):
-    """Makes recordings that share a pool."""
-
-    def record(self, forward: ForwardFunction, pixels: Tensor, sizes: Tensor) -> Recording:
-        """Record the forward pass of a batch."""
-
-    def new_pool(self) -> None:
-        """Free the pool, after its recordings are gone, and start another."""
-
-
 class RecordedModule:
     """Runs a static module by replaying recordings of the listed shapes.
 
-    The least recently used recordings are dropped if memory does not suffice for all, and made
-    again when they are needed. A shape that is not on the list, or alone too large, is launched
-    kernel by kernel.
+    Recordings that were dropped are made again when they are needed. A shape that is not on the
+    list, or whose recording was given up, is launched kernel by kernel.
 
     Args:
         forward: the function to record.
-        recorder: makes the recordings.
-        max_bytes: limit for the pool and the buffers together.
+        recordings: holds the recordings, beside those of other models.
         on_failure: called with the reason if a recording fails; from then on every batch is
             launched kernel by kernel.
         on_rerecording: called when a listed shape is recorded while a batch waits for it.
@@ -84,39 +46,30 @@ class RecordedModule:
     def __init__(
         self,
         forward: ForwardFunction,
-        recorder: Recorder,
-        max_bytes: int,
+        recordings: Recordings,
         *,
         on_failure: Callable[[str], None] = lambda _: None,
         on_rerecording: Callable[[], None] = lambda: None,
     ) -> None:
         self._forward = forward
-        self._recorder = recorder
-        self._max_bytes = max_bytes
+        self._recordings = recordings
+        self._owner = object()
         self._on_failure = on_failure
         self._on_rerecording = on_rerecording
         self._failed = False
         self._listed: set[torch.Size] = set()
-        self._recordings: OrderedDict[torch.Size, Recording] = OrderedDict()
-        self._pool_bytes = 0
 
     @property
     def recorded_shapes(self) -> tuple[torch.Size, ...]:
         """Shapes of the present recordings, the least recently used first."""
-        return tuple(self._recordings)
-
-    @property
-    def held_bytes(self) -> int:
-        """Memory of the pool and of all input and output buffers."""
-        return self._pool_bytes + sum(
-            recording.buffer_bytes for recording in self._recordings.values()
-        )
+        return self._recordings.shapes_of(self._owner)
 
     def prepare(self, pixels: Tensor, sizes: Tensor) -> None:
         """Add a batch's shape to the list, and record it.
 
         Raises:
             torch.OutOfMemoryError: if the device has no room for the recording.
+            Exception: what the function raises, if it fails without being recorded too.
         """
         if self._failed:
             return
@@ -124,12 +77,12 @@ class RecordedModule:
         try:
             self._recording_for(pixels, sizes)
         except StepError as failure:
-            self._give_up(failure)
+            self._run_unrecorded(failure, pixels, sizes)
 
     def start_over(self) -> None:
         """Forget all recordings and the list."""
         self._listed.clear()
-        self._drop_all()
+        self._recordings.forget(self._owner)
 
     def padded_size(self, shape: tuple[int, int, int]) -> int:
         """Return the batch size that runs a batch of this shape fastest.
@@ -142,66 +95,66 @@ class RecordedModule:
         nearest = min(larger, default=count)
         return nearest if nearest - count <= MAX_PADDING * nearest else count
 
+    def inputs_for(self, shape: tuple[int, int, int]) -> Tensors | None:
+        """Return the buffers of a recording's pixels and sizes, to be written in the next batch.
+
+        Args:
+            shape: batch size, height and width.
+
+        Returns:
+            Buffers that replays read, in the order of the computing stream; None if the shape is
+            not recorded.
+        """
+        recording = self._recordings.get((self._owner, torch.Size((*shape, 3))))
+        return recording.inputs if recording is not None else None
+
     def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensors:
-        """Run a batch; its outputs are valid until the next one of its shape."""
-        recording = self._recording_under_traffic(pixels, sizes)
+        """Run a batch; its outputs are valid until the next one of its shape.
+
+        Args:
+            pixels: as ``StaticModule`` takes them; nothing is copied if both are ``inputs_for``.
+            sizes: of the images.
+        """
+        key = (self._owner, pixels.shape)
+        try:
+            recording = self._recording_under_traffic(pixels, sizes)
+        except torch.OutOfMemoryError:
+            self._recordings.evict({key})
+            recording = None
+        except StepError as failure:
+            return self._run_unrecorded(failure, pixels, sizes)
         if recording is None:
             return self._forward(pixels, sizes)
         for buffer, value in zip(recording.inputs, (pixels, sizes), strict=True):
-            buffer.copy_(value)
+            if buffer is not value:
+                buffer.copy_(value)
         recording.replay()
         return recording.outputs
 
     def _recording_under_traffic(self, pixels: Tensor, sizes: Tensor) -> Recording | None:
-        """Return a listed shape's recording; no failure to make it fails the batch."""
-        if pixels.shape not in self._listed:
+        key = (self._owner, pixels.shape)
+        if pixels.shape not in self._listed or not self._recordings.may_make(key):
             return None
-        if pixels.shape not in self._recordings:
+        if self._recordings.get(key) is None:
             logger.info("A batch of shape %s is recorded anew.", tuple(pixels.shape))
             self._on_rerecording()
-        try:
-            return self._recording_for(pixels, sizes)
-        except torch.OutOfMemoryError:
-            self._listed.discard(pixels.shape)
-            self._drop_all()
-            logger.warning("There is no memory to record a batch of %s.", tuple(pixels.shape))
-        except StepError as failure:
-            self._give_up(failure)
-        return None
+        return self._recording_for(pixels, sizes)
 
-    def _give_up(self, failure: StepError) -> None:
+    def _recording_for(self, pixels: Tensor, sizes: Tensor) -> Recording | None:
+        key = (self._owner, pixels.shape)
+        held = self._recordings.get(key)
+        return held or self._recordings.make(key, self._forward, pixels, sizes)
+
+    def _run_unrecorded(self, failure: StepError, pixels: Tensor, sizes: Tensor) -> Tensors:
+        """Run a batch whose recording failed, and record nothing any more.
+
+        If it fails too, that is not the recording's failure, and the caller's matter.
+        """
+        outputs = self._forward(pixels, sizes)
         self._failed = True
         self.start_over()
         self._on_failure(str(failure))
-
-    def _recording_for(self, pixels: Tensor, sizes: Tensor) -> Recording | None:
-        shape = pixels.shape
-        if shape in self._recordings:
-            self._recordings.move_to_end(shape)
-            return self._recordings[shape]
-        self._record(pixels, sizes)
-        while self.held_bytes > self._max_bytes and len(self._recordings) > 1:
-            self._recordings.popitem(last=False)
-        if self.held_bytes > self._max_bytes:
-            # The pool keeps the memory of dropped recordings; only an empty one can be freed.
-            self._drop_all()
-            self._record(pixels, sizes)
-        if self.held_bytes > self._max_bytes:
-            self._drop_all()
-            self._listed.discard(shape)
-            logger.warning("A batch of shape %s is too large to be recorded.", tuple(shape))
-        return self._recordings.get(shape)
-
-    def _record(self, pixels: Tensor, sizes: Tensor) -> None:
-        with failing_as(StepError):
-            recording = self._recorder.record(self._forward, pixels, sizes)
-        self._recordings[pixels.shape] = recording
-        self._pool_bytes += recording.pool_growth_bytes
-
-    def _drop_all(self) -> None:
-        self._recordings.clear()
-        self._pool_bytes = 0
-        self._recorder.new_pool()
+        return outputs
 
 
 class CudaGraphRecorder:
@@ -233,7 +186,8 @@ class CudaGraphRecorder:
         )
 
     def new_pool(self) -> None:
-        """Free the pool and start another."""
+        """Wait for replays, free the pool and start another."""
+        torch.cuda.synchronize(self._device)
         torch.cuda.empty_cache()
         self._pool = torch.cuda.graph_pool_handle()
 
@@ -247,7 +201,7 @@ class CudaGraphRecorder:
         return outputs
 
 
-def recording_limit_bytes(device: torch.device) -> int:
-    """Return the memory limit for recordings on a CUDA device."""
+def recordings_on(device: torch.device) -> Recordings:
+    """Return a holder of recordings on a CUDA device, for all of its models."""
     _, total_bytes = torch.cuda.mem_get_info(device)
-    return int(MEMORY_SHARE * total_bytes)
+    return Recordings(CudaGraphRecorder(device), int(MEMORY_SHARE * total_bytes))

@@ -20,12 +20,22 @@ import torch
 from torch import Tensor, nn
 
 from model.inference.compiled import CompiledModule
-from model.inference.cuda_graphs import RecordedModule, Recorder
+from model.inference.cuda_graphs import RecordedModule, recordings_on
+from model.inference.recordings import Key, Recordings
 from model.inference.static_module import ForwardFunction, Tensors
 from model.kernels.gpu.autotune import Autotuner, SecondsOf
 from model.kernels.gpu.depthwise_candidates import tune
-from model.kernels.gpu.failures import Fallback, Step, StepError, failing_as
-from model.kernels.gpu.support import turn_off_triton, without_triton
+from model.kernels.gpu.failures import (
+    Fallback,
+    Step,
+    StepError,
+    failing_as,
+    is_out_of_memory,
+    raise_if_device_lost,
+)
+from model.kernels.gpu.support import launch_unsupported_reason, turn_off_triton, without_triton
+from model.kernels.gpu.timing import seconds_of
+from model.lowering.cpu import lowering_unsupported_reason
 
 Result = TypeVar("Result")
 
@@ -37,16 +47,32 @@ class Gpu:
     """The means that only a GPU has.
 
     Attributes:
-        recorder: makes recordings.
-        max_recorded_bytes: limit for recordings.
+        recordings: holds recordings, of other models too.
         autotuner: the fastest kernels; None without kernels.
         seconds_of: times a candidate.
     """
 
-    recorder: Recorder
-    max_recorded_bytes: int
+    recordings: Recordings
     autotuner: Autotuner | None
     seconds_of: SecondsOf
+
+
+def kernels_unsupported_reason(
+    device: torch.device, dtype: torch.dtype, *, compiles: bool
+) -> str | None:
+    """Return why our kernels do not run for a device and dtype, or None if they do."""
+    if device.type == "cuda":
+        return launch_unsupported_reason(device)
+    if compiles:
+        return "the compiler cannot look into the native ones"
+    return lowering_unsupported_reason(dtype)
+
+
+def gpu_on(device: torch.device, recordings: Recordings | None, autotuner: Autotuner | None) -> Gpu:
+    """Return the means of a CUDA device, with recordings of its own if none are handed in."""
+    # Not "or": without a recording yet they are empty.
+    held = recordings_on(device) if recordings is None else recordings
+    return Gpu(held, autotuner, lambda run: seconds_of([run], device))
 
 
 @dataclass(frozen=True)
@@ -100,11 +126,36 @@ class Execution:
         """
         return cast("Result", self._try_kernels(run, run))
 
+    def with_memory(self, run: Callable[[], Result]) -> Result:
+        """Run something on the device; if its memory does not suffice, give up recordings for it.
+
+        Args:
+            run: may be called several times, until it succeeds or no recording is left.
+
+        Raises:
+            DeviceLostError: if the device does not work any more.
+            Exception: what ``run`` raises at last; then the recordings may be made again.
+        """
+        if self._gpu is None:
+            return run()
+        recordings, evicted = self._gpu.recordings, set[Key]()
+        while True:
+            try:
+                return run()
+            except Exception as error:
+                raise_if_device_lost(error)
+                if not recordings or not is_out_of_memory(error):
+                    recordings.readmit(evicted)
+                    raise
+            # Behind the handler, whose error holds the memory of what has failed.
+            evicted |= recordings.evict()
+
     def prepare(self, pixels: Tensor, sizes: Tensor) -> PreparationSeconds:
         """Choose kernels for a batch's shape, compile for it, and record it.
 
         Raises:
             CompileError: if the compiler fails.
+            DeviceLostError: if the device does not work any more.
             torch.OutOfMemoryError: if the device has no room for the batch.
             RuntimeError: if not even PyTorch's own operators can run it.
         """
@@ -143,8 +194,7 @@ class Execution:
             return None
         return RecordedModule(
             self._compiled or self._module,
-            self._gpu.recorder,
-            self._gpu.max_recorded_bytes,
+            self._gpu.recordings,
             on_failure=partial(self._fall_back, "record"),
             on_rerecording=lambda: self.on_rerecording(),
         )
@@ -183,7 +233,7 @@ class Execution:
 
     def _record(self, pixels: Tensor, sizes: Tensor) -> None:
         if self._recorded is not None:
-            self._recorded.prepare(pixels, sizes)
+            self.with_kernels(partial(self._recorded.prepare, pixels, sizes))
 
     def _run_eagerly(self, pixels: Tensor, sizes: Tensor) -> Tensors:
         run: ForwardFunction = self._compiled.run_eagerly if self._compiled else self._module

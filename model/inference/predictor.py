@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, wraps
+from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -16,20 +17,23 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from model.heads.detections import Detections
 from model.heads.label_map import label_map
 from model.heads.mask_rcnn import MaskRCNN
-from model.inference.cuda_graphs import CudaGraphRecorder, recording_limit_bytes
-from model.inference.execution import Execution, Gpu, PreparationSeconds
+from model.inference.execution import (
+    Execution,
+    PreparationSeconds,
+    gpu_on,
+    kernels_unsupported_reason,
+)
+from model.inference.recordings import Recordings
 from model.inference.result_kernels import launch_result_kernels
 from model.inference.staging import StagedImage, Staging, staging_for
 from model.inference.static_module import ForwardFunction, StaticModule, Tensors, as_maps
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.failures import Fallback
 from model.kernels.gpu.support import (
-    launch_unsupported_reason,
     turn_off_triton,
     turned_off_reason,
 )
-from model.kernels.gpu.timing import seconds_of
-from model.lowering.cpu import lower_for_cpu, lowering_unsupported_reason
+from model.lowering.cpu import lower_for_cpu
 from model.lowering.gpu import lower_for_gpu
 
 if TYPE_CHECKING:
@@ -43,6 +47,7 @@ Size = tuple[int, int]
 Image: TypeAlias = "NDArray[np.uint8] | StagedImage"
 """(h, w, 3) uint8, in the host's memory or staged for the device."""
 
+Launched: TypeAlias = "Callable[[], list[NDArray[np.float32] | None]]"
 
 Row = TypeVar("Row")
 Parameters = ParamSpec("Parameters")
@@ -58,14 +63,17 @@ def _current(device: torch.device) -> AbstractContextManager[object]:
 def _computing(
     method: Callable[Concatenate[Predictor, Parameters], Row],
 ) -> Callable[Concatenate[Predictor, Parameters], Row]:
-    """Run a method in inference mode, on the predictor's device."""
+    """Run a method in inference mode, on the predictor's device, at the cost of recordings."""
 
     @wraps(method)
     def run(
         predictor: Predictor, /, *arguments: Parameters.args, **options: Parameters.kwargs
     ) -> Row:
         with torch.inference_mode(), _current(predictor.device):
-            return method(predictor, *arguments, **options)
+            if predictor.device.type == "cpu":
+                return method(predictor, *arguments, **options)
+            run_once = partial(method, predictor, *arguments, **options)
+            return predictor.execution.with_memory(run_once)
 
     return run
 
@@ -83,6 +91,7 @@ class Predictor:
         device: where it runs.
         dtype: of weights and images.
         staging: copies pixels to the device; its own by default.
+        recordings: of all models on a GPU; its own by default.
         compiler: torch.compile backend for the shapes that ``prepare`` is called with; None to run
             everything eagerly. On a CPU it replaces our kernels, which it cannot trace.
 
@@ -97,10 +106,11 @@ class Predictor:
         device: torch.device,
         dtype: torch.dtype,
         staging: Staging | None = None,
+        recordings: Recordings | None = None,
         *,
         compiler: str | None = None,
     ) -> None:
-        reason = _kernels_unsupported_reason(device, dtype, compiles=compiler is not None)
+        reason = kernels_unsupported_reason(device, dtype, compiles=compiler is not None)
         if device.type == "cpu" and reason is None:
             network = lower_for_cpu(network, dtype)
         elif device.type == "cpu" and dtype == torch.bfloat16:
@@ -120,8 +130,9 @@ class Predictor:
             lower_for_gpu(self.network, autotuner)
         self.staging = staging or staging_for(device)
         self.static_module = StaticModule(self.network, device, dtype)
-        gpu = _gpu(device, autotuner) if device.type == "cuda" else None
+        gpu = gpu_on(device, recordings, autotuner) if device.type == "cuda" else None
         self.execution = Execution(self.static_module, gpu, compiler)
+        self._sizes_with_results: set[Size] = set()
         # On a CPU there is nothing to choose, unless it compiles.
         is_plain = gpu is None and compiler is None
         self._forward: ForwardFunction = self.static_module if is_plain else self.execution
@@ -161,16 +172,18 @@ class Predictor:
 
         Raises:
             CompileError: if the compiler fails.
+            DeviceLostError: if the device does not work any more.
             torch.OutOfMemoryError: if the device has no room for the batch.
             RuntimeError: if not even PyTorch's own operators can run it.
         """
         batch = self._batch([], shape)
         seconds = self.execution.prepare(*batch)
         logger.debug("Batches of %s: %s.", shape, seconds)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and shape[1:] not in self._sizes_with_results:
             outputs = self.execution(*batch)
             launch = partial(launch_result_kernels, self.network, outputs, shape[1:])
             self.execution.with_kernels(launch)
+            self._sizes_with_results.add(shape[1:])
         return seconds
 
     @_computing
@@ -188,8 +201,21 @@ class Predictor:
         self, images: Sequence[Image], shape: tuple[int, int, int]
     ) -> list[NDArray[np.float32] | None]:
         """Return each image's logits, (classes,)."""
-        logits, finite = self.staging.receive(self._outputs(images, shape))
-        return _where_finite(logits[: len(images)].float().numpy(), finite)
+        return self.launch(images, shape)()
+
+    @_computing
+    def launch(self, images: Sequence[Image], shape: tuple[int, int, int]) -> Launched:
+        """Launch a classification; return a function that waits for each image's logits.
+
+        It may be called on any thread, and after later batches were launched.
+        """
+        receipt = self.staging.fetch(self._outputs(images, shape))
+
+        def wait() -> list[NDArray[np.float32] | None]:
+            logits, finite = receipt.wait()
+            return _where_finite(logits[: len(images)].float().numpy(), finite)
+
+        return wait
 
     @_computing
     def segment(
@@ -219,15 +245,17 @@ class Predictor:
         self, logits: Sequence[Tensor | None], network_size: Size, original_sizes: Sequence[Size]
     ) -> list[NDArray[np.uint8] | None]:
         """Return each image's class ids, (H, W); the time grows with the original size."""
-        return [
-            None if each is None else self._label_map(each, network_size, size)
+        finite = [
+            (each, size)
             for each, size in zip(logits, original_sizes, strict=True)
+            if each is not None
         ]
-
-    def _label_map(self, logits: Tensor, network_size: Size, size: Size) -> NDArray[np.uint8]:
-        resize = partial(label_map, logits, network_size, size)
-        (ids,) = self.staging.receive([self.execution.with_kernels(resize)])
-        return cast("NDArray[np.uint8]", ids.numpy())
+        made = [
+            self.execution.with_kernels(partial(label_map, each, network_size, size))
+            for each, size in finite
+        ]
+        received = iter(self.staging.receive(made))
+        return [None if each is None else next(received).numpy() for each in logits]
 
     @_computing
     def detect(
@@ -245,49 +273,30 @@ class Predictor:
         sizes = [_size(image) for image in images]
         detector = cast("MaskRCNN", self.network)
         find = partial(detector.detections, *maps, sizes, original_sizes)
-        results = self.execution.with_kernels(find)
-        return [self._to_host(detections) for detections in results]
+        return self._to_host(self.execution.with_kernels(find))
 
     def _outputs(self, images: Sequence[Image], shape: tuple[int, int, int]) -> Tensors:
-        return self._forward(*self._batch(images, shape))
+        recorded = None if self._forward is self.static_module else self.execution.recorded
+        place = None if recorded is None else recorded.inputs_for(shape)
+        return self._forward(*self._batch(images, shape, place))
 
-    def _batch(self, images: Sequence[Image], shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    def _batch(
+        self,
+        images: Sequence[Image],
+        shape: tuple[int, int, int],
+        place: Tensors | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return the arguments of ``StaticModule.forward``."""
         staged = [
             image if isinstance(image, StagedImage) else self.staging.stage(image)
             for image in images
         ]
-        padding = [shape[1:]] * (shape[0] - len(images))
-        sizes = torch.tensor([*(image.size for image in staged), *padding])
-        return self.staging.batch(staged, shape), sizes.to(self.device, non_blocking=True)
+        return self.staging.batch(staged, shape, place)
 
-    def _to_host(self, detections: Detections) -> Detections | None:
-        boxes, scores, labels, masks = self.staging.receive(
-            (detections.boxes, detections.scores, detections.labels, detections.masks)
-        )
-        if not all(tensor.isfinite().all() for tensor in (boxes, scores, masks)):
-            return None
-        return Detections(boxes, scores, labels, masks)
-
-
-def _kernels_unsupported_reason(
-    device: torch.device, dtype: torch.dtype, *, compiles: bool
-) -> str | None:
-    """Return why our kernels do not run for a device and dtype, or None if they do."""
-    if device.type == "cuda":
-        return launch_unsupported_reason(device)
-    if compiles:
-        return "the compiler cannot look into the native ones"
-    return lowering_unsupported_reason(dtype)
-
-
-def _gpu(device: torch.device, autotuner: Autotuner | None) -> Gpu:
-    return Gpu(
-        CudaGraphRecorder(device),
-        recording_limit_bytes(device),
-        autotuner,
-        lambda run: seconds_of([run], device),
-    )
+    def _to_host(self, found: Sequence[Detections]) -> list[Detections | None]:
+        parts = [(each.boxes, each.scores, each.labels, each.masks) for each in found]
+        received = iter(self.staging.receive([tensor for each in parts for tensor in each]))
+        return [_where_usable(Detections(*islice(received, 4))) for _ in found]
 
 
 def _size(image: Image) -> Size:
@@ -301,3 +310,8 @@ def _where_finite(rows: Iterable[Row], finite: Tensor) -> list[Row | None]:
     return [
         row if is_finite else None for row, is_finite in zip(rows, finite.tolist(), strict=False)
     ]
+
+
+def _where_usable(found: Detections) -> Detections | None:
+    floats = (found.boxes, found.scores, found.masks)
+    return found if all(tensor.isfinite().all() for tensor in floats) else None

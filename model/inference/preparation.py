@@ -90,6 +90,7 @@ def prepare(
 
     Raises:
         ValueError: if compiling is demanded and fails, or not even one image fits.
+        DeviceLostError: if the device does not work any more, whatever step found it.
     """
     compiled, reason = decision.compiles, decision.reason
     try:

@@ -15,6 +15,8 @@ SHRINKING = (1, 2, 6, 16)
 def launch_result_kernels(network: nn.Module, outputs: Tensors, size: tuple[int, int]) -> None:
     """Make the results of a batch's first image, so that no request waits for a compilation.
 
+    Results are made image by image, so the kernels are the same in every batch of an input size.
+
     Args:
         network: a classifier has no such kernels.
         outputs: as ``StaticModule.forward`` returns them.

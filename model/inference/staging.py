@@ -3,19 +3,36 @@
 Images are staged one by one, when they arrive; a batch is composed of staged images when the device
 is ready for it. So copies overlap with the running batch, and the next batch is composed as late as
 possible.
+
+A batch may be launched before the results of the one before it are received. All that batches read
+and write on the device is then in the order of one stream, the computing one, so nothing is
+overwritten before it was read:
+
+- A recording's inputs are written behind the replay that reads them, and its outputs are copied to
+  the host behind the replay that writes them and before the next one.
+- Memory of that stream which is freed is reused by later work of that stream alone. Captures have
+  a stream of their own; it waits for the computing one, which waits for it.
+- A staged image has memory of the copying stream, where a later image could be copied to it at any
+  time. So it is held here until the copy out of it is known to be done.
+- Pinned memory is fresh for each transfer. PyTorch reuses it when it is freed and the copies that
+  use it are done.
 """
 
 from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from model.inference.copies import Arrival, Copier, CudaCopier, Mark
+from model.inference.static_module import Tensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,33 +47,31 @@ class StagedImage:
 
     Attributes:
         pixels: (h, w, 3) uint8, on the device, or still on the host.
+        size: height and width, pixels.
         arrival: the end of the copy to a device with memory of its own; else None.
     """
 
     pixels: Tensor | NDArray[np.uint8]
+    size: tuple[int, int]
     arrival: Arrival | None = None
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width, pixels."""
-        return self.pixels.shape[0], self.pixels.shape[1]
 
+@dataclass(frozen=True)
+class Receipt:
+    """Results on their way to the host.
 
-class Arrival(Protocol):
-    """The completion of a copy, such as a CUDA event."""
+    Attributes:
+        tensors: complete after ``wait``.
+        arrived: waits for them.
+    """
 
-    def wait(self) -> None:
-        """Make later work of the computing stream wait for it; does not block."""
+    tensors: list[Tensor]
+    arrived: Callable[[], None]
 
-
-class Copier(Protocol):
-    """Copies to and from a device with memory of its own."""
-
-    def send(self, image: NDArray[np.uint8]) -> tuple[Tensor, Arrival]:
-        """Start copying an image to the device; does not wait for computation."""
-
-    def receive(self, results: Sequence[Tensor]) -> list[Tensor]:
-        """Copy results to the host after the computation, and wait for them."""
+    def wait(self) -> list[Tensor]:
+        """Wait for the results and return them, in the host's memory; on any thread."""
+        self.arrived()
+        return self.tensors
 
 
 class Staging:
@@ -82,55 +97,108 @@ class Staging:
         self._copier = copier
         self._max_bytes = max_bytes
         self._staged_bytes = 0
+        self._reading: deque[tuple[Mark, Sequence[StagedImage]]] = deque()
         self._lock = threading.RLock()  # a finalizer may run inside of stage
 
     @property
     def staged_bytes(self) -> int:
-        """Device memory of the images that wait for their batch."""
+        """Device memory of the images that wait for their batch, or are copied to it."""
         return self._staged_bytes
 
     def stage(self, image: NDArray[np.uint8]) -> StagedImage:
         """Start copying an image to the device, if there is room for it."""
+        size = image.shape[0], image.shape[1]
         if self._copier is None or not self._reserve(image.nbytes):
-            return StagedImage(image)
+            return StagedImage(image, size)
         try:
-            staged = StagedImage(*self._copier.send(image))
+            pixels, arrival = self._copier.send(image)
         except RuntimeError:
             # Memory's end has many types; a device that is lost shows when its batch runs.
             self._release(image.nbytes)
-            return StagedImage(image)
+            return StagedImage(image, size)
+        staged = StagedImage(pixels, size, arrival)
         weakref.finalize(staged, self._release, image.nbytes)
         return staged
 
-    def batch(self, images: Sequence[StagedImage], shape: tuple[int, int, int]) -> Tensor:
+    def batch(
+        self,
+        images: Sequence[StagedImage],
+        shape: tuple[int, int, int],
+        place: Tensors | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Compose a batch.
 
         Args:
             images: none larger than the shape.
             shape: batch size, height and width.
+            place: where to write pixels and sizes, on a device with memory of its own.
 
         Returns:
-            Pixels on the device, uint8 (B, H, W, 3), zero right of and below an image and in the
-            entries behind the last one.
+            What ``StaticModule.forward`` takes, on the device. Pixels, uint8 (B, H, W, 3), are zero
+            right of and below an image and in the entries behind the last one; the sizes of those
+            are the shape's.
         """
+        sizes = [*(image.size for image in images), *[shape[1:]] * (shape[0] - len(images))]
         if self._copier is None:
             gathered = np.zeros((*shape, 3), np.uint8)
             for entry, image in zip(gathered, images, strict=False):
                 entry[: image.size[0], : image.size[1]] = image.pixels
-            return torch.from_numpy(gathered)
-        batch = torch.zeros((*shape, 3), dtype=torch.uint8, device=self._device)
-        for entry, image in zip(batch, images, strict=False):
-            pixels, arrival = image.pixels, image.arrival
-            if isinstance(pixels, np.ndarray):
-                pixels, arrival = self._copier.send(pixels)
-            if arrival is not None:
-                arrival.wait()
-            entry[: image.size[0], : image.size[1]].copy_(pixels)
-        return batch
+            return torch.from_numpy(gathered), torch.tensor(sizes)
+        self._forget_read()
+        pixels, places = place or (
+            torch.empty((*shape, 3), dtype=torch.uint8, device=self._device),
+            torch.empty((shape[0], 2), dtype=torch.int64, device=self._device),
+        )
+        places.copy_(self._copier.pin(np.array(sizes)), non_blocking=True)
+        if all(size == shape[1:] for size in sizes) and len(images) == shape[0]:
+            entries = list(pixels.unbind())
+        else:
+            pixels.zero_()
+            entries = [
+                entry[: image.size[0], : image.size[1]]
+                for entry, image in zip(pixels, images, strict=False)
+            ]
+        if images:
+            self._gather(self._copier, images, entries)
+        return pixels, places
+
+    def fetch(self, results: Sequence[Tensor]) -> Receipt:
+        """Start copying results to the host's memory, behind the computation, before later work."""
+        if self._copier is None:
+            return Receipt(list(results), lambda: None)
+        tensors, mark = self._copier.fetch(results), self._copier.mark()
+
+        def arrived() -> None:
+            mark.synchronize()
+            self._forget_read()
+
+        return Receipt(tensors, arrived)
 
     def receive(self, results: Sequence[Tensor]) -> list[Tensor]:
         """Wait for results and return them in the host's memory."""
-        return list(results) if self._copier is None else self._copier.receive(results)
+        return self.fetch(results).wait()
+
+    def _gather(self, copier: Copier, images: Sequence[StagedImage], entries: list[Tensor]) -> None:
+        """Copy images to their entries: one wait and one call, however many there are."""
+        sources, last = [], None
+        for image in images:
+            pixels, arrival = image.pixels, image.arrival
+            sources.append(pixels if isinstance(pixels, Tensor) else copier.pin(pixels))
+            if arrival is not None and (last is None or arrival.number > last.number):
+                last = arrival
+        if last is not None:
+            last.wait()  # copies arrive in order: this is the arrival of all
+        try:
+            torch._foreach_copy_(entries, sources, non_blocking=True)
+        finally:
+            with self._lock:
+                self._reading.append((copier.mark(), images))
+
+    def _forget_read(self) -> None:
+        """Let go of the images that were copied to their batch."""
+        with self._lock:
+            while self._reading and self._reading[0][0].query():
+                self._reading.popleft()
 
     def _reserve(self, size_bytes: int) -> bool:
         with self._lock:
@@ -142,57 +210,6 @@ class Staging:
     def _release(self, size_bytes: int) -> None:
         with self._lock:
             self._staged_bytes -= size_bytes
-
-
-class CudaArrival:
-    """The end of a copy to a GPU, for the stream that computes, whichever that is."""
-
-    def __init__(self, pixels: Tensor, copied: torch.cuda.Event) -> None:
-        self._pixels = pixels
-        self._copied = copied
-
-    def wait(self) -> None:
-        """Make the computing thread's stream wait, and keep the memory until it is done."""
-        stream = torch.cuda.current_stream(self._pixels.device)
-        stream.wait_event(self._copied)
-        # Allocated on the copying stream: it must not be reused while a batch reads it.
-        self._pixels.record_stream(stream)
-
-
-class CudaCopier:
-    """Copies on a stream of its own, from and to pinned memory.
-
-    PyTorch's allocator of pinned memory reuses a buffer only after the copies that use it are done,
-    so no buffers are managed here.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stream = torch.cuda.Stream(device)
-
-    def send(self, image: NDArray[np.uint8]) -> tuple[Tensor, Arrival]:
-        """Start copying an image to the device."""
-        # The stream's device is the current one inside, in whatever thread.
-        with torch.cuda.stream(self._stream):
-            pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
-            np.copyto(pinned.numpy(), image)
-            pixels = pinned.to(self._device, non_blocking=True)
-            copied = torch.cuda.Event()
-            copied.record(self._stream)
-        return pixels, CudaArrival(pixels, copied)
-
-    def receive(self, results: Sequence[Tensor]) -> list[Tensor]:
-        """Copy results to the host and wait for them; the thread sleeps meanwhile."""
-        received = [
-            torch.empty(result.shape, dtype=result.dtype, pin_memory=True).copy_(
-                result, non_blocking=True
-            )
-            for result in results
-        ]
-        done = torch.cuda.Event(blocking=True)
-        done.record(torch.cuda.current_stream(self._device))
-        done.synchronize()
-        return received
 
 
 def staging_for(device: torch.device) -> Staging:

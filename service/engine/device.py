@@ -1,4 +1,4 @@
-"""An engine's device: its names, its thread, and the journal of the batch that is on it."""
+"""An engine's device: its names, its threads, and the journal of the batches that are on it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,11 @@ import msgspec
 
 from service import metrics
 from service.engine.faults import BatchFailedError, DeviceFailedError, Fault
-from service.engine.scheduling.queues import QueueKey
+from service.engine.scheduling.queues import Batch
 
 if TYPE_CHECKING:
-    from service.engine.runner import BatchResult, Input, Runner
+    from service.engine.batches import BatchResult, Input
+    from service.engine.runner import Runner
 
 HANG_FACTOR = 20.0
 HANG_FLOOR_SECONDS = 30.0
@@ -40,11 +41,11 @@ Identity = tuple[bytes, int]
 
 
 class JournalEntry(msgspec.Struct, frozen=True):
-    """A batch on the device.
+    """The batches on the device: one, or one and another that was launched behind it.
 
     Attributes:
-        incarnation: the engine that ran it.
-        requests: the identities of its requests.
+        incarnation: the engine that ran them.
+        requests: the identities of their requests.
     """
 
     incarnation: str
@@ -52,7 +53,7 @@ class JournalEntry(msgspec.Struct, frozen=True):
 
 
 class InFlightJournal:
-    """Records the batch that runs in a file that outlives the engine.
+    """Records the batches on the device in a file that outlives the engine.
 
     A message to the HTTP workers would not be enough: messages still in the send queue are lost
     with the process, and a request that crashes the engine would be sent again and again.
@@ -62,7 +63,8 @@ class InFlightJournal:
         incarnation: this engine's.
 
     Attributes:
-        last: the batch that the engine's predecessor was running when it died; None if it was idle.
+        last: the batches that the engine's predecessor was running when it died; None if it was
+            idle.
     """
 
     def __init__(self, path: Path, incarnation: str) -> None:
@@ -72,7 +74,7 @@ class InFlightJournal:
         self.last = self._read()
 
     def begin(self, requests: Sequence[Identity]) -> None:
-        """Record that a batch goes to the device."""
+        """Record which requests are on the device from now on."""
         self._write(msgspec.msgpack.encode(JournalEntry(self._incarnation, list(requests))))
 
     def end(self) -> None:
@@ -104,66 +106,132 @@ class EngineDevice:
     local: str
 
 
+@dataclass(eq=False)
+class RunningBatch:
+    """A batch on the device.
+
+    Attributes:
+        batch: its requests and places.
+        identities: of its requests, in order.
+        launched: set once the device has all of it, so that another one can be put behind it.
+        result: what comes of it.
+    """
+
+    batch: Batch[Any]
+    identities: Sequence[Identity]
+    launched: asyncio.Event = field(default_factory=asyncio.Event)
+    result: asyncio.Future[BatchResult] = field(init=False)
+
+
 class Device:
     """Runs one function at a time on a thread of its own.
 
+    Another thread waits for the results of batches that were only launched there.
+
     Args:
-        journal: records the batch on the device.
+        journal: records the batches on the device.
     """
 
     def __init__(self, journal: InFlightJournal) -> None:
         self._journal = journal
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._results_thread = ThreadPoolExecutor(1, thread_name_prefix="results")
+        self._running: list[RunningBatch] = []
 
     async def do(self, function: Callable[..., Any], *arguments: object) -> Any:
         """Call a function on the device's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
-    async def run(
+    def start(
         self,
         runner: Runner,
-        queue: QueueKey,
+        batch: Batch[Any],
         inputs: Sequence[Input],
-        size: int,
-        *,
         identities: Sequence[Identity],
-        expected_seconds: float,
-    ) -> BatchResult:
-        """Run one batch.
+    ) -> RunningBatch:
+        """Start a batch, behind those that run.
 
         Args:
             runner: made on the device's thread.
-            queue: task and input size of the batch.
-            inputs: at least one.
-            size: places in the batch.
-            identities: of the requests, in the order of the inputs.
+            batch: at least one request.
+            inputs: of the requests, in order.
+            identities: of the requests, in order.
+
+        Returns:
+            The batch, for ``result_of``, in the order of the starts.
+        """
+        running = RunningBatch(batch, identities)
+        self._running.append(running)
+        self._write_journal()
+        arguments = batch.queue.task, inputs, batch.queue.input_size, batch.size
+        running.result = (
+            asyncio.create_task(self._launch(running, runner, arguments))
+            if runner.launches
+            else asyncio.get_running_loop().run_in_executor(self._thread, runner.run, *arguments)
+        )
+        return running
+
+    async def result_of(
+        self, running: RunningBatch, runner: Runner, *, expected_seconds: float
+    ) -> BatchResult:
+        """Wait for a batch that runs, with none before it.
+
+        Args:
+            running: returned by ``start``.
+            runner: of the batch.
             expected_seconds: the batch's expected cost.
 
         Raises:
             BatchFailedError: if the batch fails and the device still works.
             DeviceFailedError: if it hangs, or the device is lost.
         """
+        task, size = running.batch.queue.task, running.batch.size
         patience_seconds = max(HANG_FLOOR_SECONDS, HANG_FACTOR * expected_seconds)
-        self._journal.begin(identities)
         try:
             async with asyncio.timeout(patience_seconds):
-                result: BatchResult = await self.do(
-                    runner.run, queue.task, inputs, queue.input_size, size
-                )
+                try:
+                    result = await running.result
+                except Exception as error:
+                    # One of two places that may catch every exception: the batch fails, and the
+                    # engine goes on if its device does.
+                    raise await self._failure(running, runner, error) from error
         except TimeoutError:
             raise DeviceFailedError(
-                f"A {queue.task} batch of {size} hangs: it has not ended after "
+                f"A {task} batch of {size} hangs: it has not ended after "
                 f"{patience_seconds:.3g} s; {expected_seconds:.3g} s were expected."
             ) from None
-        except Exception as error:
-            # One of two places that may catch every exception: the batch fails, and the engine
-            # goes on if its device does.
-            fault = await self.do(runner.fault_of, error)
-            metrics.BATCH_FAULTS.labels(queue.task, fault).inc()
-            if fault is Fault.DEVICE_LOST:
-                raise DeviceFailedError(f"The device is lost: {error}") from error
-            logger.exception("A %s batch of %d failed (%s).", queue.task, size, fault)
-            self._journal.end()
-            raise BatchFailedError(fault) from error
-        self._journal.end()
+        self._end(running)
         return result
+
+    async def _failure(
+        self, running: RunningBatch, runner: Runner, error: Exception
+    ) -> BatchFailedError | DeviceFailedError:
+        fault = await self.do(runner.fault_of, error)
+        task, size = running.batch.queue.task, running.batch.size
+        metrics.BATCH_FAULTS.labels(task, fault).inc()
+        if fault is Fault.DEVICE_LOST:
+            return DeviceFailedError(f"The device is lost: {error}")
+        logger.error("A %s batch of %d failed (%s).", task, size, fault, exc_info=error)
+        self._end(running)
+        return BatchFailedError(fault)
+
+    async def _launch(
+        self, running: RunningBatch, runner: Runner, arguments: tuple[Any, ...]
+    ) -> BatchResult:
+        wait = await self.do(runner.launch, *arguments)
+        running.launched.set()
+        loop = asyncio.get_running_loop()
+        result: BatchResult = await loop.run_in_executor(self._results_thread, wait)
+        return result
+
+    def _end(self, running: RunningBatch) -> None:
+        self._running.remove(running)
+        self._write_journal()
+
+    def _write_journal(self) -> None:
+        """Record every request on the device: if it dies, each is suspected."""
+        requests = [identity for running in self._running for identity in running.identities]
+        if requests:
+            self._journal.begin(requests)
+        else:
+            self._journal.end()

@@ -2,6 +2,12 @@
 
 The event loop admits, expires and cancels while a batch runs on the device's thread, so that a
 deadline holds also for a request that waits behind a slow batch.
+
+A device that computes beside the host is idle from the end of a batch until the next one was
+composed and launched. So under load the next batch is launched behind the running one, before that
+one's results are received. Only a full batch is: a smaller one could still grow, and whatever is in
+a batch can no longer be overtaken or withdrawn. Suspects of a failed batch run alone, before and
+behind nothing, so that a death of the engine accuses none beside them.
 """
 
 from __future__ import annotations
@@ -15,20 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service import metrics
-from service.api.errors import (
-    DeadlineExceededError,
-    DeviceMemoryError,
-    InferenceError,
-    ServiceError,
-)
-from service.engine.device import Device, EngineDevice, InFlightJournal
+from service.api.errors import DeviceMemoryError, InferenceError, ServiceError
+from service.engine.batches import BatchResult, Input
+from service.engine.device import Device, EngineDevice, InFlightJournal, RunningBatch
 from service.engine.faults import BatchFailedError, Fault
-from service.engine.runner import BatchResult, Input, Runner
+from service.engine.loading import load, summary
 from service.engine.scheduling.cost_model import batch_sizes_up_to
 from service.engine.scheduling.queues import Batch, QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
 from service.engine.workers import WITHDRAWN, Work, Workers, trace_unanswered
-from service.link.messages import Cancel, Hello, ModelInfo, Submit
+from service.link.messages import Cancel, Hello, Submit
 from service.link.sockets import LinkServer, Received, array_from
 from service.processes.environment import freeze_heap
 from service.processes.heartbeat import announce
@@ -39,186 +41,88 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from model.inference.predictor import Image
+    from service.engine.runner import Runner
 
 logger = logging.getLogger(__name__)
 
 
-class ConfigurationError(Exception):
-    """The settings cannot be met; a restart would not help."""
-
-
-class Engine:
-    """Owns a device and the queue in front of it.
+class Turns:
+    """Gives the device one batch after the other.
 
     Args:
-        settings: the service's.
-        device: the names of its device.
-        server: the link to the HTTP workers.
-        journal: path of the in-flight journal, which outlives the engine.
+        scheduler: composes them.
+        workers: told the outcome.
+        device: runs them.
+        largest: most requests in a batch.
+
+    Attributes:
+        arrival: set when a request was admitted.
     """
 
     def __init__(
-        self, settings: Settings, device: EngineDevice, server: LinkServer, journal: Path
+        self, scheduler: Scheduler[Work], workers: Workers, device: Device, largest: int
     ) -> None:
-        self._settings = settings
-        self._device_names = device
-        self._server = server
-        self._batch_sizes = batch_sizes_up_to(settings.max_batch_size)
-        self._scheduler: Scheduler[Work] = Scheduler(
-            clock=time.monotonic,
-            max_waiting=settings.max_queue_requests,
-            batch_sizes=self._batch_sizes,
-        )
-        incarnation = secrets.token_hex(8)
-        in_flight = InFlightJournal(journal, incarnation)
-        self._workers = Workers(
-            server, self._scheduler, incarnation, in_flight.last, on_gone=self._drop_waiting
-        )
-        self._device = Device(in_flight)
-        self._stage: Callable[[NDArray[np.uint8]], Image] = lambda image: image
-        self._arrival = asyncio.Event()
-        self._new_deadline = asyncio.Event()
+        self._scheduler = scheduler
+        self._workers = workers
+        self._device = device
+        self._largest = largest
+        self.arrival = asyncio.Event()
 
-    async def run(self) -> None:
-        """Serve until cancelled.
+    async def work(self, runner: Runner) -> None:
+        """Run batches until cancelled.
 
         Raises:
-            ConfigurationError: if the models cannot be loaded as the settings say.
             DeviceFailedError: if the device hangs or is lost.
         """
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._receive())
-            tasks.create_task(self._expire())
-            tasks.create_task(self._workers.watch())
-            runner = await self._device.do(self._load)
-            self._watch(runner)
-            self._stage = runner.stage
-            freeze_heap()
-            self._workers.announce(runner.models)
-            announce({"models": [_summary(model) for model in runner.models]})
-            tasks.create_task(self._work(runner))
-
-    def _watch(self, runner: Runner) -> None:
-        """Count what the device does beside batches from now on, and tell the workers."""
-        loop = asyncio.get_running_loop()
-
-        def fell_back(what: str) -> None:
-            metrics.GPU_FALLBACKS.labels(what).inc()
-            loop.call_soon_threadsafe(lambda: self._workers.announce(runner.models))
-
-        runner.on_compilation(metrics.RECOMPILES.inc)
-        runner.on_fallback(fell_back)
-        runner.on_rerecording(metrics.RERECORDINGS.inc)
-
-    def _load(self) -> Runner:
-        try:
-            runner = Runner(self._settings, self._device_names, self._batch_sizes)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from error
-        for step in runner.warm_up():
-            key = QueueKey(step.task, step.input_size)
-            self._scheduler.learn(key, step.size, step.device_seconds)
-        for model in runner.models:
-            self._scheduler.limit(model.task, model.batch_sizes[-1])
-            metrics.MODEL_INFO.labels(
-                model.task, model.name, model.weights, model.device, model.dtype
-            ).set(1)
-            for fallback in model.fallbacks:
-                metrics.GPU_FALLBACKS.labels(fallback.what).inc()
-        tasks = [model.task for model in runner.models]
-        metrics.start_at_zero(metrics.GPU_FALLBACKS, ("compile", "record", "kernels"))
-        metrics.start_at_zero(metrics.OUT_OF_MEMORY, ("split", "refused"))
-        metrics.start_at_zero(metrics.BATCH_FAULTS, tasks, Fault)
-        metrics.start_at_zero(metrics.NOT_FINITE, tasks)
-        return runner
-
-    async def _receive(self) -> None:
-        async for received in self._server.received():
-            self._workers.heard(received.worker)
-            match received.message:
-                case Hello():
-                    self._workers.greet(received.worker)
-                case Submit():
-                    self._admit(received, received.message)
-                case Cancel(request_id):
-                    withdrawn = self._scheduler.cancel((received.worker, request_id))
-                    if withdrawn is not None:
-                        trace_unanswered(withdrawn.payload.submit, withdrawn.arrived, WITHDRAWN)
-                    self._export_queue()
-
-    def _admit(self, received: Received, submit: Submit) -> None:
-        if not self._workers.ready:
-            self._workers.give_back(received.worker, submit)
-            return
-        try:
-            image = self._stage(array_from(submit.image, received.frames[0]))
-            work = Work(received.worker, submit, image)
-            self._scheduler.admit(
-                Request(
-                    identity=work.identity,
-                    queue=QueueKey(submit.task, submit.input_size),
-                    arrived=time.monotonic(),
-                    deadline=submit.deadline,
-                    payload=work,
-                    alone=submit.alone,
-                )
-            )
-        except ServiceError as error:
-            self._workers.refuse(received.worker, submit, error)
-        else:
-            self._arrival.set()
-            if self._scheduler.next_deadline() == submit.deadline:
-                self._new_deadline.set()
-            self._export_queue()
-
-    def _drop_waiting(self, worker: bytes) -> None:
-        """Drop the waiting requests of a worker that is gone."""
-        dropped = self._scheduler.cancel_all(lambda request: request.payload.worker == worker)
-        metrics.CANCELLED.labels("engine").inc(dropped)
-        if dropped:
-            logger.warning("%s is gone; %d of its requests are dropped.", worker.decode(), dropped)
-        self._export_queue()
-
-    async def _expire(self) -> None:
-        """Reject requests at the moment their deadline passes, also while a batch runs."""
         while True:
-            deadline = self._scheduler.next_deadline()
-            seconds = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            self._new_deadline.clear()
-            try:
-                await asyncio.wait_for(self._new_deadline.wait(), seconds)
-            except TimeoutError:
-                self._refuse_expired()
-
-    def _refuse_expired(self) -> None:
-        for request in self._scheduler.expire():
-            submit = request.payload.submit
-            error = DeadlineExceededError(timeout_seconds=submit.timeout_seconds)
-            self._workers.refuse(request.payload.worker, submit, error, arrived=request.arrived)
-            self._export_queue()
-
-    async def _work(self, runner: Runner) -> None:
-        while True:
-            self._refuse_expired()
-            batch = self._scheduler.next_batch()
-            self._export_queue()
+            batch = self._next_batch()
             if batch is None:
-                self._arrival.clear()
-                await self._arrival.wait()
-            else:
-                await self._run_batch(runner, batch)
+                self.arrival.clear()
+                await self.arrival.wait()
+                continue
+            running: RunningBatch | None = self._start(runner, batch)
+            while running is not None:
+                running = await self._take_turn(runner, running)
 
-    async def _run_batch(self, runner: Runner, batch: Batch[Work]) -> None:
-        started = time.monotonic()
-        work = [request.payload for request in batch.requests]
+    async def _take_turn(self, runner: Runner, running: RunningBatch) -> RunningBatch | None:
+        """Wait for a batch and answer its requests; return the one that was launched behind it."""
+        if not runner.launches or running.batch.queue.quarantine:
+            await self._finish(runner, running)
+            return None
+        behind = asyncio.create_task(self._start_behind(runner, running))
         try:
-            result = await self._device.run(
-                runner,
-                batch.queue,
-                [Input(item.image, item.submit.original_size) for item in work],
-                batch.size,
-                identities=[item.identity for item in work],
-                expected_seconds=self._scheduler.expected_seconds(batch),
+            await self._finish(runner, running)
+        finally:
+            behind.cancel()
+            await asyncio.wait({behind})
+        return None if behind.cancelled() else behind.result()
+
+    async def _start_behind(self, runner: Runner, running: RunningBatch) -> RunningBatch:
+        """Start another batch once this one is launched and so many requests wait."""
+        await running.launched.wait()
+        while (batch := self._next_batch(full=True)) is None:
+            self.arrival.clear()
+            await self.arrival.wait()
+        return self._start(runner, batch)
+
+    def _next_batch(self, *, full: bool = False) -> Batch[Work] | None:
+        self._workers.refuse_expired()
+        batch = self._scheduler.next_batch(full=full)
+        if batch is not None or not full:
+            export_queue(self._scheduler)
+        return batch
+
+    def _start(self, runner: Runner, batch: Batch[Work]) -> RunningBatch:
+        work = [request.payload for request in batch.requests]
+        inputs = [Input(item.image, item.submit.original_size) for item in work]
+        return self._device.start(runner, batch, inputs, [item.identity for item in work])
+
+    async def _finish(self, runner: Runner, running: RunningBatch) -> None:
+        """Wait for the first batch on the device, and tell its workers what came of it."""
+        started, batch = time.monotonic(), running.batch
+        try:
+            result = await self._device.result_of(
+                running, runner, expected_seconds=self._scheduler.expected_seconds(batch)
             )
         except BatchFailedError as error:
             self._scheduler.failed(batch, time.monotonic() - started)
@@ -259,11 +163,7 @@ class Engine:
     def _trigger(self, batch: Batch[Work]) -> str:
         if batch.queue.quarantine:
             return "closed"
-        return "full" if len(batch.requests) == self._batch_sizes[-1] else "free"
-
-    def _export_queue(self) -> None:
-        metrics.QUEUE_REQUESTS.set(self._scheduler.waiting)
-        metrics.PENDING_WORK_SECONDS.set(self._scheduler.pending_work_seconds())
+        return "full" if len(batch.requests) == self._largest else "free"
 
     def _export_batch(self, batch: Batch[Work], result: BatchResult, runner: Runner) -> None:
         task = batch.queue.task
@@ -276,17 +176,135 @@ class Engine:
         metrics.BATCH_SIZE.labels(task).observe(len(batch.requests))
         metrics.BATCH_PADDING.labels(task).inc(batch.size - len(batch.requests))
         metrics.DEVICE_SECONDS.labels(runner.host_device).inc(result.device_seconds)
-        self._export_queue()
+        export_queue(self._scheduler)
 
 
-def _summary(model: ModelInfo) -> dict[str, object]:
-    return {
-        "task": model.task,
-        "name": model.name,
-        "weights": model.weights,
-        "classes": len(model.labels),
-        "device": f"{model.device} ({model.device_name})",
-        "dtype": model.dtype,
-        "compiled": model.compiled,
-        "max_batch_size": model.batch_sizes[-1],
-    }
+class Engine:
+    """Owns a device and the queue in front of it.
+
+    Args:
+        settings: the service's.
+        device: the names of its device.
+        server: the link to the HTTP workers.
+        journal: path of the in-flight journal, which outlives the engine.
+    """
+
+    def __init__(
+        self, settings: Settings, device: EngineDevice, server: LinkServer, journal: Path
+    ) -> None:
+        self._settings = settings
+        self._device_names = device
+        self._server = server
+        self._batch_sizes = batch_sizes_up_to(settings.max_batch_size)
+        self._scheduler: Scheduler[Work] = Scheduler(
+            clock=time.monotonic,
+            max_waiting=settings.max_queue_requests,
+            batch_sizes=self._batch_sizes,
+        )
+        incarnation = secrets.token_hex(8)
+        in_flight = InFlightJournal(journal, incarnation)
+        self._workers = Workers(
+            server, self._scheduler, incarnation, in_flight.last, on_gone=self._drop_waiting
+        )
+        self._device = Device(in_flight)
+        self._turns = Turns(self._scheduler, self._workers, self._device, self._batch_sizes[-1])
+        self._stage: Callable[[NDArray[np.uint8]], Image] = lambda image: image
+        self._new_deadline = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until cancelled.
+
+        Raises:
+            ConfigurationError: if the models cannot be loaded as the settings say.
+            DeviceFailedError: if the device hangs or is lost.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._receive())
+            tasks.create_task(self._expire())
+            tasks.create_task(self._workers.watch())
+            runner = await self._device.do(
+                load, self._settings, self._device_names, self._batch_sizes, self._scheduler
+            )
+            self._watch(runner)
+            self._stage = runner.stage
+            freeze_heap()
+            self._workers.announce(runner.models)
+            announce({"models": [summary(model) for model in runner.models]})
+            tasks.create_task(self._turns.work(runner))
+
+    def _watch(self, runner: Runner) -> None:
+        """Count what the device does beside batches from now on, and tell the workers."""
+        loop = asyncio.get_running_loop()
+
+        def fell_back(what: str) -> None:
+            metrics.GPU_FALLBACKS.labels(what).inc()
+            loop.call_soon_threadsafe(lambda: self._workers.announce(runner.models))
+
+        runner.on_compilation(metrics.RECOMPILES.inc)
+        runner.on_fallback(fell_back)
+        runner.on_rerecording(metrics.RERECORDINGS.inc)
+
+    async def _receive(self) -> None:
+        async for received in self._server.received():
+            self._workers.heard(received.worker)
+            match received.message:
+                case Hello():
+                    self._workers.greet(received.worker)
+                case Submit():
+                    self._admit(received, received.message)
+                case Cancel(request_id):
+                    withdrawn = self._scheduler.cancel((received.worker, request_id))
+                    if withdrawn is not None:
+                        trace_unanswered(withdrawn.payload.submit, withdrawn.arrived, WITHDRAWN)
+                    export_queue(self._scheduler)
+
+    def _admit(self, received: Received, submit: Submit) -> None:
+        if not self._workers.ready:
+            self._workers.give_back(received.worker, submit)
+            return
+        try:
+            image = self._stage(array_from(submit.image, received.frames[0]))
+            work = Work(received.worker, submit, image)
+            self._scheduler.admit(
+                Request(
+                    identity=work.identity,
+                    queue=QueueKey(submit.task, submit.input_size),
+                    arrived=time.monotonic(),
+                    deadline=submit.deadline,
+                    payload=work,
+                    alone=submit.alone,
+                )
+            )
+        except ServiceError as error:
+            self._workers.refuse(received.worker, submit, error)
+        else:
+            self._turns.arrival.set()
+            if self._scheduler.next_deadline() == submit.deadline:
+                self._new_deadline.set()
+            export_queue(self._scheduler)
+
+    def _drop_waiting(self, worker: bytes) -> None:
+        """Drop the waiting requests of a worker that is gone."""
+        dropped = self._scheduler.cancel_all(lambda request: request.payload.worker == worker)
+        metrics.CANCELLED.labels("engine").inc(dropped)
+        if dropped:
+            logger.warning("%s is gone; %d of its requests are dropped.", worker.decode(), dropped)
+        export_queue(self._scheduler)
+
+    async def _expire(self) -> None:
+        """Reject requests at the moment their deadline passes, also while a batch runs."""
+        while True:
+            deadline = self._scheduler.next_deadline()
+            seconds = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            self._new_deadline.clear()
+            try:
+                await asyncio.wait_for(self._new_deadline.wait(), seconds)
+            except TimeoutError:
+                self._workers.refuse_expired()
+                export_queue(self._scheduler)
+
+
+def export_queue(scheduler: Scheduler[Work]) -> None:
+    """Show what waits for the device."""
+    metrics.QUEUE_REQUESTS.set(scheduler.waiting)
+    metrics.PENDING_WORK_SECONDS.set(scheduler.pending_work_seconds())

@@ -13,8 +13,9 @@ import uvloop
 
 from service import metrics, tracing
 from service.engine.device import EngineDevice
-from service.engine.engine import ConfigurationError, Engine
+from service.engine.engine import Engine
 from service.engine.faults import DeviceFailedError
+from service.engine.loading import ConfigurationError
 from service.link.sockets import LinkServer
 from service.logs import configure_logging
 from service.processes.heartbeat import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,24 +15,30 @@ from msgspec.structs import replace
 from torch import nn
 
 from model.config import Task
-from model.heads.detections import Detections
 from model.inference.compiled import on_compilation
+from model.inference.cuda_graphs import recordings_on
 from model.inference.devices import device_name, find_device
 from model.inference.dtype_selection import DtypeChoice, choose_dtype
 from model.inference.predictor import DTYPES, Image, Predictor
 from model.inference.preparation import CompileDecision, PreparedModel, compile_decision, prepare
 from model.inference.staging import staging_for
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason
-from model.kernels.gpu.failures import Fallback, is_out_of_memory
+from model.kernels.gpu.failures import (
+    DeviceLostError,
+    Fallback,
+    is_out_of_memory,
+    raise_if_device_lost,
+)
 from model.kernels.gpu.support import on_kernel_compilation
 from model.pretrained.assets import PRETRAINED
 from model.pretrained.progress import log_lines
 from model.pretrained.records import weights_folder
 from model.pretrained.store import ensure_cached
 from model.zoo import LoadedModel, load_model
+from service.engine.batches import Arrays, BatchResult, Input, WarmUp, arrays_of
 from service.engine.descriptions import describe, input_of, labels_of, usual_input_sizes
 from service.engine.device import EngineDevice
-from service.engine.faults import Fault
+from service.engine.faults import DeviceFailedError, Fault
 from service.link.messages import FallbackInfo, InputInfo, ModelInfo
 from service.settings import PREFIX, Settings
 
@@ -47,44 +53,13 @@ PATIENCE_SECONDS = 1.0
 """A first warm-up run that takes longer on a CPU is not repeated: caches hardly matter then."""
 
 
-@dataclass(frozen=True)
-class Input:
-    """One request's input to a batch.
-
-    Attributes:
-        image: returned by ``Runner.stage``; not larger than the batch's input size.
-        original_size: height and width of the caller's image.
-    """
-
-    image: Image
-    original_size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """The result of a batch.
-
-    Attributes:
-        arrays: one entry for each request, in order, as ``Answer`` holds them; None where the
-            network's output was not finite.
-        device_seconds: time from the pixels in memory to the results in memory.
-        network_seconds: the part of it that depends on the batch's shape alone, without resizing
-            results to the callers' images.
-    """
-
-    arrays: tuple[tuple[NDArray[Any], ...] | None, ...]
-    device_seconds: float
-    network_seconds: float
-
-
-@dataclass(frozen=True)
-class WarmUp:
-    """The cost of one warm-up batch, for the scheduler."""
-
-    task: Task
-    input_size: tuple[int, int]
-    size: int
-    device_seconds: float
+@contextmanager
+def failing_device() -> Iterator[None]:
+    """Raise the loss of the device as the engine's failure, whatever was done inside."""
+    try:
+        yield
+    except DeviceLostError as error:
+        raise DeviceFailedError(f"The device is lost: {error}") from error
 
 
 class Runner:
@@ -101,6 +76,7 @@ class Runner:
             asked for fails.
         CheckpointError: if the weights cannot be read or do not fit.
         PretrainedError: if there are no pretrained weights, or they cannot be downloaded.
+        DeviceLostError: if the device does not work any more; see ``failing_device``.
     """
 
     def __init__(
@@ -115,7 +91,9 @@ class Runner:
             cpu_kernels_unsupported_reason(settings.cache_folder / "kernels")
         self._compile = compile_decision(settings.compile, self.device, f"{PREFIX}COMPILE")
         self._staging = staging_for(self.device)
+        self._recordings = recordings_on(self.device) if self.device.type == "cuda" else None
         self._predictors: dict[Task, Predictor] = {}
+        self._free_at = 0.0  # end of the last batch that was launched
         self.models = tuple(
             self._load(settings, task, name)
             for task in Task
@@ -124,10 +102,7 @@ class Runner:
         self.on_fallback(lambda _: None)  # the warm-up's own are in the models
 
     def stage(self, image: NDArray[np.uint8]) -> Image:
-        """Start to copy an image to the device; it can be in a batch at once. Thread-safe.
-
-        On a CPU it does nothing.
-        """
+        """Start to copy an image to a GPU; it can be in a batch at once. Thread-safe."""
         return image if self.device.type == "cpu" else self._staging.stage(image)
 
     def warm_up(self) -> Iterator[WarmUp]:
@@ -146,6 +121,35 @@ class Runner:
                             break
                     yield WarmUp(model.task, input_size, size, result.network_seconds)
 
+    @property
+    def launches(self) -> bool:
+        """Whether ``launch`` is of use: the device computes beside the host."""
+        return self.device.type == "cuda"
+
+    def launch(
+        self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
+    ) -> Callable[[], BatchResult]:
+        """Launch one batch, as ``run`` takes it; of classifications return before it is done.
+
+        Results of other tasks depend on the host while they are made: these batches are run.
+
+        Returns:
+            A function that waits for the result, on any thread.
+        """
+        if task is not Task.CLASSIFY:
+            result = self.run(task, inputs, input_size, size)
+            return lambda: result
+        started = time.perf_counter()
+        images = [each.image for each in inputs]
+        logits = self._predictors[task].launch(images, (size, *input_size))
+
+        def wait() -> BatchResult:
+            rows = logits()
+            seconds, self._free_at = self._seconds_since(started), time.perf_counter()
+            return BatchResult(_scores(rows), seconds, seconds)
+
+        return wait
+
     def run(
         self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
     ) -> BatchResult:
@@ -161,22 +165,25 @@ class Runner:
         images = [each.image for each in inputs]
         original_sizes = [each.original_size for each in inputs]
         predictor, shape = self._predictors[task], (size, *input_size)
-        arrays: tuple[tuple[NDArray[Any], ...] | None, ...]
+        arrays: Arrays
         network_seconds: float | None = None
         match task:
             case Task.CLASSIFY:
-                logits = predictor.classify(images, shape)
-                arrays = tuple(None if row is None else (_softmax(row),) for row in logits)
+                arrays = _scores(predictor.classify(images, shape))
             case Task.SEGMENT:
                 pixel_logits = predictor.pixel_logits(images, shape)
-                network_seconds = time.perf_counter() - started
+                network_seconds = self._seconds_since(started)
                 label_maps = predictor.label_maps(pixel_logits, input_size, original_sizes)
                 arrays = tuple(None if each is None else (each,) for each in label_maps)
             case Task.DETECT:
                 found = predictor.detect(images, shape, original_sizes)
-                arrays = tuple(None if each is None else _as_arrays(each) for each in found)
-        device_seconds = time.perf_counter() - started
+                arrays = tuple(None if each is None else arrays_of(each) for each in found)
+        device_seconds = self._seconds_since(started)
         return BatchResult(arrays, device_seconds, network_seconds or device_seconds)
+
+    def _seconds_since(self, started: float) -> float:
+        """Return the time that the device took, without that for a batch launched before."""
+        return time.perf_counter() - max(started, self._free_at)
 
     def on_compilation(self, call: Callable[[], None]) -> None:
         """Call a function whenever a model or a kernel is compiled from now on."""
@@ -197,13 +204,15 @@ class Runner:
 
     def fault_of(self, error: Exception) -> Fault:
         """Classify an error that ``run`` raised; free the memory that was cached for reuse."""
+        try:
+            raise_if_device_lost(error)
+        except DeviceLostError:
+            return Fault.DEVICE_LOST
         if is_out_of_memory(error):
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             return Fault.OUT_OF_MEMORY
-        if isinstance(error, torch.AcceleratorError) or not _answers(self.device):
-            return Fault.DEVICE_LOST
-        return Fault.REQUEST
+        return Fault.DEVICE_LOST if isinstance(error, torch.AcceleratorError) else Fault.REQUEST
 
     def _note(self, task: Task, call: Callable[[str], None], fallback: Fallback) -> None:
         info = FallbackInfo(fallback.what, fallback.reason)
@@ -229,7 +238,12 @@ class Runner:
         choice = _find_dtype(settings.dtype, self.device, loaded.network, self._compile)
         compiler = COMPILER if self._compile.compiles else None
         predictor = Predictor(
-            loaded.network, self.device, choice.dtype, self._staging, compiler=compiler
+            loaded.network,
+            self.device,
+            choice.dtype,
+            self._staging,
+            self._recordings,
+            compiler=compiler,
         )
         prepared = self._prepare(predictor, loaded.name, info)
         self._predictors[task] = predictor
@@ -273,28 +287,14 @@ class Runner:
         return model.batch_sizes[:3:2] if model.task is Task.CLASSIFY else model.batch_sizes[:1]
 
 
-def _answers(device: torch.device) -> bool:
-    """Return whether the device still works: after some CUDA errors every later call fails."""
-    if device.type != "cuda":
-        return True
-    try:
-        torch.cuda.synchronize(device)
-    except RuntimeError:
-        return False
-    return True
+def _scores(rows: Sequence[NDArray[np.float32] | None]) -> Arrays:
+    return tuple(None if row is None else (_softmax(row),) for row in rows)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     shares: NDArray[np.float32] = np.exp(logits - logits.max())
     shares /= shares.sum()
     return shares
-
-
-def _as_arrays(found: Detections) -> tuple[NDArray[Any], ...]:
-    return tuple(
-        np.ascontiguousarray(tensor.numpy())
-        for tensor in (found.boxes, found.scores, found.labels, found.masks)
-    )
 
 
 def _find_dtype(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from service import metrics, tracing
-from service.api.errors import InferenceError, ServiceError
+from service.api.errors import DeadlineExceededError, InferenceError, ServiceError
 from service.engine.device import Identity, JournalEntry
 from service.engine.scheduling.queues import Batch
 from service.engine.scheduling.scheduler import Scheduler
@@ -126,6 +126,13 @@ class Workers:
         trace_unanswered(submit, arrived, error.slug)
         refusal = Refusal(submit.request_id, error.slug, error.detail, error.retry_after_seconds)
         self._send(worker, refusal)
+
+    def refuse_expired(self) -> None:
+        """Reject the waiting requests whose deadline has passed."""
+        for request in self._scheduler.expire():
+            submit = request.payload.submit
+            error = DeadlineExceededError(timeout_seconds=submit.timeout_seconds)
+            self.refuse(request.payload.worker, submit, error, arrived=request.arrived)
 
     def answer(
         self,

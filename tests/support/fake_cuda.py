@@ -1,4 +1,4 @@
-"""A fake of the CUDA calls that captures make: streams, graphs, workspaces, in order."""
+"""Fakes of CUDA: the calls that captures make, in order, and a device that can be lost."""
 
 from __future__ import annotations
 
@@ -110,3 +110,35 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
         monkeypatch.setattr(torch._C, name, noting, raising=False)
     yield fake
     capture_stream.cache_clear()
+
+
+class FakeDevice:
+    """A CUDA device that works until it is lost.
+
+    Attributes:
+        waits: how often it was waited for.
+    """
+
+    def __init__(self) -> None:
+        self.waits = 0
+        self._is_lost = False
+
+    def lose(self, message: str = "CUDA error: an illegal memory access was encountered") -> None:
+        """Fail as CUDA does, from now on."""
+        self._is_lost = True
+        raise torch.AcceleratorError(message)
+
+    def synchronize(self, _: torch.device | None = None) -> None:
+        """Wait, or fail as every call does after the first failure."""
+        self.waits += 1
+        if self._is_lost:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    """Return a fake device, which torch waits for."""
+    fake = FakeDevice()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", fake.synchronize)
+    return fake

@@ -16,9 +16,10 @@ from benchmarks.serving.ours.cost_variable import COST_VARIABLE
 from benchmarks.serving.simulated_device import DeviceCost, run_batch
 from model.config import CLASSIFIERS, Task
 from model.labels.tables import imagenet_labels
-from service.engine import engine, process
+from service.engine import loading, process
+from service.engine.batches import BatchResult, Input
 from service.engine.device import EngineDevice
-from service.engine.runner import BatchResult, Input, Runner
+from service.engine.runner import Runner
 from service.link.messages import InputInfo, ModelInfo
 from service.settings import Settings
 
@@ -67,7 +68,7 @@ class SimulatedRunner(Runner):
 
 def main() -> None:
     """Run an engine with the supervisor's arguments."""
-    engine.Runner = SimulatedRunner  # type: ignore[attr-defined]
+    loading.Runner = SimulatedRunner  # type: ignore[attr-defined]
     process.main()
 
 

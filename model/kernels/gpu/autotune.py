@@ -84,6 +84,7 @@ class Autotuner:
 
         Raises:
             StepError: if all candidates fail.
+            DeviceLostError: if a candidate leaves a device that does not work any more.
             torch.OutOfMemoryError: if the device has no room for the problem.
         """
         seconds: dict[str, float] = {}

@@ -6,14 +6,13 @@ import shutil
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from model.kernels.gpu.failures import summary
+from model.kernels.gpu.failures import is_out_of_memory, raise_if_device_lost, summary
 
 TRITON_INSTALLED = find_spec("triton") is not None
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -21,22 +20,36 @@ _turned_off: list[str] = []
 """The reason for which no Triton kernel runs in this process; empty while they do."""
 
 
-@cache
+_launched: set[torch.device] = set()
+"""Devices on which a kernel was launched: what has worked is not tried again."""
+
+
 def launch_unsupported_reason(device: torch.device) -> str | None:
     """Return why no Triton kernel can be launched on a CUDA device, or None if one was.
 
     Launching one shows what no list of conditions does: Triton needs a C compiler, Python's headers
     and a folder that code may be loaded from. torch.compile needs the same on a GPU.
+
+    Raises:
+        DeviceLostError: if the device does not work.
+        torch.OutOfMemoryError: if its memory is full, which says nothing about kernels.
     """
     if not TRITON_INSTALLED:
         return "Triton is not installed"
+    if device in _launched:
+        return None
     try:
         # Not at the top: importing Triton takes a second, and only a GPU needs it.
         from model.kernels.gpu.probe import launch
 
         launch(device)
-    except Exception as error:  # noqa: BLE001 - compilers, linkers and drivers raise anything
+    except Exception as error:
+        # Compilers, linkers and drivers raise anything.
+        raise_if_device_lost(error, device)
+        if is_out_of_memory(error):
+            raise torch.OutOfMemoryError(summary(error)) from error
         return _missing_tool() or f"a first kernel failed: {summary(error)}"
+    _launched.add(device)
     return None
 
 

@@ -14,6 +14,7 @@ from service.commands.predict.arguments import DEFAULT_BATCH_SIZE, fill_parser
 from service.commands.predict.conversion import checked_count, request_of, settings_of
 from service.commands.predict.report import PROGRAM, PredictionReport
 from service.commands.predict.sources import find_sources
+from service.engine.faults import DeviceFailedError
 
 
 def main() -> None:
@@ -31,17 +32,17 @@ def _predict() -> int:
     folder = arguments.save if request.pictures else None
     with PredictionReport(sources, request.task, as_json=arguments.json, folder=folder) as report:
         # Imported here: loading torch takes seconds, and Ctrl-C meanwhile must print no traceback.
-        from service.commands.predict.local import DeviceLostError, LocalPredictor
+        from service.commands.predict.local import LocalPredictor
 
         try:
             predictor = LocalPredictor(settings, request, batch_size)
-        except (ValueError, ServiceError) as error:
+        except (ValueError, ServiceError, DeviceFailedError) as error:
             raise RefusedError(str(error)) from error
         report.note(predictor.note)
         try:
             for outcome in predictor.outcomes(sources):
                 report.add(outcome)
-        except DeviceLostError as error:
+        except DeviceFailedError as error:
             report.give_up(str(error))
         report.finish()
     return report.exit_code

@@ -23,15 +23,12 @@ from service.commands.predict.outcome import (
     unreadable,
 )
 from service.commands.predict.sources import Source, SourceError
-from service.engine.faults import Fault
-from service.engine.runner import Input, Runner
+from service.engine.batches import Input
+from service.engine.faults import DeviceFailedError, Fault
+from service.engine.runner import Runner, failing_device
 from service.images.preparation import ImagePreparer, PreparedImage
 from service.link.messages import InferenceResult
 from service.settings import Settings
-
-
-class DeviceLostError(Exception):
-    """The device has failed; no other image can be predicted on."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +64,15 @@ class LocalPredictor:
     Raises:
         ValueError: if the device is missing, or the weights cannot be read or do not fit.
         InvalidParameterError: if the model cannot do what the query asks for.
+        DeviceFailedError: if the device does not work.
     """
 
     def __init__(self, settings: Settings, request: PredictRequest, batch_size: int) -> None:
         self._request = request
         self._batch_size = batch_size
         self._preparer = ImagePreparer(settings)
-        self._runner = Runner(settings, settings.devices.split(",")[0], (batch_size,))
+        with failing_device():
+            self._runner = Runner(settings, settings.devices.split(",")[0], (batch_size,))
         (self._model,) = self._runner.models
         if isinstance(request.query, ClassifyQuery):
             check_query(request.query, self._model)
@@ -87,7 +86,7 @@ class LocalPredictor:
         """Predict on every image, in order; the following ones are decoded meanwhile.
 
         Raises:
-            DeviceLostError: if the device fails for good.
+            DeviceFailedError: if the device fails for good.
         """
         waiting: list[_Ready | Outcome] = []
         for item in prefetch(self._read, sources, ahead=2 * self._batch_size):
@@ -130,11 +129,12 @@ class LocalPredictor:
         inputs = [Input(self._runner.stage(p.pixels), p.original_size) for p in prepared]
         started = time.perf_counter()
         try:
-            outcome = self._runner.run(self._request.task, inputs, batch[0].size, len(batch))
+            with failing_device():
+                outcome = self._runner.run(self._request.task, inputs, batch[0].size, len(batch))
         except (RuntimeError, MemoryError) as error:
             fault = self._runner.fault_of(error)
             if fault is Fault.DEVICE_LOST:
-                raise DeviceLostError(f"The device is lost: {error}") from error
+                raise DeviceFailedError(f"The device is lost: {error}") from error
             if len(batch) > 1:
                 half = len(batch) // 2
                 return self._run(batch[:half]) + self._run(batch[half:])

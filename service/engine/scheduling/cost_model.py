@@ -173,6 +173,10 @@ class BatchSizer:
         split_seconds = cost.seconds(below) + self.drain_seconds(key, waiting - below)
         return above if cost.seconds(above) <= split_seconds else below
 
+    def fills(self, key: QueueKey, waiting: int) -> bool:
+        """Return whether the requests of a queue fill its largest batch."""
+        return waiting >= self._sizes(key)[-1]
+
     def cap(self, key: QueueKey, size: int) -> int:
         """Limit batches of this shape to less than ``size``; return the new limit."""
         smaller = [candidate for candidate in self._batch_sizes if candidate < size]

@@ -1,7 +1,8 @@
 """The scheduler: admits requests and composes the batch that the device runs next.
 
 It is greedy: a free device runs whatever waits, without a batching window. A batch is composed when
-the device is ready for it, so an urgent late request is in it and a cancelled one is not.
+the device is ready for it, so an urgent late request is in it and a cancelled one is not. Only a
+full batch may be composed while another runs: of what could still come, it has room for nothing.
 
 Tasks share the device's time fairly: the task that has had the least of it while it had work goes
 next, so a flood of slow detections delays a classification by one batch and not by all of them.
@@ -15,6 +16,7 @@ Source: docs/adr/0006-fair-shares.md, docs/adr/0010-poison-requests.md, docs/adr
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Generic
 
 from model.config import Task
@@ -38,7 +40,6 @@ class FairShares:
     def __init__(self) -> None:
         self._used = dict.fromkeys(Task, 0.0)
         self._now = 0.0
-        self._expected_seconds = 0.0
 
     def begin(self, task: Task) -> None:
         """Record that a task has work again."""
@@ -55,12 +56,19 @@ class FairShares:
     def charge(self, task: Task, expected_seconds: float) -> None:
         """Charge the expected time of a batch that begins."""
         self._now = self._used[task]
-        self._expected_seconds = expected_seconds
         self._used[task] += expected_seconds
 
-    def correct(self, task: Task, seconds: float) -> None:
-        """Replace the expected time of that batch by the measured one."""
-        self._used[task] += seconds - self._expected_seconds
+    def correct(self, task: Task, expected_seconds: float, seconds: float) -> None:
+        """Replace the expected time of a batch by the measured one."""
+        self._used[task] += seconds - expected_seconds
+
+
+@dataclass(frozen=True, eq=False)
+class _Running(Generic[Payload]):
+    """A batch on the device."""
+
+    batch: Batch[Payload]
+    expected_seconds: float
 
 
 class Scheduler(Generic[Payload]):
@@ -80,6 +88,7 @@ class Scheduler(Generic[Payload]):
         self._batch_sizer = BatchSizer(batch_sizes)
         self._queues: RequestQueues[Payload] = RequestQueues()
         self._on_device: dict[Hashable, Request[Payload]] = {}
+        self._running: list[_Running[Payload]] = []
         self._busy_until = 0.0
         self._slowdown = SlowdownEstimator()
         self._shares = FairShares()
@@ -151,25 +160,39 @@ class Scheduler(Generic[Payload]):
         """Return the moment at which the next waiting request expires."""
         return self._queues.next_deadline()
 
-    def next_batch(self) -> Batch[Payload] | None:
-        """Compose the next batch for the free device; None if nothing waits.
+    def next_batch(self, *, full: bool = False) -> Batch[Payload] | None:
+        """Compose the next batch; None if nothing waits.
 
         Call ``expire`` first: a request past its deadline is not worth device time.
+
+        Args:
+            full: whether the device is not free yet. Then only a full batch is composed, of no
+                suspects, to run behind the present one.
         """
         heads = self._queues.heads()
         if not heads:
             return None
         # The most urgent queue of the task that goes next.
         key = min(heads, key=lambda key: (self._shares.virtual_start(key.task), heads[key]))
-        size = self._batch_sizer.choose(key, self._queues.waiting_in(key))
-        requests = self._queues.take(key, size)
-        self._on_device = {request.identity: request for request in requests}
-        seconds = self._batch_sizer.seconds(key, size)
-        now = self._clock()
-        self._busy_until = now + self._slowdown.slowdown * seconds
-        self._slowdown.begin(now, seconds)
-        self._shares.charge(key.task, seconds)
-        return Batch(key, requests, size)
+        waiting = self._queues.waiting_in(key)
+        if full and (key.quarantine or not self._batch_sizer.fills(key, waiting)):
+            return None
+        size = self._batch_sizer.choose(key, waiting)
+        batch = Batch(key, self._queues.take(key, size), size)
+        running = _Running(batch, self._batch_sizer.seconds(key, size))
+        self._shares.charge(key.task, running.expected_seconds)
+        before = {request.identity for each in self._running for request in each.batch.requests}
+        self._on_device = {
+            **{name: request for name, request in self._on_device.items() if name in before},
+            **{request.identity: request for request in batch.requests},
+        }
+        self._running.append(running)
+        if len(self._running) == 1:
+            self._begin()
+        else:
+            now, slowdown = self._clock(), self._slowdown.slowdown
+            self._busy_until = max(self._busy_until, now) + slowdown * running.expected_seconds
+        return batch
 
     def expected_seconds(self, batch: Batch[Payload]) -> float:
         """Return the expected device time of a batch."""
@@ -178,7 +201,7 @@ class Scheduler(Generic[Payload]):
     def finished(
         self, batch: Batch[Payload], device_seconds: float, network_seconds: float
     ) -> None:
-        """Record that the device is free again, and learn the batch's cost.
+        """Record that a batch has ended, and learn its cost.
 
         Args:
             batch: returned by ``next_batch``.
@@ -186,15 +209,13 @@ class Scheduler(Generic[Payload]):
             network_seconds: the part that another batch of its shape takes too, without resizing
                 results to the callers' images.
         """
-        self._busy_until = 0.0
-        self._slowdown.end(more_waits=self.waiting > 0)
-        self._shares.correct(batch.queue.task, device_seconds)
+        self._slowdown.end(more_waits=self.waiting > 0 or len(self._running) > 1)
+        self._end(batch, device_seconds)
         self._batch_sizer.observe(batch.queue, batch.size, network_seconds)
 
     def failed(self, batch: Batch[Payload], device_seconds: float) -> None:
-        """Record that the device is free again after a failed batch, whose cost is not learnt."""
-        self._busy_until = 0.0
-        self._shares.correct(batch.queue.task, device_seconds)
+        """Record that a batch failed, as ``finished`` does; its cost is not learnt."""
+        self._end(batch, device_seconds)
 
     def split(self, batch: Batch[Payload]) -> list[Request[Payload]]:
         """Quarantine the halves of a failed batch, each in a queue of its own.
@@ -222,6 +243,22 @@ class Scheduler(Generic[Payload]):
     def limit(self, task: Task, largest: int) -> None:
         """Limit a task's batches to the size that fits into the device's memory."""
         self._batch_sizer.limit(task, largest)
+
+    def _begin(self) -> None:
+        """Note that the first batch on the device begins."""
+        now, expected = self._clock(), [each.expected_seconds for each in self._running]
+        self._busy_until = now + self._slowdown.slowdown * sum(expected)
+        self._slowdown.begin(now, expected[0])
+
+    def _end(self, batch: Batch[Payload], device_seconds: float) -> None:
+        """Note that a batch has left the device; the one behind it begins."""
+        (ended,) = (each for each in self._running if each.batch is batch)
+        self._running.remove(ended)
+        self._shares.correct(batch.queue.task, ended.expected_seconds, device_seconds)
+        if self._running:
+            self._begin()
+        else:
+            self._busy_until = 0.0
 
     def _running_seconds(self) -> float:
         return max(self._busy_until - self._clock(), 0.0)

@@ -27,7 +27,8 @@ if "service.engine.process" in sys.orig_argv:
     import torch
 
     from service.engine import device
-    from service.engine.runner import Input, Runner
+    from service.engine.batches import Input
+    from service.engine.runner import Runner
 
     # The real value would make each test of a hang last half a minute.
     device.HANG_FLOOR_SECONDS = 2.0

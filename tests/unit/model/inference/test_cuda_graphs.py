@@ -1,59 +1,19 @@
-"""Recordings: listed shapes alone, the least recently used dropped, memory bounded."""
+"""Listed shapes are replayed, others run as they are."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 
 import pytest
-import torch
 from torch import Tensor
 
-from model.inference.cuda_graphs import RecordedModule, Recording
-from model.inference.static_module import ForwardFunction, Tensors
-
-
-def double(pixels: Tensor, sizes: Tensor) -> Tensors:
-    return (pixels * 2, sizes)
-
-
-@dataclass
-class FakeRecorder:
-    """Replays by running; a test sets the memory that a batch needs."""
-
-    pool_bytes: dict[int, int] = field(default_factory=dict)
-    recorded: list[int] = field(default_factory=list)
-    replayed: list[int] = field(default_factory=list)
-    fragmented: bool = False
-    pools: int = 1
-    pool: int = 0
-
-    def record(self, forward: ForwardFunction, pixels: Tensor, sizes: Tensor) -> Recording:
-        count = len(pixels)
-        self.recorded.append(count)
-        inputs = (pixels.clone(), sizes.clone())
-        outputs = tuple(torch.empty_like(result) for result in forward(*inputs))
-
-        def replay() -> None:
-            self.replayed.append(count)
-            for buffer, result in zip(outputs, forward(*inputs), strict=True):
-                buffer.copy_(result)
-
-        needed = self.pool_bytes.get(count, 0)
-        grown = needed if self.fragmented else max(needed - self.pool, 0)
-        self.pool += grown
-        return Recording(inputs, outputs, replay, buffer_bytes=10, pool_growth_bytes=grown)
-
-    def new_pool(self) -> None:
-        self.pools, self.pool = self.pools + 1, 0
-
-
-def batch_of(count: int, value: int = 1) -> tuple[Tensor, Tensor]:
-    return torch.full((count, 2, 2, 3), value), torch.full((count, 2), 2)
+from model.inference.cuda_graphs import RecordedModule
+from model.inference.recordings import Recordings
+from support.fake_recorder import FakeRecorder, batch_of, double
 
 
 def prepared(recorder: FakeRecorder, counts: tuple[int, ...], max_bytes: int) -> RecordedModule:
-    part = RecordedModule(double, recorder, max_bytes)
+    part = RecordedModule(double, Recordings(recorder, max_bytes))
     for count in counts:
         part.prepare(*batch_of(count))
     return part
@@ -74,6 +34,30 @@ def test_a_listed_shape_is_replayed_with_the_new_batch() -> None:
     assert recorder.recorded == [1, 4]
 
 
+def test_a_batch_that_was_written_to_a_recordings_inputs_is_not_copied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder = FakeRecorder()
+    part = prepared(recorder, (2,), max_bytes=100)
+    assert part.inputs_for((1, 2, 2)) is None
+    inputs = part.inputs_for((2, 2, 2))
+    assert inputs is not None
+    for buffer, value in zip(inputs, batch_of(2, 9), strict=True):
+        buffer.copy_(value)
+    copied_to: list[Tensor] = []
+    copy_ = Tensor.copy_
+
+    def noting(to: Tensor, source: Tensor) -> Tensor:
+        copied_to.append(to)
+        return copy_(to, source)
+
+    monkeypatch.setattr(Tensor, "copy_", noting)
+    doubled, _ = part(*inputs)
+    assert (doubled == 18).all()
+    assert recorder.replayed == [2]
+    assert not any(to is buffer for to in copied_to for buffer in inputs)
+
+
 def test_a_shape_on_no_list_runs_without_being_recorded() -> None:
     recorder = FakeRecorder()
     part = prepared(recorder, (1,), max_bytes=100)
@@ -82,24 +66,14 @@ def test_a_shape_on_no_list_runs_without_being_recorded() -> None:
     assert (recorder.recorded, recorder.replayed) == ([1], [])
 
 
-def test_the_least_recently_used_is_dropped_and_recorded_again_when_needed() -> None:
-    recorder = FakeRecorder()
-    part = prepared(recorder, (1, 2, 4), max_bytes=30)
+def test_a_dropped_recording_is_made_again_when_needed() -> None:
+    part = prepared(FakeRecorder(), (1, 2, 4), max_bytes=30)
     part(*batch_of(1))
     part.prepare(*batch_of(8))
     assert recorded_counts(part) == [4, 1, 8]
-    assert part.held_bytes == 30
     doubled, _ = part(*batch_of(2, 6))
     assert (doubled == 12).all()
     assert recorded_counts(part) == [1, 8, 2]
-
-
-def test_a_pool_over_the_limit_is_freed() -> None:
-    recorder = FakeRecorder(pool_bytes={8: 40, 4: 40}, fragmented=True)
-    part = prepared(recorder, (8, 4), max_bytes=70)
-    assert recorder.pools == 2
-    assert recorded_counts(part) == [4]
-    assert part.held_bytes == 50
 
 
 def test_a_batch_that_is_too_large_alone_is_launched_kernel_by_kernel(
@@ -115,3 +89,39 @@ def test_a_batch_that_is_too_large_alone_is_launched_kernel_by_kernel(
     assert (doubled == 4).all()
     assert len(recorder.recorded) == tries  # not tried again under traffic
     assert 8 not in recorder.replayed
+
+
+def test_a_recording_that_was_given_up_is_not_made_again() -> None:
+    recorder = FakeRecorder()
+    recordings = Recordings(recorder, 100)
+    part = RecordedModule(double, recordings)
+    part.prepare(*batch_of(1))
+    evicted = recordings.evict()
+    for _ in range(2):
+        doubled, _ = part(*batch_of(1, 4))
+        assert (doubled == 8).all()
+    assert (recorder.recorded, recorder.replayed) == ([1], [])
+    recordings.readmit(evicted)
+    part(*batch_of(1, 4))
+    assert (recorder.recorded, recorder.replayed) == ([1, 1], [1])
+
+
+def test_memory_that_ends_while_recording_under_traffic_fails_no_batch() -> None:
+    recorder = FakeRecorder()
+    part = prepared(recorder, (1, 2), max_bytes=10)  # room for one
+    recorder.room_bytes = 0
+    for _ in range(2):
+        doubled, _ = part(*batch_of(1, 4))
+        assert (doubled == 8).all()
+    assert recorder.recorded == [1, 2, 1, 1]  # beside the other, and alone; then never again
+
+
+def test_a_failure_that_an_unrecorded_run_has_too_is_not_the_recordings() -> None:
+    def fail(pixels: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+        raise RuntimeError("ptxas failed")
+
+    told: list[str] = []
+    part = RecordedModule(fail, Recordings(FakeRecorder(), 100), on_failure=told.append)
+    with pytest.raises(RuntimeError, match="ptxas"):
+        part.prepare(*batch_of(1))
+    assert told == []

@@ -18,6 +18,7 @@ COMPUTING = (
     "dry_run",
     "enqueue",
     "classify",
+    "launch",
     "segment",
     "pixel_logits",
     "label_maps",
@@ -78,6 +79,7 @@ def test_all_that_computes_runs_on_the_predictors_device(
             "segment": ([], (1, 4, 4), []),
             "detect": ([], (1, 4, 4), []),
             "classify": ([], (1, 4, 4)),
+            "launch": ([], (1, 4, 4)),
             "pixel_logits": ([], (1, 4, 4)),
         }.get(name, ((1, 4, 4),))
         with pytest.raises(InterruptedError):

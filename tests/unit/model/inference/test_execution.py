@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.inference.compiled import CompileError
-from model.inference.cuda_graphs import Recording
 from model.inference.execution import Execution, Gpu
+from model.inference.recordings import Recording, Recordings
 from model.inference.static_module import ForwardFunction, Tensors
 from model.kernels.gpu import support
 from model.kernels.gpu.autotune import Autotuner
-from model.kernels.gpu.failures import Fallback, StepError, failing_as
+from model.kernels.gpu.failures import DeviceLostError, Fallback
+from support.fake_cuda import FakeDevice, device
+
+__all__ = ["device"]
 
 BATCH = torch.ones(2, 4, 4, 3), torch.full((2, 2), 4)
 
@@ -77,7 +79,7 @@ def execution(
     max_bytes: int = 100,
     compiler: str | None = None,
 ) -> Execution:
-    gpu = Gpu(recorder or FakeRecorder(), max_bytes, Autotuner(), seconds_of)
+    gpu = Gpu(Recordings(recorder or FakeRecorder(), max_bytes), Autotuner(), seconds_of)
     return Execution(module, gpu, compiler)
 
 
@@ -124,6 +126,93 @@ def test_a_failed_recording_under_traffic_fails_no_batch() -> None:
     assert doubles(running)
     assert doubles(running, one)
     assert told == ["again", Fallback("record", "no")]
+
+
+def test_a_kernel_that_fails_while_a_batch_is_recorded_anew_is_a_kernels_failure() -> None:
+    module, recorder = Doubling(), FakeRecorder()
+    running = execution(module, recorder, max_bytes=1)  # room for one recording
+    one = BATCH[0][:1], BATCH[1][:1]
+    running.prepare(*BATCH)
+    running.prepare(*one)
+    module.kernel_error = RuntimeError("ptxas failed")
+    assert doubles(running)
+    assert running.fallbacks == [Fallback("kernels", "ptxas failed")]
+    assert recorder.recorded == [2, 1, 2, 2]  # with the kernel, and without
+    assert recorder.replays == 1
+
+
+def test_recordings_are_given_up_until_a_batch_fits() -> None:
+    recorder = FakeRecorder()
+    running = execution(Doubling(), recorder)
+    for size in (4, 2, 1):
+        running.prepare(torch.ones(size, 4, 4, 3), torch.full((size, 2), 4))
+    held: list[int] = []
+
+    def run() -> str:
+        assert running.recorded is not None
+        held.append(len(running.recorded.recorded_shapes))
+        if held[-1]:
+            raise RuntimeError("CUDA error: out of memory")
+        return "fits"
+
+    assert running.with_memory(run) == "fits"
+    assert held == [3, 1, 0]
+    assert doubles(running)
+    assert recorder.recorded == [4, 2, 1]  # memory is short: never again
+
+
+def test_recordings_that_are_given_up_in_vain_are_made_again() -> None:
+    def run() -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    recorder = FakeRecorder()
+    running = execution(Doubling(), recorder)
+    running.prepare(*BATCH)
+    with pytest.raises(torch.OutOfMemoryError):
+        running.with_memory(run)
+    assert doubles(running)
+    assert recorder.recorded == [2, 2]
+
+
+def test_another_failure_costs_no_recording() -> None:
+    def run() -> None:
+        raise ValueError("odd pixels")
+
+    running = execution(Doubling())
+    running.prepare(*BATCH)
+    with pytest.raises(ValueError, match="odd"):
+        running.with_memory(run)
+    assert running.recorded is not None
+    assert len(running.recorded.recorded_shapes) == 1
+
+
+@pytest.mark.parametrize("step", ["measuring", "compiling", "recording", "running"])
+def test_a_lost_device_is_a_failure_of_no_step(device: FakeDevice, step: str) -> None:
+    class Losing(Doubling):
+        def forward(self, pixels: Tensor, sizes: Tensor) -> Tensors:
+            if step == {0: "measuring", 1: "compiling"}.get(self.runs):
+                device.lose()
+            self.runs += 1
+            return super().forward(pixels, sizes)
+
+        runs = 0
+
+    class LosingRecorder(FakeRecorder):
+        def record(self, forward: ForwardFunction, pixels: Tensor, sizes: Tensor) -> Recording:
+            if step == "recording":
+                device.lose()
+            return super().record(forward, pixels, sizes)
+
+    running = execution(Losing(), LosingRecorder(), compiler="eager")
+
+    def run() -> None:
+        running.prepare(*BATCH)
+        running.with_kernels(device.lose)
+
+    with pytest.raises(DeviceLostError, match="illegal memory access"):
+        running.with_memory(run)
+    assert running.fallbacks == []
+    assert support.triton_unsupported_reason() is None
 
 
 def test_without_memory_for_a_recording_under_traffic_the_batch_still_runs() -> None:
@@ -225,30 +314,3 @@ def test_a_batch_is_padded_to_a_recorded_one_that_is_little_larger(count: int, p
 def test_each_step_of_a_preparation_is_timed() -> None:
     seconds = execution(Doubling(), compiler="eager").prepare(*BATCH)
     assert min(seconds.measuring, seconds.compiling, seconds.recording) > 0
-
-
-def test_a_candidate_that_fails_is_not_chosen() -> None:
-    def fail() -> None:
-        raise RuntimeError("out of resources: shared memory")
-
-    def seconds_of(run: Callable[[], object]) -> float:
-        run()
-        return 1.0
-
-    autotuner = Autotuner()
-    decision = autotuner.measure(("p",), {"few": fail, "plain": lambda: None}, seconds_of)
-    assert decision.seconds == {"plain": 1.0}
-    assert autotuner.fastest(("p",), default="few") == "plain"
-    with pytest.raises(StepError, match="shared memory"):
-        autotuner.measure(("q",), {"few": fail}, seconds_of)
-
-
-def test_a_failed_capture_is_told_by_its_cause() -> None:
-    def capture() -> None:
-        try:
-            raise RuntimeError("Cannot copy between CPU and CUDA tensors")
-        finally:
-            raise torch.AcceleratorError("operation failed due to a previous error")
-
-    with pytest.raises(CompileError, match="Cannot copy"), failing_as(CompileError):
-        capture()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import cast
 
 import numpy as np
@@ -14,8 +16,12 @@ from model.config import IMAGE_MEAN, IMAGE_STD
 from model.heads.detections import Detections
 from model.heads.rpn import Candidates
 from model.inference.batch_limits import fitting_batch_sizes
+from model.inference.execution import Execution, Gpu
 from model.inference.predictor import Predictor
+from model.inference.recordings import Recordings
+from model.inference.staging import Staging
 from model.zoo import create_model
+from support.delayed_device import DelayedCopier, DelayedDevice, DelayedRecorder
 
 CPU = torch.device("cpu")
 
@@ -74,7 +80,7 @@ def test_logits_do_not_depend_on_the_batch(name: str) -> None:
 
 def test_bfloat16_on_a_cpu_is_refused_without_our_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "model.inference.predictor.lowering_unsupported_reason", lambda _: "there is no compiler"
+        "model.inference.execution.lowering_unsupported_reason", lambda _: "there is no compiler"
     )
     network = create_model("demo", weights="random")
     assert predictor(network).kernels == "PyTorch's alone, since there is no compiler"
@@ -170,3 +176,77 @@ def test_only_convolutions_are_laid_out_for_channels_last() -> None:
     weight = network.get_parameter("backbone.downsample2.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert not weight.is_contiguous()
+
+
+class Averaging(nn.Module):
+    """Classifies by an image's mean colour."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [[(4, 4), (4, 4), (4, 4)], [(4, 4), (1, 4), (3, 4)], [(2, 2), (3, 4), (1, 2)]],
+    ids=str,
+)
+def test_recorded_batches_that_are_launched_ahead_do_not_disturb_each_others_results(
+    batches: list[tuple[int, int]],
+) -> None:
+    device = DelayedDevice()
+    late = Predictor(Averaging(), CPU, torch.float32, Staging(CPU, DelayedCopier(device)))
+    gpu = Gpu(Recordings(DelayedRecorder(device), 100), None, lambda _: 1.0)
+    late.execution = late._forward = Execution(late.static_module, gpu, None)
+    for places in (4, 2):
+        late.prepare((places, 24, 32))
+    images = pictures(sum(count for count, _ in batches), 24, 32)
+    with device:
+        waits = []
+        for count, places in batches:
+            batch, images = images[:count], [*images[count:], *images[:count]]
+            waits.append((late.launch(batch, (places, 24, 32)), batch, places))
+    assert device.done == 0
+    assert late.staging.staged_bytes == len(images) * 24 * 32 * 3
+    for wait, batch, places in waits:
+        wanted = predictor(Averaging()).classify(batch, (places, 24, 32))
+        for got, want in zip(wait(), wanted, strict=True):
+            assert got == pytest.approx(want, abs=1e-5)
+    assert not device.work
+    assert late.staging.staged_bytes == 0
+
+
+def test_a_batchs_label_maps_and_detections_are_received_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = predictor(Recording(torch.zeros(3, 5, 8, 8)))
+    received: list[int] = []
+    receive = network.staging.receive
+
+    def noting(results: Sequence[Tensor]) -> list[Tensor]:
+        received.append(len(results))
+        return receive(results)
+
+    monkeypatch.setattr(network.staging, "receive", noting)
+    network.segment(pictures(3, 32, 32), (3, 32, 32), [(32, 32)] * 3)
+    assert received == [1, 3]  # which are finite, and the label maps
+    detecting = predictor(RecordingDetector())
+    monkeypatch.setattr(detecting.staging, "receive", noting)
+    detecting.detect(pictures(2, 32, 64), (2, 32, 64), [(32, 64)] * 2)
+    assert received == [1, 3, 8]
+
+
+def test_kernels_of_results_are_launched_once_for_each_input_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launched: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        "model.inference.predictor.launch_result_kernels",
+        lambda network, outputs, size: launched.append(size),
+    )
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    on_gpu = predictor(Averaging())
+    on_gpu.device = torch.device("cuda")
+    for size in ((32, 64), (64, 32)):
+        for count in (4, 2, 1):
+            on_gpu.prepare((count, *size))
+    assert launched == [(32, 64), (64, 32)]

@@ -12,6 +12,10 @@ from model.inference import preparation
 from model.inference.compiled import CompileError
 from model.inference.predictor import Predictor
 from model.inference.preparation import CompileDecision, compile_decision, prepare
+from model.kernels.gpu.failures import DeviceLostError, failing_as
+from support.fake_cuda import FakeDevice, device
+
+__all__ = ["device"]
 
 SETTING = "OVERLOCK_COMPILE"
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -98,3 +102,20 @@ def test_batches_end_where_memory_does(caplog: pytest.LogCaptureFixture) -> None
 def test_a_model_without_room_for_one_image_is_refused() -> None:
     with pytest.raises(ValueError, match="overlock_t does not fit into the device's memory"):
         prepared(Model(room=0), TRIES)
+
+
+@pytest.mark.parametrize("decision", [INSISTS, TRIES], ids=["on", "auto"])
+def test_a_lost_device_is_no_wrong_setting_no_fallback_and_no_lack_of_memory(
+    monkeypatch: pytest.MonkeyPatch, device: FakeDevice, decision: CompileDecision
+) -> None:
+    def lose(_: object) -> None:
+        with failing_as(CompileError):
+            device.lose()
+
+    model = Model()
+    monkeypatch.setattr(model, "prepare", lose)
+    monkeypatch.setattr(model, "do_not_compile", lambda _: pytest.fail("it fell back"))
+    monkeypatch.setattr(model, "start_over", lambda: pytest.fail("it tried a smaller batch"))
+    with pytest.raises(DeviceLostError, match="illegal memory access") as raised:
+        prepared(model, decision)
+    assert not isinstance(raised.value, ValueError | RuntimeError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from unittest.mock import Mock
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.inference.staging import Arrival, CudaArrival, StagedImage, Staging, staging_for
+from model.inference.copies import Arrival, Mark
+from model.inference.staging import StagedImage, Staging, staging_for
 
 CPU = torch.device("cpu")
 
@@ -22,11 +23,24 @@ CPU = torch.device("cpu")
 class Moment:
     """Records that it was waited for."""
 
-    name: int
+    number: int
     waited: list[int]
 
     def wait(self) -> None:
-        self.waited.append(self.name)
+        self.waited.append(self.number)
+
+
+@dataclass
+class Done:
+    """A mark that the device passes when a test says so, or when it is waited for."""
+
+    is_done: bool
+
+    def query(self) -> bool:
+        return self.is_done
+
+    def synchronize(self) -> None:
+        self.is_done = True
 
 
 @dataclass
@@ -35,7 +49,9 @@ class FakeCopier:
 
     sent: int = 0
     waited: list[int] = field(default_factory=list)
+    marks: list[Done] = field(default_factory=list)
     is_full: bool = False
+    is_busy: bool = False
 
     def send(self, image: NDArray[np.uint8]) -> tuple[Tensor, Arrival]:
         if self.is_full:
@@ -43,8 +59,15 @@ class FakeCopier:
         self.sent += 1
         return torch.from_numpy(image.copy()), Moment(self.sent, self.waited)
 
-    def receive(self, results: Sequence[Tensor]) -> list[Tensor]:
+    def pin(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array.copy())
+
+    def fetch(self, results: Sequence[Tensor]) -> list[Tensor]:
         return [result.clone() for result in results]
+
+    def mark(self) -> Mark:
+        self.marks.append(Done(not self.is_busy))
+        return self.marks[-1]
 
 
 def picture(seed: int, height: int = 5, width: int = 7) -> NDArray[np.uint8]:
@@ -55,18 +78,68 @@ def picture(seed: int, height: int = 5, width: int = 7) -> NDArray[np.uint8]:
 def test_a_batch_has_zeros_beside_and_behind_its_images(copier: FakeCopier | None) -> None:
     staging = Staging(CPU, copier)
     pictures = [picture(1), picture(2, 4, 8)]
-    batch = staging.batch([staging.stage(each) for each in pictures], (3, 6, 8))
+    batch, sizes = staging.batch([staging.stage(each) for each in pictures], (3, 6, 8))
+    assert sizes.tolist() == [[5, 7], [4, 8], [6, 8]]
     want = np.zeros((3, 6, 8, 3), np.uint8)
     want[0, :5, :7], want[1, :4, :8] = pictures
     assert (batch.numpy() == want).all()
 
 
-def test_a_batch_waits_for_its_own_images_alone() -> None:
+def test_a_batch_waits_once_for_the_last_of_its_own_images() -> None:
     copier = FakeCopier()
     staging = Staging(CPU, copier)
-    staged = [staging.stage(picture(seed)) for seed in range(3)]
+    staged = [staging.stage(picture(seed)) for seed in range(4)]
     staging.batch([staged[2], staged[0]], (2, 5, 7))
-    assert copier.waited == [3, 1]
+    assert copier.waited == [3]
+
+
+def test_a_batch_is_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[int] = []
+    copy = torch._foreach_copy_
+
+    def noting(entries: list[Tensor], sources: list[Tensor], *, non_blocking: bool) -> None:
+        assert non_blocking
+        copies.append(len(entries))
+        copy(entries, sources, non_blocking=non_blocking)
+
+    monkeypatch.setattr(torch, "_foreach_copy_", noting)
+    staging = Staging(CPU, FakeCopier(), max_bytes=2 * picture(0).nbytes)
+    staged = [staging.stage(picture(seed)) for seed in range(3)]
+    pixels, _ = staging.batch(staged, (3, 5, 7))
+    assert (pixels.numpy() == np.stack([picture(seed) for seed in range(3)])).all()
+    assert copies == [3]
+
+
+@pytest.mark.parametrize(("count", "width"), [(2, 7), (2, 6), (1, 7), (0, 7)])
+def test_a_batch_is_written_where_it_belongs_and_nothing_old_is_left(
+    count: int, width: int
+) -> None:
+    staging = Staging(CPU, FakeCopier())
+    place = torch.full((2, 5, 7, 3), 9, dtype=torch.uint8), torch.full((2, 2), 9)
+    staged = [staging.stage(picture(seed, 5, width)) for seed in range(count)]
+    pixels, sizes = staging.batch(staged, (2, 5, 7), place)
+    assert (pixels is place[0], sizes is place[1]) == (True, True)
+    want = np.zeros((2, 5, 7, 3), np.uint8)
+    for seed in range(count):
+        want[seed, :, :width] = picture(seed, 5, width)
+    assert (pixels.numpy() == want).all()
+    assert sizes.tolist() == [[5, width]] * count + [[5, 7]] * (2 - count)
+
+
+def test_images_are_held_until_they_were_read() -> None:
+    copier = FakeCopier(is_busy=True)
+    staging = Staging(CPU, copier)
+    for seed in range(2):
+        staging.batch([staging.stage(picture(seed))], (1, 5, 7))
+    receipt = staging.fetch([torch.ones(1)])
+    gc.collect()
+    assert staging.staged_bytes == 2 * picture(0).nbytes
+    copier.marks[0].is_done = True
+    receipt.wait()
+    assert staging.staged_bytes == picture(0).nbytes
+    copier.marks[1].is_done = True
+    staging.batch([], (1, 5, 7))
+    assert staging.staged_bytes == 0
 
 
 def test_images_over_the_bound_stay_on_the_host_until_their_batch() -> None:
@@ -74,9 +147,9 @@ def test_images_over_the_bound_stay_on_the_host_until_their_batch() -> None:
     staging = Staging(CPU, copier, max_bytes=2 * picture(0).nbytes)
     staged = [staging.stage(picture(seed)) for seed in range(3)]
     assert [isinstance(each.pixels, Tensor) for each in staged] == [True, True, False]
-    batch = staging.batch(staged, (3, 5, 7))
+    batch, _ = staging.batch(staged, (3, 5, 7))
     assert (batch.numpy() == np.stack([picture(seed) for seed in range(3)])).all()
-    assert copier.sent == 3
+    assert copier.sent == 2
 
 
 def test_a_dropped_image_releases_its_memory() -> None:
@@ -109,19 +182,7 @@ def test_a_gpus_copies_arrive() -> None:
         pytest.skip("needs a CUDA device")
     staging = staging_for(torch.device("cuda"))
     staged = [staging.stage(picture(seed, 224, 224)) for seed in range(8)]
-    batch = staging.batch(staged, (8, 224, 224))
+    batch, _ = staging.batch(staged, (8, 224, 224))
     assert batch.is_cuda
     (received,) = staging.receive([batch])
     assert (received.numpy() == np.stack([picture(seed, 224, 224) for seed in range(8)])).all()
-
-
-def test_the_stream_that_computes_waits_for_a_copy_and_keeps_its_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    computing, copied, pixels = Mock(), Mock(), Mock()
-    monkeypatch.setattr(
-        torch.cuda, "current_stream", lambda device: {pixels.device: computing}[device]
-    )
-    CudaArrival(pixels, copied).wait()
-    computing.wait_event.assert_called_once_with(copied)
-    pixels.record_stream.assert_called_once_with(computing)

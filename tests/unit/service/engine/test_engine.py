@@ -11,9 +11,10 @@ import pytest
 from msgspec.structs import replace
 
 from service import metrics
-from service.engine import engine as engine_module
+from service.engine import loading
 from service.engine.device import EngineDevice
 from service.engine.engine import Engine
+from service.engine.loading import load
 from service.engine.runner import Runner
 from service.link.messages import FallbackInfo, ModelInfo
 from service.link.sockets import LinkServer
@@ -53,11 +54,11 @@ def counted(what: str) -> float:
 async def test_fallbacks_are_counted_at_the_start_and_later_and_told_to_workers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(engine_module, "Runner", FallenBack)
+    monkeypatch.setattr(loading, "Runner", FallenBack)
     server = cast("LinkServer", object())
     engine = Engine(load_settings({}), DEVICE, server, tmp_path / "flight")
     compiled, recorded = counted("compile"), counted("record")
-    runner = cast("FallenBack", engine._load())
+    runner = cast("FallenBack", load(load_settings({}), DEVICE, (1,), engine._scheduler))
     assert counted("compile") == compiled + 1
     engine._watch(cast("Runner", runner))
     rerecordings = metrics.RERECORDINGS._value.get()

@@ -19,9 +19,10 @@ from model.inference.predictor import Predictor
 from model.kernels.gpu.failures import Fallback
 from model.lowering.cpu import lowering_unsupported_reason
 from service.engine import runner as runner_module
+from service.engine.batches import Input
 from service.engine.device import EngineDevice
 from service.engine.faults import Fault
-from service.engine.runner import Input, Runner
+from service.engine.runner import Runner
 from service.link.messages import FallbackInfo, InputInfo
 from service.settings import load_settings
 
@@ -116,6 +117,35 @@ def test_scores_are_the_softmax_of_the_logits(monkeypatch: pytest.MonkeyPatch) -
     assert outcome.arrays[0] is not None
     np.testing.assert_allclose(outcome.arrays[0][0], [0.25, 0.75], rtol=1e-6)
     assert outcome.arrays[1] is None
+
+
+def test_a_launched_classification_is_answered_as_one_that_is_run() -> None:
+    running = runner()
+    want = running.run(Task.CLASSIFY, inputs(3), (224, 224), 4)
+    waits = [running.launch(Task.CLASSIFY, inputs(3), (224, 224), 4) for _ in range(2)]
+    for wait in waits:
+        got = wait()
+        for mine, theirs in zip(got.arrays, want.arrays, strict=True):
+            assert mine is not None
+            assert theirs is not None
+            np.testing.assert_array_equal(mine[0], theirs[0])
+
+
+def test_time_behind_another_batch_is_not_a_batchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    running, now = runner.__wrapped__(), [100.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def logits() -> list[None]:
+        now[0] += 2.0
+        return [None]
+
+    monkeypatch.setattr(running._predictors[Task.CLASSIFY], "launch", lambda *_: logits)
+    waits = [running.launch(Task.CLASSIFY, inputs(1), (224, 224), 1) for _ in range(2)]
+    assert [wait().device_seconds for wait in waits] == [2.0, 2.0]
+
+
+def test_a_cpu_gains_nothing_by_launching() -> None:
+    assert not runner().launches
 
 
 def test_warming_up_a_cpu_runs_two_batch_sizes_of_a_fixed_input() -> None:

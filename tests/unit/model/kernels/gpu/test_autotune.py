@@ -9,6 +9,10 @@ import pytest
 import torch
 
 from model.kernels.gpu.autotune import Autotuner, SecondsOf
+from model.kernels.gpu.failures import DeviceLostError, StepError
+from support.fake_cuda import FakeDevice, device
+
+__all__ = ["device"]
 
 
 def test_unmeasured_problem_takes_the_default() -> None:
@@ -62,6 +66,36 @@ def test_collecting_ends_with_an_error_too() -> None:
         failing_network()
     autotuner.fastest(("later",), default="plain")
     assert noted == [[("a",)]]
+
+
+def test_a_candidate_that_fails_is_not_chosen() -> None:
+    def fail() -> None:
+        raise RuntimeError("out of resources: shared memory")
+
+    def seconds_of(run: Callable[[], object]) -> float:
+        run()
+        return 1.0
+
+    autotuner = Autotuner()
+    decision = autotuner.measure(("p",), {"few": fail, "plain": lambda: None}, seconds_of)
+    assert decision.seconds == {"plain": 1.0}
+    assert autotuner.fastest(("p",), default="few") == "plain"
+    with pytest.raises(StepError, match="shared memory"):
+        autotuner.measure(("q",), {"few": fail}, seconds_of)
+
+
+def test_a_candidate_that_loses_the_device_ends_the_measurement(device: FakeDevice) -> None:
+    measured: list[str] = []
+
+    def seconds_of(run: Callable[[], object]) -> float:
+        measured.append(str(run()))
+        if measured[-1] == "small":
+            device.lose()
+        return 1.0
+
+    with pytest.raises(DeviceLostError, match="illegal memory access"):
+        Autotuner().measure(("p",), _candidates("plain", "small", "large"), seconds_of)
+    assert measured == ["plain", "small"]
 
 
 def test_choice_is_a_constant_to_the_compiler_and_a_new_one_is_noticed() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from io import BytesIO
 from pathlib import PurePath
 
@@ -7,12 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.kernels.gpu.failures import DeviceLostError
 from service.api.schemas import ClassifyQuery, SegmentQuery
-from service.commands.predict.local import DeviceLostError, LocalPredictor
+from service.commands.predict.local import LocalPredictor
 from service.commands.predict.outcome import Failure, Outcome, PredictAnswer, PredictRequest
 from service.commands.predict.sources import Source
 from service.engine import runner
+from service.engine.batches import BatchResult
+from service.engine.faults import DeviceFailedError
 from service.settings import load_settings
+from support.fake_cuda import FakeDevice, device
+
+__all__ = ["device"]
 
 POISON = 250
 """Grey level of an image that fails its batch."""
@@ -97,20 +104,23 @@ def test_too_little_memory_is_told_from_a_bad_image(monkeypatch: pytest.MonkeyPa
     assert kinds([outcome]) == ["out-of-memory"]
 
 
-def test_a_lost_device_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "_answers", lambda _: False)
-
+@pytest.mark.parametrize("error_type", [RuntimeError, DeviceLostError])
+def test_a_lost_device_ends_it(
+    monkeypatch: pytest.MonkeyPatch, device: FakeDevice, error_type: type[Exception]
+) -> None:
     def run(*_: object) -> None:
-        raise RuntimeError("unspecified launch failure")
+        with suppress(RuntimeError):
+            device.lose()
+        raise error_type("unspecified launch failure")
 
     monkeypatch.setattr(runner.Runner, "run", run)
-    with pytest.raises(DeviceLostError, match="unspecified launch failure"):
+    with pytest.raises(DeviceFailedError, match="unspecified launch failure"):
         list(here(ClassifyQuery()).outcomes([source("a"), source("b")]))
 
 
 def test_an_output_that_is_not_finite_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(_: object, __: object, inputs: list[object], *___: object) -> runner.BatchResult:
-        return runner.BatchResult((None,) * len(inputs), 0.1, 0.1)
+    def run(_: object, __: object, inputs: list[object], *___: object) -> BatchResult:
+        return BatchResult((None,) * len(inputs), 0.1, 0.1)
 
     monkeypatch.setattr(runner.Runner, "run", run)
     (outcome,) = here(ClassifyQuery()).outcomes([source("a")])
