@@ -94,9 +94,9 @@ def _excitation_row(bench: Bench, channels: int, dtype: torch.dtype) -> Row:
 def _depthwise_rows(bench: Bench, problem: DepthwiseProblem, dtype: torch.dtype) -> Iterator[Row]:
     features, weight, bias, taps = problem.arguments(dtype, bench.device)
     want = unfolded_depthwise(features.double(), weight.double(), bias.double())
-    implementations: tuple[Implementation, ...] = (
-        triton_tiles(dtype) if bench.is_cuda else ("plain",)
-    )
+    implementations: tuple[Implementation, ...] = ("plain",)
+    if bench.is_cuda:
+        implementations = triton_tiles(dtype, problem.channels, problem.kernel_size)
     for implementation in implementations:
         got, sums = large_depthwise_with_sums(features, weight, bias, taps, implementation)
         again, sums_again = large_depthwise_with_sums(features, weight, bias, taps, implementation)

@@ -39,7 +39,8 @@ def rows(bench: Bench) -> Iterator[Row]:
                 seconds = bench.cold_seconds(make, needed)
                 yield _row("ContMix", str(problem), str(dtype), label, seconds, needed, bandwidth)
         for convolution in depthwise:
-            for label in triton_tiles(dtype) if bench.is_cuda else ("plain",):
+            tiles = triton_tiles(dtype, convolution.channels, convolution.kernel_size)
+            for label in tiles if bench.is_cuda else ("plain",):
                 needed = convolution.bytes_once(dtype)
                 make = partial(_depthwise_run, convolution, dtype, bench.device, label)
                 seconds = bench.cold_seconds(make, needed)

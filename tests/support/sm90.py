@@ -23,6 +23,7 @@ from model.config import BACKBONES, BackboneConfig
 from model.kernels.gpu import context_mixing as mixing
 from model.kernels.gpu import depthwise_16bit as matrix
 from model.kernels.gpu import depthwise_float32 as depthwise
+from model.kernels.gpu import depthwise_paired as paired
 from model.kernels.gpu import label_map, nms, roi_align
 from model.kernels.gpu import squeeze_excite as excite
 from model.kernels.gpu.depthwise_layout import lay_out
@@ -72,7 +73,7 @@ def compiled_kernels(dtypes: list[torch.dtype]) -> Iterator[tuple[str, Any]]:
     """Compile each distinct kernel that the networks launch once; yield label and kernel."""
     triton.runtime.driver.set_active(DescribedDevice())
     compiling = Compiling()
-    for module in (mixing, matrix, depthwise, excite, label_map, roi_align):
+    for module in (mixing, matrix, paired, depthwise, excite, label_map, roi_align):
         setattr(module, "wrap_triton", compiling)  # noqa: B010 - mypy knows no such attribute
     for kernel in ("_pairs_kernel", "_keep_kernel"):
         setattr(nms, kernel, compiling(getattr(nms, kernel)))
@@ -111,10 +112,13 @@ def _depthwise(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> I
     stages = zip(config.kernel_sizes, config.channels, STRIDES, strict=True)
     for kernel_size, channels, stride in stages:
         features = _features(2, channels, size[0] // stride, size[1] // stride, dtype)
-        taps = lay_out(torch.zeros(channels, 1, kernel_size, kernel_size, dtype=dtype))
+        weight = torch.zeros(channels, 1, kernel_size, kernel_size, dtype=dtype)
+        taps = lay_out(weight)
         bias = torch.zeros(channels, dtype=dtype)
-        for tile in triton_tiles(dtype):
-            if tile in matrix.TILES:
+        for tile in triton_tiles(dtype, channels, kernel_size):
+            if tile in paired.PAIRS:
+                paired.depthwise_paired_triton(features, weight, bias, True, tile)
+            elif tile in matrix.TILES:
                 matrix.depthwise_matrix_triton(features, taps, bias, True, tile)
             else:
                 depthwise.large_depthwise_triton(features, taps, bias, True, tile)

@@ -96,6 +96,6 @@ def depthwise_candidates(problem: Problem, batch: int) -> dict[str, Callable[[],
         arguments = features, weight, bias, lay_out(weight)
     names: list[Implementation] = ["plain"]
     if triton_unsupported_reason(*arguments) is None:
-        names += triton_tiles(fields.dtype)
+        names += triton_tiles(fields.dtype, fields.channels, fields.kernel_size)
     operation = _OPERATIONS[fields.operation]
     return {name: partial(torch.inference_mode()(operation), *arguments, name) for name in names}
