@@ -27,6 +27,7 @@ from model.kernels.gpu import depthwise_paired as paired
 from model.kernels.gpu import label_map, nms, roi_align
 from model.kernels.gpu import squeeze_excite as excite
 from model.kernels.gpu.depthwise_layout import lay_out
+from model.kernels.gpu.mixing_orders import triton_orders
 from model.kernels.large_depthwise import triton_tiles
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -98,14 +99,16 @@ def _mixings(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Ite
         height, width = (max(side // STRIDES[stage], kernel_size) for side in size)
         small, large = config.small_kernel, kernel_size
         query_width = channels // 2 // groups
-        mixing.context_mixing_triton(
-            _features(2, channels, height, width, dtype),
-            _features(2, channels // 2, height, width, dtype),
-            torch.empty(2, groups, small**2 + large**2, query_width, dtype=dtype),
-            torch.empty(groups, small, small, small**2, dtype=dtype),
-            torch.empty(groups, large, large, large**2, dtype=dtype),
-        )
-        yield f"ContMix {large}x{large} of {channels} channels"
+        for order in triton_orders(dtype, large, width):
+            mixing.context_mixing_triton(
+                _features(2, channels, height, width, dtype),
+                _features(2, channels // 2, height, width, dtype),
+                torch.empty(2, groups, small**2 + large**2, query_width, dtype=dtype),
+                torch.empty(groups, small, small, small**2, dtype=dtype),
+                torch.empty(groups, large, large, large**2, dtype=dtype),
+                order,
+            )
+            yield f"ContMix {large}x{large} of {channels} channels, {order}"
 
 
 def _depthwise(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
@@ -157,7 +160,7 @@ def _features(batch: int, channels: int, height: int, width: int, dtype: torch.d
 
 
 def resources(kernel: Any) -> dict[str, int]:
-    """Return the resources of one program, and its number of loads and multiplications."""
+    """Return a program's resources, and its number of loads, shuffles and multiplications."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
         file.flush()
@@ -173,6 +176,7 @@ def resources(kernel: Any) -> dict[str, int]:
         "registers": used["REG"],
         "spilled_bytes": used["STACK"] + used["LOCAL"],
         "loads": len(re.findall(r"ld\.global|cp\.async\.c[ag]", ptx)),
+        "shuffles": ptx.count("shfl.sync.idx"),
         "matrix_products": ptx.count("mma.sync"),
         "multiply_adds": ptx.count("fma.rn"),
     }
