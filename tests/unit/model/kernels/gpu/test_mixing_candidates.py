@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from model.backbone.context_mixing import FoldedContextMixing
 from model.kernels import context_mixing as dispatch
 from model.kernels.context_mixing import context_mixing, mixing_problem
 from model.kernels.gpu.autotune import Autotuner
+from model.kernels.gpu.depthwise_candidates import tune
 from model.kernels.gpu.mixing_candidates import mixing_candidates
-from model.kernels.gpu.mixing_orders import triton_orders
+from model.kernels.gpu.mixing_orders import TRITON_ORDERS, triton_orders
+from model.lowering.gpu import lower_for_gpu
+from model.zoo import create_model
 from support import mixing_problem as problems
 
 
@@ -47,16 +52,27 @@ def test_the_fastest_order_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         requested.append(others[-1])
         return values
 
-    monkeypatch.setattr(dispatch, "triton_unsupported_reason", lambda *_: None)
+    for module in ("context_mixing", "gpu.mixing_candidates"):
+        name = f"model.kernels.{module}.triton_unsupported_reason"
+        monkeypatch.setattr(name, lambda *_: None)
     monkeypatch.setattr(dispatch, "context_mixing_triton", mixed, raising=False)
     autotuner = Autotuner()
-    with autotuner.collect_problems() as collected:
-        context_mixing(*arguments(), implementation=autotuner)
-    autotuner.measure(collected[0], {"triton_at_once": list, "triton": dict}, lambda _: 1.0)
-    context_mixing(*arguments(), implementation=autotuner)
+    run = partial(context_mixing, *arguments(), implementation=autotuner)
+    seconds = iter([3e-6, 2e-6, 1e-6])
+    (decision,) = tune(run, autotuner, 2, lambda _: next(seconds))
+    assert [*decision.seconds] == [*TRITON_ORDERS]
+    run()
     assert requested == ["triton", "triton_at_once"]
     with pytest.raises(ValueError, match=r"'triton_at_once' is not an order for torch\.float32"):
         context_mixing(*arguments(torch.float32), implementation="triton_at_once")
+
+
+def test_a_network_on_a_gpu_consults_the_table() -> None:
+    network, autotuner = create_model("demo", weights="random"), Autotuner()
+    lower_for_gpu(network, autotuner)
+    mixings = [part for part in network.modules() if isinstance(part, FoldedContextMixing)]
+    assert mixings
+    assert all(part.implementation is autotuner for part in mixings)
 
 
 def test_the_table_is_not_consulted_where_only_the_tiles_run() -> None:
