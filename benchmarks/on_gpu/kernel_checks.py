@@ -18,6 +18,7 @@ from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem
 from model.kernels.context_mixing import Implementation as MixingImplementation
 from model.kernels.context_mixing import context_mixing
 from model.kernels.context_mixing_reference import window_starts
+from model.kernels.gpu.mixing_orders import triton_orders
 from model.kernels.large_depthwise import Implementation, large_depthwise_with_sums, triton_tiles
 from model.kernels.squeeze_excite import squeeze_excite_gates
 
@@ -32,10 +33,10 @@ SUMS_BOUND = 1e-5
 """Error of the sums, which are float32 for every dtype and taken over the stored result."""
 
 MIXING = (
-    # a window as large as the map, odd head widths; wide and high maps
+    # a window as large as the map, odd head widths; wide and high maps, two windows side by side
     MixingProblem(1, 56, 2, 7, 7, 7),
     MixingProblem(2, 40, 2, 13, 29, 13),
-    MixingProblem(1, 32, 2, 37, 13, 13),
+    MixingProblem(1, 32, 2, 37, 14, 13),
 )
 DEPTHWISE = (
     DepthwiseProblem(1, 5, 9, 7, 17),
@@ -53,7 +54,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     for convolution in DEPTHWISE:
         yield from _depthwise_rows(bench, convolution, dtype)
     for problem in MIXING:
-        yield _mixing_row(bench, problem, dtype)
+        yield from _mixing_rows(bench, problem, dtype)
 
 
 def _row(
@@ -94,9 +95,9 @@ def _excitation_row(bench: Bench, channels: int, dtype: torch.dtype) -> Row:
 def _depthwise_rows(bench: Bench, problem: DepthwiseProblem, dtype: torch.dtype) -> Iterator[Row]:
     features, weight, bias, taps = problem.arguments(dtype, bench.device)
     want = unfolded_depthwise(features.double(), weight.double(), bias.double())
-    implementations: tuple[Implementation, ...] = (
-        triton_tiles(dtype) if bench.is_cuda else ("plain",)
-    )
+    implementations: tuple[Implementation, ...] = ("plain",)
+    if bench.is_cuda:
+        implementations = triton_tiles(dtype, problem.channels, problem.kernel_size)
     for implementation in implementations:
         got, sums = large_depthwise_with_sums(features, weight, bias, taps, implementation)
         again, sums_again = large_depthwise_with_sums(features, weight, bias, taps, implementation)
@@ -108,13 +109,16 @@ def _depthwise_rows(bench: Bench, problem: DepthwiseProblem, dtype: torch.dtype)
         yield _row("depthwise", problem, dtype, implementation, error, ok=ok and same)
 
 
-def _mixing_row(bench: Bench, problem: MixingProblem, dtype: torch.dtype) -> Row:
+def _mixing_rows(bench: Bench, problem: MixingProblem, dtype: torch.dtype) -> Iterator[Row]:
     arguments = problem.arguments(dtype, bench.device, torch.channels_last)
     want = unfolded_mixing(*(part.double() for part in arguments))
-    implementation: MixingImplementation = "triton" if bench.is_cuda else "tiles"
-    error = relative_error(context_mixing(*arguments, implementation=implementation), want)
-    ok = error <= _bound(dtype, implementation)
-    return _row("ContMix", problem, dtype, implementation, error, ok=ok)
+    implementations: tuple[MixingImplementation, ...] = ("tiles",)
+    if bench.is_cuda:
+        implementations = triton_orders(dtype, problem.kernel_size, problem.width)
+    for implementation in implementations:
+        error = relative_error(context_mixing(*arguments, implementation=implementation), want)
+        ok = error <= _bound(dtype, implementation)
+        yield _row("ContMix", problem, dtype, implementation, error, ok=ok)
 
 
 def unfolded_depthwise(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib import import_module
-from unittest import mock
 
 import torch
 
@@ -13,12 +11,11 @@ from benchmarks.on_gpu.bench import Bench, Row
 from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem, of_network
 from model.kernels.context_mixing import Implementation as MixingImplementation
 from model.kernels.context_mixing import context_mixing
+from model.kernels.gpu.mixing_orders import triton_orders
 from model.kernels.gpu.timing import Workload
 from model.kernels.large_depthwise import large_depthwise, triton_tiles
 
 COPIED_BYTES = 2**32
-MIXING_SETTINGS = ((1, 2), (1, 3))
-"""Warps of a ContMix program and stages of its loop; the first pair is served."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -39,7 +36,8 @@ def rows(bench: Bench) -> Iterator[Row]:
                 seconds = bench.cold_seconds(make, needed)
                 yield _row("ContMix", str(problem), str(dtype), label, seconds, needed, bandwidth)
         for convolution in depthwise:
-            for label in triton_tiles(dtype) if bench.is_cuda else ("plain",):
+            tiles = triton_tiles(dtype, convolution.channels, convolution.kernel_size)
+            for label in tiles if bench.is_cuda else ("plain",):
                 needed = convolution.bytes_once(dtype)
                 make = partial(_depthwise_run, convolution, dtype, bench.device, label)
                 seconds = bench.cold_seconds(make, needed)
@@ -85,10 +83,8 @@ def _mixing_runs(
     if not bench.is_cuda:
         yield "tiles", partial(make, "tiles")
         return
-    kernel = import_module("model.kernels.gpu.context_mixing")
-    for warps, stages in MIXING_SETTINGS:
-        with mock.patch.multiple(kernel, WARPS=warps, STAGES=stages):
-            yield f"triton, {warps} warps, {stages} stages", partial(make, "triton")
+    for order in triton_orders(dtype, problem.kernel_size, problem.width):
+        yield order, partial(make, order)
 
 
 def _depthwise_run(

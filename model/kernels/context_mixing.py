@@ -23,13 +23,21 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
+from model.kernels.gpu.autotune import Autotuner, Problem
+from model.kernels.gpu.mixing_orders import triton_orders
 from model.kernels.gpu.support import TRITON_INSTALLED, triton_unsupported_reason
 
 # Only with a GPU: importing triton_op imports PyTorch's compiler, which takes two seconds.
 if TRITON_INSTALLED and torch.cuda.is_available():
     from model.kernels.gpu.context_mixing import context_mixing_triton
 
-Implementation = Literal["auto", "tiles", "triton"]
+Implementation = Literal["auto", "tiles", "triton", "triton_prefetched", "triton_at_once"]
+
+Choice = Implementation | Autotuner
+"""An explicit implementation, or a table of the fastest; "auto" solves unmeasured problems."""
+
+OPERATION = "context_mixing"
+"""Name of the problems in an ``Autotuner``."""
 
 INTERIOR_TILE_PIXELS = 8
 """Side of an interior tile. Its union of windows is (8 + K - 1)^2 pixels: 2.4 K^2 for K = 13."""
@@ -111,7 +119,7 @@ def context_mixing(
     small_bias: Tensor,
     large_bias: Tensor,
     *,
-    implementation: Implementation = "auto",
+    implementation: Choice = "auto",
 ) -> Tensor:
     """Aggregate every pixel's neighbourhood with weights made from the pooled context.
 
@@ -123,7 +131,8 @@ def context_mixing(
         virtual_keys: (B, G, k*k + K*K, Q / G), the small kernel's first.
         small_bias: ``position_bias_windows`` of the small kernel, (G, k, k, k*k).
         large_bias: the same of the large kernel, (G, K, K, K*K).
-        implementation: "auto" chooses the Triton kernel where it runs, else the tiles.
+        implementation: "auto" chooses the Triton kernel where it runs, else the tiles. Which of
+            its orders run depends on dtype and width: see ``triton_orders``.
 
     Returns:
         Aggregated features, (B, C, H, W), in the memory format of ``values``.
@@ -136,11 +145,10 @@ def context_mixing(
     kernel_size = large_bias.shape[1]
     if min(height, width) < kernel_size:
         raise ValueError(f"A {height}x{width} map is smaller than the {kernel_size}-pixel kernel.")
-    if _use_triton(implementation, values, queries, virtual_keys, small_bias, large_bias):
-        return cast(
-            "Tensor",
-            context_mixing_triton(values, queries, virtual_keys, small_bias, large_bias),
-        )
+    tensors = values, queries, virtual_keys, small_bias, large_bias
+    order = _triton_order(implementation, *tensors)
+    if order is not None:
+        return cast("Tensor", context_mixing_triton(*tensors, order))
     result = torch.empty_like(values)
     small_keys, large_keys = virtual_keys.split([small_bias.shape[-1], large_bias.shape[-1]], dim=2)
     half = values.shape[1] // 2
@@ -152,13 +160,37 @@ def context_mixing(
     return result
 
 
-def _use_triton(implementation: Implementation, *tensors: Tensor) -> bool:
+def mixing_problem(
+    values: Tensor, queries: Tensor, small_bias: Tensor, large_bias: Tensor
+) -> Problem:
+    """Return the key of this problem in an ``Autotuner``; see ``depthwise_problem``."""
+    images = "one" if values.shape[0] == 1 else "many"
+    sizes = queries.shape[1], *small_bias.shape[:2], large_bias.shape[1]
+    return (OPERATION, images, *values.shape[1:], *sizes, values.dtype, values.device)
+
+
+def _triton_order(choice: Choice, *tensors: Tensor) -> str | None:
+    """Return the order of the Triton kernel, or None for the tiles."""
+    if choice == "tiles":
+        return None
+    values, queries, _, small_bias, large_bias = tensors
     reason = triton_unsupported_reason(*tensors)
     if reason is None and len({tensor.dtype for tensor in tensors}) > 1:
         reason = "the tensors differ in dtype"
-    if implementation == "triton" and reason is not None:
+    if choice == "auto" or isinstance(choice, Autotuner):
+        if reason is not None:
+            return None
+        if choice == "auto":
+            return "triton"
+        problem = mixing_problem(values, queries, small_bias, large_bias)
+        return choice.fastest(problem, default="triton")
+    kernel_size, width = large_bias.shape[1], values.shape[3]
+    if reason is None and choice not in triton_orders(values.dtype, kernel_size, width):
+        side = f"{kernel_size}x{kernel_size} windows on {width} columns"
+        reason = f"{choice!r} is not an order for {values.dtype}, {side}"
+    if reason is not None:
         raise ValueError(f"The Triton kernel of ContMix was requested, but {reason}.")
-    return implementation != "tiles" and reason is None
+    return choice
 
 
 def _aggregate(values: Tensor, queries: Tensor, keys: Tensor, bias: Tensor, result: Tensor) -> None:

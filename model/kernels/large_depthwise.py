@@ -1,8 +1,8 @@
 """Depthwise convolutions with large kernels, optionally with the sums that squeeze-excite needs.
 
 Stride 1, the map keeps its size. "plain" is PyTorch's own convolution (cuDNN's on a GPU); the
-others are tiles of two Triton kernels for maps in the channels_last memory format, a 16-bit one on
-the matrix units and a float32 one. The fastest depends on shape and device, and is measured: see
+others are tiles of Triton kernels for maps in the channels_last memory format: two 16-bit ones on
+the matrix units, and a float32 one. The fastest depends on shape and device, and is measured: see
 ``Autotuner``.
 """
 
@@ -15,27 +15,33 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.kernels.gpu.autotune import Autotuner, Problem
-from model.kernels.gpu.depthwise_layout import laid_out_shape
+from model.kernels.gpu.depthwise_layout import MAX_PAIRED_KERNEL, laid_out_shape
 from model.kernels.gpu.support import TRITON_INSTALLED, triton_unsupported_reason
 
 # Only with a GPU: importing triton_op imports PyTorch's compiler, which takes two seconds.
 if TRITON_INSTALLED and torch.cuda.is_available():
     from model.kernels.gpu.depthwise_16bit import depthwise_matrix_triton
     from model.kernels.gpu.depthwise_float32 import large_depthwise_triton
+    from model.kernels.gpu.depthwise_paired import depthwise_paired_triton
 
 MatrixTile = Literal["few", "many"]
+PairedTile = Literal["few_paired", "many_paired"]
 FloatTile = Literal["small", "large"]
-Implementation = Literal["plain", "few", "many", "small", "large"]
+Implementation = Literal["plain", "few", "many", "few_paired", "many_paired", "small", "large"]
 MATRIX_TILES: tuple[MatrixTile, ...] = get_args(MatrixTile)
+PAIRED_TILES: tuple[PairedTile, ...] = get_args(PairedTile)
 FLOAT_TILES: tuple[FloatTile, ...] = get_args(FloatTile)
 
 Choice = Implementation | Autotuner
 """An explicit implementation, or a table of the fastest; "plain" solves unmeasured problems."""
 
 
-def triton_tiles(dtype: torch.dtype) -> tuple[Implementation, ...]:
-    """Return the tiles of the Triton kernel for a dtype."""
-    return MATRIX_TILES if dtype.itemsize == 2 else FLOAT_TILES
+def triton_tiles(dtype: torch.dtype, channels: int, kernel_size: int) -> tuple[Implementation, ...]:
+    """Return the tiles of the Triton kernels for a dtype, a number of channels and a kernel."""
+    if dtype.itemsize != 2:
+        return FLOAT_TILES
+    paired = channels % 2 == 0 and kernel_size <= MAX_PAIRED_KERNEL
+    return (*MATRIX_TILES, *PAIRED_TILES) if paired else MATRIX_TILES
 
 
 def large_depthwise(
@@ -60,7 +66,7 @@ def large_depthwise(
     implementation = _implementation(choice, features, weight, bias, taps, with_sums=False)
     if implementation == "plain":
         return large_depthwise_reference(features, weight, bias)
-    convolved, _ = _run_triton(features, taps, bias, implementation, with_sums=False)
+    convolved, _ = _run_triton(features, weight, taps, bias, implementation, with_sums=False)
     return convolved
 
 
@@ -78,14 +84,18 @@ def large_depthwise_with_sums(
     if implementation == "plain":
         convolved = large_depthwise_reference(features, weight, bias)
         return convolved, channel_sums(convolved)
-    convolved, partial_sums = _run_triton(features, taps, bias, implementation, with_sums=True)
+    convolved, partial_sums = _run_triton(
+        features, weight, taps, bias, implementation, with_sums=True
+    )
     return convolved, partial_sums.sum(dim=1)  # (B, tiles, C) -> (B, C)
 
 
 def _run_triton(
-    features: Tensor, taps: Tensor, bias: Tensor, tile: str, *, with_sums: bool
+    features: Tensor, weight: Tensor, taps: Tensor, bias: Tensor, tile: str, *, with_sums: bool
 ) -> tuple[Tensor, Tensor]:
-    if tile in MATRIX_TILES:
+    if tile in PAIRED_TILES:
+        result = depthwise_paired_triton(features, weight.contiguous(), bias, with_sums, tile)
+    elif tile in MATRIX_TILES:
         result = depthwise_matrix_triton(features, taps, bias, with_sums, tile)
     else:
         result = large_depthwise_triton(features, taps, bias, with_sums, tile)
@@ -115,7 +125,7 @@ def _implementation(
 ) -> str:
     if choice == "plain":
         return choice
-    reason = triton_unsupported_reason(features, taps, bias)
+    reason = triton_unsupported_reason(features, weight, taps, bias)
     if reason is None and not features.is_contiguous(memory_format=torch.channels_last):
         reason = "the features are not in the channels_last memory format"
     if isinstance(choice, Autotuner):
@@ -123,8 +133,10 @@ def _implementation(
             return "plain"
         problem = depthwise_problem(features, weight.shape[-1], with_sums=with_sums)
         return choice.fastest(problem, default="plain")
-    if reason is None and choice not in triton_tiles(features.dtype):
-        reason = f"{choice!r} is not a tile for {features.dtype}"
+    channels, kernel_size = features.shape[1], weight.shape[-1]
+    if reason is None and choice not in triton_tiles(features.dtype, channels, kernel_size):
+        sizes = f"{channels} channels and {kernel_size}x{kernel_size} taps"
+        reason = f"{choice!r} is not a tile for {features.dtype}, {sizes}"
     if reason is not None:
         raise ValueError(f"A Triton depthwise kernel was requested, but {reason}.")
     return choice

@@ -12,6 +12,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from model.backbone.blocks import BasicBlock
+from model.backbone.context_mixing import FoldedContextMixing
 from model.backbone.layers import SqueezeExcite
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.depthwise_layout import lay_out
@@ -33,6 +34,8 @@ def lower_for_gpu(network: nn.Module, autotuner: Autotuner) -> None:
         autotuner: the fastest implementations; it may be filled later.
     """
     for part in list(network.modules()):
+        if isinstance(part, FoldedContextMixing):
+            part.implementation = autotuner
         for name, replacement in list(_replacements(part, autotuner)):
             setattr(part, name, replacement)
 

@@ -23,9 +23,11 @@ from model.config import BACKBONES, BackboneConfig
 from model.kernels.gpu import context_mixing as mixing
 from model.kernels.gpu import depthwise_16bit as matrix
 from model.kernels.gpu import depthwise_float32 as depthwise
+from model.kernels.gpu import depthwise_paired as paired
 from model.kernels.gpu import label_map, nms, roi_align
 from model.kernels.gpu import squeeze_excite as excite
 from model.kernels.gpu.depthwise_layout import lay_out
+from model.kernels.gpu.mixing_orders import triton_orders
 from model.kernels.large_depthwise import triton_tiles
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -72,7 +74,7 @@ def compiled_kernels(dtypes: list[torch.dtype]) -> Iterator[tuple[str, Any]]:
     """Compile each distinct kernel that the networks launch once; yield label and kernel."""
     triton.runtime.driver.set_active(DescribedDevice())
     compiling = Compiling()
-    for module in (mixing, matrix, depthwise, excite, label_map, roi_align):
+    for module in (mixing, matrix, paired, depthwise, excite, label_map, roi_align):
         setattr(module, "wrap_triton", compiling)  # noqa: B010 - mypy knows no such attribute
     for kernel in ("_pairs_kernel", "_keep_kernel"):
         setattr(nms, kernel, compiling(getattr(nms, kernel)))
@@ -97,24 +99,29 @@ def _mixings(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Ite
         height, width = (max(side // STRIDES[stage], kernel_size) for side in size)
         small, large = config.small_kernel, kernel_size
         query_width = channels // 2 // groups
-        mixing.context_mixing_triton(
-            _features(2, channels, height, width, dtype),
-            _features(2, channels // 2, height, width, dtype),
-            torch.empty(2, groups, small**2 + large**2, query_width, dtype=dtype),
-            torch.empty(groups, small, small, small**2, dtype=dtype),
-            torch.empty(groups, large, large, large**2, dtype=dtype),
-        )
-        yield f"ContMix {large}x{large} of {channels} channels"
+        for order in triton_orders(dtype, large, width):
+            mixing.context_mixing_triton(
+                _features(2, channels, height, width, dtype),
+                _features(2, channels // 2, height, width, dtype),
+                torch.empty(2, groups, small**2 + large**2, query_width, dtype=dtype),
+                torch.empty(groups, small, small, small**2, dtype=dtype),
+                torch.empty(groups, large, large, large**2, dtype=dtype),
+                order,
+            )
+            yield f"ContMix {large}x{large} of {channels} channels, {order}"
 
 
 def _depthwise(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
     stages = zip(config.kernel_sizes, config.channels, STRIDES, strict=True)
     for kernel_size, channels, stride in stages:
         features = _features(2, channels, size[0] // stride, size[1] // stride, dtype)
-        taps = lay_out(torch.zeros(channels, 1, kernel_size, kernel_size, dtype=dtype))
+        weight = torch.zeros(channels, 1, kernel_size, kernel_size, dtype=dtype)
+        taps = lay_out(weight)
         bias = torch.zeros(channels, dtype=dtype)
-        for tile in triton_tiles(dtype):
-            if tile in matrix.TILES:
+        for tile in triton_tiles(dtype, channels, kernel_size):
+            if tile in paired.PAIRS:
+                paired.depthwise_paired_triton(features, weight, bias, True, tile)
+            elif tile in matrix.TILES:
                 matrix.depthwise_matrix_triton(features, taps, bias, True, tile)
             else:
                 depthwise.large_depthwise_triton(features, taps, bias, True, tile)
@@ -153,7 +160,7 @@ def _features(batch: int, channels: int, height: int, width: int, dtype: torch.d
 
 
 def resources(kernel: Any) -> dict[str, int]:
-    """Return the resources of one program, and its number of loads and multiplications."""
+    """Return a program's resources, and its number of loads, shuffles and multiplications."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
         file.flush()
@@ -169,6 +176,7 @@ def resources(kernel: Any) -> dict[str, int]:
         "registers": used["REG"],
         "spilled_bytes": used["STACK"] + used["LOCAL"],
         "loads": len(re.findall(r"ld\.global|cp\.async\.c[ag]", ptx)),
+        "shuffles": ptx.count("shfl.sync.idx"),
         "matrix_products": ptx.count("mma.sync"),
         "multiply_adds": ptx.count("fma.rn"),
     }

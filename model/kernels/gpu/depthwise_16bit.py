@@ -55,6 +55,46 @@ TILES = {
 for each product."""
 
 
+@triton.jit  # type: ignore[untyped-decorator,unused-ignore]
+def store_strips(  # type: ignore[no-untyped-def]
+    result,
+    partial_sums,
+    convolved,
+    first_image,
+    image_offset,
+    row,
+    column,
+    strip,
+    is_strip,
+    channel,
+    channels,
+    height,
+    width,
+    WITH_SUMS: tl.constexpr,
+):
+    """Store convolved strips, (S, outputs, C), and their channel sums.
+
+    ``row`` and ``column`` place the outputs, (S, outputs), in the image that is ``image_offset``,
+    (S,), behind the first strip's.
+    """
+    is_channel = channel < channels
+    is_output = (row < height) & (column < width) & is_strip[:, None]
+    is_stored = is_output[:, :, None] & is_channel[None, None, :]
+    # The result is dense, the channels side by side.
+    result += first_image.to(tl.int64) * height * width * channels
+    pixel = (image_offset[:, None] * height + row) * width + column
+    tl.store(
+        result + pixel[:, :, None] * channels + channel[None, None, :], convolved, mask=is_stored
+    )
+    if WITH_SUMS:
+        strip_sums = tl.sum(tl.where(is_stored, convolved.to(tl.float32), 0.0), axis=1)
+        tl.store(
+            partial_sums + strip.to(tl.int64)[:, None] * channels + channel[None, :],
+            strip_sums,
+            mask=is_strip[:, None] & is_channel[None, :],
+        )
+
+
 # A size of a dense input is often a new one: it must not ask for a compilation under traffic.
 @triton.jit(do_not_specialize=["height", "width", "strips", "strip_rows", "strip_columns"])  # type: ignore[untyped-decorator,unused-ignore]
 def _depthwise_matrix_kernel(  # type: ignore[no-untyped-def]
@@ -127,23 +167,22 @@ def _depthwise_matrix_kernel(  # type: ignore[no-untyped-def]
     added = tl.load(bias + channel, mask=is_channel, other=0.0).to(tl.float32)
     convolved = (sums + added[:, None, None]).to(result.dtype.element_ty)
     convolved = tl.permute(convolved, (1, 2, 0))  # (S, outputs, C)
-    row = first_row[:, None] + (ROWS - 1 - output // COLUMNS)[None, :]
-    column = first_column[:, None] + (output % COLUMNS)[None, :]
-    is_output = (row < height) & (column < width) & is_strip[:, None]
-    is_stored = is_output[:, :, None] & is_channel[None, None, :]
-    # The result is dense, the channels side by side.
-    result += first_image.to(tl.int64) * height * width * channels
-    pixel = (image_offset[:, None] * height + row) * width + column
-    tl.store(
-        result + pixel[:, :, None] * channels + channel[None, None, :], convolved, mask=is_stored
+    store_strips(
+        result,
+        partial_sums,
+        convolved,
+        first_image,
+        image_offset,
+        first_row[:, None] + (ROWS - 1 - output // COLUMNS)[None, :],
+        first_column[:, None] + (output % COLUMNS)[None, :],
+        strip,
+        is_strip,
+        channel,
+        channels,
+        height,
+        width,
+        WITH_SUMS,
     )
-    if WITH_SUMS:
-        strip_sums = tl.sum(tl.where(is_stored, convolved.to(tl.float32), 0.0), axis=1)
-        tl.store(
-            partial_sums + strip.to(tl.int64)[:, None] * channels + channel[None, :],
-            strip_sums,
-            mask=is_strip[:, None] & is_channel[None, :],
-        )
 
 
 @triton_op("overlock::depthwise_matrix", mutates_args=())

@@ -9,8 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from model.kernels.context_mixing import OPERATION
 from model.kernels.gpu.autotune import Autotuner, Decision, Problem, SecondsOf
 from model.kernels.gpu.depthwise_layout import lay_out
+from model.kernels.gpu.mixing_candidates import mixing_candidates
 from model.kernels.gpu.support import triton_unsupported_reason
 from model.kernels.large_depthwise import (
     Implementation,
@@ -66,10 +68,15 @@ def tune(
     with autotuner.collect_problems() as problems:
         run()
     return [
-        measure_depthwise(autotuner, problem, batch, seconds_of)
+        autotuner.measure(problem, _candidates(problem, batch), seconds_of)
         for problem in problems
         if problem not in autotuner
     ]
+
+
+def _candidates(problem: Problem, batch: int) -> dict[str, Callable[[], object]]:
+    candidates = mixing_candidates if problem[0] == OPERATION else depthwise_candidates
+    return candidates(problem, batch)
 
 
 def depthwise_candidates(problem: Problem, batch: int) -> dict[str, Callable[[], object]]:
@@ -96,6 +103,6 @@ def depthwise_candidates(problem: Problem, batch: int) -> dict[str, Callable[[],
         arguments = features, weight, bias, lay_out(weight)
     names: list[Implementation] = ["plain"]
     if triton_unsupported_reason(*arguments) is None:
-        names += triton_tiles(fields.dtype)
+        names += triton_tiles(fields.dtype, fields.channels, fields.kernel_size)
     operation = _OPERATIONS[fields.operation]
     return {name: partial(torch.inference_mode()(operation), *arguments, name) for name in names}

@@ -12,6 +12,12 @@ CHANNEL_MULTIPLE = 32
 STRIP_COLUMNS = 16
 """Output columns of a strip, and so of a tap table."""
 
+MAX_PAIRED_KERNEL = 17
+"""Largest kernel of the kernel that pairs channels: two depths of a matrix unit cover its windows.
+
+That kernel reads the weight itself.
+"""
+
 MAX_STRIP_ROWS = 4
 """Most output rows of a strip; a tap table has one row of zeros less above and below its taps."""
 

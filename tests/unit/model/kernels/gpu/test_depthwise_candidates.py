@@ -11,7 +11,7 @@ from torch import nn
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.depthwise_candidates import depthwise_candidates, measure_depthwise, tune
 from model.kernels.gpu.timing import seconds_of
-from model.kernels.large_depthwise import FLOAT_TILES, MATRIX_TILES, depthwise_problem
+from model.kernels.large_depthwise import FLOAT_TILES, MATRIX_TILES, PAIRED_TILES, depthwise_problem
 from model.lowering.gpu import lower_for_gpu
 
 
@@ -74,7 +74,7 @@ def test_gpu_decides_by_its_own_time() -> None:
     problem = depthwise_problem(features, 17, with_sums=True)
     autotuner = Autotuner()
     decision = measure_depthwise(autotuner, problem, 4, lambda run: seconds_of([run], device))
-    assert [*decision.seconds] == ["plain", *MATRIX_TILES]
+    assert [*decision.seconds] == ["plain", *MATRIX_TILES, *PAIRED_TILES]
     assert decision.seconds[decision.fastest] == min(decision.seconds.values())
     # 4 x 0.8 MB at 10 TB/s, which no device reaches, and a launch that takes a tenth of a second
     assert all(1e-7 < seconds < 0.1 for seconds in decision.seconds.values())

@@ -19,6 +19,13 @@ SIZES = {
         "strip_rows",
         "strip_columns",
     },
+    ("depthwise_paired", "_depthwise_paired_kernel"): {
+        "height",
+        "width",
+        "strips",
+        "strip_rows",
+        "strip_columns",
+    },
     ("squeeze_excite", "_squeeze_excite_kernel"): {"pixels"},
 }
 

@@ -54,6 +54,11 @@ def depthwise(dtype: torch.dtype, tile: str) -> tuple[Any, ...]:
     return features(32, dtype), lay_out(weight), torch.zeros(32, dtype=dtype), True, tile
 
 
+def paired() -> tuple[Any, ...]:
+    weight = torch.zeros(32, 1, 7, 7, dtype=torch.bfloat16)
+    return features(32, weight.dtype), weight, weight[:, 0, 0, 0], True, "many_paired"
+
+
 def excitation() -> tuple[Any, ...]:
     matrix, bias = torch.zeros(16, 64), torch.zeros(64)
     return torch.zeros(BATCH, 64), 196, matrix, bias[:16], matrix, bias
@@ -62,6 +67,7 @@ def excitation() -> tuple[Any, ...]:
 OPERATORS: dict[str, tuple[str, Callable[[], tuple[Any, ...]]]] = {
     "context_mixing_triton": ("context_mixing", mixing),
     "depthwise_matrix_triton": ("depthwise_16bit", lambda: depthwise(torch.bfloat16, "many")),
+    "depthwise_paired_triton": ("depthwise_paired", paired),
     "large_depthwise_triton": ("depthwise_float32", lambda: depthwise(torch.float32, "large")),
     "squeeze_excite_gates_triton": ("squeeze_excite", excitation),
 }
