@@ -23,9 +23,9 @@ from model.inference.compiled import CompiledModule
 from model.inference.cuda_graphs import RecordedModule, Recorder
 from model.inference.static_module import ForwardFunction, Tensors
 from model.kernels.gpu.autotune import Autotuner, SecondsOf
-from model.kernels.gpu.depthwise_candidates import tune
 from model.kernels.gpu.failures import Fallback, Step, StepError, failing_as
 from model.kernels.gpu.support import turn_off_triton, without_triton
+from model.kernels.gpu.tuning import tune
 
 Result = TypeVar("Result")
 
