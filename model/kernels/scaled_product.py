@@ -6,12 +6,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def pixel_product(features: Tensor, weight: Tensor) -> Tensor:
+def pixel_product(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multiply every pixel of (B, C, H, W) by a weight (C_out, C): a 1x1 convolution.
 
-    As one matrix product: for few images cuDNN chooses slower kernels than a matrix library.
+    As one matrix product: for few images cuDNN chooses slower kernels than a matrix library, and
+    that library adds the bias in the same launch.
     """
-    pixels = F.linear(features.permute(0, 2, 3, 1), weight)  # (B, H, W, C) -> (B, H, W, C_out)
+    # (B, H, W, C) -> (B, H, W, C_out)
+    pixels = F.linear(features.permute(0, 2, 3, 1), weight, bias)
     return pixels.permute(0, 3, 1, 2)
 
 

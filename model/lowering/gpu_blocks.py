@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.backbone.blocks import BasicBlock, DynamicBlock
+from model.backbone.context_mixing import FoldedContextMixing
 from model.backbone.layers import FeedForward, GlobalResponseNorm, LayerNorm2d, SqueezeExcite
 from model.kernels.activated_depthwise import activated_depthwise, pixel_taps, sums_of_squares
 from model.kernels.gpu.autotune import Autotuner
@@ -85,6 +86,24 @@ class Gates(nn.Module):
         return squeeze_excite_gates(
             sums, pixels, self.reduce, self.reduce_bias, self.expand, self.expand_bias
         )
+
+
+class PixelProduct(nn.Module):
+    """A 1x1 convolution as a matrix product: (B, C, H, W) -> (B, C_out, H, W)."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(conv, nn.Conv2d), "fold the convolution first"
+        self.register_buffer("weight", _matrix(conv))
+        self.register_buffer("bias", _bias(conv))
+        self.train(conv.training)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Convolve."""
+        return pixel_product(features, self.weight, self.bias)
 
 
 class PositionNorm(nn.Module):
@@ -224,14 +243,17 @@ class GpuDynamicBlock(nn.Module):
             cast("nn.Conv2d", block.position_in), block.norm_in, autotuner
         )
         self.fuse_position = block.fuse_position
-        self.fuse_project = block.fuse_project
+        self.fuse_project = PixelProduct(block.fuse_project)
         self.fuse_norm = ResponseNorm(block.fuse_norm)
-        self.gate = block.gate
+        self.gate = PixelProduct(block.gate)
         self.local = LargeDepthwise(cast("nn.Conv2d", block.local), autotuner)
-        self.context_mixing = block.context_mixing
-        self.mixed_project = block.mixed_project
+        self.context_mixing = cast("FoldedContextMixing", block.context_mixing)
+        for name in ("query", "key"):
+            product = PixelProduct(getattr(self.context_mixing, name))
+            setattr(self.context_mixing, name, product)
+        self.mixed_project = PixelProduct(block.mixed_project)
         self.gates = Gates(block.squeeze_excite)
-        self.project = block.project
+        self.project = PixelProduct(block.project)
         self.identity_scale = block.identity_scale
         self.position_out = PositionNorm(
             cast("nn.Conv2d", block.position_out), block.norm_out, autotuner
@@ -255,7 +277,8 @@ class GpuDynamicBlock(nn.Module):
         gate = F.silu(self.gate(fused))
         mixed = self.mixed_project(self.context_mixing(fused, guided)) + self.local(fused)
         gates = self.gates(mixed).unsqueeze(2).unsqueeze(3)
-        return cast("Tensor", mixed * gates * gate)
+        gated: Tensor = mixed * gates * gate
+        return gated
 
 
 def _matrix(conv: nn.Conv2d) -> Tensor:
