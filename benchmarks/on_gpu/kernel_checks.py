@@ -15,12 +15,18 @@ from torch import Tensor
 
 from benchmarks.on_gpu.bench import Bench, Row, relative_error
 from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem
+from model.kernels.activated_depthwise import activated_depthwise, pixel_taps
 from model.kernels.context_mixing import Implementation as MixingImplementation
 from model.kernels.context_mixing import context_mixing
 from model.kernels.context_mixing_reference import window_starts
 from model.kernels.gpu.mixing_orders import triton_orders
+from model.kernels.gpu.selection import Implementation as MapImplementation
 from model.kernels.large_depthwise import Implementation, large_depthwise_with_sums, triton_tiles
+from model.kernels.position_norm import position_norm
 from model.kernels.squeeze_excite import squeeze_excite_gates
+
+MAP_ROUNDINGS = {"plain": 3, "few": 1, "many": 1}
+"""Factors on the bound of the fused 3x3 convolutions: PyTorch rounds between the steps."""
 
 FLOAT32_BOUND = 2e-5
 """Error of sums of some hundred terms, where three TF32 products may stand for one of float32."""
@@ -46,6 +52,9 @@ DEPTHWISE = (
 EXCITED_CHANNELS = (56, 336, 576)
 """Not powers of two; 576 channels have hidden channels with a partial block."""
 
+MAP_CHANNELS = (5, 112, 640)
+"""Of maps of 11x13 pixels that are convolved by 3x3: fewer than a vector, and no powers of two."""
+
 
 def rows(bench: Bench) -> Iterator[Row]:
     dtype = bench.fast_dtype
@@ -53,6 +62,8 @@ def rows(bench: Bench) -> Iterator[Row]:
         yield _excitation_row(bench, channels, dtype)
     for convolution in DEPTHWISE:
         yield from _depthwise_rows(bench, convolution, dtype)
+    for channels in MAP_CHANNELS:
+        yield from _map_rows(bench, channels, dtype)
     for problem in MIXING:
         yield from _mixing_rows(bench, problem, dtype)
 
@@ -107,6 +118,42 @@ def _depthwise_rows(bench: Bench, problem: DepthwiseProblem, dtype: torch.dtype)
         same = torch.equal(got, again) and torch.equal(sums, sums_again)
         error = max(error, sums_error)
         yield _row("depthwise", problem, dtype, implementation, error, ok=ok and same)
+
+
+def _map_rows(bench: Bench, channels: int, dtype: torch.dtype) -> Iterator[Row]:
+    """Compare the 3x3 convolutions that are fused with what surrounds them."""
+    generator = torch.Generator().manual_seed(channels)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(bench.device, dtype)
+
+    features = normal(3, channels, 11, 13).contiguous(memory_format=torch.channels_last)
+    weight, bias, first, second = normal(channels, 1, 3, 3) / 3, *map(normal, [channels] * 3)
+    taps = pixel_taps(weight)
+    exact = [each.double() for each in (features, weight, bias, first, second)]
+    moved = exact[0] + exact[3][:, None, None]
+    activated = moved * (1 + torch.erf(moved / math.sqrt(2))) / 2  # GELU
+    want_activated = unfolded_depthwise(activated, exact[1], exact[2])
+    want_positioned = unfolded_depthwise(*exact[:3])
+    centred = want_positioned - want_positioned.mean(dim=1, keepdim=True)
+    deviation = (centred.square().mean(dim=1, keepdim=True) + 1e-6).sqrt()
+    want_norm = centred / deviation * exact[3][:, None, None] + exact[4][:, None, None]
+    problem = f"3 images, {channels} channels, 11x13"
+    implementations: tuple[MapImplementation, ...] = (
+        ("few", "many") if bench.is_cuda else ("plain",)
+    )
+    for tile in implementations:
+        got, squares = activated_depthwise(features, first, weight, bias, taps, tile)
+        squares_error = relative_error(squares.sum(dim=1), got.double().square().sum(dim=(2, 3)))
+        positioned, norm = position_norm(features, weight, bias, taps, first, second, tile)
+        for what, result, want in (
+            ("activated depthwise", got, want_activated),
+            ("position convolution", positioned, want_positioned),
+            ("position norm", norm, want_norm),
+        ):
+            error = relative_error(result, want)
+            ok = error <= MAP_ROUNDINGS[tile] * _bound(dtype, tile) and squares_error <= SUMS_BOUND
+            yield _row(what, problem, dtype, tile, error, ok=ok)
 
 
 def _mixing_rows(bench: Bench, problem: MixingProblem, dtype: torch.dtype) -> Iterator[Row]:

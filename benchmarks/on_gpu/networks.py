@@ -6,7 +6,7 @@ Nothing is loaded by ``model.zoo``, so packages that only checkpoints need may b
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -21,9 +21,9 @@ from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
 from model.kernels.gpu.autotune import Autotuner, Decision
-from model.kernels.gpu.depthwise_candidates import measure_depthwise
+from model.kernels.gpu.tuning import tune
 from model.lowering.folding import fold
-from model.lowering.gpu import LargeDepthwise, lower_for_gpu
+from model.lowering.gpu import lower_for_gpu
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,15 +108,10 @@ def with_measured_kernels(
     bench: Bench, network: nn.Module, images: Tensor
 ) -> tuple[nn.Module, list[Decision]]:
     """Lower a folded network for GPUs, its kernels measured for this batch."""
-    lower_for_gpu(network, Autotuner())
-    autotuner = next(
-        part.autotuner for part in network.modules() if isinstance(part, LargeDepthwise)
-    )
+    autotuner = Autotuner()
+    lower_for_gpu(network, autotuner)
     backbone = cast("OverLoCK", network.backbone)
-    with torch.inference_mode(), autotuner.collect_problems() as problems:
-        backbone.dense_features(images) if backbone.dense else backbone(images)
-    decisions = [
-        measure_depthwise(autotuner, problem, len(images), lambda run: bench.seconds([run]))
-        for problem in problems
-    ]
+    forward = backbone.dense_features if backbone.dense else backbone
+    run = partial(torch.inference_mode()(forward), images)
+    decisions = tune(run, autotuner, len(images), lambda run: bench.seconds([run]))
     return network, decisions

@@ -24,7 +24,6 @@ from model.inference.cuda_graphs import RecordedModule, recordings_on
 from model.inference.recordings import Key, Recordings
 from model.inference.static_module import ForwardFunction, Tensors
 from model.kernels.gpu.autotune import Autotuner, SecondsOf
-from model.kernels.gpu.depthwise_candidates import tune
 from model.kernels.gpu.failures import (
     Fallback,
     Step,
@@ -35,6 +34,7 @@ from model.kernels.gpu.failures import (
 )
 from model.kernels.gpu.support import launch_unsupported_reason, turn_off_triton, without_triton
 from model.kernels.gpu.timing import seconds_of
+from model.kernels.gpu.tuning import tune
 from model.lowering.cpu import lowering_unsupported_reason
 
 Result = TypeVar("Result")

@@ -20,11 +20,12 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
 from model.config import BACKBONES, BackboneConfig
+from model.kernels.gpu import activated_depthwise as activated
 from model.kernels.gpu import context_mixing as mixing
 from model.kernels.gpu import depthwise_16bit as matrix
 from model.kernels.gpu import depthwise_float32 as depthwise
 from model.kernels.gpu import depthwise_paired as paired
-from model.kernels.gpu import label_map, nms, roi_align
+from model.kernels.gpu import label_map, nms, position_norm, response_scale, roi_align
 from model.kernels.gpu import squeeze_excite as excite
 from model.kernels.gpu.depthwise_layout import lay_out
 from model.kernels.gpu.mixing_orders import triton_orders
@@ -74,7 +75,18 @@ def compiled_kernels(dtypes: list[torch.dtype]) -> Iterator[tuple[str, Any]]:
     """Compile each distinct kernel that the networks launch once; yield label and kernel."""
     triton.runtime.driver.set_active(DescribedDevice())
     compiling = Compiling()
-    for module in (mixing, matrix, paired, depthwise, excite, label_map, roi_align):
+    for module in (
+        activated,
+        mixing,
+        matrix,
+        paired,
+        depthwise,
+        excite,
+        label_map,
+        position_norm,
+        response_scale,
+        roi_align,
+    ):
         setattr(module, "wrap_triton", compiling)  # noqa: B010 - mypy knows no such attribute
     for kernel in ("_pairs_kernel", "_keep_kernel"):
         setattr(nms, kernel, compiling(getattr(nms, kernel)))
@@ -83,7 +95,7 @@ def compiled_kernels(dtypes: list[torch.dtype]) -> Iterator[tuple[str, Any]]:
         for label in _dense(dtype):
             yield f"{label}, {dtype}", compiling.compiled.pop()
         for (variant, *size), config in INPUTS.items():
-            for launches in (_mixings, _depthwise, _excitations):
+            for launches in (_mixings, _depthwise, _excitations, _entries, _hidden_maps):
                 for label in launches(config, size, dtype):
                     kernel = compiling.compiled.pop()
                     if kernel.hash not in seen:
@@ -138,6 +150,31 @@ def _excitations(config: BackboneConfig, size: list[int], dtype: torch.dtype) ->
             torch.empty(2, channels), pixels, matrix_of, bias[:hidden_channels], matrix_of, bias
         )
         yield f"squeeze-excite of {channels} channels"
+
+
+def _entries(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
+    """Launch the blocks' entries: position convolution and layer norm."""
+    joint = [channels + config.context_channels for channels in config.channels[2:]]
+    for channels, stride in zip([*config.channels, *joint], [*STRIDES, *STRIDES[2:]], strict=True):
+        features = _features(2, channels, size[0] // stride, size[1] // stride, dtype)
+        bias, taps = torch.empty(channels, dtype=dtype), torch.empty(9, channels, dtype=dtype)
+        for tile in position_norm.TILES:
+            position_norm.position_norm_triton(features, taps, bias, bias, bias, tile)
+            yield f"position and norm of {channels} channels, {tile} pixels"
+
+
+def _hidden_maps(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
+    """Launch what lies between a feed-forward part's two products."""
+    hidden = [config.mlp_ratio * channels for channels in config.channels]
+    hidden += [config.focus_mlp_ratio * channels for channels in config.channels[2:]]
+    for channels, stride in zip(hidden, [*STRIDES, *STRIDES[2:]], strict=True):
+        features = _features(2, channels, size[0] // stride, size[1] // stride, dtype)
+        bias, taps = torch.empty(channels, dtype=dtype), torch.empty(9, channels, dtype=dtype)
+        for tile in activated.TILES:
+            _, squares = activated.activated_depthwise_triton(features, bias, taps, bias, tile)
+            yield f"activated depthwise of {channels} channels, {tile} strips"
+        response_scale.response_scale_triton(squares, bias)
+        yield f"response scale of {channels} channels"
 
 
 def _dense(dtype: torch.dtype) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Candidates for the problems of the large depthwise convolution, and their measurement."""
+"""Candidates for the problems of the large depthwise convolution."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.kernels.context_mixing import OPERATION
-from model.kernels.gpu.autotune import Autotuner, Decision, Problem, SecondsOf
+from model.kernels.gpu.autotune import Problem
 from model.kernels.gpu.depthwise_layout import lay_out
-from model.kernels.gpu.mixing_candidates import mixing_candidates
 from model.kernels.gpu.support import triton_unsupported_reason
 from model.kernels.large_depthwise import (
     Implementation,
@@ -38,45 +36,6 @@ class _DepthwiseProblem(NamedTuple):
     kernel_size: int
     dtype: torch.dtype
     device: torch.device
-
-
-def measure_depthwise(
-    autotuner: Autotuner, problem: Problem, batch: int, seconds_of: SecondsOf
-) -> Decision:
-    """Time every candidate of a problem and choose the fastest.
-
-    Args:
-        autotuner: keeps the decision.
-        problem: as ``depthwise_problem`` returns it.
-        batch: number of images to measure it with.
-        seconds_of: times one candidate.
-    """
-    return autotuner.measure(problem, depthwise_candidates(problem, batch), seconds_of)
-
-
-def tune(
-    run: Callable[[], object], autotuner: Autotuner, batch: int, seconds_of: SecondsOf
-) -> list[Decision]:
-    """Run a network once, then measure each of its problems that was not measured yet.
-
-    Args:
-        run: runs the network on a batch; its layers look problems up in ``autotuner``.
-        autotuner: keeps the decisions.
-        batch: number of images in that batch.
-        seconds_of: times one candidate.
-    """
-    with autotuner.collect_problems() as problems:
-        run()
-    return [
-        autotuner.measure(problem, _candidates(problem, batch), seconds_of)
-        for problem in problems
-        if problem not in autotuner
-    ]
-
-
-def _candidates(problem: Problem, batch: int) -> dict[str, Callable[[], object]]:
-    candidates = mixing_candidates if problem[0] == OPERATION else depthwise_candidates
-    return candidates(problem, batch)
 
 
 def depthwise_candidates(problem: Problem, batch: int) -> dict[str, Callable[[], object]]:

@@ -1,4 +1,4 @@
-# ruff: noqa: N803, N806 - what is constant in a compilation is upper case, as Triton has it
+# ruff: noqa: N803 - what is constant in a compilation is upper case, as Triton has it
 """Squeeze-excite's gates as one GPU kernel: both layers, GELU and sigmoid.
 
 A program computes the gates of one image. It loops over blocks of hidden channels: a block's
@@ -12,6 +12,8 @@ import triton  # type: ignore[import-untyped,import-not-found,unused-ignore]
 import triton.language as tl  # type: ignore[import-untyped,import-not-found,unused-ignore]
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
+
+from model.kernels.gpu.activations import gelu
 
 HIDDEN_BLOCK = 16
 """Hidden channels of a block; no network has fewer."""
@@ -36,7 +38,6 @@ def _squeeze_excite_kernel(  # type: ignore[no-untyped-def]
     HIDDEN: tl.constexpr,
 ):
     """Compute the gates of an image. Axis: images."""
-    SQRT_HALF: tl.constexpr = 0.7071067811865476
     image = tl.program_id(0).to(tl.int64)
     channel = tl.arange(0, CHANNELS)
     is_channel = channel < channels
@@ -51,8 +52,7 @@ def _squeeze_excite_kernel(  # type: ignore[no-untyped-def]
         to_gates = tl.load(expand + entry, mask=is_entry, other=0.0).to(tl.float32)
         added = tl.load(reduce_bias + hidden, mask=is_hidden, other=0.0).to(tl.float32)
         reduced = tl.sum(to_hidden * means[None, :], axis=1) + added
-        activated = 0.5 * reduced * (1 + tl.erf(reduced * SQRT_HALF))
-        gate += tl.sum(to_gates * activated[:, None], axis=0)
+        gate += tl.sum(to_gates * gelu(reduced)[:, None], axis=0)
     opened = (1 / (1 + tl.exp(-gate))).to(gates.dtype.element_ty)
     tl.store(gates + image * channels + channel, opened, mask=is_channel)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import pytest
@@ -16,8 +17,8 @@ from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
 from model.kernels.gpu.autotune import Autotuner
-from model.kernels.gpu.depthwise_candidates import measure_depthwise
 from model.kernels.gpu.timing import seconds_of
+from model.kernels.gpu.tuning import tune
 from model.lowering.folding import fold
 from model.lowering.gpu import lower_for_gpu
 from support.filled import filled, random_map
@@ -78,13 +79,8 @@ def _served(
     images = images.to(device, dtype).contiguous(memory_format=torch.channels_last)
     autotuner = Autotuner()
     lower_for_gpu(network, autotuner)
-    with autotuner.collect_problems() as problems:
-        _output(network, images)
-    assert problems
-    for problem in problems:
-        measure_depthwise(
-            autotuner, problem, len(images), lambda run: seconds_of([run], device, repeats=3)
-        )
+    run = partial(_output, network, images)
+    assert tune(run, autotuner, len(images), lambda run: seconds_of([run], device, repeats=3))
     return network, images
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
-from torch import nn
 
 from model.kernels.gpu.autotune import Autotuner
-from model.kernels.gpu.depthwise_candidates import depthwise_candidates, measure_depthwise, tune
+from model.kernels.gpu.depthwise_candidates import depthwise_candidates
 from model.kernels.gpu.timing import seconds_of
 from model.kernels.large_depthwise import FLOAT_TILES, MATRIX_TILES, PAIRED_TILES, depthwise_problem
-from model.lowering.gpu import lower_for_gpu
 
 
 @pytest.mark.parametrize("with_sums", [False, True])
@@ -28,32 +24,12 @@ def test_candidates_solve_the_problem(with_sums: bool) -> None:
     assert isinstance(solution, tuple) == with_sums
 
 
-def test_measured_problem_is_decided_by_the_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A GPU's candidates; the timer never runs them.
+def test_a_gpus_candidates_are_all_tiles_of_the_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "model.kernels.gpu.depthwise_candidates.triton_unsupported_reason", lambda *_: None
     )
     problem = depthwise_problem(torch.empty(2, 5, 9, 8), 7, with_sums=False)
-    seconds = iter([4e-6, 3e-6, 1e-6])
-    autotuner = Autotuner()
-    decision = measure_depthwise(autotuner, problem, 2, lambda _: next(seconds))
-    assert [*decision.seconds] == ["plain", *FLOAT_TILES]
-    assert autotuner.fastest(problem, default="plain") == FLOAT_TILES[1]
-
-
-def test_a_networks_problems_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.kernels.large_depthwise.triton_unsupported_reason", lambda *_: None)
-    autotuner = Autotuner()
-    network = nn.Sequential(*(nn.Conv2d(4, 4, 7, padding=3, groups=4) for _ in range(2)))
-    lower_for_gpu(network, autotuner)
-
-    def decided(batch: int, side: int) -> int:
-        images = torch.zeros(batch, 4, side, side).to(memory_format=torch.channels_last)
-        run = partial(torch.inference_mode()(network), images)
-        return len(tune(run, autotuner, batch, lambda _: 1.0))
-
-    # Two layers have one problem; a single image and another map are problems of their own.
-    assert [decided(8, 9), decided(4, 9), decided(1, 9), decided(1, 8)] == [1, 0, 1, 1]
+    assert [*depthwise_candidates(problem, 2)] == ["plain", *FLOAT_TILES]
 
 
 def test_a_problem_is_measured_on_its_own_device_with_numbers_of_its_own() -> None:
@@ -73,7 +49,8 @@ def test_gpu_decides_by_its_own_time() -> None:
     features = torch.empty(4, 64, 56, 56, dtype=torch.bfloat16, device=device)
     problem = depthwise_problem(features, 17, with_sums=True)
     autotuner = Autotuner()
-    decision = measure_depthwise(autotuner, problem, 4, lambda run: seconds_of([run], device))
+    candidates = depthwise_candidates(problem, 4)
+    decision = autotuner.measure(problem, candidates, lambda run: seconds_of([run], device))
     assert [*decision.seconds] == ["plain", *MATRIX_TILES, *PAIRED_TILES]
     assert decision.seconds[decision.fastest] == min(decision.seconds.values())
     # 4 x 0.8 MB at 10 TB/s, which no device reaches, and a launch that takes a tenth of a second

@@ -13,9 +13,9 @@ from model.backbone.context_mixing import FoldedContextMixing
 from model.kernels import context_mixing as dispatch
 from model.kernels.context_mixing import context_mixing, mixing_problem
 from model.kernels.gpu.autotune import Autotuner
-from model.kernels.gpu.depthwise_candidates import tune
 from model.kernels.gpu.mixing_candidates import mixing_candidates
 from model.kernels.gpu.mixing_orders import TRITON_ORDERS, triton_orders
+from model.kernels.gpu.tuning import tune
 from model.lowering.gpu import lower_for_gpu
 from model.zoo import create_model
 from support import mixing_problem as problems

@@ -10,6 +10,7 @@ import pytest
 from model.kernels.gpu.support import on_kernel_compilation
 
 SIZES = {
+    ("activated_depthwise", "_activated_depthwise_kernel"): {"height", "width"},
     ("context_mixing", "_context_mixing_kernel"): {"height", "width"},
     ("depthwise_float32", "_large_depthwise_kernel"): {"height", "width"},
     ("depthwise_16bit", "_depthwise_matrix_kernel"): {
@@ -26,6 +27,8 @@ SIZES = {
         "strip_rows",
         "strip_columns",
     },
+    ("position_norm", "_position_norm_kernel"): {"height", "width", "strips"},
+    ("response_scale", "_response_scale_kernel"): {"parts"},
     ("squeeze_excite", "_squeeze_excite_kernel"): {"pixels"},
 }
 

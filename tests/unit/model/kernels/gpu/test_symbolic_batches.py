@@ -64,11 +64,27 @@ def excitation() -> tuple[Any, ...]:
     return torch.zeros(BATCH, 64), 196, matrix, bias[:16], matrix, bias
 
 
+def activation() -> tuple[Any, ...]:
+    bias = torch.zeros(32)
+    return features(32, torch.bfloat16), bias, torch.zeros(9, 32), bias, "many"
+
+
+def normalisation() -> tuple[Any, ...]:
+    bias = torch.zeros(32)
+    return features(32, torch.bfloat16), torch.zeros(9, 32), bias, bias, bias, "many"
+
+
 OPERATORS: dict[str, tuple[str, Callable[[], tuple[Any, ...]]]] = {
+    "activated_depthwise_triton": ("activated_depthwise", activation),
     "context_mixing_triton": ("context_mixing", mixing),
     "depthwise_matrix_triton": ("depthwise_16bit", lambda: depthwise(torch.bfloat16, "many")),
     "depthwise_paired_triton": ("depthwise_paired", paired),
     "large_depthwise_triton": ("depthwise_float32", lambda: depthwise(torch.float32, "large")),
+    "position_norm_triton": ("position_norm", normalisation),
+    "response_scale_triton": (
+        "response_scale",
+        lambda: (torch.zeros(BATCH, 4, 64), torch.zeros(64)),
+    ),
     "squeeze_excite_gates_triton": ("squeeze_excite", excitation),
 }
 

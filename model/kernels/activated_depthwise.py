@@ -1,0 +1,89 @@
+"""The middle of a feed-forward part: bias, GELU, and a 3x3 depthwise convolution.
+
+It also adds up the squares that the response norm behind it needs. "plain" is PyTorch's operators;
+the tiles are those of a Triton kernel, which reads and writes the map once. The faster one is
+measured: see ``Autotuner``.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.kernels.gpu.selection import Choice, selected
+from model.kernels.gpu.support import TRITON_INSTALLED
+
+# Only with a GPU: importing triton_op imports PyTorch's compiler, which takes two seconds.
+if TRITON_INSTALLED and torch.cuda.is_available():
+    from model.kernels.gpu.activated_depthwise import activated_depthwise_triton
+
+OPERATION = "activated_depthwise"
+"""Name of its problems in an ``Autotuner``."""
+
+
+def activated_depthwise(
+    features: Tensor, added: Tensor, weight: Tensor, bias: Tensor, taps: Tensor, choice: Choice
+) -> tuple[Tensor, Tensor]:
+    """Add a bias, apply GELU, and convolve every channel with a 3x3 kernel of its own.
+
+    Outside of the map are zeros behind the GELU.
+
+    Args:
+        features: (B, C, H, W).
+        added: the bias in front of the GELU, (C,).
+        weight: in the features' dtype, (C, 1, 3, 3).
+        bias: of the convolution, (C,).
+        taps: ``pixel_taps(weight)``, read by the Triton kernel.
+        choice: the implementation.
+
+    Returns:
+        (B, C, H, W), in the dtype and memory format of ``features``, and partial sums of its
+        squares over the pixels, (B, parts, C), at least in float32 and the same at every run.
+
+    Raises:
+        ValueError: if shapes are inconsistent, or the requested implementation does not run here.
+    """
+    _check_shapes(features, added, weight, bias, taps)
+    implementation = selected(choice, OPERATION, features, (added, taps, bias))
+    if implementation == "plain":
+        convolved = activated_depthwise_reference(features, added, weight, bias)
+        return convolved, sums_of_squares(convolved).unsqueeze(1)
+    result = activated_depthwise_triton(features, added, taps, bias, implementation)
+    return cast("tuple[Tensor, Tensor]", result)
+
+
+def activated_depthwise_reference(
+    features: Tensor, added: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    """Compute ``conv(gelu(features + added)) + bias``; arguments as above."""
+    activated = F.gelu(features + added.view(1, -1, 1, 1))
+    return F.conv2d(activated, weight, bias, padding=1, groups=features.shape[1])
+
+
+def sums_of_squares(features: Tensor) -> Tensor:
+    """Sum the squared pixels of (B, C, H, W) to (B, C), at least in float32."""
+    sum_type = torch.promote_types(features.dtype, torch.float32)
+    return features.to(sum_type).square().sum(dim=(2, 3))
+
+
+def pixel_taps(weight: Tensor) -> Tensor:
+    """Lay a depthwise weight (C, 1, K, K) out with neighbouring channels side by side, (K*K, C)."""
+    return weight.flatten(1).t().contiguous()
+
+
+def _check_shapes(
+    features: Tensor, added: Tensor, weight: Tensor, bias: Tensor, taps: Tensor
+) -> None:
+    channels = features.shape[1]
+    wanted = {(channels, 1, 3, 3): weight, (9, channels): taps}
+    for shape, tensor in wanted.items():
+        if tensor.shape != shape:
+            raise ValueError(
+                f"A 3x3 kernel of {channels} channels is {shape}, not {tuple(tensor.shape)}."
+            )
+    for tensor in (added, bias):
+        if tensor.shape != (channels,):
+            raise ValueError(f"The bias of {channels} channels is not {tuple(tensor.shape)}.")

@@ -1,0 +1,51 @@
+"""A tile runs where it was measured to be fastest, or is requested; elsewhere PyTorch does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from model.kernels.gpu.autotune import Autotuner
+from model.kernels.gpu.selection import map_problem, selected
+
+MAP = torch.empty(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.fixture
+def _as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.kernels.gpu.selection.triton_unsupported_reason", lambda *_: None)
+
+
+def test_a_problem_distinguishes_one_image_from_several() -> None:
+    several, more, one = (map_problem("op", MAP[:1].expand(n, -1, -1, -1)) for n in (2, 3, 1))
+    assert several == more != one
+
+
+def test_a_tile_is_refused_on_a_cpu_with_the_reason() -> None:
+    with pytest.raises(ValueError, match="The Triton kernel of op was requested, but "):
+        selected("few", "op", MAP, ())
+
+
+def test_the_table_is_not_consulted_where_only_pytorch_runs() -> None:
+    autotuner = Autotuner()
+    with autotuner.collect_problems() as problems:
+        assert selected(autotuner, "op", MAP, ()) == "plain"
+    assert problems == []
+
+
+@pytest.mark.usefixtures("_as_if_on_a_gpu")
+def test_other_layouts_run_on_pytorch() -> None:
+    autotuner = Autotuner()
+    with autotuner.collect_problems() as problems:
+        assert selected(autotuner, "op", MAP.contiguous(), ()) == "plain"
+    assert problems == []
+    with pytest.raises(ValueError, match="not in the channels_last memory format"):
+        selected("few", "op", MAP.contiguous(), ())
+
+
+@pytest.mark.usefixtures("_as_if_on_a_gpu")
+def test_the_fastest_of_the_table_runs() -> None:
+    autotuner = Autotuner()
+    assert selected(autotuner, "op", MAP, ()) == "plain"
+    autotuner.measure(map_problem("op", MAP), {"many": object}, lambda _: 1.0)
+    assert selected(autotuner, "op", MAP, ()) == "many"
