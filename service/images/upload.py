@@ -22,7 +22,7 @@ SUPPORTED_SIGNATURES = {
     "WEBP": rb"RIFF....WEBP",
     "GIF": rb"GIF8[79]a",
     "BMP": rb"BM",
-    "TIFF": rb"II\*\0|MM\0\*",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
 }
 """Formats that are decoded, by Pillow's names for them."""
 
@@ -38,7 +38,6 @@ REFUSED_SIGNATURES = {
     "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
     "JPEG XL": rb"\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a",
     "JPEG XR": rb"II\xbc\x01",
-    "BigTIFF": rb"II\+\0|MM\0\+",
     "PSD": rb"8BPS",
     "OpenEXR": rb"v/1\x01",
     "Radiance HDR": rb"#\?(RADIANCE|RGBE)",

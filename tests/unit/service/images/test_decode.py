@@ -16,8 +16,8 @@ from service.images.decode import (
     ImageLimits,
     decode_image,
     media_type_format,
-    to_rgb,
 )
+from service.images.pillow import to_rgb
 from support.image_references import grey_rgb, on_white, ramp, scene
 from support.image_samples import BadSample, GoodSample, bad_samples, good_samples
 from support.image_writers import encoded, exif, tiff_file
