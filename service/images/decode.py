@@ -19,6 +19,7 @@ from service.api.errors import ImageTooLargeError, InvalidImageError, Unsupporte
 from service.images.containers.bmp import read_bmp
 from service.images.containers.first_frame import FirstFrame
 from service.images.containers.gif import read_gif
+from service.images.containers.heif import read_avif, read_heic
 from service.images.containers.jpeg import read_jpeg
 from service.images.containers.png import read_png
 from service.images.containers.tiff import read_tiff
@@ -32,6 +33,9 @@ SUPPORTED_MEDIA_TYPES = {
     "image/bmp": "BMP",
     "image/tiff": "TIFF",
     "image/gif": "GIF",
+    "image/avif": "AVIF",
+    "image/heic": "HEIC",
+    "image/heif": "HEIC",
 }
 """Media types that are accepted, each with Pillow's name for the format."""
 
@@ -39,6 +43,9 @@ MEDIA_TYPE_ALIASES = {
     "image/jpg": "image/jpeg",
     "image/apng": "image/png",
     "image/x-ms-bmp": "image/bmp",
+    "image/avif-sequence": "image/avif",
+    "image/heic-sequence": "image/heic",
+    "image/heif-sequence": "image/heif",
 }
 """Unregistered names in wide use, and equivalent ones."""
 
@@ -52,6 +59,8 @@ _READERS: dict[str, Callable[[bytes], FirstFrame]] = {
     "BMP": read_bmp,
     "TIFF": read_tiff,
     "GIF": read_gif,
+    "AVIF": read_avif,
+    "HEIC": read_heic,
 }
 
 _TURNS = {
@@ -143,6 +152,8 @@ def decode_image(
     if frame.orientation >= _SIDES_SWAP_FROM:
         width, height = height, width
     _check_size(width, height, limits)
+    if frame.decoded is not None:
+        _check_size(*frame.decoded, limits)
     image = _decode(frame, format_name, short_side_needed)
     return DecodedImage(image, width, height, frame.frames)
 

@@ -10,18 +10,27 @@ import numpy as np
 # Imported for Pillow's registry: otherwise the first WebP or TIFF file loads all its plugins.
 from PIL import AvifImagePlugin, Image, TiffImagePlugin, WebPImagePlugin, _imaging  # noqa: F401
 
-from service.api.errors import InvalidImageError
+from service.api.errors import InvalidImageError, UnsupportedMediaError
+
+try:
+    import pi_heif
+except ImportError:  # the extra heif: its size, licence and patents are in ADR 25
+    pi_heif = None
 
 TRANSPARENT_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
 
 def switch_pillow() -> None:
-    """Switch off Pillow's size limit and libtiff's messages.
+    """Switch off Pillow's size limit, libtiff's messages and the decoders' own threads.
 
     Our size limit is checked before Pillow opens a file. libtiff writes to stderr what Pillow then
     also raises.
     """
     Image.MAX_IMAGE_PIXELS = None
+    # A worker's parallelism is its requests.
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    if pi_heif is not None:
+        pi_heif.options.DECODE_THREADS = 1
     library = ctypes.CDLL(_imaging.__file__)
     for handler in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
         # Missing where Pillow was built without libtiff, or with hidden symbols.
@@ -52,8 +61,34 @@ def open_image(
             raise InvalidImageError(f"The {format_name} file contradicts itself on its size.")
         if short_side_needed is not None:
             image.draft(None, (2 * short_side_needed, 2 * short_side_needed))
-        image.load()
+        try:
+            image.load()
+        except (RuntimeError, SyntaxError) as error:  # the AVIF plugin's
+            raise OSError(str(error)) from error
         return image
+
+
+def decode_heic(file: bytes, size: tuple[int, int]) -> Image.Image:
+    """Decode a HEIC file, which has to hold one picture.
+
+    Raises:
+        UnsupportedMediaError: the extra that decodes HEVC is not installed.
+        InvalidImageError: the file has another size.
+        OSError, ValueError: what libheif cannot decode.
+    """
+    if pi_heif is None:
+        raise UnsupportedMediaError(
+            "HEIC is not supported by this installation; the extra heif adds it: "
+            "pip install 'overlock-service[heif]'."
+        )
+    try:
+        decoded = pi_heif.open_heif(file)
+        if decoded.size != size:
+            raise InvalidImageError("The HEIC file contradicts itself on its size.")
+        image: Image.Image = decoded.to_pillow()
+    except (EOFError, RuntimeError, SyntaxError) as error:
+        raise OSError(str(error)) from error
+    return image
 
 
 def check_palette(image: Image.Image, entries: int, format_name: str) -> None:

@@ -23,14 +23,15 @@ SUPPORTED_SIGNATURES = {
     "GIF": rb"GIF8[79]a",
     "BMP": rb"BM",
     "TIFF": rb"II[*+]\0|MM\0[*+]",
+    # Some writers name only the container; then the compatible brands tell the codec.
+    "AVIF": rb"....ftyp(avi[fs]|(mif1|msf1|miaf).{0,120}avi[fs])",
+    "HEIC": rb"....ftyp(hei[cfmsx]|hev[cmsx]|mif1|msf1)",
 }
 """Formats that are decoded, by Pillow's names for them."""
 
 
 REFUSED_SIGNATURES = {
     "SVG": rb"(\xef\xbb\xbf)?\s*(<\?xml[^\0]*|<!--[^\0]*|<!DOCTYPE svg[^\0]*)?<svg[\s>]",
-    "AVIF": rb"....ftypavi[fs]",
-    "HEIC": rb"....ftyp(hei[cfmsx]|hev[cmsx]|mif1|msf1)",
     "MP4 or QuickTime": rb"....ftyp",
     "PDF": rb"%PDF-",
     "PostScript": rb"%!PS",

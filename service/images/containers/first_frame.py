@@ -28,6 +28,8 @@ class FirstFrame:
             every pixel.
         frames: frames or pages of the original, at most ``MAX_FRAMES_COUNTED``.
         orientation: EXIF orientation, 1 to 8, that ``draw`` leaves to the caller.
+        decoded: width and height that are decoded, if more than what is shown; the limits apply to
+            them too.
     """
 
     width: int
@@ -35,3 +37,4 @@ class FirstFrame:
     draw: Callable[[int | None], Image.Image]
     frames: int = 1
     orientation: int = 1
+    decoded: tuple[int, int] | None = None

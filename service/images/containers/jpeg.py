@@ -55,7 +55,8 @@ FILLER = b"\xb5\x9a" * 32
 # All but stuffed zeros, restart markers, starts of image and fill bytes.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-_EXTRANEOUS = re.compile(r"extraneous bytes before marker 0x(?!d[0-7])")
+# TurboJPEG knows six subsamplings of the colours, and stops at idle bytes behind a scan.
+_MAYBE_INTACT = re.compile(r"subsampling level|extraneous bytes before marker 0x(?!d[0-7])")
 
 
 class _Header(NamedTuple):
@@ -191,7 +192,7 @@ def _draw(
             strict=True,
         )
     except ValueError as error:
-        if _may_be_intact(file, str(error)):
+        if _MAYBE_INTACT.search(str(error)):
             return _drawn_by_pillow(file, size, short_side_needed)
         reason = str(error).rpartition("(): ")[2]
         raise InvalidImageError(f"The JPEG file is damaged or truncated: {reason}.") from error
@@ -199,17 +200,6 @@ def _draw(
         # As Adobe writes them, and Pillow reads them: 255 is no ink.
         return Image.fromarray(255 - pixels, "CMYK").convert("RGB")
     return Image.fromarray(pixels)
-
-
-def _may_be_intact(file: bytes, warning: str) -> bool:
-    """Whether libjpeg decodes the file, but TurboJPEG does not, or stops at idle bytes."""
-    if _EXTRANEOUS.search(warning):
-        return True
-    try:
-        simplejpeg.decode_jpeg_header(file)
-    except ValueError:
-        return True  # rare subsampling, such as 3x1
-    return False
 
 
 def _drawn_by_pillow(

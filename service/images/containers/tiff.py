@@ -19,7 +19,7 @@ from service.images.containers.exif import (
 )
 from service.images.containers.first_frame import MAX_FRAMES_COUNTED, FirstFrame
 from service.images.containers.tiff_pieces import (
-    FAX,
+    FILLERS,
     JPEG,
     NOT_COMPRESSED,
     Pieces,
@@ -232,7 +232,7 @@ def _draw(
         raise UnsupportedMediaError(
             "TIFF files with this combination of colours, bits and samples are not supported."
         ) from error
-    if pieces.compression in FAX:
+    if pieces.compression in FILLERS:
         # An intact strip ends before the filler, so the pixels are the same.
         filled, offsets, sizes = with_filler(pieces, body)
         tiled = TILE_OFFSETS in tags

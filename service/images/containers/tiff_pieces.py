@@ -15,15 +15,24 @@ from service.images.containers.deflate import check_inflated
 from service.images.containers.jpeg import END_OF_IMAGE_BYTES, START_OF_IMAGE, read_jpeg
 
 NOT_COMPRESSED, JPEG = 1, 7
-DEFLATE, FAX = frozenset({8, 32946}), frozenset({2, 3, 4})
+DEFLATE = frozenset({8, 32946})
 
 MAX_JPEG_SCANS, JPEG_SCAN = 4, b"\xff\xda"  # of one strip: one for each of up to four colours
 
 MAX_JPEG_SURPLUS = 64
 """Rows and columns by which the JPEG file in a strip may be larger than the strip."""
 
-FILLER = bytes(range(37, 255, 7)) * 4
-"""Bytes that mean something else in every fax code than the zeros behind a strip's end."""
+_STRIPES = "011111" * 8  # two white pixels, two black ones, and so on
+_END_OF_LINE = "000000000001"
+# A line has a tag behind its end-of-line code where some lines are two-dimensional.
+_GROUP_3 = _STRIPES + f"{_END_OF_LINE}{_STRIPES}{_END_OF_LINE}1{_STRIPES}" * 8
+_GROUP_4 = "001011111" * 16  # stripes in horizontal mode
+FILLERS = {
+    compression: int(bits, 2).to_bytes(-(-len(bits) // 8), "big")
+    for compression, bits in {2: _GROUP_3, 3: _GROUP_3, 4: _GROUP_4}.items()
+}
+"""Fax code that draws something. Where the code ends, libtiff leaves the rest of the page white, or
+as it was."""
 
 
 class Pieces(NamedTuple):
@@ -110,13 +119,14 @@ def _distinct(pieces: Pieces) -> set[tuple[int, int, int]]:
 
 
 def with_filler(pieces: Pieces, body: bytes) -> tuple[bytes, list[int], list[int]]:
-    """Return the file with a copy of each piece at its end, with ``FILLER`` behind it.
+    """Return the file with a copy of each piece at its end, with fax code behind it.
 
     Returns:
         The file, and the offsets and sizes of the copies.
     """
+    filler = FILLERS[pieces.compression]
     copies = [
-        body[offset : offset + size] + FILLER
+        body[offset : offset + size] + filler
         for offset, size in zip(pieces.offsets, pieces.sizes, strict=True)
     ]
     offsets, position = [], len(body)
