@@ -24,6 +24,8 @@ from service.images.containers.jpeg import read_jpeg
 from service.images.containers.png import read_png
 from service.images.containers.tiff import read_tiff
 from service.images.containers.webp import read_webp
+from service.images.hevc import heic_unsupported_reason
+from service.images.pillow import avif_unsupported_reason
 from service.images.upload import REFUSED_SIGNATURES, SUPPORTED_SIGNATURES, format_of
 
 SUPPORTED_MEDIA_TYPES = {
@@ -62,6 +64,9 @@ _READERS: dict[str, Callable[[bytes], FirstFrame]] = {
     "AVIF": read_avif,
     "HEIC": read_heic,
 }
+
+_UNSUPPORTED_REASONS = {"AVIF": avif_unsupported_reason, "HEIC": heic_unsupported_reason}
+"""Of the formats that need more than every installation has."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -118,6 +123,9 @@ def media_type_format(content_type: str) -> str:
     format_name = SUPPORTED_MEDIA_TYPES.get(MEDIA_TYPE_ALIASES.get(media_type, media_type))
     if format_name is None:
         raise UnsupportedMediaError(f"{media_type[:80]} is not supported; {_supported_types()}.")
+    reason = _unsupported_reason(format_name)
+    if reason is not None:
+        raise UnsupportedMediaError(reason)
     return format_name
 
 
@@ -173,11 +181,20 @@ def _true_format(body: bytes) -> str:
         raise InvalidImageError(
             f"The bytes are not an image of a known format; {_supported_types()}."
         )
+    reason = _unsupported_reason(format_name)
+    if reason is not None:
+        raise UnsupportedMediaError(reason)
     return format_name
 
 
 def _supported_types() -> str:
-    return f"supported are {', '.join(SUPPORTED_MEDIA_TYPES)}"
+    here = [kind for kind, name in SUPPORTED_MEDIA_TYPES.items() if not _unsupported_reason(name)]
+    return f"supported are {', '.join(here)}"
+
+
+def _unsupported_reason(format_name: str) -> str | None:
+    reason = _UNSUPPORTED_REASONS.get(format_name)
+    return None if reason is None else reason()
 
 
 def _read_container(body: bytes, format_name: str) -> FirstFrame:

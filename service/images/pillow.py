@@ -10,12 +10,7 @@ import numpy as np
 # Imported for Pillow's registry: otherwise the first WebP or TIFF file loads all its plugins.
 from PIL import AvifImagePlugin, Image, TiffImagePlugin, WebPImagePlugin, _imaging  # noqa: F401
 
-from service.api.errors import InvalidImageError, UnsupportedMediaError
-
-try:
-    import pi_heif
-except ImportError:  # the extra heif: its size, licence and patents are in ADR 25
-    pi_heif = None
+from service.api.errors import InvalidImageError
 
 TRANSPARENT_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
@@ -29,8 +24,6 @@ def switch_pillow() -> None:
     Image.MAX_IMAGE_PIXELS = None
     # A worker's parallelism is its requests.
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    if pi_heif is not None:
-        pi_heif.options.DECODE_THREADS = 1
     library = ctypes.CDLL(_imaging.__file__)
     for handler in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
         # Missing where Pillow was built without libtiff, or with hidden symbols.
@@ -39,6 +32,13 @@ def switch_pillow() -> None:
 
 
 switch_pillow()
+
+
+def avif_unsupported_reason() -> str | None:
+    """Return why AVIF files are not decoded here, None if they are."""
+    if AvifImagePlugin.SUPPORTED:
+        return None
+    return "AVIF is not supported by this build of Pillow."
 
 
 def open_image(
@@ -66,29 +66,6 @@ def open_image(
         except (RuntimeError, SyntaxError) as error:  # the AVIF plugin's
             raise OSError(str(error)) from error
         return image
-
-
-def decode_heic(file: bytes, size: tuple[int, int]) -> Image.Image:
-    """Decode a HEIC file, which has to hold one picture.
-
-    Raises:
-        UnsupportedMediaError: the extra that decodes HEVC is not installed.
-        InvalidImageError: the file has another size.
-        OSError, ValueError: what libheif cannot decode.
-    """
-    if pi_heif is None:
-        raise UnsupportedMediaError(
-            "HEIC is not supported by this installation; the extra heif adds it: "
-            "pip install 'overlock-service[heif]'."
-        )
-    try:
-        decoded = pi_heif.open_heif(file)
-        if decoded.size != size:
-            raise InvalidImageError("The HEIC file contradicts itself on its size.")
-        image: Image.Image = decoded.to_pillow()
-    except (EOFError, RuntimeError, SyntaxError) as error:
-        raise OSError(str(error)) from error
-    return image
 
 
 def check_palette(image: Image.Image, entries: int, format_name: str) -> None:

@@ -8,22 +8,17 @@ Source: ITU-T H.265, 7.3.2.2 and 7.3.3; AV1 Bitstream & Decoding Process Specifi
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from service.api.errors import InvalidImageError
 
-SEQUENCE_PARAMETERS, FIRST_PARAMETERS, SEQUENCE_HEADER = 33, 32, 1
+FIRST_PARAMETERS, SEQUENCE_PARAMETERS, SEQUENCE_HEADER = 32, 33, 1
 
 MAX_UNITS = 100_000
 """Maximum number of units of one bitstream."""
 
 MAX_PREFIX_BITS = 20
 """Most leading zeros of a number in Exp-Golomb code: no size needs more."""
-
-
-FILLER = b"\x5a\xa7" * 32
-"""Bytes behind a slice. An intact one ends before them. libde265 decodes them as part of one that
-was cut; without them it leaves the missing pixels as they were, and tells nobody."""
 
 
 class _Bits:
@@ -49,64 +44,60 @@ class _Bits:
         return (1 << zeros) - 1 + self.take(zeros)
 
 
-def hevc_sizes(configuration: bytes, picture: bytes) -> Iterator[tuple[int, int]]:
+def hevc_sizes(units: Iterable[bytes]) -> Iterator[tuple[int, int]]:
     """Yield width and height of each sequence parameter set.
+
+    Raises:
+        struct.error: one is truncated.
+    """
+    for unit in units:
+        yield from _hevc_size(unit)
+
+
+def hevc_units(configuration: bytes, picture: bytes) -> list[bytes]:
+    """Return the parameter sets and slices of one picture, without their lengths.
 
     Args:
         configuration: content of the ``hvcC`` property.
         picture: content of the ``hvc1`` item.
 
     Raises:
-        InvalidImageError: the picture is not whole units.
+        InvalidImageError: the item is not whole units, or not one picture.
         struct.error, IndexError: the configuration is truncated.
     """
+    units = []
     position = 23
     for _ in range(configuration[22]):
         (count,) = struct.unpack_from(">H", configuration, position + 1)
         position += 3
         for _ in range(count):
             (size,) = struct.unpack_from(">H", configuration, position)
-            yield from _hevc_size(configuration[position + 2 : position + 2 + size])
+            units.append(configuration[position + 2 : position + 2 + size])
             position += 2 + size
-    for unit in hevc_units(configuration, picture):
-        yield from _hevc_size(unit)
-
-
-def hevc_units(configuration: bytes, picture: bytes) -> Iterator[bytes]:
-    """Yield the units of a picture, without their lengths; ``hevc_sizes`` has the errors."""
-    length_bytes = unit_length_bytes(configuration)
+    length_bytes = configuration[21] % 4 + 1
     position = 0
-    for _ in range(MAX_UNITS):
-        if position == len(picture):
-            return
+    while position < len(picture) and len(units) < MAX_UNITS:
         start = position + length_bytes
         position = start + int.from_bytes(picture[position:start], "big")
-        if position > len(picture):
-            break
-        yield picture[start:position]
-    raise InvalidImageError("The HEIC file is damaged or truncated: its picture is not whole.")
+        units.append(picture[start:position])
+    if position != len(picture):
+        raise InvalidImageError("The HEIC file is damaged or truncated: its picture is not whole.")
+    firsts = [
+        unit
+        for unit in units
+        if len(unit) > 2 and _kind(unit) < FIRST_PARAMETERS and unit[2] & 0x80
+    ]
+    if len(firsts) != 1:
+        raise InvalidImageError(f"The HEIC file is damaged: an item holds {len(firsts)} pictures.")
+    return units
 
 
-def with_filler(configuration: bytes, picture: bytes) -> bytes:
-    """Put ``FILLER`` behind each slice of an HEVC picture."""
-    length_bytes = unit_length_bytes(configuration)
-    pieces = []
-    for unit in hevc_units(configuration, picture):
-        is_slice = len(unit) > 2 and unit[0] >> 1 & 63 < FIRST_PARAMETERS
-        longer = unit + FILLER if is_slice else unit
-        if len(longer) >= 256**length_bytes:
-            raise InvalidImageError("The HEIC file is damaged: a slice is longer than its length.")
-        pieces += [len(longer).to_bytes(length_bytes, "big"), longer]
-    return b"".join(pieces)
-
-
-def unit_length_bytes(configuration: bytes) -> int:
-    """Return how many bytes the length before each unit has."""
-    return configuration[21] % 4 + 1
+def _kind(unit: bytes) -> int:
+    return unit[0] >> 1 & 63
 
 
 def _hevc_size(unit: bytes) -> Iterator[tuple[int, int]]:
-    if len(unit) < 2 or unit[0] >> 1 & 63 != SEQUENCE_PARAMETERS:
+    if len(unit) < 2 or _kind(unit) != SEQUENCE_PARAMETERS:
         return
     # The numbers lie in the first bytes; a 3 behind two zeros is stuffed.
     bits = _Bits(unit[2:256].replace(b"\0\0\3", b"\0\0"))

@@ -16,10 +16,11 @@ from PIL import Image
 
 from service.api.errors import InvalidImageError, UnsupportedMediaError
 from service.images.containers.boxes import Item, child, read_items
-from service.images.containers.coded_size import av1_sizes, hevc_sizes, with_filler
+from service.images.containers.coded_size import av1_sizes, hevc_sizes, hevc_units
 from service.images.containers.first_frame import MAX_FRAMES_COUNTED, FirstFrame
 from service.images.containers.heif_writer import written
-from service.images.pillow import decode_heic, open_image, to_rgb
+from service.images.hevc import check_hevc, decode_heic
+from service.images.pillow import open_image, to_rgb
 
 MAX_TILES = 1_024
 """Maximum number of tiles of a picture; a telephone's 48 megapixels are 192."""
@@ -86,6 +87,7 @@ def read_heif(body: bytes, format_name: str) -> FirstFrame:
     alpha = _alpha_of(items, primary)
     if alpha is not None:
         kept |= dict(_with_tiles(items, alpha))
+    kept = dict(sorted(kept.items()))  # as ``ipma`` wants them
     canvases = [_canvas(body, kept, number, format_name) for number in kept]
     size = _stated_size(picture)
     crop, orientation = _transformations(picture, size)
@@ -133,9 +135,9 @@ def _canvas(body: bytes, items: dict[int, Item], number: int, format_name: str) 
         tiles = [items[tile] for tile in item.references.get(b"dimg", ())]
         if (grid.width, grid.height) != (width, height) or len(tiles) != grid.rows * grid.columns:
             raise InvalidImageError(f"The {format_name} file is damaged: its tiles do not fit.")
-        sizes = {_stated_size(tile) for tile in tiles}
-        columns, rows = min(sizes)
-        if len(sizes) != 1 or columns * grid.columns < width or rows * grid.rows < height:
+        tile_sizes = {_stated_size(tile) for tile in tiles}
+        columns, rows = min(tile_sizes)
+        if len(tile_sizes) != 1 or columns * grid.columns < width or rows * grid.rows < height:
             raise InvalidImageError(f"The {format_name} file is damaged: its tiles do not fit.")
         return columns * grid.columns, rows * grid.rows
     codec = CODECS[format_name]
@@ -145,8 +147,13 @@ def _canvas(body: bytes, items: dict[int, Item], number: int, format_name: str) 
     configuration = item.first(CONFIGURATIONS[codec])
     if configuration is None:
         raise InvalidImageError(f"The {format_name} file is damaged: its picture has no codec.")
-    sizes_of = av1_sizes if codec == b"av01" else hevc_sizes
-    for coded_width, coded_height in sizes_of(configuration, item.content(body)):
+    content = item.content(body)
+    sizes = (
+        av1_sizes(configuration, content)
+        if codec == b"av01"
+        else hevc_sizes(hevc_units(configuration, content))
+    )
+    for coded_width, coded_height in sizes:
         if max(coded_width - width, coded_height - height) > MAX_CODED_SURPLUS:
             raise InvalidImageError(
                 f"The {format_name} file is damaged: it codes {coded_width} x {coded_height} "
@@ -230,26 +237,15 @@ def _draw_avif(
 
 
 def _draw_heic(
-    body: bytes,
-    items: dict[int, Item],
-    primary: int,
-    crop: _Box,
-    _: int | None,
+    body: bytes, items: dict[int, Item], primary: int, crop: _Box, _: int | None
 ) -> Image.Image:
-    """Decode twice, with something behind each slice the second time.
-
-    An intact slice ends before it, so the pixels are the same.
-    """
-    size = _stated_size(items[primary])
     contents = {number: item.content(body) for number, item in items.items()}
-    image = decode_heic(written(items, contents, primary, KEPT, "HEIC"), size)
     for number, item in items.items():
         configuration = item.first(CONFIGURATIONS[b"hvc1"])
         if item.kind == b"hvc1" and configuration is not None:
-            contents[number] = with_filler(configuration, contents[number])
-    if decode_heic(written(items, contents, primary, KEPT, "HEIC"), size) != image:
-        raise InvalidImageError("The HEIC file is damaged or truncated: a slice ends early.")
-    return _shown(image, crop)
+            check_hevc(hevc_units(configuration, contents[number]))
+    size = _stated_size(items[primary])
+    return _shown(decode_heic(written(items, contents, primary, KEPT, "HEIC"), size), crop)
 
 
 def _shown(image: Image.Image, crop: _Box) -> Image.Image:

@@ -6,6 +6,7 @@ fax and JPEG strips without an error.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -105,7 +106,11 @@ def check_contents(pieces: Pieces, body: bytes) -> None:
         tables = pieces.jpeg_tables.removesuffix(END_OF_IMAGE_BYTES)
         for offset, size, _ in _distinct(pieces):
             strip = body[offset : offset + size]
-            frame = read_jpeg(tables + strip.removeprefix(START_OF_IMAGE) if tables else strip)
+            file = tables + strip.removeprefix(START_OF_IMAGE) if tables else strip
+            try:
+                frame = read_jpeg(file)
+            except (struct.error, IndexError) as error:
+                raise damaged("the JPEG file in a strip or tile is truncated") from error
             if (
                 frame.width > pieces.columns + MAX_JPEG_SURPLUS
                 or frame.height > pieces.rows + MAX_JPEG_SURPLUS
