@@ -56,16 +56,16 @@ def open_image(
         InvalidImageError: the file has another size.
         OSError, ValueError: what Pillow cannot decode.
     """
-    with Image.open(BytesIO(file), formats=[format_name]) as image:
-        if image.size != size:
-            raise InvalidImageError(f"The {format_name} file contradicts itself on its size.")
-        if short_side_needed is not None:
-            image.draft(None, (2 * short_side_needed, 2 * short_side_needed))
-        try:
+    try:
+        with Image.open(BytesIO(file), formats=[format_name]) as image:
+            if image.size != size:
+                raise InvalidImageError(f"The {format_name} file contradicts itself on its size.")
+            if short_side_needed is not None:
+                image.draft(None, (2 * short_side_needed, 2 * short_side_needed))
             image.load()
-        except (RuntimeError, SyntaxError) as error:  # the AVIF plugin's
-            raise OSError(str(error)) from error
-        return image
+            return image
+    except (RuntimeError, SyntaxError) as error:  # libavif's
+        raise OSError(str(error)) from error
 
 
 def check_palette(image: Image.Image, entries: int, format_name: str) -> None:
