@@ -30,6 +30,19 @@ SUPPORTED_SIGNATURES = {
 """Formats that are decoded, by Pillow's names for them."""
 
 
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIC": (".heic", ".heif", ".hif", ".heics"),
+}
+"""Suffixes of their files, which a folder is searched for."""
+
+
 REFUSED_SIGNATURES = {
     "SVG": rb"(\xef\xbb\xbf)?\s*(<\?xml[^\0]*|<!--[^\0]*|<!DOCTYPE svg[^\0]*)?<svg[\s>]",
     "Canon CR3": rb"....ftypcrx ",
