@@ -3,7 +3,7 @@
 Pillow knows few masks, reads palettes of fewer colours than the pixels have, and decodes run
 lengths a byte at a time.
 
-Source: Microsoft, "Bitmap Storage" and "Bitmap Compression".
+Source: https://learn.microsoft.com/windows/win32/gdi/bitmap-storage and bitmap-compression.
 """
 
 from __future__ import annotations

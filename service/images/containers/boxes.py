@@ -1,6 +1,7 @@
 """Boxes of the ISO base media file format, and the items that AVIF and HEIC keep in them.
 
-Source: ISO/IEC 14496-12, 4.2 and 8.11; ISO/IEC 23008-12, 6 and 9.
+Source: ISO/IEC 14496-12, 4.2 and 8.11, and ISO/IEC 23008-12, 6 and 9, which
+github.com/strukturag/libheif reads too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A decoder allocates memory for these sizes, whatever the container says.
 
-Source: ITU-T H.265, 7.3.2.2 and 7.3.3; AV1 Bitstream & Decoding Process Specification, 5.3 and 5.5.
+Source: https://www.itu.int/rec/T-REC-H.265, 7.3.2.2 and 7.3.3; https://aomediacodec.github.io/av1-spec,
+5.3 and 5.5.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def _checked_scans(body: bytes, scans: list[int], header: _Header) -> bytes:
 
     libjpeg leaves at zero what no scan names, without a warning.
 
-    Source: ITU-T T.81, B.2.3 and G.1.1.1.
+    Source: https://www.w3.org/Graphics/JPEG/itu-t81.pdf, B.2.3 and G.1.1.1.
     """
     lowest_bits = {number: [-1] * 64 for number in header.components}
     behind = bytearray()
