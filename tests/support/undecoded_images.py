@@ -11,7 +11,7 @@ from PIL import Image
 
 from support.heif_files import box, coded_avif, coded_of, crop, heic_sample, heif_file, rotation
 from support.image_references import scene
-from support.image_writers import bmp_file, encoded, png_file, tiff_file
+from support.image_writers import bmp_file, encoded, png_chunk, png_file, tiff_file
 
 _Kinds = Iterator[tuple[str, bytes, str]]
 
@@ -20,6 +20,8 @@ def undecoded_images() -> _Kinds:
     """Yield each file's name, the file, and the name of its kind."""
     for group in (_jpeg, _tiff, _bmp, _heif, _others):
         yield from group()
+    png = encoded(scene(), "PNG")
+    yield "png-of-apple", png[:8] + png_chunk(b"CgBI", b"P\0 \2") + png[8:], "Apple's own variant"
 
 
 def _jpeg() -> _Kinds:

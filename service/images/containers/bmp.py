@@ -122,7 +122,9 @@ def _check_kind(layout: _Layout, body: bytes) -> None:
         else compression in (NOT_COMPRESSED, BIT_FIELDS, ALPHA_BIT_FIELDS)
         and depth in PALETTE_MODES.keys() | DEFAULT_MASKS.keys()
     )
-    if header_bytes < OS2_HEADER_BYTES or not is_known:
+    if header_bytes < OS2_HEADER_BYTES or layout.pixels_at < FILE_HEADER_BYTES + header_bytes:
+        raise InvalidImageError("The BMP file is damaged: its pixels begin within its header.")
+    if not is_known:
         raise InvalidImageError(
             f"The BMP file is damaged: {depth} bits a pixel with compression {compression}."
         )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from service.api.errors import InvalidImageError
+from service.api.errors import InvalidImageError, UnsupportedMediaError
 from service.images.containers.deflate import check_inflated
 from service.images.containers.exif import exif_orientation
 from service.images.containers.first_frame import MAX_FRAMES_COUNTED, MAX_PIECES, FirstFrame
@@ -41,6 +41,7 @@ def read_png(body: bytes) -> FirstFrame:
     """Keep header, palette, transparency and pixels; drop text, profiles and animation.
 
     Raises:
+        UnsupportedMediaError: Apple's variant, whose pixels are stored in another way.
         InvalidImageError: the file is damaged.
         struct.error: the file is truncated.
     """
@@ -51,6 +52,8 @@ def read_png(body: bytes) -> FirstFrame:
         data, end = position + 8, position + 8 + length + 4
         if end > len(body):
             raise InvalidImageError("The PNG file is truncated.")
+        if name == b"CgBI":
+            raise UnsupportedMediaError("Apple's own variant of PNG (CgBI) is not supported.")
         if name == b"IHDR":
             header = body[data : end - 4]
         if name == b"tRNS":
