@@ -119,7 +119,8 @@ def labels_of(loaded: LoadedModel, task: Task, labels_file: Path | None) -> tupl
     try:
         labels = tuple(labels_file.read_text(encoding="utf-8-sig").rstrip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"The labels file {labels_file} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"The labels file {labels_file} cannot be read: {reason}.") from error
     if len(labels) != classes:
         raise ValueError(
             f"The labels file {labels_file} has {len(labels)} lines; "

@@ -9,25 +9,23 @@ the bytes, also for ``application/octet-stream`` and where no type is declared.
 
 from __future__ import annotations
 
-import ctypes
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 
-import numpy as np
-
-# Imported for Pillow's registry: otherwise the first WebP or TIFF file loads all its plugins.
-from PIL import Image, TiffImagePlugin, WebPImagePlugin, _imaging  # noqa: F401
+from PIL import Image
 
 from service.api.errors import ImageTooLargeError, InvalidImageError, UnsupportedMediaError
 from service.images.containers.bmp import read_bmp
 from service.images.containers.first_frame import FirstFrame
 from service.images.containers.gif import read_gif
+from service.images.containers.heif import read_avif, read_heic
 from service.images.containers.jpeg import read_jpeg
 from service.images.containers.png import read_png
 from service.images.containers.tiff import read_tiff
 from service.images.containers.webp import read_webp
+from service.images.hevc import heic_unsupported_reason
+from service.images.pillow import avif_unsupported_reason
 from service.images.upload import REFUSED_SIGNATURES, SUPPORTED_SIGNATURES, format_of
 
 SUPPORTED_MEDIA_TYPES = {
@@ -37,6 +35,9 @@ SUPPORTED_MEDIA_TYPES = {
     "image/bmp": "BMP",
     "image/tiff": "TIFF",
     "image/gif": "GIF",
+    "image/avif": "AVIF",
+    "image/heic": "HEIC",
+    "image/heif": "HEIC",
 }
 """Media types that are accepted, each with Pillow's name for the format."""
 
@@ -44,6 +45,9 @@ MEDIA_TYPE_ALIASES = {
     "image/jpg": "image/jpeg",
     "image/apng": "image/png",
     "image/x-ms-bmp": "image/bmp",
+    "image/avif-sequence": "image/avif",
+    "image/heic-sequence": "image/heic",
+    "image/heif-sequence": "image/heif",
 }
 """Unregistered names in wide use, and equivalent ones."""
 
@@ -57,7 +61,12 @@ _READERS: dict[str, Callable[[bytes], FirstFrame]] = {
     "BMP": read_bmp,
     "TIFF": read_tiff,
     "GIF": read_gif,
+    "AVIF": read_avif,
+    "HEIC": read_heic,
 }
+
+_UNSUPPORTED_REASONS = {"AVIF": avif_unsupported_reason, "HEIC": heic_unsupported_reason}
+"""Of the formats that need more than every installation has."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -70,25 +79,8 @@ _TURNS = {
 }
 _SIDES_SWAP_FROM = 5
 
-# The exceptions that Pillow raised on 200,000 mutated files which the readers had accepted.
-_DECODING_ERRORS = (OSError, ValueError)
-
-
-def switch_pillow() -> None:
-    """Switch off Pillow's size limit and libtiff's messages.
-
-    Our size limit is checked before Pillow opens a file. libtiff writes to stderr what Pillow then
-    also raises.
-    """
-    Image.MAX_IMAGE_PIXELS = None
-    library = ctypes.CDLL(_imaging.__file__)
-    for handler in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-        # Missing where Pillow was built without libtiff, or with hidden symbols.
-        if hasattr(library, handler):
-            getattr(library, handler)(None)
-
-
-switch_pillow()
+DECODING_ERRORS = (OSError, ValueError)
+"""What Pillow raised on 200,000 mutated files that the readers had accepted."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +123,9 @@ def media_type_format(content_type: str) -> str:
     format_name = SUPPORTED_MEDIA_TYPES.get(MEDIA_TYPE_ALIASES.get(media_type, media_type))
     if format_name is None:
         raise UnsupportedMediaError(f"{media_type[:80]} is not supported; {_supported_types()}.")
+    reason = _unsupported_reason(format_name)
+    if reason is not None:
+        raise UnsupportedMediaError(reason)
     return format_name
 
 
@@ -165,6 +160,8 @@ def decode_image(
     if frame.orientation >= _SIDES_SWAP_FROM:
         width, height = height, width
     _check_size(width, height, limits)
+    if frame.decoded is not None:
+        _check_size(*frame.decoded, limits)
     image = _decode(frame, format_name, short_side_needed)
     return DecodedImage(image, width, height, frame.frames)
 
@@ -184,11 +181,20 @@ def _true_format(body: bytes) -> str:
         raise InvalidImageError(
             f"The bytes are not an image of a known format; {_supported_types()}."
         )
+    reason = _unsupported_reason(format_name)
+    if reason is not None:
+        raise UnsupportedMediaError(reason)
     return format_name
 
 
 def _supported_types() -> str:
-    return f"supported are {', '.join(SUPPORTED_MEDIA_TYPES)}"
+    here = [kind for kind, name in SUPPORTED_MEDIA_TYPES.items() if not _unsupported_reason(name)]
+    return f"supported are {', '.join(here)}"
+
+
+def _unsupported_reason(format_name: str) -> str | None:
+    reason = _UNSUPPORTED_REASONS.get(format_name)
+    return None if reason is None else reason()
 
 
 def _read_container(body: bytes, format_name: str) -> FirstFrame:
@@ -210,52 +216,11 @@ def _check_size(width: int, height: int, limits: ImageLimits) -> None:
 
 def _decode(frame: FirstFrame, format_name: str, short_side_needed: int | None) -> Image.Image:
     try:
-        with Image.open(BytesIO(frame.file), formats=[format_name]) as image:
-            if image.size != (frame.width, frame.height):
-                raise InvalidImageError(f"The {format_name} file contradicts itself on its size.")
-            if short_side_needed is not None:
-                image.draft(None, (2 * short_side_needed, 2 * short_side_needed))
-            image.load()
-            rgb = to_rgb(image)
-    except _DECODING_ERRORS as error:
+        rgb = frame.draw(short_side_needed)
+    except DECODING_ERRORS as error:
         raise InvalidImageError(
             f"The {format_name} file is damaged, truncated or of a rare kind: "
             "its pixels cannot be decoded."
         ) from error
     turn = _TURNS.get(frame.orientation)
     return rgb if turn is None else rgb.transpose(turn)
-
-
-TRANSPARENT_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to RGB: 16 bits scaled to 8, transparency composited on white.
-
-    Colour profiles are not applied, as in the networks' training.
-
-    Args:
-        image: of any mode in which Pillow opens the supported formats; ``I;16`` has the full
-            range from 0 to 65,535.
-    """
-    if image.mode.startswith("I;16"):
-        return _from_16_bits(image)
-    if image.mode in TRANSPARENT_MODES or "transparency" in image.info:
-        # Pillow cannot convert premultiplied grey directly.
-        return _on_white((image.convert("LA") if image.mode == "La" else image).convert("RGBA"))
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    """Take the high byte, as Pillow itself does with 16-bit colour; its own conversion clips."""
-    levels = np.asarray(image)
-    grey = (levels >> 8).astype(np.uint8)
-    if "transparency" in image.info:
-        grey[levels == image.info["transparency"]] = 255
-    return Image.fromarray(grey).convert("RGB")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    canvas = Image.new("RGB", image.size, "white")
-    canvas.paste(image, mask=image)
-    return canvas

@@ -11,6 +11,7 @@ import pytest
 
 from model.scenes.scenes import draw_scene
 from support.command_line import overlock, overlock_on_a_terminal
+from support.image_samples import good_samples
 from support.running_service import RunningService
 from support.scene_files import png
 
@@ -82,9 +83,28 @@ def test_one_bad_file_does_not_stop_the_others(
     *messages, last = done.stderr.decode().splitlines()[1:]
     assert last == "overlock predict: 4 of 5 failed."
     found = [message.removeprefix("overlock predict: ") for message in messages]
-    assert found[0].startswith("bad.jpg: The image cannot be decoded: The bytes are not an image")
+    assert found[0].startswith("bad.jpg: The bytes are not an image of a known format;")
     assert found[1:3] == ["nowhere.jpg: No such file or directory", "*.gif: No file matches."]
-    assert found[3].startswith("stdin: The image cannot be decoded")
+    assert found[3].startswith("stdin: The bytes are not an image")
+
+
+@pytest.mark.parametrize("place", ["here", "there"])
+def test_a_folder_is_searched_for_all_that_the_service_reads(
+    place: str, demo: RunningService, tmp_path: Path
+) -> None:
+    names = ("avif", "heic", "gif-grey", "bmp-runs-8", "bigtiff-raw", "jpeg-rgb")
+    for name in names:
+        sample = good_samples()[name]
+        suffix = sample.media_type.removeprefix("image/")
+        (tmp_path / f"{name}.{suffix}").write_bytes(sample.body)
+    for name in ("notes.txt", "more.txt", "drawing.svg"):
+        (tmp_path / name).touch()
+    options = ("--url", demo.url) if place == "there" else ()
+    done = overlock("predict", "classify", ".", "--top-k", "1", *options, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.decode().splitlines()) == 1 + len(names)
+    skipped, _ = done.stderr.decode().splitlines()
+    assert skipped.startswith("overlock predict: Skipped in the folders: 2 .txt, 1 .svg. ")
 
 
 def test_a_pipe_gets_no_escape_codes_and_no_progress(demo: RunningService, photos: Path) -> None:

@@ -10,6 +10,6 @@ def test_damaged_images_give_an_answer_or_a_refusal_and_never_a_failure(
     faulty: RunningService,
 ) -> None:
     report = attack(faulty, 2 * ROUND, seed=5)
-    assert set(report.statuses) == {200, 413, 415, 422}
+    assert {200, 415, 422} <= set(report.statuses) <= {200, 413, 415, 422}
     assert report.statuses.total() == 2 * ROUND
     assert report.slowest_seconds < 10  # milliseconds in truth, on a machine that is not busy

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 
+from support.heif_files import coded_avif, coded_of, crop, heic_sample, heif_file
 from support.image_references import BadSample, GoodSample, scene
 from support.image_writers import bmp_file, encoded, png_chunk, png_file, tiff_file
+from support.undecoded_images import undecoded_images
+from support.undelivered_images import undelivered_images
 
 _Bad = Iterator[tuple[str, BadSample]]
 
@@ -21,38 +24,21 @@ def bad_images(good: Mapping[str, GoodSample]) -> _Bad:
     # Reversed, so that each type's first and simplest sample remains.
     yield from _cut({sample.media_type: sample.body for sample in reversed([*good.values()])})
     yield from _not_intact()
+    for name, body in undelivered_images():
+        yield name, _invalid(body)
     yield from _bombs()
+    yield from _heif_bombs()
 
 
 def _unsupported() -> _Bad:
-    rgb = scene()
-
     def refused(body: bytes, media_type: str = "application/octet-stream") -> BadSample:
         return BadSample(body, media_type, 415, "unsupported-media")
 
-    for media_type in ("image/svg+xml", "image/heic", "image/avif", "text/plain", "nonsense"):
-        yield f"declared-{media_type.partition('/')[2]}", refused(encoded(rgb, "PNG"), media_type)
-    yield "svg", refused(b'<svg xmlns="http://www.w3.org/2000/svg"/>', "image/png")
-    yield "svg-declared", refused(b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg width="9"/>')
-    for format_name in ("AVIF", "ICO", "JPEG2000", "PDF", "PPM"):
-        yield format_name.lower(), refused(encoded(rgb, format_name))
-    yield "heic", refused(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image/jpeg")
-    yield "mp4", refused(b"\0\0\0\x18ftypisom\0\0\2\0isommp41")
-    yield "psd", refused(b"8BPS\0\1" + bytes(20))
-    yield "bigtiff", refused(encoded(rgb, "TIFF", big_tiff=True))
-    yield "bmp-run-lengths", refused(bmp_file(4, 4, [bytes(4)] * 4, depth=8, compression=1))
-    floats = Image.fromarray(np.ones((4, 4), np.float32))
-    yield "tiff-float", refused(encoded(floats, "TIFF"))
-    yield "tiff-32-bits", refused(encoded(Image.new("I", (4, 4)), "TIFF"))
-    yield "tiff-12-bits", refused(tiff_file(2, 1, [bytes(3)], {258: [12]}))
-    yield "tiff-signed", refused(tiff_file(2, 1, [bytes(4)], {258: [16], 339: [2]}))
-    yield "tiff-16-white-is-zero", refused(tiff_file(2, 1, [bytes(4)], {258: [16], 262: [0]}))
-    tags: dict[int, Sequence[int]] = {258: [16] * 3, 262: [2], 277: [3], 284: [2]}
-    yield "tiff-16-planes", refused(tiff_file(2, 1, [bytes(4)] * 3, tags))
-    tags = {258: [8] * 3, 262: [6], 277: [3], 530: [2, 2]}
-    yield "tiff-subsampled", refused(tiff_file(2, 2, [bytes(6)], tags))
-    yield "tiff-lzma", refused(tiff_file(2, 1, [bytes(9)], {259: [34925]}))
-    yield "tiff-preview", refused(tiff_file(2, 1, [bytes(2)], {254: [1]}))
+    for media_type in ("image/svg+xml", "image/jxl", "text/plain", "nonsense"):
+        name = f"declared-{media_type.partition('/')[2]}"
+        yield name, refused(encoded(scene(), "PNG"), media_type)
+    for name, body, _ in undecoded_images():
+        yield name, refused(body)
 
 
 def _invalid(body: bytes, media_type: str = "application/octet-stream") -> BadSample:
@@ -119,6 +105,27 @@ def _bombs() -> _Bad:
     yield "bmp-bomb", refused(bmp_file(60_000, 60_000, [], depth=1), "image/bmp")
     tiff = tiff_file(60_000, 60_000, [zlib.compress(bytes(10_000))], {259: [8], 278: [60_000]})
     yield "tiff-bomb", refused(tiff, "image/tiff")
+
+
+def _heif_bombs() -> _Bad:
+    for name, coded in (
+        ("avif", coded_avif(np.zeros((64, 64, 3), np.uint8))),
+        ("heic", coded_of(heic_sample("scene"))),
+    ):
+        media_type = f"image/{name}"
+        large = replace(coded, width=30_000, height=30_000)
+        sample = BadSample(heif_file([large]), media_type, 413, "image-too-large")
+        yield f"{name}-bomb", sample
+        shown = heif_file([large], properties=[crop(9, 9)])
+        yield f"{name}-cropped-bomb", replace(sample, body=shown)
+        wide = [replace(coded, width=16_384, height=16_384)] * 4
+        body = heif_file(wide, grid=(2, 2, 99, 99))
+        yield f"{name}-tile-bomb", replace(sample, body=body)
+        body = heif_file([coded] * 9, grid=(3, 3, 99, 99))
+        many = body.replace(b"\0\0\2\2\0\x63", b"\0\0\xff\xff\0\x63")
+        yield f"{name}-many-tiles", _invalid(many, media_type)
+    small = replace(coded_avif(np.zeros((300, 300, 3), np.uint8)), width=64, height=64)
+    yield "avif-codes-more-than-it-states", _invalid(heif_file([small]))
 
 
 def _with_byte(body: bytes, position: int, byte: int) -> bytes:

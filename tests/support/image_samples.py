@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import cache
 
 from support.bad_images import bad_images
+from support.good_heif_images import good_heif_images
 from support.good_images import good_images
 from support.good_tiff_images import good_tiff_images
 from support.image_references import BadSample, GoodSample
+from support.rare_images import rare_images
 
 __all__ = ["BadSample", "GoodSample", "bad_samples", "good_samples"]
 
@@ -15,7 +17,8 @@ __all__ = ["BadSample", "GoodSample", "bad_samples", "good_samples"]
 @cache
 def good_samples() -> dict[str, GoodSample]:
     """Return every good file by name."""
-    return {**dict(good_images()), **dict(good_tiff_images())}
+    groups = (good_images, good_tiff_images, good_heif_images, rare_images)
+    return {name: sample for group in groups for name, sample in group()}
 
 
 @cache

@@ -131,3 +131,91 @@ def bmp_file(
     info = struct.pack("<IiiHHIIiiII", *fields, len(palette) // 4, 0) + after
     start = 14 + len(info)
     return struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start) + info + pixels
+
+
+def jpeg_in_scans(
+    planes: Sequence[NDArray[np.uint8]], samplings: Sequence[int] = (0x11, 0x11, 0x11)
+) -> bytes:
+    """Put a JPEG file together that has a scan for each colour.
+
+    Args:
+        planes: brightness, blueness and redness; each a whole number of blocks, or all of one size.
+        samplings: of each plane, as the frame's header states it.
+    """
+    files = [encoded(plane, "JPEG", quality=98) for plane in planes]
+    first = files[0]
+    frame, scan = first.index(b"\xff\xc0"), first.index(b"\xff\xda")
+    height, width = planes[0].shape
+    components = b"".join(bytes([n, s, 0]) for n, s in enumerate(samplings, 1))
+    header = struct.pack(">HHBHHB", 0xFFC0, 17, 8, height, width, 3) + components
+    after = frame + 2 + int.from_bytes(first[frame + 2 : frame + 4], "big")
+    pieces = [first[:frame], header, first[after:scan]]
+    for number, file in enumerate(files, 1):
+        start = file.index(b"\xff\xda")
+        pieces.append(file[start : start + 5] + bytes([number]) + file[start + 6 : -2])
+    return b"".join(pieces) + b"\xff\xd9"
+
+
+def gif_file(
+    levels: NDArray[np.uint8],
+    palette: NDArray[np.uint8] | None,
+    *,
+    screen: tuple[int, int] | None = None,
+    place: tuple[int, int] = (0, 0),
+    transparent: int | None = None,
+    pixels: int | None = None,
+) -> bytes:
+    """Put a GIF file of one image together, uncompressed.
+
+    Args:
+        levels: palette indices, (H, W).
+        palette: 2, 4, ... or 256 colours; None for no palette at all.
+        screen: width and height; by default the image's.
+        place: of the image on the screen, column and row.
+        transparent: a palette index.
+        pixels: how many of them are written; by default all.
+    """
+    height, width = levels.shape
+    flags = 0 if palette is None else 0x80 | (len(palette).bit_length() - 2)
+    head = b"GIF89a" + struct.pack("<HHBBB", *(screen or (width, height)), flags, 0, 0)
+    head += b"" if palette is None else palette.tobytes()
+    if transparent is not None:
+        head += b"!\xf9\4\1\0\0" + bytes([transparent]) + b"\0"
+    clear, codes = 256, [256]
+    for number, level in enumerate(levels.reshape(-1).tolist()[:pixels]):
+        # Codes stay nine bits long as long as the table is cleared often.
+        codes += [clear, level] if number % 200 == 199 else [level]
+    codes.append(clear + 1)
+    bits = sum(code << 9 * number for number, code in enumerate(codes))
+    data = bits.to_bytes(-(-9 * len(codes) // 8), "little")
+    blocks = [data[at : at + 255] for at in range(0, len(data), 255)]
+    image = b"," + struct.pack("<4HBB", *place, width, height, 0, 8)
+    return head + image + b"".join(bytes([len(b)]) + b for b in blocks) + b"\0;"
+
+
+def webp_animation(
+    pixels: NDArray[np.uint8], *, canvas: tuple[int, int], place: tuple[int, int], flags: int
+) -> bytes:
+    """Put an animated WebP file of one frame together.
+
+    Args:
+        pixels: the frame, (H, W, 3).
+        canvas: width and height.
+        place: even column and row of the frame.
+        flags: 0x02 for an animation, with 0x10 for transparency.
+    """
+
+    def three(number: int) -> bytes:
+        return number.to_bytes(3, "little")
+
+    still = encoded(pixels, "WEBP", lossless=True)[12:]
+    height, width = pixels.shape[:2]
+    corner = three(place[0] // 2) + three(place[1] // 2)
+    frame = corner + three(width - 1) + three(height - 1) + bytes(4) + still
+    chunks = {
+        b"VP8X": bytes([flags, 0, 0, 0]) + three(canvas[0] - 1) + three(canvas[1] - 1),
+        b"ANIM": b"\xff\0\0\xff\0\0",
+        b"ANMF": frame,
+    }
+    body = b"".join(name + struct.pack("<I", len(data)) + data for name, data in chunks.items())
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body

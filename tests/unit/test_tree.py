@@ -52,6 +52,7 @@ WITHOUT_A_SOURCE = {
     "test_checkpoint_docs.py": "docs/checkpoints.md",
     "test_deploying.py": "docs/deploying.md",
     "test_docs.py": "all documents",
+    "test_image_table.py": "docs/api.md",
     "test_observability_page.py": "docs/observability.md",
     "test_playground_pictures.py": "pictures made by tests/support",
     "test_readme.py": "README.md",

@@ -53,9 +53,16 @@ def run_to_exit(command: Callable[[], int], program: str = "overlock") -> NoRetu
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = BROKEN_PIPE
     except _expected_errors() as error:
-        print_error(str(error), program)
+        print_error(message_of(error), program)
         code = REFUSED
     sys.exit(code)
+
+
+def message_of(error: Exception) -> str:
+    """Return an error's message; the system's own says the file first, and no number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def print_error(message: str, program: str = "overlock") -> None:

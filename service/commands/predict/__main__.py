@@ -13,7 +13,7 @@ from service.commands.console.exits import RefusedError, run_to_exit
 from service.commands.predict.arguments import DEFAULT_BATCH_SIZE, fill_parser
 from service.commands.predict.conversion import checked_count, request_of, settings_of
 from service.commands.predict.report import PROGRAM, PredictionReport
-from service.commands.predict.sources import find_sources
+from service.commands.predict.sources import find_sources, skipped_note
 from service.engine.faults import DeviceFailedError
 
 
@@ -28,9 +28,10 @@ def _predict() -> int:
     arguments = parser.parse_args()
     batch_size = checked_count(arguments.batch_size, DEFAULT_BATCH_SIZE, "batch_size")
     request, settings = request_of(arguments), settings_of(arguments)
-    sources = find_sources(arguments.files, sys.stdin.buffer)
+    sources, skipped = find_sources(arguments.files, sys.stdin.buffer)
     folder = arguments.save if request.pictures else None
     with PredictionReport(sources, request.task, as_json=arguments.json, folder=folder) as report:
+        report.note(skipped_note(skipped))
         # Imported here: loading torch takes seconds, and Ctrl-C meanwhile must print no traceback.
         from service.commands.predict.local import LocalPredictor
 

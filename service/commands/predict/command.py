@@ -17,7 +17,7 @@ from service.commands.predict.conversion import checked_count, refuse_mixed, req
 from service.commands.predict.outcome import PredictRequest
 from service.commands.predict.remote import RemotePredictor
 from service.commands.predict.report import PredictionReport
-from service.commands.predict.sources import Source, find_sources
+from service.commands.predict.sources import Source, find_sources, skipped_note
 
 __all__ = ["fill_parser", "run"]
 
@@ -37,9 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise RefusedError(str(error)) from error
-    sources = find_sources(arguments.files, sys.stdin.buffer)
+    sources, skipped = find_sources(arguments.files, sys.stdin.buffer)
     folder = arguments.save if request.pictures else None
     with PredictionReport(sources, request.task, as_json=arguments.json, folder=folder) as report:
+        report.note(skipped_note(skipped))
         asyncio.run(_predict(client, request, sources, concurrency, report))
         report.finish()
     return report.exit_code

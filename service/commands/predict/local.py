@@ -178,5 +178,5 @@ def _sizes(waiting: Sequence[_Ready | Outcome]) -> list[tuple[int, int]]:
 def _failure_of(error: ServiceError | SourceError | OSError) -> Failure:
     """Return the reason why there is no answer."""
     if isinstance(error, ServiceError):
-        return Failure(error.slug, f"{error.title}: {error.detail}")
+        return Failure(error.slug, error.detail)
     return unreadable(error)

@@ -108,7 +108,7 @@ class RemotePredictor:
 def _failure_of(error: ClientError) -> Failure:
     match error:
         case ProblemError(problem=problem):
-            return Failure(problem.type.rpartition(":")[2], str(error))
+            return Failure(problem.type.rpartition(":")[2], problem.detail)
         case TooLateError():
             return Failure("too-late", str(error))
         case UnexpectedAnswerError():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from model.config import Task
 from service.api.schemas import ClassifyResponse, DetectResponse, SegmentResponse
-from service.commands.console.exits import DONE, FAILED, RefusedError, print_error
+from service.commands.console.exits import DONE, FAILED, RefusedError, message_of, print_error
 from service.commands.console.table import Table, escaped
 from service.commands.predict.outcome import Document, Failure, Outcome, PredictAnswer
 from service.commands.predict.sources import Source
@@ -30,6 +31,9 @@ COLUMNS = {
 
 OVERLAY_SUFFIX = ".overlay.png"
 
+PROGRESS_SECONDS = 10.0
+"""Time between two lines of progress where the standard error stream is no terminal."""
+
 
 class PredictionReport:
     """Shows outcomes as they come. Used in a ``with`` statement, which ends the progress bar.
@@ -39,6 +43,7 @@ class PredictionReport:
         task: the task of the predictions.
         as_json: whether to write JSON lines instead of a table.
         folder: for overlays; created if it does not exist.
+        clock: seconds on a monotonic clock.
 
     Raises:
         RefusedError: if two overlays would be one file.
@@ -46,7 +51,13 @@ class PredictionReport:
     """
 
     def __init__(
-        self, sources: Sequence[Source], task: Task, *, as_json: bool, folder: Path | None
+        self,
+        sources: Sequence[Source],
+        task: Task,
+        *,
+        as_json: bool,
+        folder: Path | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total, self._done, self._failed = len(sources), 0, 0
         self._as_json = as_json
@@ -56,8 +67,9 @@ class PredictionReport:
             folder.mkdir(parents=True, exist_ok=True)
         width = max((len(escaped(source.name)) for source in sources), default=0)
         self._table = Table([("file", min(max(width, 4), MAX_NAME_WIDTH)), *COLUMNS[task]])
-        # None: no bar where the standard error stream is no terminal.
+        # None: no bar where the standard error stream is no terminal; lines, then.
         disable = None if self._total > 1 else True
+        self._clock, self._started_at, self._told_at = clock, clock(), clock()
         self._bar = tqdm(total=self._total, unit=" images", leave=False, disable=disable)
 
     def __enter__(self) -> Self:
@@ -86,6 +98,20 @@ class PredictionReport:
             sys.stdout.flush()
         self._done += 1
         self._bar.update()
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        now = self._clock()
+        left = self._total - self._done
+        if not self._bar.disable or left == 0 or now - self._told_at < PROGRESS_SECONDS:
+            return
+        self._told_at = now
+        rate = self._done / (now - self._started_at)
+        print_error(
+            f"{self._done} of {self._total} images, {rate:.3g} a second, "
+            f"about {tqdm.format_interval(left / rate)} left.",
+            PROGRAM,
+        )
 
     def note(self, note: str | None) -> None:
         """Print a caveat about the answers."""
@@ -112,7 +138,7 @@ class PredictionReport:
         try:
             _write(self._folder / _overlay_of(outcome.source), result.picture)
         except OSError as error:
-            return Failure("not-saved", f"The overlay cannot be saved: {error}")
+            return Failure("not-saved", f"The overlay cannot be saved: {message_of(error)}.")
         return result
 
     def _write_rows(self, name: str, document: Document) -> None:

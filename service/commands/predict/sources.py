@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
+from service.commands.console.table import escaped
+from service.images.upload import SUFFIXES
+
 STDIN = "-"
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 """Suffixes that a folder is searched for. A file that is named itself may have any."""
+
+HIDDEN, LINKED, BARE = "hidden", "linked folders", "without a suffix"
+
+MAX_KINDS = 8
+"""Kinds of skipped files that are named; the others are counted together."""
 
 
 class SourceError(Exception):
@@ -45,45 +54,65 @@ class Source:
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
 
 
-def find_sources(names: Sequence[str], stdin: BinaryIO) -> list[Source]:
+def find_sources(names: Sequence[str], stdin: BinaryIO) -> tuple[list[Source], Counter[str]]:
     """Find the images that a command names, in the order of the names.
 
     Args:
         names: files, folders (searched recursively, hidden files left out), patterns like
             ``photos/**/*.jpg``, or ``-``.
         stdin: read to its end for ``-``.
+
+    Returns:
+        The images, and how many files of each kind the folders hold that are none.
     """
     sources: list[Source] = []
+    skipped: Counter[str] = Counter()
     for name in names:
         path = Path(name)
         if name == STDIN:
             sources.append(Source("stdin", PurePath("stdin"), stdin.read()))
         elif path.is_dir():
-            sources += _of_folder(name, path)
+            sources += _of_folder(name, path, skipped)
         elif glob.has_magic(name) and not path.exists():
             sources += _of_pattern(name)
         else:
             sources.append(_of_file(path))
-    return sources
+    return sources, skipped
+
+
+def skipped_note(skipped: Counter[str]) -> str | None:
+    """Return a sentence about what the folders hold beside images, None if that is nothing."""
+    if not skipped:
+        return None
+    named = skipped.most_common(MAX_KINDS)
+    others = skipped.total() - sum(count for _, count in named)
+    kinds = [f"{count} {kind}" for kind, count in named] + [f"{others} others"] * (others > 0)
+    return f"Skipped in the folders: {', '.join(kinds)}. A file that is named itself is tried."
 
 
 def _of_file(path: Path) -> Source:
     return Source(str(path), PurePath(path.name), path)
 
 
-def _of_folder(name: str, folder: Path) -> list[Source]:
-    found = [
-        Source(str(path), path.relative_to(folder), path) for path in sorted(_images_in(folder))
-    ]
+def _of_folder(name: str, folder: Path, skipped: Counter[str]) -> list[Source]:
+    paths = sorted(_images_in(folder, skipped))
+    found = [Source(str(path), path.relative_to(folder), path) for path in paths]
     return found or [_none(name, f"The folder holds no {', '.join(sorted(IMAGE_SUFFIXES))}.")]
 
 
-def _images_in(folder: Path) -> Iterator[Path]:
+def _images_in(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
+        skipped.update(HIDDEN for name in folders if name.startswith("."))
         folders[:] = [name for name in folders if not name.startswith(".")]
+        skipped.update(LINKED for name in folders if Path(parent, name).is_symlink())
         for file in files:
-            if not file.startswith(".") and Path(file).suffix.lower() in IMAGE_SUFFIXES:
+            suffix = Path(file).suffix.lower()
+            if file.startswith("."):
+                skipped[HIDDEN] += 1
+            elif suffix in IMAGE_SUFFIXES:
                 yield Path(parent, file)
+            else:
+                skipped[escaped(suffix) or BARE] += 1
 
 
 def _of_pattern(pattern: str) -> list[Source]:

@@ -18,36 +18,77 @@ class Entry(NamedTuple):
     value_field: bytes
 
 
-def byte_order(data: bytes) -> str | None:
-    """Return the ``struct`` prefix of classic TIFF data, None for other data."""
-    return {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+class Form(NamedTuple):
+    """Widths of a TIFF file's numbers, as ``struct`` formats.
+
+    Attributes:
+        order: ``<`` or ``>``.
+        entry: of an entry of a directory.
+        entries: of the number of entries.
+        offset: of an offset.
+        first_at: position of the first directory's offset.
+    """
+
+    order: str
+    entry: str = "HHI4s"
+    entries: str = "H"
+    offset: str = "I"
+    first_at: int = 4
 
 
-def read_directory(data: bytes, offset: int, order: str) -> tuple[list[Entry], int]:
+_FORMS = {
+    b"II*\0": Form("<"),
+    b"MM\0*": Form(">"),
+    b"II+\0": Form("<", "HHQ8s", "Q", "Q", 8),
+    b"MM\0+": Form(">", "HHQ8s", "Q", "Q", 8),
+}
+
+
+def form_of(data: bytes) -> Form | None:
+    """Return the form of TIFF or BigTIFF data, None for other data."""
+    return _FORMS.get(data[:4])
+
+
+def read_directory(data: bytes, offset: int, form: Form) -> tuple[list[Entry], int]:
     """Return a directory's entries and the offset of the next one, 0 after the last.
 
     Raises:
         struct.error: the directory does not lie within the data.
     """
-    (count,) = struct.unpack_from(f"{order}H", data, offset)
-    end = offset + 2 + 12 * count
-    (following,) = struct.unpack_from(f"{order}I", data, end)
-    entries = struct.iter_unpack(f"{order}HHI4s", data[offset + 2 : end])
+    start, end, following = directory_span(data, offset, form)
+    entries = struct.iter_unpack(form.order + form.entry, data[start:end])
     return [Entry(*entry) for entry in entries], following
+
+
+def directory_span(data: bytes, offset: int, form: Form) -> tuple[int, int, int]:
+    """Return where a directory's entries start and end, and the offset of the next one.
+
+    Raises:
+        struct.error: the directory does not lie within the data.
+    """
+    if offset > len(data):
+        raise struct.error("the directory is behind the end")
+    (count,) = struct.unpack_from(form.order + form.entries, data, offset)
+    start = offset + struct.calcsize(form.order + form.entries)
+    end = start + struct.calcsize(form.order + form.entry) * count
+    if end > len(data):
+        raise struct.error("the directory is longer than the data")
+    (following,) = struct.unpack_from(form.order + form.offset, data, end)
+    return start, end, following
 
 
 def exif_orientation(exif: bytes) -> int:
     """Return the orientation, 1 to 8; 1, upright, if EXIF is broken or states none."""
     exif = exif.removeprefix(b"Exif\0\0")
-    order = byte_order(exif)
-    if order is None:
+    form = form_of(exif)
+    if form is None:
         return 1
     try:
-        (offset,) = struct.unpack_from(f"{order}I", exif, 4)
-        entries, _ = read_directory(exif, offset, order)
+        (offset,) = struct.unpack_from(form.order + form.offset, exif, form.first_at)
+        entries, _ = read_directory(exif, offset, form)
     except struct.error:
         return 1
-    return orientation_among(entries, order)
+    return orientation_among(entries, form.order)
 
 
 def orientation_among(entries: list[Entry], order: str) -> int:

@@ -10,17 +10,19 @@ from PIL import Image
 from model.config import ClassificationGeometry
 from model.images.preprocess import classification_input
 from service.api.errors import ImageTooLargeError, ServiceError, UnsupportedMediaError
+from service.images import hevc
 from service.images.decode import (
     SUPPORTED_MEDIA_TYPES,
     DecodedImage,
     ImageLimits,
     decode_image,
     media_type_format,
-    to_rgb,
 )
+from service.images.pillow import to_rgb
 from support.image_references import grey_rgb, on_white, ramp, scene
 from support.image_samples import BadSample, GoodSample, bad_samples, good_samples
 from support.image_writers import encoded, exif, tiff_file
+from support.undecoded_images import undecoded_images
 
 LIMITS = ImageLimits(max_pixels=50_000_000, max_side=32_768)
 
@@ -70,13 +72,30 @@ def test_unregistered_name_of_jpeg_is_understood() -> None:
 
 
 def test_unsupported_type_is_told_what_is_supported() -> None:
-    with pytest.raises(UnsupportedMediaError, match=r"image/heic.*image/jpeg.*image/gif"):
-        media_type_format("image/heic")
+    with pytest.raises(UnsupportedMediaError, match=r"image/jxl.*image/jpeg.*image/heic"):
+        media_type_format("image/jxl")
 
 
-def test_refused_format_is_named() -> None:
-    with pytest.raises(UnsupportedMediaError, match="AVIF is not supported"):
-        decode(bad_samples()["avif"].body)
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [pytest.param(body, kind, id=name) for name, body, kind in undecoded_images()],
+)
+def test_intact_file_of_a_kind_that_is_not_decoded_is_named(body: bytes, kind: str) -> None:
+    with pytest.raises(UnsupportedMediaError) as raised:
+        decode(body)
+    assert kind in raised.value.detail
+
+
+def test_heic_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hevc, "pi_heif", None)
+    for body, content_type in (
+        (good_samples()["heic"].body, None),
+        (encoded(scene(), "PNG"), "image/heic"),
+    ):
+        with pytest.raises(UnsupportedMediaError, match=r"pip install 'overlock-service\[heif\]'"):
+            decode_image(body, content_type=content_type, limits=LIMITS)
+    with pytest.raises(UnsupportedMediaError, match=r"image/avif\.$"):
+        media_type_format("image/jxl")
 
 
 def test_image_at_both_limits_is_decoded() -> None:

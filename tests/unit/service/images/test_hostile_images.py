@@ -19,7 +19,7 @@ from service.images.decode import DecodedImage, ImageLimits, decode_image
 from support.image_mutations import mutations
 from support.image_references import scene
 from support.image_samples import BadSample, bad_samples, good_samples
-from support.image_writers import encoded, png_chunk, tiff_file
+from support.image_writers import bmp_file, encoded, jpeg_in_scans, png_chunk, png_file, tiff_file
 
 LIMITS = ImageLimits(max_pixels=50_000_000, max_side=32_768)
 MEGABYTE = 2**20
@@ -91,13 +91,12 @@ def test_jpeg_with_too_many_tables_is_refused() -> None:
         decode(jpeg[:2] + tables * 5 + jpeg[2:])
 
 
-def test_progressive_jpeg_with_the_most_scans_is_decoded() -> None:
-    jpeg = encoded(scene(), "JPEG", progressive=True)
-    last = jpeg.rindex(b"\xff\xda")
-    more = 32 - jpeg.count(b"\xff\xda")
-    decode(jpeg[:-2] + jpeg[last:-2] * more + jpeg[-2:])
+def test_jpeg_with_the_most_scans_is_decoded() -> None:
+    jpeg = jpeg_in_scans([np.full((8, 8), level, np.uint8) for level in (99, 128, 128)])
+    last = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    assert decode(jpeg[:-2] + last * 29 + jpeg[-2:]).image.tobytes() == decode(jpeg).image.tobytes()
     with pytest.raises(InvalidImageError, match="33 scans; the limit is 32"):
-        decode(jpeg[:-2] + jpeg[last:-2] * (more + 1) + jpeg[-2:])
+        decode(jpeg[:-2] + last * 30 + jpeg[-2:])
 
 
 def test_progressive_jpeg_does_not_hide_in_tiff() -> None:
@@ -165,6 +164,24 @@ def test_png_with_too_many_chunks_is_given_up() -> None:
     png = encoded(scene(), "PNG")
     with bounded(1.0), pytest.raises(InvalidImageError, match="100000 chunks"):
         decode(png[:33] + png_chunk(b"prVt", b"") * 100_000 + png[33:])
+
+
+def test_bmp_with_a_million_runs_is_given_up() -> None:
+    steps = b"\0\2\0\0" * 1_000_001
+    body = bmp_file(4, 4, [steps], depth=8, compression=1, palette=bytes(1024))
+    with bounded(4.0), pytest.raises(InvalidImageError, match="1000000 runs"):
+        decode(body)
+
+
+def test_pixels_behind_the_last_row_are_not_inflated() -> None:
+    png = png_file(32, 24, [bytes(96)] * 24)
+    pixels = zlib.compress(bytes(97 * 24) + bytes(500 * MEGABYTE // 10))
+    body = png[:33] + png_chunk(b"IDAT", pixels) + png[-12:]
+    with bounded(0.25, 2 * MEGABYTE):
+        decode(body)
+    strips = [zlib.compress(bytes(MEGABYTE))] * 200
+    with bounded(1.0, 8 * MEGABYTE):
+        decode(tiff_file(8, 200, strips, {259: [8], 278: [1]}))
 
 
 def test_frames_are_counted_up_to_a_thousand() -> None:

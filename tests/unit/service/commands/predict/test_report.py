@@ -143,6 +143,23 @@ def test_an_overlay_that_cannot_be_saved_fails_alone(
     assert (tmp_path / "b.jpg.overlay.png").read_bytes() == b"a picture"
 
 
+def test_a_pipe_gets_a_line_of_progress_every_ten_seconds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = 100.0
+    sources = [source(f"{number}.png") for number in range(5)]
+    with PredictionReport(
+        sources, Task.CLASSIFY, as_json=True, folder=None, clock=lambda: now
+    ) as shown:
+        for each in sources:
+            now += 6.0
+            shown.add(Outcome(each, PredictAnswer(STAR, None)))
+    assert capsys.readouterr().err.splitlines() == [
+        "overlock predict: 2 of 5 images, 0.167 a second, about 00:18 left.",
+        "overlock predict: 4 of 5 images, 0.167 a second, about 00:06 left.",
+    ]
+
+
 def test_what_is_given_up_counts_as_failed(capsys: pytest.CaptureFixture[str]) -> None:
     sources = [source(name) for name in "abc"]
     with PredictionReport(sources, Task.CLASSIFY, as_json=False, folder=None) as shown:

@@ -5,7 +5,8 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from service.commands.predict.sources import Source, SourceError, find_sources
+from service.commands.predict.sources import Source, SourceError, find_sources, skipped_note
+from service.images.upload import SUFFIXES
 
 NOTHING = io.BytesIO()
 
@@ -21,7 +22,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found(*names: str) -> list[Source]:
-    return find_sources(names, NOTHING)
+    return find_sources(names, NOTHING)[0]
 
 
 def test_a_folder_is_searched_recursively_in_order(photos: Path) -> None:
@@ -50,7 +51,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_a_file(photos: Path) -> None:
 
 
 def test_the_standard_input_is_an_image() -> None:
-    (source,) = find_sources(["-"], io.BytesIO(b"an image"))
+    (source,), _ = find_sources(["-"], io.BytesIO(b"an image"))
     assert (source.name, source.read()) == ("stdin", b"an image")
 
 
@@ -63,7 +64,7 @@ def test_names_keep_their_order(photos: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("photos/*.webp", "No file matches"), ("empty", r"The folder holds no \.bmp, \.gif")],
+    [("photos/*.webp", "No file matches"), ("empty", r"The folder holds no \.apng, \.avif")],
 )
 def test_where_nothing_is_found_there_is_an_error_for_its_turn(
     photos: Path, name: str, reason: str
@@ -79,3 +80,37 @@ def test_a_missing_file_is_an_error_for_its_turn(photos: Path) -> None:
     (source,) = found("photos/nowhere.jpg")
     with pytest.raises(FileNotFoundError):
         source.read()
+
+
+@pytest.mark.parametrize("suffix", [each for suffixes in SUFFIXES.values() for each in suffixes])
+def test_a_folder_is_searched_for_all_that_the_service_reads(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"photo{suffix.upper()}").write_bytes(b"")
+    sources, skipped = find_sources([str(tmp_path)], NOTHING)
+    assert [source.place.suffix for source in sources] == [suffix.upper()]
+    assert skipped_note(skipped) is None
+
+
+def test_what_a_folder_holds_beside_images_is_counted_by_kind(photos: Path) -> None:
+    for name in ("a.txt", "b.TXT", "README", "deep/c.svg"):
+        (photos / "photos" / name).write_bytes(b"")
+    (photos / "photos" / "link").symlink_to(photos / "photos" / "deep")
+    _, skipped = find_sources(["photos", "photos/a.txt"], NOTHING)
+    assert skipped == {
+        ".txt": 3,
+        "hidden": 2,
+        ".svg": 1,
+        "without a suffix": 1,
+        "linked folders": 1,
+    }
+    note = skipped_note(skipped)
+    assert note is not None
+    assert note.startswith("Skipped in the folders: 3 .txt, 2 hidden, 1 ")
+
+
+def test_many_kinds_are_counted_together(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"file.{number}").write_bytes(b"")
+    _, skipped = find_sources([str(tmp_path)], NOTHING)
+    note = skipped_note(skipped)
+    assert note is not None
+    assert ", 4 others. " in note
