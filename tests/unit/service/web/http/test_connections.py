@@ -7,7 +7,9 @@ import json
 
 import pytest
 
-from service.web.http.connections import HEAD_SECONDS, MAX_HEAD_BYTES, UNREAD_SECONDS
+from service.web.http.connections import HEAD_SECONDS
+from service.web.http.heads import MAX_FIRST_LINE_BYTES, MAX_HEAD_BYTES
+from service.web.http.reading_clients import LEAST_READ_BYTES_PER_SECOND, UNREAD_SECONDS
 from support.connection_bench import IDLE_SECONDS, ConnectionBench, run_tasks
 
 HEAD = b"GET / HTTP/1.1\r\nHost: service\r\n\r\n"
@@ -27,7 +29,7 @@ async def test_headers_byte_by_byte_are_answered_408_after_a_bounded_time(
     for byte in itertools.islice(itertools.cycle(b"GET / HTTP/1.1\r\nA: b"), 30):
         connection.data_received(bytes([byte]))
         bench.loop.advance(HEAD_SECONDS / 29)
-        if transport.closing:
+        if transport.ending:
             break
     assert bench.loop.now == pytest.approx(HEAD_SECONDS, rel=0.1)
     head, _, body = bytes(transport.written).partition(b"\r\n\r\n")
@@ -85,27 +87,34 @@ async def test_a_half_sent_head_behind_a_request_does_not_cost_that_one_its_answ
     bench.loop.advance(HEAD_SECONDS + 1)
     await run_tasks()
     assert transport.status == 200
-    assert transport.closing
+    assert not transport.ending  # its time begins now
+    bench.loop.advance(HEAD_SECONDS + 1)
+    assert transport.ending
+    assert transport.written.count(b"HTTP/1.1 408") == 1
 
 
 @pytest.mark.parametrize(
-    "endless",
+    ("endless", "status", "limit_bytes"),
     [
-        pytest.param(b"GET / HTTP/1.1\r\nA: ", id="header"),
-        pytest.param(b"GET /", id="path"),
-        pytest.param(CHUNKED_HEAD + b"0\r\nA: ", id="trailer"),
-        pytest.param(CHUNKED_HEAD + b"1;a=", id="chunk extension"),
+        pytest.param(b"GET / HTTP/1.1\r\nA: ", 431, MAX_HEAD_BYTES, id="header"),
+        pytest.param(b"GET /", 414, MAX_FIRST_LINE_BYTES, id="path"),
+        pytest.param(CHUNKED_HEAD + b"0\r\nA: ", 431, MAX_HEAD_BYTES, id="trailer"),
+        pytest.param(CHUNKED_HEAD + b"1;a=", 431, MAX_HEAD_BYTES, id="chunk extension"),
     ],
 )
-async def test_what_is_no_body_is_bounded(bench: ConnectionBench, endless: bytes) -> None:
+@pytest.mark.parametrize("step_bytes", [100, 1024, 1_000_000])
+async def test_what_is_no_body_is_bounded(
+    bench: ConnectionBench, endless: bytes, status: int, limit_bytes: int, step_bytes: int
+) -> None:
     connection, transport = bench.connect()
     connection.data_received(endless)
     sent = len(endless)
-    while not transport.closing:
-        connection.data_received(b"x" * 1024)
-        sent += 1024
-    assert sent < MAX_HEAD_BYTES + 2048
-    assert transport.status == 431
+    while not transport.ending:
+        connection.data_received(b"x" * step_bytes)
+        sent += step_bytes
+    assert sent < limit_bytes + 200 + step_bytes
+    assert transport.status == status
+    assert str(limit_bytes).encode() in transport.written
     connection.connection_lost(None)
     await run_tasks()
 
@@ -134,7 +143,7 @@ async def test_what_is_no_http_is_answered_with_a_problem(bench: ConnectionBench
     connection.data_received(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")  # TLS
     assert transport.status == 400
     assert b"urn:overlock:problem:malformed-request" in transport.written
-    assert transport.closing
+    assert transport.ending
 
 
 @pytest.mark.parametrize("cut", [0, 1, -1, -4])
@@ -169,11 +178,13 @@ async def test_an_answer_that_nobody_reads_is_given_up(bench: ConnectionBench) -
     await run_tasks()
     transport.unread = 100_000
     connection.pause_writing()
-    for _ in range(5):  # slowly is good enough
-        transport.unread -= 1000
+    enough_bytes = int(LEAST_READ_BYTES_PER_SECOND * UNREAD_SECONDS)
+    for _ in range(5):
+        transport.unread -= enough_bytes
         bench.loop.advance(UNREAD_SECONDS)
     assert not transport.closing
-    bench.loop.advance(2 * UNREAD_SECONDS)
+    transport.unread -= enough_bytes // 2
+    bench.loop.advance(UNREAD_SECONDS)
     assert transport.aborted
 
 
@@ -214,10 +225,20 @@ async def test_where_everyone_is_busy_the_new_connection_has_no_place() -> None:
     bench = ConnectionBench(limit=2)
     busy = [bench.connect() for _ in range(2)]
     for connection, _ in busy:
-        connection.data_received(UPLOAD_HEAD)
+        connection.data_received(HEAD)
     _, late = bench.connect()
     assert late.aborted
     assert not any(transport.aborted for _, transport in busy)
+
+
+async def test_an_upload_makes_room_where_no_connection_is_idle() -> None:
+    bench = ConnectionBench(limit=3)
+    first, second, busy = (bench.connect() for _ in range(3))
+    first[0].data_received(UPLOAD_HEAD)
+    second[0].data_received(UPLOAD_HEAD)
+    busy[0].data_received(HEAD)
+    late = bench.connect()
+    assert [each[1].aborted for each in (first, second, busy, late)] == [True, False, False, False]
 
 
 async def test_a_lost_connection_leaves_no_timer_behind(bench: ConnectionBench) -> None:

@@ -1,0 +1,186 @@
+"""Where a request's head ends, and its body: after a declared length, or after its last chunk.
+
+Source: RFC 9112, sections 6 and 7.1.
+"""
+
+from __future__ import annotations
+
+import re
+
+from service.api.errors import BodyTooLargeError, HeadTooLargeError, MalformedRequestError
+from service.web.http.heads import MAX_HEAD_BYTES, Head, check_beginning, parse_field, parse_head
+
+FREE_BYTES_PER_CHUNK = 16
+"""Bytes between two chunks that do not count towards ``MAX_HEAD_BYTES``: a size, line breaks."""
+
+MAX_SIZE_DIGITS = 15
+"""Maximum hexadecimal digits of a chunk's size."""
+
+_LINE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(;.*)?")
+
+
+class Counted:
+    """A body of a declared length.
+
+    Args:
+        body_bytes: its length, at least 1.
+
+    Attributes:
+        left_bytes: how much of it has not arrived.
+        complete: whether all of it has arrived.
+    """
+
+    def __init__(self, body_bytes: int) -> None:
+        self.left_bytes = body_bytes
+        self.complete = False
+
+    def take(self, data: bytes) -> tuple[bytes, bytes]:
+        """Split what arrived into a part of the body, and what follows the body."""
+        size_bytes = len(data)
+        if size_bytes < self.left_bytes:
+            self.left_bytes -= size_bytes
+            return data, b""
+        body, rest = data[: self.left_bytes], data[self.left_bytes :]
+        self.left_bytes, self.complete = 0, True
+        return body, rest
+
+
+class Chunked:
+    """A body in chunks; extensions and trailers are dropped.
+
+    Attributes:
+        left_bytes: None: nobody knows how much has not arrived.
+        complete: whether all of it has arrived.
+    """
+
+    left_bytes = None
+
+    def __init__(self) -> None:
+        self.complete = False
+        self._chunk_left_bytes = 0
+        self._chunk_ends = self._in_trailers = False
+        self._overhead_bytes = 0
+
+    def take(self, data: bytes) -> tuple[bytes, bytes]:
+        """Split what arrived into a part of the body, and what is left of it.
+
+        The latter follows the body if that is ``complete``; else it is an incomplete line, which
+        has to be given again in front of the next data.
+
+        Raises:
+            MalformedRequestError: if it is not as RFC 9112 has it.
+            BodyTooLargeError: if a chunk's size has too many digits.
+            HeadTooLargeError: if lines between chunks, or trailers, are too large.
+        """
+        parts, position = [], 0
+        while not self.complete:
+            if self._chunk_left_bytes:
+                part = data[position : position + self._chunk_left_bytes]
+                if not part:
+                    break
+                parts.append(part)
+                position += len(part)
+                self._chunk_left_bytes -= len(part)
+                continue
+            if self._chunk_ends:
+                line_break = data[position : position + 2]
+                if not b"\r\n".startswith(line_break):
+                    raise MalformedRequestError("A chunk is longer than its size.")
+                if len(line_break) < 2:
+                    break
+                position += 2
+                self._chunk_ends = False
+                continue
+            line_end = data.find(b"\r\n", position)
+            if line_end < 0:
+                self._check_overhead(len(data) - position - data.endswith(b"\r"))
+                break
+            self._take_line(data[position:line_end])
+            position = line_end + 2
+        return b"".join(parts), data[position:]
+
+    def _take_line(self, line: bytes) -> None:
+        """Take a chunk's size, or a trailer."""
+        self._check_overhead(len(line))
+        if not _LINE.fullmatch(line):
+            raise MalformedRequestError("A line between chunks has bytes that may not stand there.")
+        if not self._in_trailers:
+            self._take_size(line)
+        elif line:
+            parse_field(line)
+            self._overhead_bytes += len(line)
+        else:
+            self.complete = True
+
+    def _take_size(self, line: bytes) -> None:
+        matched = _SIZE_LINE.fullmatch(line)
+        if matched is None:
+            raise MalformedRequestError(f"{line[:40]!r} is no size of a chunk.")
+        digits = matched[1].lstrip(b"0")
+        if len(digits) > MAX_SIZE_DIGITS:
+            raise BodyTooLargeError(limit_bytes=16**MAX_SIZE_DIGITS)
+        size_bytes = int(digits or b"0", 16)
+        # A body may have many chunks, but not mainly what is no body.
+        excess_bytes = len(line) - FREE_BYTES_PER_CHUNK - size_bytes
+        self._overhead_bytes = max(self._overhead_bytes + excess_bytes, 0)
+        self._chunk_left_bytes = size_bytes
+        self._chunk_ends, self._in_trailers = size_bytes > 0, size_bytes == 0
+
+    def _check_overhead(self, more_bytes: int) -> None:
+        if self._overhead_bytes + more_bytes > MAX_HEAD_BYTES:
+            raise HeadTooLargeError(limit_bytes=MAX_HEAD_BYTES)
+
+
+class Incoming:
+    """What a client sends, split into heads and bodies, however it is cut into pieces.
+
+    Attributes:
+        pending: what was not taken yet.
+        body: the body that is being received; None outside of one.
+    """
+
+    def __init__(self) -> None:
+        self.pending = b""
+        self.body: Counted | Chunked | None = None
+        self._searched_bytes = 0
+
+    def add(self, data: bytes) -> None:
+        """Take a piece from the network."""
+        self.pending = self.pending + data if self.pending else data
+
+    def take_head(self) -> Head | None:
+        """Return the next request's head, after which ``body`` is its body; None if it goes on.
+
+        Raises:
+            ServiceError: as ``parse_head`` and ``check_beginning`` do.
+        """
+        # Line breaks may precede a request.
+        data = self.pending = self.pending.lstrip(b"\r\n")
+        end = data.find(b"\r\n\r\n", max(self._searched_bytes - 3, 0), MAX_HEAD_BYTES)
+        if end < 0:
+            check_beginning(data, self._searched_bytes)
+            self._searched_bytes = len(data)
+            return None
+        self._searched_bytes = 0
+        head = parse_head(data[:end])
+        self.pending = data[end + 4 :]
+        if head.body_bytes != 0:
+            self.body = Chunked() if head.body_bytes is None else Counted(head.body_bytes)
+        return head
+
+    def take_body(self) -> bytes:
+        """Return what has arrived of the body; ``body`` is None after its last byte.
+
+        Raises:
+            ServiceError: as ``Chunked.take`` does.
+        """
+        assert self.body is not None
+        part, self.pending = self.body.take(self.pending)
+        if self.body.complete:
+            self.body = None
+        return part
+
+    def clear(self) -> None:
+        """Forget everything that was not taken yet."""
+        self.pending, self.body = b"", None
