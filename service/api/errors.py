@@ -76,10 +76,21 @@ class UploadTimeoutError(ServiceError):
 
     status, slug, title = 408, "upload-timeout", "The upload took too long"
 
-    def __init__(self, *, limit_seconds: float, received_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        limit_seconds: float,
+        received_bytes: int,
+        least_bytes_per_second: int | None = None,
+    ) -> None:
+        cause = (
+            ""
+            if least_bytes_per_second is None
+            else f" It came slower than {least_bytes_per_second} bytes a second."
+        )
         super().__init__(
             f"The body was not complete after {limit_seconds:.3g} seconds; "
-            f"{received_bytes} bytes had arrived."
+            f"{received_bytes} bytes had arrived.{cause}"
         )
 
 
@@ -177,7 +188,8 @@ class QueueFullError(ServiceError):
 
     def __init__(self, *, waiting: int, limit: int, retry_after_seconds: float) -> None:
         super().__init__(
-            f"{waiting} requests are waiting; the limit is {limit}.",
+            f"{waiting} requests are waiting; the limit is {limit} "
+            "(OVERLOCK_MAX_QUEUE_REQUESTS for each engine).",
             retry_after_seconds=retry_after_seconds,
         )
 
@@ -189,7 +201,8 @@ class MemoryFullError(ServiceError):
 
     def __init__(self, *, held_bytes: int, limit_bytes: int, retry_after_seconds: float) -> None:
         super().__init__(
-            f"Waiting requests hold {held_bytes} bytes; the limit is {limit_bytes} bytes.",
+            f"Requests hold {held_bytes} bytes; the limit is {limit_bytes} bytes "
+            "(OVERLOCK_MAX_QUEUE_BYTES).",
             retry_after_seconds=retry_after_seconds,
         )
 
