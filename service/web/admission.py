@@ -1,16 +1,26 @@
-"""Limits of one HTTP worker: its requests, their bytes, and the expected wait for decoding."""
+"""Limits of one HTTP worker: its requests, their bodies, and the expected wait for decoding."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from model.config import Task
 from service import metrics
-from service.api.errors import MemoryFullError, QueueFullError
+from service.api.errors import (
+    BodyTooLargeError,
+    MemoryFullError,
+    QueueFullError,
+    UploadTimeoutError,
+)
 from service.ewma import Ewma
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 MEMORY = 0.9
 """Weight of past decodings when another one ends: about the last ten count."""
@@ -20,6 +30,12 @@ HEADROOM = 1.25
 
 UPLOAD_SECONDS = 10.0
 """Seconds after which an upload gives way to others that need its bytes."""
+
+STALL_SECONDS = 10.0
+"""Seconds that an upload may lag behind the least rate; without a byte it has timed out by then."""
+
+LEAST_BYTES_PER_SECOND = 1024
+"""Least rate of an upload; what it was faster before does not count."""
 
 
 class Permit:
@@ -218,3 +234,65 @@ class DecodeWaitEstimator:
             self._last_end = now
         finally:
             self._waiting -= 1
+
+
+async def read_body(
+    request: Request, *, limit_bytes: int, deadline: float, permit: Permit
+) -> bytes:
+    """Receive the body.
+
+    Args:
+        request: with its body unread.
+        limit_bytes: largest body.
+        deadline: monotonic moment by which it has to be complete.
+        permit: accounts for the bytes held in memory, as they arrive.
+
+    Raises:
+        BodyTooLargeError: if the bytes received exceed the limit.
+        MemoryFullError: if all requests together hold too many bytes.
+        UploadTimeoutError: if the body is not complete in time, stalls, or is too slow.
+        ClientDisconnect: if the client left.
+    """
+    loop = asyncio.get_running_loop()
+    started, received, chunks = loop.time(), 0, []
+    ends_at = started + deadline - time.monotonic()
+    too_slow_at = started + STALL_SECONDS
+    try:
+        async with asyncio.timeout_at(min(ends_at, too_slow_at)) as timeout:
+
+            def stop() -> None:
+                if not timeout.expired():
+                    timeout.reschedule(loop.time())
+
+            permit.on_give_way = stop
+            async for chunk in request.stream():
+                received += len(chunk)
+                if received > limit_bytes:
+                    raise BodyTooLargeError(limit_bytes=limit_bytes)
+                permit.hold(received)
+                chunks.append(chunk)
+                now = loop.time()
+                earned_seconds = len(chunk) / LEAST_BYTES_PER_SECOND
+                too_slow_at = min(too_slow_at + earned_seconds, now + STALL_SECONDS)
+                timeout.reschedule(min(ends_at, too_slow_at))
+    except TimeoutError:
+        permit.hold(0)  # raises if it gave way
+        raise UploadTimeoutError(
+            limit_seconds=loop.time() - started,
+            received_bytes=received,
+            least_bytes_per_second=LEAST_BYTES_PER_SECOND if too_slow_at < ends_at else None,
+        ) from None
+    return b"".join(chunks)
+
+
+def declared_length(request: Request, *, limit_bytes: int) -> int:
+    """Return a body's declared length, bytes; 0 if none is declared.
+
+    Raises:
+        BodyTooLargeError: if it exceeds the limit.
+    """
+    declared = request.headers.get("content-length", "")
+    declared_bytes = int(declared) if declared.isdecimal() else 0
+    if declared_bytes > limit_bytes:
+        raise BodyTooLargeError(limit_bytes=limit_bytes, declared_bytes=declared_bytes)
+    return declared_bytes

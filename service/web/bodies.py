@@ -1,29 +1,14 @@
-"""Reading of a request's body within its limits of size, memory and time."""
+"""Content codings of bodies."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 import zlib
 from typing import TYPE_CHECKING
 
-from service.api.errors import (
-    BodyTooLargeError,
-    MalformedRequestError,
-    UnsupportedCodingError,
-    UploadTimeoutError,
-)
-from service.web.admission import Permit
+from service.api.errors import BodyTooLargeError, MalformedRequestError, UnsupportedCodingError
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-
-
-STALL_SECONDS = 10.0
-"""Seconds that an upload may lag behind the least rate; without a byte it has timed out by then."""
-
-LEAST_BYTES_PER_SECOND = 1024
-"""Least rate of an upload; what it was faster before does not count."""
+    from starlette.datastructures import Headers
 
 INFLATED_STEP_BYTES = 64 * 1024
 """Bytes that are decompressed at once."""
@@ -32,75 +17,13 @@ CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}
 """Content codings, and zlib's ``wbits`` for each. Source: RFC 9110, section 8.4.1."""
 
 
-async def read_body(
-    request: Request, *, limit_bytes: int, deadline: float, permit: Permit
-) -> bytes:
-    """Receive the body.
-
-    Args:
-        request: with its body unread.
-        limit_bytes: largest body.
-        deadline: monotonic moment by which it has to be complete.
-        permit: accounts for the bytes held in memory, as they arrive.
-
-    Raises:
-        BodyTooLargeError: if the bytes received exceed the limit.
-        MemoryFullError: if all requests together hold too many bytes.
-        UploadTimeoutError: if the body is not complete in time, stalls, or is too slow.
-        ClientDisconnect: if the client left.
-    """
-    loop = asyncio.get_running_loop()
-    started, received, chunks = loop.time(), 0, []
-    ends_at = started + deadline - time.monotonic()
-    too_slow_at = started + STALL_SECONDS
-    try:
-        async with asyncio.timeout_at(min(ends_at, too_slow_at)) as timeout:
-
-            def stop() -> None:
-                if not timeout.expired():
-                    timeout.reschedule(loop.time())
-
-            permit.on_give_way = stop
-            async for chunk in request.stream():
-                received += len(chunk)
-                if received > limit_bytes:
-                    raise BodyTooLargeError(limit_bytes=limit_bytes)
-                permit.hold(received)
-                chunks.append(chunk)
-                now = loop.time()
-                earned_seconds = len(chunk) / LEAST_BYTES_PER_SECOND
-                too_slow_at = min(too_slow_at + earned_seconds, now + STALL_SECONDS)
-                timeout.reschedule(min(ends_at, too_slow_at))
-    except TimeoutError:
-        permit.hold(0)  # raises if it gave way
-        raise UploadTimeoutError(
-            limit_seconds=loop.time() - started,
-            received_bytes=received,
-            least_bytes_per_second=LEAST_BYTES_PER_SECOND if too_slow_at < ends_at else None,
-        ) from None
-    return b"".join(chunks)
-
-
-def declared_length(request: Request, *, limit_bytes: int) -> int:
-    """Return a body's declared length, bytes; 0 if none is declared.
-
-    Raises:
-        BodyTooLargeError: if it exceeds the limit.
-    """
-    declared = request.headers.get("content-length", "")
-    declared_bytes = int(declared) if declared.isdecimal() else 0
-    if declared_bytes > limit_bytes:
-        raise BodyTooLargeError(limit_bytes=limit_bytes, declared_bytes=declared_bytes)
-    return declared_bytes
-
-
-def content_coding(request: Request) -> str | None:
+def content_coding(headers: Headers) -> str | None:
     """Return the coding of a body, one of ``CODINGS``; None if it comes as it is.
 
     Raises:
         UnsupportedCodingError: for another coding, or for several.
     """
-    header = ",".join(request.headers.getlist("content-encoding")).lower()
+    header = ",".join(headers.getlist("content-encoding")).lower()
     codings = [coding for part in header.split(",") if (coding := part.strip()) != "identity"]
     if codings in ([], [""]):
         return None

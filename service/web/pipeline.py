@@ -21,13 +21,19 @@ from model.config import Task
 from service import metrics, tracing
 from service.answers.inference import EngineResult
 from service.api.errors import DeadlineExceededError, NotReadyError, TaskOffError
-from service.api.schemas import NOTES
+from service.api.schemas import NOTES, Timing
 from service.images.preparation import ImagePreparer
 from service.link.messages import ModelInfo
 from service.link.pool import EnginePool
 from service.settings import MODELS, PREFIX, Settings
-from service.web.admission import ConcurrencyLimiter, DecodeWaitEstimator, Permit
-from service.web.bodies import content_coding, declared_length, inflate, read_body
+from service.web.admission import (
+    ConcurrencyLimiter,
+    DecodeWaitEstimator,
+    Permit,
+    declared_length,
+    read_body,
+)
+from service.web.bodies import content_coding, inflate
 
 THREADS = 2
 """Number of decoding threads, and of rendering threads."""
@@ -150,7 +156,8 @@ class Pipeline:
         )
         deadline = time.monotonic() + timeout_seconds
         limit_bytes = self.settings.max_body_bytes
-        coding = content_coding(request)
+        headers = request.headers
+        coding = content_coding(headers) if "content-encoding" in headers else None
         declared_bytes = declared_length(request, limit_bytes=limit_bytes)
         stages: dict[str, float] = request.state.stages
         with self.limiter.admit(task, declared_bytes=declared_bytes) as permit:
@@ -160,7 +167,7 @@ class Pipeline:
             )
             _record(stages, "read", time.perf_counter() - started)
             permit.start()
-            content_type = request.headers.get("content-type")
+            content_type = headers.get("content-type")
             context = RequestContext(
                 model, body, content_type, coding, deadline, timeout_seconds, permit, stages
             )
@@ -205,6 +212,13 @@ class Pipeline:
             context.model,
             prepared,
             result,
+            Timing(
+                decode_seconds=prepared.decode_seconds,
+                queue_seconds=result.queue_seconds,
+                inference_seconds=result.inference_seconds,
+                render_seconds=0.0,
+                batch_size=result.batch_size,
+            ),
             decode=lambda: self._preparer.decode(context.body, context.content_type).image,
             cancelled=context.cancelled,
         )

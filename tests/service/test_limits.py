@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from service.api.errors import DeadlineUnreachableError
 from service.settings import Settings
-from service.web import bodies
+from service.web import admission
 from service.web.app import create_app
 from service.web.pipeline import Pipeline
 from support.image_references import scene
@@ -97,7 +97,7 @@ async def test_a_deadline_that_no_engine_can_meet_is_refused_before_the_body_is_
 async def test_a_stalled_upload_is_answered_408(
     app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.05)
+    monkeypatch.setattr(admission, "STALL_SECONDS", 0.05)
 
     async def stalling() -> AsyncIterator[bytes]:
         yield IMAGE[:40]

@@ -17,13 +17,11 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
 from service import metrics
 from service.api.errors import HeadTimeoutError, MalformedRequestError, ServiceError
+from service.web.http.endings import EndingConnection, Lingering
 from service.web.http.exchange import BUFFERED_BYTES, Exchange, scope_of
-from service.web.http.framing import Incoming
-from service.web.http.heads import Head
-from service.web.http.lingering import Lingering
-from service.web.http.open_connections import UNREAD, OpenConnections
+from service.web.http.incoming import Head, Incoming
+from service.web.http.open_connections import OpenConnections
 from service.web.http.reading_clients import ReaderWatch
-from service.web.http.refusals import refusal
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -41,7 +39,7 @@ DRAIN_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 
-class Connection(asyncio.Protocol):
+class Connection(EndingConnection):
     """A client's connection.
 
     uvicorn constructs it with these arguments; ``open_connections``, the registry of the worker's
@@ -62,28 +60,31 @@ class Connection(asyncio.Protocol):
         self._app_state = app_state
         self._loop = _loop or asyncio.get_running_loop()
         self._open_connections = open_connections
+        self.writable = asyncio.Event()
+        self.writable.set()
         self._exchange: Exchange | None = None
         self._incoming = Incoming()
         self._in_head = self._reading_paused = self._client_is_done = False
         self._lingering: Lingering | None = None
+        self._reader: ReaderWatch | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Register the connection and wait for its first request."""
         self._transport = transport
-        self._reader = ReaderWatch(
-            transport, self._loop, self._open_connections, partial(self.cut, UNREAD)
-        )
-        self.writable = self._reader.writable
         server, client = get_local_addr(transport), get_remote_addr(transport)
         self._addresses = {"server": server, "client": client}
         self._state.connections.add(self)  # type: ignore[arg-type]  # its own classes
         self._set_timer(self._config.timeout_keep_alive, self._close)
-        self._open_connections.add(self)
+        self._open_connections.all.add(self)
+        self._enter(self._open_connections.idle)
+        if len(self._open_connections.all) > self._open_connections.limit:
+            self._open_connections.make_room()
+        metrics.CONNECTIONS.set(len(self._open_connections.all))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Unregister the connection and tell its application."""
-        self._open_connections.remove(self)
+        self._unregister()
         self._state.connections.discard(self)
         self._cancel_timer()
         if self._lingering is not None:
@@ -91,20 +92,21 @@ class Connection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.disconnect()
             self._exchange = None
-        self._reader.stop()
+        if self._reader is not None:
+            self._reader.stop()
+        self.writable.set()
 
-    def cut(self, reason: str) -> None:
-        """Abort the connection without an answer."""
-        metrics.CONNECTIONS_CUT.labels(reason).inc()
-        self._open_connections.remove(self)
-        self._transport.abort()
+    def _enter(self, group: dict[Any, None] | None) -> None:
+        """Enter one of the registry's groups, or none, and leave the others."""
+        self._open_connections.idle.pop(self, None)
+        self._open_connections.uploading.pop(self, None)
+        if group is not None:
+            group[self] = None
 
-    def shutdown(self) -> None:
-        """End the connection when its answer is sent; for uvicorn's server."""
-        if self._exchange is not None:
-            self._exchange.keep_alive = False
-        elif self._lingering is None:
-            self._close()
+    def _unregister(self) -> None:
+        self._enter(None)
+        self._open_connections.all.discard(self)
+        metrics.CONNECTIONS.set(len(self._open_connections.all))
 
     # Receiving.
 
@@ -159,7 +161,7 @@ class Connection(asyncio.Protocol):
             self._pause_reading()
         if self._incoming.body is None:
             self._exchange.end_body()
-            self._open_connections.mark_busy(self)
+            self._enter(None)
 
     def _begin(self, head: Head) -> None:
         """Hand a request to the application."""
@@ -168,9 +170,9 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange = Exchange(self, head)
         if self._incoming.body is None:
             exchange.end_body()
-            self._open_connections.mark_busy(self)
+            self._enter(None)
         else:
-            self._open_connections.mark_uploading(self)
+            self._enter(self._open_connections.uploading)
         scope = scope_of(head, self._config, self._app_state) | self._addresses
         task = self._loop.create_task(exchange.run(self._config.loaded_app, scope))
         task.add_done_callback(self._state.tasks.discard)
@@ -244,7 +246,7 @@ class Connection(asyncio.Protocol):
             return
         self.resume_reading()
         if self._incoming.body is not None:
-            self._open_connections.mark_idle(self)
+            self._enter(self._open_connections.idle)
             self._set_timer(DRAIN_SECONDS, self._finish)
             return
         self._await_request()
@@ -253,67 +255,20 @@ class Connection(asyncio.Protocol):
         if self._client_is_done and self._exchange is None:
             self._close()
 
-    def on_unanswered(self, exchange: Exchange) -> None:
-        """End a connection on which a request was left without a complete answer."""
-        if exchange is not self._exchange:
-            return
-        if exchange.started:
-            self._transport.abort()
-        elif exchange.truncated:
-            self._refuse(MalformedRequestError("The body ends before it is complete."))
-        else:
-            self._refuse(ServiceError("The request was given up."))
-
     def _await_request(self) -> None:
-        self._open_connections.mark_idle(self)
+        self._enter(self._open_connections.idle)
         self._set_timer(self._config.timeout_keep_alive, self._close)
 
-    def _refuse(self, error: ServiceError) -> None:
-        """Answer with a problem if an answer can still be sent, and end the connection."""
-        if self._transport.is_closing() or self._lingering is not None:
-            return
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.disconnect()
-            if exchange.started:
-                self.cut(error.slug)
-                return
-        metrics.CONNECTIONS_CUT.labels(error.slug).inc()
-        answers_head = exchange is None and self._incoming.pending.startswith(b"HEAD ")
-        answer = refusal(error, self.default_headers, with_body=not answers_head)
-        self.write(answer[exchange.sent_of_start if exchange else 0 :])
-        self._linger()
-
-    def _finish(self) -> None:
-        """End the connection after its last answer."""
-        if self._incoming.body is None and not self._incoming.pending:
-            self._close()
-        else:
-            self._linger()
-
-    def _linger(self) -> None:
-        """End our side, and drop what the client still sends."""
-        if self._client_is_done:
-            self._close()
-            return
+    def _take_nothing_more(self) -> None:
         self._cancel_timer()
         self._in_head = False
         self._incoming.clear()
-        self._open_connections.mark_idle(self)
+        self._enter(self._open_connections.idle)
         self.resume_reading()
-        self._lingering = Lingering(self._transport, self._loop, self._close)
-        self._reader.start()
 
     def _close(self) -> None:
         self._cancel_timer()
         if not self._transport.is_closing():
             self._transport.close()
-            self._reader.start()
-
-    def pause_writing(self) -> None:
-        """Pause the application while the client reads slowly, for a limited time."""
-        self._reader.pause()
-
-    def resume_writing(self) -> None:
-        """Let the application continue."""
-        self._reader.resume()
+            if self._transport.get_write_buffer_size():
+                self._watch_reader()

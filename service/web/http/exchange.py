@@ -7,7 +7,7 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
-from service.web.http.heads import Head
+from service.web.http.incoming import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,8 +5,6 @@ from __future__ import annotations
 import resource
 from typing import Protocol
 
-from service import metrics
-
 MAX_CONNECTIONS = 4096
 """Maximum connections of an HTTP worker, if the system allows twice as many file descriptors."""
 
@@ -21,7 +19,7 @@ class Cuttable(Protocol):
     """A connection as this file sees it."""
 
     def cut(self, reason: str) -> None:
-        """Abort the connection without an answer, and remove it from the registry."""
+        """Abort the connection without an answer, and remove it from ``all``."""
 
 
 class Reader(Protocol):
@@ -32,7 +30,7 @@ class Reader(Protocol):
         """Bytes of its answers that the kernel has not taken yet."""
 
     def cut(self) -> None:
-        """Abort its connection, and remove it from the registry."""
+        """Abort its connection."""
 
 
 class OpenConnections:
@@ -44,40 +42,26 @@ class OpenConnections:
 
     Args:
         limit: most connections; a new one beyond it replaces one that waits for its client.
+
+    Attributes:
+        all: all of them; a connection registers itself.
+        idle: those without a request to answer, the longest first.
+        uploading: those with a request whose body is on its way, the longest first.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._open: set[Cuttable] = set()
+        self.limit = limit
+        self.all: set[Cuttable] = set()
         # Dictionaries without values: sets that remember the order.
-        self._idle: dict[Cuttable, None] = {}
-        self._uploading: dict[Cuttable, None] = {}
+        self.idle: dict[Cuttable, None] = {}
+        self.uploading: dict[Cuttable, None] = {}
         self._unread: dict[Reader, None] = {}
 
-    def add(self, connection: Cuttable) -> None:
-        """Register a new connection; make room if there are too many."""
-        self._open.add(connection)
-        self.mark_idle(connection)
-        if len(self._open) > self._limit:
-            # The new one is the youngest of the idle ones.
-            waiting = self._idle if len(self._idle) > 1 else self._uploading or self._idle
-            next(iter(waiting)).cut(CROWDED)
-        metrics.CONNECTIONS.set(len(self._open))
-
-    def mark_idle(self, connection: Cuttable) -> None:
-        """Note that a connection has no request to answer."""
-        self._uploading.pop(connection, None)
-        self._idle[connection] = None
-
-    def mark_uploading(self, connection: Cuttable) -> None:
-        """Note that a connection has a request whose body is on its way."""
-        self._idle.pop(connection, None)
-        self._uploading[connection] = None
-
-    def mark_busy(self, connection: Cuttable) -> None:
-        """Note that a connection has a complete request to answer."""
-        self._idle.pop(connection, None)
-        self._uploading.pop(connection, None)
+    def make_room(self) -> None:
+        """Cut a connection, since a new one is more than allowed."""
+        # The new one is the youngest of the idle ones.
+        waiting = self.idle if len(self.idle) > 1 else self.uploading or self.idle
+        next(iter(waiting)).cut(CROWDED)
 
     def mark_unread(self, reader: Reader) -> None:
         """Note that a client reads slower than it is answered.
@@ -93,12 +77,6 @@ class OpenConnections:
     def mark_read(self, reader: Reader) -> None:
         """Note that a client has read what it was sent, or is gone."""
         self._unread.pop(reader, None)
-
-    def remove(self, connection: Cuttable) -> None:
-        """Unregister a connection."""
-        self._open.discard(connection)
-        self.mark_busy(connection)
-        metrics.CONNECTIONS.set(len(self._open))
 
     @staticmethod
     def for_this_process() -> OpenConnections:

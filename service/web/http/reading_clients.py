@@ -25,9 +25,6 @@ class ReaderWatch:
         loop: of the connection.
         open_connections: of the HTTP worker.
         cut: ends the connection.
-
-    Attributes:
-        writable: set while the application may send.
     """
 
     def __init__(
@@ -41,8 +38,6 @@ class ReaderWatch:
         self._loop = loop
         self._open_connections = open_connections
         self.cut = cut
-        self.writable = asyncio.Event()
-        self.writable.set()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -50,38 +45,27 @@ class ReaderWatch:
         """Bytes of answers that the kernel has not taken yet."""
         return self._transport.get_write_buffer_size()
 
-    def pause(self) -> None:
-        """Let the application wait: too much is unsent."""
-        self.writable.clear()
-        self.start()
-        self._open_connections.mark_unread(self)
-
-    def resume(self) -> None:
-        """Let the application continue."""
-        self.writable.set()
-        self._open_connections.mark_read(self)
-
     def start(self) -> None:
         """Watch the client until everything is sent."""
         if self._timer is None:
             self._schedule()
+        self._open_connections.mark_unread(self)
 
     def stop(self) -> None:
         """Watch no longer, since the connection has ended."""
         if self._timer is not None:
             self._timer.cancel()
-        self.resume()
+        self._open_connections.mark_read(self)
 
     def _schedule(self) -> None:
-        self._timer = (
-            self._loop.call_later(UNREAD_SECONDS, self._check, self._unread_bytes())
-            if self.unsent_bytes
-            else None
-        )
+        self._timer = self._loop.call_later(UNREAD_SECONDS, self._check, self._unread_bytes())
 
     def _check(self, unread_bytes: int) -> None:
         least_bytes = LEAST_READ_BYTES_PER_SECOND * UNREAD_SECONDS
-        if self.unsent_bytes and self._unread_bytes() > unread_bytes - least_bytes:
+        if not self.unsent_bytes:
+            self._timer = None
+            self._open_connections.mark_read(self)
+        elif self._unread_bytes() > unread_bytes - least_bytes:
             self.cut()
         else:
             self._schedule()

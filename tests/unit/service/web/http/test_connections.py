@@ -8,7 +8,7 @@ import json
 import pytest
 
 from service.web.http.connections import HEAD_SECONDS
-from service.web.http.heads import MAX_FIRST_LINE_BYTES, MAX_HEAD_BYTES
+from service.web.http.head_limits import MAX_FIRST_LINE_BYTES, MAX_HEAD_BYTES
 from service.web.http.reading_clients import LEAST_READ_BYTES_PER_SECOND, UNREAD_SECONDS
 from support.connection_bench import IDLE_SECONDS, ConnectionBench, run_tasks
 

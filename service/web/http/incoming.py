@@ -1,8 +1,8 @@
-"""The grammar of a request's head: its first line and its headers.
+"""What a client sends: heads, whose grammar is here, and bodies.
 
 Stricter than RFC 9112 requires wherever two readers could understand a request differently: bare
 line feeds, folded lines, a space before a colon, or two statements about the body's length are
-refused. Every judgement depends on a head's bytes alone, not on the pieces in which they arrive.
+refused. Every judgement depends on the bytes alone, not on the pieces in which they arrive.
 
 Source: RFC 9112, sections 2 to 6; RFC 9110, sections 5, 7.2 and 10.1.1.
 """
@@ -18,25 +18,18 @@ from urllib.parse import unquote
 from service.api.errors import (
     BodyTooLargeError,
     ExpectationError,
-    HeadTooLargeError,
     HttpVersionError,
     MalformedRequestError,
-    TargetTooLongError,
     TransferCodingError,
 )
-
-MAX_HEAD_BYTES = 64 * 1024
-"""Maximum size of a request's first line and headers, or of the lines between a body's chunks."""
-
-MAX_FIRST_LINE_BYTES = 8 * 1024
-"""Maximum size of a request's first line; RFC 9112, section 3, asks for 8000 at least."""
+from service.web.http.chunks import Chunked
+from service.web.http.head_limits import MAX_FIRST_LINE_BYTES, MAX_HEAD_BYTES, check_beginning
 
 MAX_LENGTH_DIGITS = 18
 """Maximum digits of a Content-Length; more bytes than that no one can send."""
 
 _TOKEN_BYTES = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode()
 _HEAD_BYTES = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n")
 _FIRST_LINE = re.compile(rb"([^ ]+) ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])")
 _ABSOLUTE = re.compile(rb"https?://([^/?]+)(.*)", re.IGNORECASE)
 _HOST = re.compile(rb"([\w.~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
@@ -74,31 +67,84 @@ class Head:
         return unquote(path) if "%" in path else path
 
 
-def check_beginning(data: bytes, seen: int = 0) -> None:
-    """Judge the beginning of a head whose end has not arrived.
-
-    Of several faults the first one counts.
+class Counted:
+    """A body of a declared length.
 
     Args:
-        data: from the head's first byte, without the two line breaks at its end.
-        seen: bytes of it that were judged before.
+        body_bytes: its length, at least 1.
 
-    Raises:
-        MalformedRequestError: if a byte stands where none like it may.
-        TargetTooLongError: if the first line is too long.
-        HeadTooLargeError: if all of it is too large.
+    Attributes:
+        left_bytes: how much of it has not arrived.
+        complete: whether all of it has arrived.
     """
-    first_line_ends = data.find(b"\r\n", 0, MAX_FIRST_LINE_BYTES + 2) >= 0
-    limit = MAX_HEAD_BYTES if first_line_ends else MAX_FIRST_LINE_BYTES + 2
-    if control := _CONTROL.search(data, max(seen - 1, 0), limit):
-        raise MalformedRequestError(
-            f"Byte {control.start() + 1} of the request, {control[0]!r}, may not stand there."
-        )
-    if len(data) < limit:
-        return
-    if first_line_ends:
-        raise HeadTooLargeError(limit_bytes=MAX_HEAD_BYTES)
-    raise TargetTooLongError(limit_bytes=MAX_FIRST_LINE_BYTES)
+
+    def __init__(self, body_bytes: int) -> None:
+        self.left_bytes = body_bytes
+        self.complete = False
+
+    def take(self, data: bytes) -> tuple[bytes, bytes]:
+        """Split what arrived into a part of the body, and what follows the body."""
+        size_bytes = len(data)
+        if size_bytes < self.left_bytes:
+            self.left_bytes -= size_bytes
+            return data, b""
+        body, rest = data[: self.left_bytes], data[self.left_bytes :]
+        self.left_bytes, self.complete = 0, True
+        return body, rest
+
+
+class Incoming:
+    """What a client sends, split into heads and bodies, however it is cut into pieces.
+
+    Attributes:
+        pending: what was not taken yet.
+        body: the body that is being received; None outside of one.
+    """
+
+    def __init__(self) -> None:
+        self.pending = b""
+        self.body: Counted | Chunked | None = None
+        self._searched_bytes = 0
+
+    def add(self, data: bytes) -> None:
+        """Take a piece from the network."""
+        self.pending = self.pending + data if self.pending else data
+
+    def take_head(self) -> Head | None:
+        """Return the next request's head, after which ``body`` is its body; None if it goes on.
+
+        Raises:
+            ServiceError: as ``parse_head`` and ``check_beginning`` do.
+        """
+        # Line breaks may precede a request.
+        data = self.pending = self.pending.lstrip(b"\r\n")
+        end = data.find(b"\r\n\r\n", max(self._searched_bytes - 3, 0), MAX_HEAD_BYTES)
+        if end < 0:
+            check_beginning(data, self._searched_bytes)
+            self._searched_bytes = len(data)
+            return None
+        self._searched_bytes = 0
+        head = parse_head(data[:end])
+        self.pending = data[end + 4 :]
+        if head.body_bytes != 0:
+            self.body = Chunked() if head.body_bytes is None else Counted(head.body_bytes)
+        return head
+
+    def take_body(self) -> bytes:
+        """Return what has arrived of the body; ``body`` is None after its last byte.
+
+        Raises:
+            ServiceError: as ``Chunked.take`` does.
+        """
+        assert self.body is not None
+        part, self.pending = self.body.take(self.pending)
+        if self.body.complete:
+            self.body = None
+        return part
+
+    def clear(self) -> None:
+        """Forget everything that was not taken yet."""
+        self.pending, self.body = b"", None
 
 
 def parse_head(data: bytes) -> Head:

@@ -1,6 +1,6 @@
-"""Where a request's head ends, and its body: after a declared length, or after its last chunk.
+"""Bodies in chunks.
 
-Source: RFC 9112, sections 6 and 7.1.
+Source: RFC 9112, section 7.1.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from service.api.errors import BodyTooLargeError, HeadTooLargeError, MalformedRequestError
-from service.web.http.heads import MAX_HEAD_BYTES, Head, check_beginning, parse_field, parse_head
+from service.web.http.head_limits import MAX_HEAD_BYTES
 
 FREE_BYTES_PER_CHUNK = 16
 """Bytes between two chunks that do not count towards ``MAX_HEAD_BYTES``: a size, line breaks."""
@@ -18,32 +18,7 @@ MAX_SIZE_DIGITS = 15
 
 _LINE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(;.*)?")
-
-
-class Counted:
-    """A body of a declared length.
-
-    Args:
-        body_bytes: its length, at least 1.
-
-    Attributes:
-        left_bytes: how much of it has not arrived.
-        complete: whether all of it has arrived.
-    """
-
-    def __init__(self, body_bytes: int) -> None:
-        self.left_bytes = body_bytes
-        self.complete = False
-
-    def take(self, data: bytes) -> tuple[bytes, bytes]:
-        """Split what arrived into a part of the body, and what follows the body."""
-        size_bytes = len(data)
-        if size_bytes < self.left_bytes:
-            self.left_bytes -= size_bytes
-            return data, b""
-        body, rest = data[: self.left_bytes], data[self.left_bytes :]
-        self.left_bytes, self.complete = 0, True
-        return body, rest
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:")
 
 
 class Chunked:
@@ -108,7 +83,8 @@ class Chunked:
         if not self._in_trailers:
             self._take_size(line)
         elif line:
-            parse_field(line)
+            if not _TRAILER.match(line):
+                raise MalformedRequestError(f"{line[:40]!r} is no trailer.")
             self._overhead_bytes += len(line)
         else:
             self.complete = True
@@ -130,57 +106,3 @@ class Chunked:
     def _check_overhead(self, more_bytes: int) -> None:
         if self._overhead_bytes + more_bytes > MAX_HEAD_BYTES:
             raise HeadTooLargeError(limit_bytes=MAX_HEAD_BYTES)
-
-
-class Incoming:
-    """What a client sends, split into heads and bodies, however it is cut into pieces.
-
-    Attributes:
-        pending: what was not taken yet.
-        body: the body that is being received; None outside of one.
-    """
-
-    def __init__(self) -> None:
-        self.pending = b""
-        self.body: Counted | Chunked | None = None
-        self._searched_bytes = 0
-
-    def add(self, data: bytes) -> None:
-        """Take a piece from the network."""
-        self.pending = self.pending + data if self.pending else data
-
-    def take_head(self) -> Head | None:
-        """Return the next request's head, after which ``body`` is its body; None if it goes on.
-
-        Raises:
-            ServiceError: as ``parse_head`` and ``check_beginning`` do.
-        """
-        # Line breaks may precede a request.
-        data = self.pending = self.pending.lstrip(b"\r\n")
-        end = data.find(b"\r\n\r\n", max(self._searched_bytes - 3, 0), MAX_HEAD_BYTES)
-        if end < 0:
-            check_beginning(data, self._searched_bytes)
-            self._searched_bytes = len(data)
-            return None
-        self._searched_bytes = 0
-        head = parse_head(data[:end])
-        self.pending = data[end + 4 :]
-        if head.body_bytes != 0:
-            self.body = Chunked() if head.body_bytes is None else Counted(head.body_bytes)
-        return head
-
-    def take_body(self) -> bytes:
-        """Return what has arrived of the body; ``body`` is None after its last byte.
-
-        Raises:
-            ServiceError: as ``Chunked.take`` does.
-        """
-        assert self.body is not None
-        part, self.pending = self.body.take(self.pending)
-        if self.body.complete:
-            self.body = None
-        return part
-
-    def clear(self) -> None:
-        """Forget everything that was not taken yet."""
-        self.pending, self.body = b"", None
