@@ -15,6 +15,8 @@ from service.web.http.open_connections import OpenConnections
 
 IDLE_SECONDS = 75
 
+Application = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
+
 
 @dataclass
 class Timer:
@@ -106,14 +108,19 @@ class Transport(asyncio.Transport):
 
 
 class ConnectionBench:
-    """Clients of one HTTP worker."""
+    """Clients of one HTTP worker.
 
-    def __init__(self, limit: int = 10) -> None:
+    Args:
+        application: answers; without one the bench reads each body and says ok.
+        limit: of connections.
+    """
+
+    def __init__(self, application: Application | None = None, limit: int = 10) -> None:
         self.loop = Loop()
         self.open_connections = OpenConnections(limit)
         self.bodies: list[bytes] = []
         self.config = Config(
-            self.answer,
+            application or self.answer,
             interface="asgi3",
             lifespan="off",
             log_config=None,

@@ -69,6 +69,8 @@ class Chunked:
                 continue
             line_end = data.find(b"\r\n", position)
             if line_end < 0:
+                if data.find(b"\n", position, position + MAX_HEAD_BYTES) >= 0:
+                    raise MalformedRequestError("A line between chunks has a bare line feed.")
                 self._check_overhead(len(data) - position - data.endswith(b"\r"))
                 break
             self._take_line(data[position:line_end])

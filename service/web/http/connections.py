@@ -7,7 +7,6 @@ The time for a body is limited by ``service.web.bodies``.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,8 +34,6 @@ again."""
 
 DRAIN_SECONDS = 5.0
 """Seconds that it may take."""
-
-logger = logging.getLogger(__name__)
 
 
 class Connection(EndingConnection):
@@ -123,10 +120,9 @@ class Connection(EndingConnection):
             self._take_requests()
         except ServiceError as error:
             self._refuse(error)
-        except Exception as error:  # noqa: BLE001
-            # A fault of ours, which costs this client its connection and the log one line.
-            logger.error("A request could not be parsed: %r", error)
-            self._refuse(MalformedRequestError("This is no valid HTTP/1.1 request."))
+        except Exception as fault:  # noqa: BLE001
+            # A fault of ours costs this client its connection, and the log one line.
+            self._refuse(MalformedRequestError("This is no valid HTTP/1.1 request."), fault)
 
     def _take_requests(self) -> None:
         """Take the parts of requests one after the other, as far as they have arrived."""

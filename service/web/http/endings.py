@@ -129,7 +129,7 @@ class EndingConnection(asyncio.Protocol, ABC):
         else:
             self._refuse(ServiceError("The request was given up."))
 
-    def _refuse(self, error: ServiceError) -> None:
+    def _refuse(self, error: ServiceError, fault: Exception | None = None) -> None:
         """Answer with a problem if an answer can still be sent, and end the connection."""
         if self._transport.is_closing() or self._lingering is not None:
             return
@@ -141,7 +141,7 @@ class EndingConnection(asyncio.Protocol, ABC):
                 return
         metrics.CONNECTIONS_CUT.labels(error.slug).inc()
         answers_head = exchange is None and self._incoming.pending.startswith(b"HEAD ")
-        answer = refusal(error, self.default_headers, with_body=not answers_head)
+        answer = refusal(error, self.default_headers, with_body=not answers_head, fault=fault)
         self.write(answer[exchange.sent_of_start if exchange else 0 :])
         self._linger()
 

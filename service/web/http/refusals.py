@@ -40,7 +40,11 @@ logger = logging.getLogger("service.access")
 
 
 def refusal(
-    error: ServiceError, default_headers: Iterable[tuple[bytes, bytes]], *, with_body: bool
+    error: ServiceError,
+    default_headers: Iterable[tuple[bytes, bytes]],
+    *,
+    with_body: bool,
+    fault: Exception | None = None,
 ) -> bytes:
     """Return an answer that ends its connection, and log that it was sent.
 
@@ -48,6 +52,7 @@ def refusal(
         error: why.
         default_headers: of every answer.
         with_body: unless the request's method is HEAD.
+        fault: of ours, if one is the cause.
     """
     request_id = uuid.uuid4().hex
     response = problem_response(error, path="", request_id=request_id)
@@ -57,10 +62,12 @@ def refusal(
         (b"x-request-id", request_id.encode()),
         (b"connection", b"close"),
     )
-    logger.info(
+    logger.log(
+        logging.INFO if fault is None else logging.ERROR,
         "refused: %s",
         error.slug,
-        extra={"status": response.status_code, "request_id": request_id},
+        extra={"status": response.status_code, "request_id": request_id}
+        | ({} if fault is None else {"fault": repr(fault)}),
     )
     lines = [b"%b: %b\r\n" % header for header in headers]
     head = b"".join((STATUS_START, STATUS_LINES[response.status_code], *lines, b"\r\n"))

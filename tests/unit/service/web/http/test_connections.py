@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
+import re
+from typing import Any
 
 import pytest
 
+from service.web.http import incoming
 from service.web.http.connections import HEAD_SECONDS
 from service.web.http.head_limits import MAX_FIRST_LINE_BYTES, MAX_HEAD_BYTES
 from service.web.http.reading_clients import LEAST_READ_BYTES_PER_SECOND, UNREAD_SECONDS
@@ -251,3 +255,84 @@ async def test_a_lost_connection_leaves_no_timer_behind(bench: ConnectionBench) 
         connection.connection_lost(ConnectionResetError())
         await run_tasks()
     assert [timer for timer in bench.loop.timers if not timer.cancelled] == []
+
+
+PIECEWISE = [
+    HEAD,
+    3 * HEAD,
+    b"\r\n" + UPLOAD_HEAD + b"abc" + HEAD,
+    CHUNKED_HEAD + b"3;x\r\nabc\r\n0\r\nA: b\r\n\r\n" + HEAD,
+    CHUNKED_HEAD + b"3\r\nabcd\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
+    b"GET / HTTP/1.1\nHost: a\n\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: \0" + b"x" * MAX_HEAD_BYTES,
+    b"GET /" + b"x" * MAX_FIRST_LINE_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /" + b"x" * MAX_FIRST_LINE_BYTES + b"\0 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\0" + b"x" * MAX_FIRST_LINE_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"x" * (MAX_HEAD_BYTES - 34) + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"x" * (MAX_HEAD_BYTES - 33) + b"\r\n\r\n",
+    b"GET /" + b"x" * (MAX_FIRST_LINE_BYTES - 14) + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("request_bytes", PIECEWISE)
+async def test_an_answer_does_not_depend_on_how_a_request_is_cut_into_pieces(
+    request_bytes: bytes,
+) -> None:
+    answers = []
+    few = len(request_bytes) < 1000
+    for step_bytes in (*range(1, 40), 10**6) if few else (1, 3001, 8190, 65535, 10**6):
+        bench = ConnectionBench()
+        connection, transport = bench.connect()
+        for start in range(0, len(request_bytes), step_bytes):
+            connection.data_received(request_bytes[start : start + step_bytes])
+            if few:
+                await run_tasks()
+        for _ in range(4):
+            await run_tasks()
+        ids = re.compile(rb"[0-9a-f]{32}")
+        answers.append((ids.sub(b"id", transport.written), transport.ending))
+    assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize("fault", [RecursionError("deep"), ValueError("a\nb")])
+async def test_a_fault_of_the_parser_costs_one_400_and_one_log_line(
+    bench: ConnectionBench,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception,
+) -> None:
+    def fail(_: bytes) -> None:
+        raise fault
+
+    monkeypatch.setattr(incoming, "parse_head", fail)
+    connection, transport = bench.connect()
+    with caplog.at_level(logging.INFO):
+        connection.data_received(1000 * HEAD)
+        connection.data_received(1000 * HEAD)
+    assert transport.written.count(b"HTTP/1.1 400") == 1
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "\n" not in record.getMessage() + vars(record)["fault"]
+    assert record.exc_info is None
+
+
+async def test_many_requests_in_one_packet_are_answered_in_their_order() -> None:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"].encode()
+        headers = [(b"content-length", b"%d" % len(path))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": path})
+
+    bench = ConnectionBench(answer)
+    connection, transport = bench.connect()
+    offer = b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    targets = [b"/n%d." % number for number in range(5000)]
+    connection.data_received(
+        b"".join(b"GET %b HTTP/1.1\r\nHost: s\r\n" % target + offer for target in targets)
+    )
+    assert not transport.reading
+    for _ in range(5000):
+        await run_tasks()
+    assert re.findall(rb"/n\d+\.", transport.written) == targets
+    assert transport.reading
