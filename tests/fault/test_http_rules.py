@@ -158,6 +158,7 @@ def test_a_question_about_the_server_as_a_whole_is_answered(faulty: RunningServi
 @pytest.mark.parametrize(
     "request_bytes",
     [LIVE + b"\r\n", POST + b"Content-Length: %d\r\n\r\n" % len(IMAGE) + IMAGE],
+    ids=["probe", "classification"],
 )
 def test_a_half_closed_client_is_answered(faulty: RunningService, request_bytes: bytes) -> None:
     with connect(faulty) as connection:
@@ -176,6 +177,7 @@ def test_a_half_closed_client_is_answered(faulty: RunningService, request_bytes:
         (LIVE, 400),
         (POST.replace(b"fy", b"fy?top_k=0") + b"Content-Length: 3000000\r\n\r\nabc", 422),
     ],
+    ids=["body", "chunk", "head", "body that nobody reads"],
 )
 def test_a_client_that_ends_too_early_is_told(
     faulty: RunningService, request_bytes: bytes, status: int
@@ -206,6 +208,7 @@ def test_many_heads_that_offer_an_upgrade_are_answered_one_after_the_other(
         ("deflate", zlib.compress(IMAGE, wbits=-15)),
         ("identity", IMAGE),
     ],
+    ids=["gzip", "X-GZIP", "deflate", "raw deflate", "identity"],
 )
 def test_a_compressed_body_is_decoded(faulty: RunningService, coding: str, body: bytes) -> None:
     headers = {"Content-Type": "image/png", "Content-Encoding": coding}
@@ -216,15 +219,15 @@ def test_a_compressed_body_is_decoded(faulty: RunningService, coding: str, body:
 @pytest.mark.parametrize(
     ("coding", "body", "status"),
     [
-        ("br", IMAGE, 415),
-        ("gzip, gzip", IMAGE, 415),
-        ("nonsense", IMAGE, 415),
-        ("gzip", IMAGE, 400),
-        ("gzip", gzip.compress(IMAGE)[:-1], 400),
-        ("gzip", gzip.compress(IMAGE) + b"x", 400),
-        ("deflate", IMAGE, 400),
-        ("gzip", b"", 400),
-        ("gzip", BOMB, 413),
+        pytest.param("br", IMAGE, 415, id="br"),
+        pytest.param("gzip, gzip", IMAGE, 415, id="twice"),
+        pytest.param("nonsense", IMAGE, 415, id="unknown"),
+        pytest.param("gzip", IMAGE, 400, id="no gzip"),
+        pytest.param("gzip", gzip.compress(IMAGE)[:-1], 400, id="incomplete"),
+        pytest.param("gzip", gzip.compress(IMAGE) + b"x", 400, id="a byte behind it"),
+        pytest.param("deflate", IMAGE, 400, id="no deflate"),
+        pytest.param("gzip", b"", 400, id="empty"),
+        pytest.param("gzip", BOMB, 413, id="bomb"),
     ],
 )
 def test_a_coding_is_never_ignored(

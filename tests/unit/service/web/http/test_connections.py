@@ -13,7 +13,6 @@ import pytest
 from service.web.http import incoming
 from service.web.http.connections import HEAD_SECONDS
 from service.web.http.head_limits import MAX_FIRST_LINE_BYTES, MAX_HEAD_BYTES
-from service.web.http.reading_clients import LEAST_READ_BYTES_PER_SECOND, UNREAD_SECONDS
 from support.connection_bench import IDLE_SECONDS, ConnectionBench, run_tasks
 
 HEAD = b"GET / HTTP/1.1\r\nHost: service\r\n\r\n"
@@ -174,75 +173,6 @@ async def test_an_offer_of_another_protocol_is_declined_and_the_body_is_read(
     assert transport.written.count(b"HTTP/1.1 200 OK") == 2
     expected_body = b"abc" if body else b""
     assert bench.bodies == [expected_body] * 2
-
-
-async def test_an_answer_that_nobody_reads_is_given_up(bench: ConnectionBench) -> None:
-    connection, transport = bench.connect()
-    connection.data_received(HEAD)
-    await run_tasks()
-    transport.unread = 100_000
-    connection.pause_writing()
-    enough_bytes = int(LEAST_READ_BYTES_PER_SECOND * UNREAD_SECONDS)
-    for _ in range(5):
-        transport.unread -= enough_bytes
-        bench.loop.advance(UNREAD_SECONDS)
-    assert not transport.closing
-    transport.unread -= enough_bytes // 2
-    bench.loop.advance(UNREAD_SECONDS)
-    assert transport.aborted
-
-
-async def test_a_short_answer_that_nobody_reads_is_given_up_with_the_connection(
-    bench: ConnectionBench,
-) -> None:
-    connection, transport = bench.connect()
-    connection.data_received(HEAD)
-    await run_tasks()
-    transport.unread = 100  # which no transport complains of
-    bench.loop.advance(IDLE_SECONDS)
-    assert transport.closing
-    assert not transport.aborted
-    bench.loop.advance(UNREAD_SECONDS)
-    assert transport.aborted
-
-
-async def test_the_connection_that_idles_the_longest_makes_room() -> None:
-    bench = ConnectionBench(limit=3)
-    busy, first, second = (bench.connect() for _ in range(3))
-    busy[0].data_received(UPLOAD_HEAD)
-    first[0].data_received(HEAD)  # it was in use after the second one
-    await run_tasks()
-    third = bench.connect()
-    assert [each[1].aborted for each in (busy, first, second, third)] == [
-        False,
-        False,
-        True,
-        False,
-    ]
-    second[0].connection_lost(None)
-    third[0].connection_lost(None)
-    fourth = bench.connect()
-    assert [each[1].aborted for each in (busy, first, fourth)] == [False] * 3
-
-
-async def test_where_everyone_is_busy_the_new_connection_has_no_place() -> None:
-    bench = ConnectionBench(limit=2)
-    busy = [bench.connect() for _ in range(2)]
-    for connection, _ in busy:
-        connection.data_received(HEAD)
-    _, late = bench.connect()
-    assert late.aborted
-    assert not any(transport.aborted for _, transport in busy)
-
-
-async def test_an_upload_makes_room_where_no_connection_is_idle() -> None:
-    bench = ConnectionBench(limit=3)
-    first, second, busy = (bench.connect() for _ in range(3))
-    first[0].data_received(UPLOAD_HEAD)
-    second[0].data_received(UPLOAD_HEAD)
-    busy[0].data_received(HEAD)
-    late = bench.connect()
-    assert [each[1].aborted for each in (first, second, busy, late)] == [True, False, False, False]
 
 
 async def test_a_lost_connection_leaves_no_timer_behind(bench: ConnectionBench) -> None:
