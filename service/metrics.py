@@ -68,8 +68,8 @@ CONNECTIONS = Gauge(
 )
 CONNECTIONS_CUT = Counter(
     "overlock_connections_cut_total",
-    "Connections closed by the service: head-timeout, head-too-large, malformed-request, "
-    "answer-unread, crowded (idle for the longest when there were too many).",
+    "Connections closed by the service: by the refusal's slug, or answer-unread (read too slowly), "
+    "crowded (waiting for its client for the longest when there were too many).",
     ["reason"],
 )
 CANCELLED = Counter(

@@ -37,7 +37,9 @@ def classify_document(engine_result: EngineResult, query: ClassifyQuery) -> Clas
         model=model.name,
         predictions=best_predictions(scores, model.labels, query.top_k),
         image=engine_result.prepared.facts,
-        timing=engine_result.timing(time.perf_counter() - started),
+        timing=engine_result.timing.model_copy(
+            update={"render_seconds": time.perf_counter() - started}
+        ),
     )
 
 

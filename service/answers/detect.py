@@ -81,7 +81,9 @@ def detect_document(engine_result: EngineResult, query: DetectQuery) -> DetectRe
         model=model.name,
         detections=detections,
         image=facts,
-        timing=engine_result.timing(time.perf_counter() - started),
+        timing=engine_result.timing.model_copy(
+            update={"render_seconds": time.perf_counter() - started}
+        ),
     )
 
 

@@ -21,6 +21,7 @@ class EngineResult:
         model: the model that answered.
         prepared: the image.
         result: the answer.
+        timing: the time that each stage took; who renders adds the time of that.
         decode: decodes the image again. Its pixels are not kept while the request waits: they may
             be a hundred times the file.
         cancelled: set when the caller no longer waits for the response.
@@ -29,6 +30,7 @@ class EngineResult:
     model: ModelInfo
     prepared: PreparedImage
     result: InferenceResult
+    timing: Timing
     decode: Callable[[], Image.Image]
     cancelled: threading.Event
 
@@ -36,16 +38,6 @@ class EngineResult:
         """Raise RenderCancelledError if the caller no longer waits; long work calls this often."""
         if self.cancelled.is_set():
             raise RenderCancelledError
-
-    def timing(self, render_seconds: float) -> Timing:
-        """Return the time that each stage took."""
-        return Timing(
-            decode_seconds=self.prepared.decode_seconds,
-            queue_seconds=self.result.queue_seconds,
-            inference_seconds=self.result.inference_seconds,
-            render_seconds=render_seconds,
-            batch_size=self.result.batch_size,
-        )
 
 
 class RenderCancelledError(Exception):

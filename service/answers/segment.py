@@ -61,7 +61,9 @@ def segment_document(engine_result: EngineResult, query: SegmentQuery) -> Segmen
         classes=classes,
         mask=mask,
         image=engine_result.prepared.facts,
-        timing=engine_result.timing(time.perf_counter() - started),
+        timing=engine_result.timing.model_copy(
+            update={"render_seconds": time.perf_counter() - started}
+        ),
     )
 
 

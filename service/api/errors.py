@@ -76,10 +76,21 @@ class UploadTimeoutError(ServiceError):
 
     status, slug, title = 408, "upload-timeout", "The upload took too long"
 
-    def __init__(self, *, limit_seconds: float, received_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        limit_seconds: float,
+        received_bytes: int,
+        least_bytes_per_second: int | None = None,
+    ) -> None:
+        cause = (
+            ""
+            if least_bytes_per_second is None
+            else f" It came slower than {least_bytes_per_second} bytes a second."
+        )
         super().__init__(
             f"The body was not complete after {limit_seconds:.3g} seconds; "
-            f"{received_bytes} bytes had arrived."
+            f"{received_bytes} bytes had arrived.{cause}"
         )
 
 
@@ -120,6 +131,38 @@ class ImageTooLargeError(ServiceError):
         super().__init__(f"The image has {width} x {height} pixels; the limit is {limit}.")
 
 
+class TargetTooLongError(ServiceError):
+    """The request's first line, and so its URL, has more bytes than allowed."""
+
+    status, slug, title = 414, "target-too-long", "The URL is too long"
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        super().__init__(
+            f"The request's first line, with the URL, has more than {limit_bytes} bytes."
+        )
+
+
+class UnsupportedCodingError(ServiceError):
+    """The body has a content coding that is not decoded."""
+
+    headers = {"Accept-Encoding": "gzip, deflate"}  # noqa: RUF012 - never changed
+    status, slug, title = 415, "unsupported-coding", "The content coding is not supported"
+
+    def __init__(self, *, coding: str) -> None:
+        super().__init__(
+            f"Content-Encoding is {coding!r}; send the body as it is, or one of gzip and deflate."
+        )
+
+
+class ExpectationError(ServiceError):
+    """The client expects something else than 100-continue."""
+
+    status, slug, title = 417, "expectation-failed", "The expectation cannot be met"
+
+    def __init__(self, *, expectation: str) -> None:
+        super().__init__(f"Expect is {expectation}; only 100-continue can be met.")
+
+
 class UnsupportedMediaError(ServiceError):
     """The content type or the image's format is not on the list."""
 
@@ -145,7 +188,8 @@ class QueueFullError(ServiceError):
 
     def __init__(self, *, waiting: int, limit: int, retry_after_seconds: float) -> None:
         super().__init__(
-            f"{waiting} requests are waiting; the limit is {limit}.",
+            f"{waiting} requests are waiting; the limit is {limit} "
+            "(OVERLOCK_MAX_QUEUE_REQUESTS for each engine).",
             retry_after_seconds=retry_after_seconds,
         )
 
@@ -157,7 +201,8 @@ class MemoryFullError(ServiceError):
 
     def __init__(self, *, held_bytes: int, limit_bytes: int, retry_after_seconds: float) -> None:
         super().__init__(
-            f"Waiting requests hold {held_bytes} bytes; the limit is {limit_bytes} bytes.",
+            f"Requests hold {held_bytes} bytes; the limit is {limit_bytes} bytes "
+            "(OVERLOCK_MAX_QUEUE_BYTES).",
             retry_after_seconds=retry_after_seconds,
         )
 
@@ -179,6 +224,15 @@ class InferenceError(ServiceError):
     """The network failed on this request."""
 
     status, slug, title = 500, "inference-failed", "The network failed on this image"
+
+
+class TransferCodingError(ServiceError):
+    """The body has a transfer coding that is not decoded."""
+
+    status, slug, title = 501, "unknown-transfer-coding", "The transfer coding is not implemented"
+
+    def __init__(self, *, coding: str) -> None:
+        super().__init__(f"Transfer-Encoding has {coding}; only chunked is implemented.")
 
 
 class NotReadyError(ServiceError):
@@ -205,3 +259,12 @@ class DeadlineExceededError(ServiceError):
 
     def __init__(self, *, timeout_seconds: float) -> None:
         super().__init__(f"There was no answer within {timeout_seconds:g} seconds.")
+
+
+class HttpVersionError(ServiceError):
+    """The request has another version of HTTP."""
+
+    status, slug, title = 505, "http-version", "The version of HTTP is not supported"
+
+    def __init__(self, *, version: str) -> None:
+        super().__init__(f"The request has HTTP/{version}; only HTTP/1.0 and HTTP/1.1 are served.")

@@ -1,15 +1,26 @@
-"""Limits of one HTTP worker: its requests, their bytes, and the expected wait for decoding."""
+"""Limits of one HTTP worker: its requests, their bodies, and the expected wait for decoding."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from model.config import Task
 from service import metrics
-from service.api.errors import MemoryFullError, QueueFullError
+from service.api.errors import (
+    BodyTooLargeError,
+    MemoryFullError,
+    QueueFullError,
+    UploadTimeoutError,
+)
 from service.ewma import Ewma
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 MEMORY = 0.9
 """Weight of past decodings when another one ends: about the last ten count."""
@@ -17,77 +28,174 @@ MEMORY = 0.9
 HEADROOM = 1.25
 """Factor on the expected wait: a margin, so that an admitted request meets its deadline."""
 
+UPLOAD_SECONDS = 10.0
+"""Seconds after which an upload gives way to others that need its bytes."""
+
+STALL_SECONDS = 10.0
+"""Seconds that an upload may lag behind the least rate; without a byte it has timed out by then."""
+
+LEAST_BYTES_PER_SECOND = 1024
+"""Least rate of an upload; what it was faster before does not count."""
+
 
 class Permit:
-    """One request's permission to be processed, and the bytes that it holds meanwhile."""
+    """One request's permission to be processed, and the bytes that it holds meanwhile.
 
-    def __init__(self, limiter: ConcurrencyLimiter) -> None:
+    It is an upload until ``start``: it holds the bytes that have arrived, and no place.
+
+    Attributes:
+        held_bytes: what it holds.
+        since_seconds: when it began, by the limiter's clock.
+        gave_way: whether it had to end as an upload, since others needed its bytes.
+        on_give_way: called then.
+    """
+
+    def __init__(self, limiter: ConcurrencyLimiter, task: Task, since_seconds: float) -> None:
         self._limiter = limiter
+        self.task = task
+        self.since_seconds = since_seconds
         self.held_bytes = 0
+        self.gave_way = False
+        self.on_give_way: Callable[[], None] = lambda: None
 
     def hold(self, size_bytes: int) -> None:
         """Raise the bytes held to ``size_bytes``; a smaller number changes nothing.
 
         Raises:
-            MemoryFullError: if all requests together would hold too many.
+            MemoryFullError: if all requests together would hold too many, or it gave way.
         """
+        if self.gave_way:
+            raise self._limiter.memory_full(size_bytes)
         if size_bytes > self.held_bytes:
-            self._limiter.grow(size_bytes - self.held_bytes)
-            self.held_bytes = size_bytes
+            self._limiter.grow(self, size_bytes - self.held_bytes)
+
+    def start(self) -> None:
+        """Take a place, since the body has arrived.
+
+        Raises:
+            MemoryFullError: if it gave way.
+            QueueFullError: if there are too many requests of the task.
+        """
+        self.hold(0)
+        self._limiter.start(self)
 
 
 class ConcurrencyLimiter:
     """Hands out permits, up to a number of requests for each task and of bytes for all.
 
+    Nothing is reserved for what a client has yet to send. An upload that has lasted for longer than
+    ``UPLOAD_SECONDS`` gives way where others need its bytes.
+
     Args:
-        max_requests: most requests of one task.
+        max_requests: most requests of one task whose bodies have arrived.
         max_bytes: most bytes that all requests hold together.
-        retry_after_seconds: estimates when there will be room again.
+        retry_after_seconds: estimates when the requests whose bodies have arrived will be answered.
+        clock: returns the present moment, seconds.
 
     Attributes:
-        taken: requests that hold a permit, by task.
-        held_bytes: bytes that they hold together.
+        taken: requests whose bodies have arrived, by task.
+        held_bytes: bytes that all requests hold together.
     """
 
     def __init__(
-        self, *, max_requests: int, max_bytes: int, retry_after_seconds: Callable[[], float]
+        self,
+        *,
+        max_requests: int,
+        max_bytes: int,
+        retry_after_seconds: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._retry_after_seconds = retry_after_seconds
+        self._clock = clock
+        # A dictionary without values: a set that remembers the order.
+        self._uploads: dict[Permit, None] = {}
+        self._started: set[Permit] = set()
         self.taken = dict.fromkeys(Task, 0)
         self.held_bytes = 0
 
     @contextmanager
-    def take(self, task: Task) -> Iterator[Permit]:
-        """Hold a permit while the block runs; it is returned however the block ends.
+    def admit(self, task: Task, *, declared_bytes: int = 0) -> Iterator[Permit]:
+        """Admit an upload while the block runs; all is returned however the block ends.
+
+        Args:
+            task: of the request.
+            declared_bytes: of the body; refused at once if there is no room for them now.
 
         Raises:
-            QueueFullError: if there are too many requests of the task.
+            QueueFullError: if there are too many requests of the task already.
+            MemoryFullError: if all requests together hold too many bytes already.
         """
+        self._check_place(task)
+        overdue_bytes = sum(upload.held_bytes for upload in self._overdue())
+        if self.held_bytes - overdue_bytes + declared_bytes > self._max_bytes:
+            raise self.memory_full(declared_bytes)
+        permit = Permit(self, task, self._clock())
+        self._uploads[permit] = None
+        try:
+            yield permit
+        finally:
+            self._uploads.pop(permit, None)
+            if permit in self._started:
+                self._started.discard(permit)
+                self.taken[task] -= 1
+            self._count(permit, -permit.held_bytes)
+
+    def start(self, permit: Permit) -> None:
+        """Turn an upload into a request; for ``Permit`` alone."""
+        self._check_place(permit.task)
+        self._uploads.pop(permit, None)
+        self._started.add(permit)
+        self.taken[permit.task] += 1
+
+    def grow(self, permit: Permit, size_bytes: int) -> None:
+        """Count more bytes; for ``Permit`` alone."""
+        for upload in self._overdue():
+            if self.held_bytes + size_bytes <= self._max_bytes:
+                break
+            if upload is not permit:
+                del self._uploads[upload]
+                self._count(upload, -upload.held_bytes)
+                upload.gave_way = True
+                upload.on_give_way()
+        if self.held_bytes + size_bytes > self._max_bytes:
+            raise self.memory_full(size_bytes)
+        self._count(permit, size_bytes)
+
+    def memory_full(self, size_bytes: int) -> MemoryFullError:
+        """Return the error of a request for whose bytes there is no room."""
+        missing_bytes = self.held_bytes + size_bytes - self._max_bytes
+        retry_after_seconds = 0.0
+        for upload in self._uploads:
+            if missing_bytes <= 0:
+                break
+            missing_bytes -= upload.held_bytes
+            retry_after_seconds = upload.since_seconds + UPLOAD_SECONDS - self._clock()
+        if missing_bytes > 0:
+            # Uploads that give way are not enough.
+            retry_after_seconds = max(retry_after_seconds, self._retry_after_seconds())
+        return MemoryFullError(
+            held_bytes=self.held_bytes,
+            limit_bytes=self._max_bytes,
+            retry_after_seconds=max(retry_after_seconds, 0.0),
+        )
+
+    def _check_place(self, task: Task) -> None:
         if self.taken[task] >= self._max_requests:
             raise QueueFullError(
                 waiting=self.taken[task],
                 limit=self._max_requests,
                 retry_after_seconds=self._retry_after_seconds(),
             )
-        permit = Permit(self)
-        self.taken[task] += 1
-        try:
-            yield permit
-        finally:
-            self.taken[task] -= 1
-            self.held_bytes -= permit.held_bytes
-            metrics.HELD_BYTES.set(self.held_bytes)
 
-    def grow(self, size_bytes: int) -> None:
-        """Count more bytes; for ``Permit`` alone."""
-        if self.held_bytes + size_bytes > self._max_bytes:
-            raise MemoryFullError(
-                held_bytes=self.held_bytes,
-                limit_bytes=self._max_bytes,
-                retry_after_seconds=self._retry_after_seconds(),
-            )
+    def _overdue(self) -> list[Permit]:
+        """Return the uploads that have lasted too long, the longest first."""
+        latest_seconds = self._clock() - UPLOAD_SECONDS
+        return list(takewhile(lambda each: each.since_seconds <= latest_seconds, self._uploads))
+
+    def _count(self, permit: Permit, size_bytes: int) -> None:
+        permit.held_bytes += size_bytes
         self.held_bytes += size_bytes
         metrics.HELD_BYTES.set(self.held_bytes)
 
@@ -126,3 +234,65 @@ class DecodeWaitEstimator:
             self._last_end = now
         finally:
             self._waiting -= 1
+
+
+async def read_body(
+    request: Request, *, limit_bytes: int, deadline: float, permit: Permit
+) -> bytes:
+    """Receive the body.
+
+    Args:
+        request: with its body unread.
+        limit_bytes: largest body.
+        deadline: monotonic moment by which it has to be complete.
+        permit: accounts for the bytes held in memory, as they arrive.
+
+    Raises:
+        BodyTooLargeError: if the bytes received exceed the limit.
+        MemoryFullError: if all requests together hold too many bytes.
+        UploadTimeoutError: if the body is not complete in time, stalls, or is too slow.
+        ClientDisconnect: if the client left.
+    """
+    loop = asyncio.get_running_loop()
+    started, received, chunks = loop.time(), 0, []
+    ends_at = started + deadline - time.monotonic()
+    too_slow_at = started + STALL_SECONDS
+    try:
+        async with asyncio.timeout_at(min(ends_at, too_slow_at)) as timeout:
+
+            def stop() -> None:
+                if not timeout.expired():
+                    timeout.reschedule(loop.time())
+
+            permit.on_give_way = stop
+            async for chunk in request.stream():
+                received += len(chunk)
+                if received > limit_bytes:
+                    raise BodyTooLargeError(limit_bytes=limit_bytes)
+                permit.hold(received)
+                chunks.append(chunk)
+                now = loop.time()
+                earned_seconds = len(chunk) / LEAST_BYTES_PER_SECOND
+                too_slow_at = min(too_slow_at + earned_seconds, now + STALL_SECONDS)
+                timeout.reschedule(min(ends_at, too_slow_at))
+    except TimeoutError:
+        permit.hold(0)  # raises if it gave way
+        raise UploadTimeoutError(
+            limit_seconds=loop.time() - started,
+            received_bytes=received,
+            least_bytes_per_second=LEAST_BYTES_PER_SECOND if too_slow_at < ends_at else None,
+        ) from None
+    return b"".join(chunks)
+
+
+def declared_length(request: Request, *, limit_bytes: int) -> int:
+    """Return a body's declared length, bytes; 0 if none is declared.
+
+    Raises:
+        BodyTooLargeError: if it exceeds the limit.
+    """
+    declared = request.headers.get("content-length", "")
+    declared_bytes = int(declared) if declared.isdecimal() else 0
+    if declared_bytes > limit_bytes:
+        raise BodyTooLargeError(limit_bytes=limit_bytes, declared_bytes=declared_bytes)
+    return declared_bytes

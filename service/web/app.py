@@ -51,6 +51,8 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
         summary="OverLoCK, overview first, look closely next, over HTTP.",
         version=API_VERSION,
         lifespan=lifespan,
+        # A redirect would lose the body, and name this host where a proxy is in front of it.
+        redirect_slashes=False,
         # FastAPI makes the span of an API request. service.tracing adds the spans within it and
         # decides whether tracing is on; metrics and logs have files of their own.
         telemetry={

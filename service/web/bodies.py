@@ -1,59 +1,65 @@
-"""Reading of a request's body within its limits of size, memory and time."""
+"""Content codings of bodies."""
 
 from __future__ import annotations
 
-import asyncio
-import time
+import zlib
 from typing import TYPE_CHECKING
 
-from service.api.errors import BodyTooLargeError, UploadTimeoutError
-from service.web.admission import Permit
+from service.api.errors import BodyTooLargeError, MalformedRequestError, UnsupportedCodingError
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    from starlette.datastructures import Headers
+
+INFLATED_STEP_BYTES = 64 * 1024
+"""Bytes that are decompressed at once."""
+
+CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}
+"""Content codings, and zlib's ``wbits`` for each. Source: RFC 9110, section 8.4.1."""
 
 
-STALL_SECONDS = 10.0
-"""Seconds without a byte after which an upload has timed out."""
-
-
-async def read_body(
-    request: Request, *, limit_bytes: int, deadline: float, permit: Permit
-) -> bytes:
-    """Receive the body.
-
-    Args:
-        request: with its body unread.
-        limit_bytes: largest body.
-        deadline: monotonic moment by which it has to be complete.
-        permit: accounts for the bytes held in memory.
+def content_coding(headers: Headers) -> str | None:
+    """Return the coding of a body, one of ``CODINGS``; None if it comes as it is.
 
     Raises:
-        BodyTooLargeError: if the declared length or the bytes received exceed the limit.
-        MemoryFullError: if all requests together hold too many bytes.
-        UploadTimeoutError: if the body is not complete in time, or stalls.
-        ClientDisconnect: if the client left.
+        UnsupportedCodingError: for another coding, or for several.
     """
-    declared = request.headers.get("content-length")
-    if declared is not None and declared.isdigit():
-        if int(declared) > limit_bytes:
-            raise BodyTooLargeError(limit_bytes=limit_bytes, declared_bytes=int(declared))
-        permit.hold(int(declared))
-    started, received, chunks = time.monotonic(), 0, []
+    header = ",".join(headers.getlist("content-encoding")).lower()
+    codings = [coding for part in header.split(",") if (coding := part.strip()) != "identity"]
+    if codings in ([], [""]):
+        return None
+    if len(codings) > 1 or codings[0] not in CODINGS:
+        raise UnsupportedCodingError(coding=header[:80])
+    return codings[0]
+
+
+def inflate(body: bytes, coding: str, *, limit_bytes: int) -> bytes:
+    """Decompress a body.
+
+    Args:
+        body: compressed, complete.
+        coding: one of ``CODINGS``; deflate may come without zlib's header, as some clients send it.
+        limit_bytes: largest result; no more than that is ever held.
+
+    Raises:
+        BodyTooLargeError: if the result would be larger.
+        MalformedRequestError: if the body is damaged or incomplete, or something follows it.
+    """
+    has_header = coding != "deflate" or int.from_bytes(body[:2], "big") % 31 == 0
+    inflater = zlib.decompressobj(CODINGS[coding] if has_header else -zlib.MAX_WBITS)
+    parts, inflated_bytes = [], 0
     try:
-        async with asyncio.timeout(None) as timeout:
-            loop = asyncio.get_running_loop()
-            loop_deadline = loop.time() + deadline - started
-            timeout.reschedule(min(loop_deadline, loop.time() + STALL_SECONDS))
-            async for chunk in request.stream():
-                received += len(chunk)
-                if received > limit_bytes:
+        for start in range(0, len(body), INFLATED_STEP_BYTES):
+            rest = body[start : start + INFLATED_STEP_BYTES]
+            while rest and not inflater.eof:
+                parts.append(inflater.decompress(rest, INFLATED_STEP_BYTES))
+                rest = inflater.unconsumed_tail
+                inflated_bytes += len(parts[-1])
+                if inflated_bytes > limit_bytes:
                     raise BodyTooLargeError(limit_bytes=limit_bytes)
-                permit.hold(received)
-                chunks.append(chunk)
-                timeout.reschedule(min(loop_deadline, loop.time() + STALL_SECONDS))
-    except TimeoutError:
-        raise UploadTimeoutError(
-            limit_seconds=time.monotonic() - started, received_bytes=received
-        ) from None
-    return b"".join(chunks)
+            if inflater.eof and (rest or inflater.unused_data):
+                raise MalformedRequestError(f"Bytes follow the end of the {coding} body.")
+    except zlib.error as error:
+        raise MalformedRequestError(f"The body is no intact {coding}: {error}.") from error
+    if not inflater.eof:
+        raise MalformedRequestError(f"The {coding} body ends before it is complete.")
+    return b"".join(parts)

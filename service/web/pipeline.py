@@ -9,7 +9,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends
@@ -20,13 +21,19 @@ from model.config import Task
 from service import metrics, tracing
 from service.answers.inference import EngineResult
 from service.api.errors import DeadlineExceededError, NotReadyError, TaskOffError
-from service.api.schemas import NOTES
+from service.api.schemas import NOTES, Timing
 from service.images.preparation import ImagePreparer
 from service.link.messages import ModelInfo
 from service.link.pool import EnginePool
 from service.settings import MODELS, PREFIX, Settings
-from service.web.admission import ConcurrencyLimiter, DecodeWaitEstimator, Permit
-from service.web.bodies import read_body
+from service.web.admission import (
+    ConcurrencyLimiter,
+    DecodeWaitEstimator,
+    Permit,
+    declared_length,
+    read_body,
+)
+from service.web.bodies import content_coding, inflate
 
 THREADS = 2
 """Number of decoding threads, and of rendering threads."""
@@ -48,6 +55,7 @@ class RequestContext:
         model: the model that answers it.
         body: the raw bytes of the request's body.
         content_type: the request's Content-Type header.
+        coding: the body's content coding; None if it comes as it is.
         deadline: monotonic moment after which the caller no longer waits.
         timeout_seconds: the caller's timeout, or the default one.
         permit: counts its bytes.
@@ -58,6 +66,7 @@ class RequestContext:
     model: ModelInfo
     body: bytes
     content_type: str | None
+    coding: str | None
     deadline: float
     timeout_seconds: float
     permit: Permit
@@ -146,16 +155,21 @@ class Pipeline:
             task, timeout_seconds, ahead_seconds=self._decode_wait.wait_seconds
         )
         deadline = time.monotonic() + timeout_seconds
+        limit_bytes = self.settings.max_body_bytes
+        headers = request.headers
+        coding = content_coding(headers) if "content-encoding" in headers else None
+        declared_bytes = declared_length(request, limit_bytes=limit_bytes)
         stages: dict[str, float] = request.state.stages
-        with self.limiter.take(task) as permit:
+        with self.limiter.admit(task, declared_bytes=declared_bytes) as permit:
             started = time.perf_counter()
             body = await read_body(
-                request, limit_bytes=self.settings.max_body_bytes, deadline=deadline, permit=permit
+                request, limit_bytes=limit_bytes, deadline=deadline, permit=permit
             )
             _record(stages, "read", time.perf_counter() - started)
-            content_type = request.headers.get("content-type")
+            permit.start()
+            content_type = headers.get("content-type")
             context = RequestContext(
-                model, body, content_type, deadline, timeout_seconds, permit, stages
+                model, body, content_type, coding, deadline, timeout_seconds, permit, stages
             )
             try:
                 return await _unless_client_leaves(
@@ -174,6 +188,8 @@ class Pipeline:
         """Decode, infer and render."""
         stages, task = context.stages, context.model.task
         async with context.in_time():
+            if context.coding is not None:
+                context = await self._inflated(context, context.coding)
             with self._decode_wait.waiting():
                 prepared = await _in_thread(
                     self._decode_threads,
@@ -196,6 +212,13 @@ class Pipeline:
             context.model,
             prepared,
             result,
+            Timing(
+                decode_seconds=prepared.decode_seconds,
+                queue_seconds=result.queue_seconds,
+                inference_seconds=result.inference_seconds,
+                render_seconds=0.0,
+                batch_size=result.batch_size,
+            ),
             decode=lambda: self._preparer.decode(context.body, context.content_type).image,
             cancelled=context.cancelled,
         )
@@ -211,6 +234,15 @@ class Pipeline:
         own = {stage: stages[stage] for stage in OWN_STAGES}
         metrics.observe_stages(task, **own)
         return response
+
+    async def _inflated(self, context: RequestContext, coding: str) -> RequestContext:
+        """Decompress the body."""
+        body = await _in_thread(
+            self._decode_threads,
+            partial(inflate, context.body, coding, limit_bytes=self.settings.max_body_bytes),
+        )
+        context.permit.hold(len(body))
+        return replace(context, body=body, coding=None)
 
     def close(self) -> None:
         """Let the threads end."""

@@ -35,8 +35,10 @@ from service.processes.heartbeat import (
 from service.processes.runtime_folder import RuntimeFolder
 from service.settings import Settings, SettingsError, load_settings
 from service.web.app import create_app
-from service.web.http.connections import CUT_REASONS, Connection, OpenConnections
+from service.web.http.connections import Connection
 from service.web.http.middleware import PLACES
+from service.web.http.open_connections import OpenConnections
+from service.web.http.refusals import CUT_REASONS
 from service.web.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from service.api.errors import DeadlineUnreachableError
 from service.settings import Settings
-from service.web import bodies
+from service.web import admission
 from service.web.app import create_app
 from service.web.pipeline import Pipeline
 from support.image_references import scene
@@ -63,7 +63,6 @@ async def test_one_request_more_than_allowed_is_refused_before_its_body_is_read(
     assert answer.status_code == 429
     assert answer.json()["type"] == "urn:overlock:problem:queue-full"
     assert answer.headers["retry-after"] == "3"  # the engines are busy for 2.5 s
-    assert answer.headers["connection"] == "close"
     for each in waiting:
         each.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
@@ -98,7 +97,7 @@ async def test_a_deadline_that_no_engine_can_meet_is_refused_before_the_body_is_
 async def test_a_stalled_upload_is_answered_408(
     app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.05)
+    monkeypatch.setattr(admission, "STALL_SECONDS", 0.05)
 
     async def stalling() -> AsyncIterator[bytes]:
         yield IMAGE[:40]

@@ -10,9 +10,12 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from service.web.http.connections import Connection, OpenConnections
+from service.web.http.connections import Connection
+from service.web.http.open_connections import OpenConnections
 
 IDLE_SECONDS = 75
+
+Application = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
 
 
 @dataclass
@@ -37,6 +40,9 @@ class Loop:
         self.timers.append(timer)
         return timer
 
+    def time(self) -> float:
+        return self.now
+
     def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work)
 
@@ -60,6 +66,8 @@ class Transport(asyncio.Transport):
     written: bytearray = field(default_factory=bytearray)
     closing: bool = False
     aborted: bool = False
+    half_closed: bool = False
+    reading: bool = True
     unread: int = 0
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -80,9 +88,19 @@ class Transport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return self.unread
 
-    def pause_reading(self) -> None: ...
+    def write_eof(self) -> None:
+        self.half_closed = True
 
-    def resume_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing more is sent to the client."""
+        return self.closing or self.half_closed
 
     @property
     def status(self) -> int:
@@ -90,19 +108,25 @@ class Transport(asyncio.Transport):
 
 
 class ConnectionBench:
-    """Clients of one HTTP worker."""
+    """Clients of one HTTP worker.
 
-    def __init__(self, limit: int = 10) -> None:
+    Args:
+        application: answers; without one the bench reads each body and says ok.
+        limit: of connections.
+    """
+
+    def __init__(self, application: Application | None = None, limit: int = 10) -> None:
         self.loop = Loop()
         self.open_connections = OpenConnections(limit)
         self.bodies: list[bytes] = []
         self.config = Config(
-            self.answer,
+            application or self.answer,
             interface="asgi3",
             lifespan="off",
             log_config=None,
             timeout_keep_alive=IDLE_SECONDS,
         )
+        self.config.load()
         self.state = ServerState()
 
     async def answer(self, scope: Any, receive: Any, send: Any) -> None:

@@ -6,11 +6,15 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import uvicorn
 
 from service.settings import Settings
 from service.web.app import create_app
+from service.web.http.connections import Connection
+from service.web.http.open_connections import OpenConnections
 from service.web.process import Server
 from support.service_fakes import FakeEngines
 
@@ -19,7 +23,10 @@ from support.service_fakes import FakeEngines
 async def served(engines: FakeEngines, settings: Settings) -> AsyncIterator[str]:
     """Serve the application and give its address."""
     app = create_app(settings, engines)  # type: ignore[arg-type]  # fake engines
-    server = Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=0))
+    protocol: Any = partial(Connection, open_connections=OpenConnections(100))
+    server = Server(
+        uvicorn.Config(app, http=protocol, log_config=None, timeout_graceful_shutdown=0)
+    )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         pipeline = asyncio.create_task(server.serve(sockets=[listener]))
         try:

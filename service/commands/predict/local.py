@@ -13,7 +13,7 @@ from service.answers.detect import detect_document, detect_picture
 from service.answers.inference import EngineResult
 from service.answers.segment import segment_document, segment_picture
 from service.api.errors import DeviceMemoryError, InferenceError, ServiceError
-from service.api.schemas import NOTES, ClassifyQuery, DetectQuery, SegmentQuery
+from service.api.schemas import NOTES, ClassifyQuery, DetectQuery, SegmentQuery, Timing
 from service.commands.predict.outcome import (
     Document,
     Failure,
@@ -155,6 +155,13 @@ class LocalPredictor:
             self._model,
             item.prepared,
             result,
+            Timing(
+                decode_seconds=item.prepared.decode_seconds,
+                queue_seconds=result.queue_seconds,
+                inference_seconds=result.inference_seconds,
+                render_seconds=0.0,
+                batch_size=result.batch_size,
+            ),
             decode=lambda: self._preparer.decode(item.body, None).image,
             cancelled=threading.Event(),
         )

@@ -1,105 +1,46 @@
-"""uvicorn's connections with limits, so that slow or many clients cannot hold up a server.
+"""The connections of an HTTP worker, on which nothing waits for a client without a limit.
 
-uvicorn limits how long a connection may be idle. This file limits a request's head in time and
-size, how long an answer may stay unread, and the number of connections. The time for a body is
-limited by ``service.web.bodies``.
+uvicorn's server accepts them and hands requests to the application; this is its protocol class.
+The time for a body is limited by ``service.web.bodies``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import resource
-import uuid
-from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.server import ServerState
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
 from service import metrics
-from service.api.errors import (
-    HeadTimeoutError,
-    HeadTooLargeError,
-    MalformedRequestError,
-    ServiceError,
-)
-from service.web.http.problems import problem_response
+from service.api.errors import HeadTimeoutError, MalformedRequestError, ServiceError
+from service.web.http.endings import EndingConnection, Lingering
+from service.web.http.exchange import BUFFERED_BYTES, Exchange, scope_of
+from service.web.http.incoming import Head, Incoming
+from service.web.http.open_connections import OpenConnections
+from service.web.http.reading_clients import ReaderWatch
+
+if TYPE_CHECKING:
+    from uvicorn.server import ServerState
 
 HEAD_SECONDS = 10.0
 """Seconds allowed from the first byte of a request to the end of its headers."""
 
-MAX_HEAD_BYTES = 64 * 1024
-"""Maximum size of a request's first line and headers, or of trailers and anything else outside a
-body. The read that ends a head is not counted."""
+DRAINED_BYTES = 256 * 1024
+"""Largest rest of an unread body that is received and dropped, so that the connection can be used
+again."""
 
-UNREAD_SECONDS = 10.0
-"""Seconds after which a connection is cut if the client has read nothing of its answer."""
-
-MAX_CONNECTIONS = 4096
-"""Maximum connections of an HTTP worker, if the system allows twice as many file descriptors."""
-
-CROWDED, UNREAD = "crowded", "answer-unread"
-CUT_REASONS = (
-    CROWDED,
-    UNREAD,
-    *(error.slug for error in (HeadTimeoutError, HeadTooLargeError, MalformedRequestError)),
-)
-"""Reasons for which the service ends connections; labels of ``metrics.CONNECTIONS_CUT``."""
+DRAIN_SECONDS = 5.0
+"""Seconds that it may take."""
 
 
-class OpenConnections:
-    """The connections of one HTTP worker.
-
-    Args:
-        limit: most connections; a new one beyond it replaces the one that was idle the longest.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._open: set[Connection] = set()
-        self._idle: OrderedDict[Connection, None] = OrderedDict()
-
-    def add(self, connection: Connection) -> None:
-        """Register a new connection; cut the longest idle one if there are too many."""
-        self._open.add(connection)
-        self.mark_idle(connection)
-        if len(self._open) > self._limit:
-            longest_idle = next(iter(self._idle))
-            longest_idle.cut(CROWDED)
-        metrics.CONNECTIONS.set(len(self._open))
-
-    def mark_idle(self, connection: Connection) -> None:
-        """Note that a connection has no request to answer."""
-        self._idle[connection] = None
-
-    def mark_busy(self, connection: Connection) -> None:
-        """Note that a connection has a request to answer."""
-        self._idle.pop(connection, None)
-
-    def remove(self, connection: Connection) -> None:
-        """Unregister a connection."""
-        self._open.discard(connection)
-        self._idle.pop(connection, None)
-        metrics.CONNECTIONS.set(len(self._open))
-
-    @staticmethod
-    def for_this_process() -> OpenConnections:
-        """Raise the limit on file descriptors as far as allowed, and derive the limit from it."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = 2 * MAX_CONNECTIONS
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        return OpenConnections(MAX_CONNECTIONS if soft < 0 else min(MAX_CONNECTIONS, soft // 2))
-
-
-class Connection(HttpToolsProtocol):
+class Connection(EndingConnection):
     """A client's connection.
 
-    uvicorn constructs it with the arguments of its own class; ``open_connections``, the
-    registry of the worker's connections, is bound in advance.
+    uvicorn constructs it with these arguments; ``open_connections``, the registry of the worker's
+    connections, is bound in advance.
     """
 
     def __init__(
@@ -111,197 +52,219 @@ class Connection(HttpToolsProtocol):
         *,
         open_connections: OpenConnections,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        self._config = config
+        self._state = server_state
+        self._app_state = app_state
+        self._loop = _loop or asyncio.get_running_loop()
         self._open_connections = open_connections
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._unread_timer: asyncio.TimerHandle | None = None
-        self._bytes_since_body = 0
-        self._replaying_head = False
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self._exchange: Exchange | None = None
+        self._incoming = Incoming()
+        self._in_head = self._reading_paused = self._client_is_done = False
+        self._lingering: Lingering | None = None
+        self._reader: ReaderWatch | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Register the connection and wait for its first request."""
-        super().connection_made(transport)
-        self._wait_for_request()
-        self._open_connections.add(self)
+        self._transport = transport
+        server, client = get_local_addr(transport), get_remote_addr(transport)
+        self._addresses = {"server": server, "client": client}
+        self._state.connections.add(self)  # type: ignore[arg-type]  # its own classes
+        self._set_timer(self._config.timeout_keep_alive, self._close)
+        self._open_connections.all.add(self)
+        self._enter(self._open_connections.idle)
+        if len(self._open_connections.all) > self._open_connections.limit:
+            self._open_connections.make_room()
+        metrics.CONNECTIONS.set(len(self._open_connections.all))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Unregister the connection and cancel its timers."""
-        self._open_connections.remove(self)
-        for timer in (self._head_timer, self._unread_timer):
-            if timer is not None:
-                timer.cancel()
-        # uvicorn leaves this one behind when a connection breaks.
-        self._unset_keepalive_if_required()
-        super().connection_lost(exc)
+        """Unregister the connection and tell its application."""
+        self._unregister()
+        self._state.connections.discard(self)
+        self._cancel_timer()
+        if self._lingering is not None:
+            self._lingering.stop()
+        if self._exchange is not None:
+            self._exchange.disconnect()
+            self._exchange = None
+        if self._reader is not None:
+            self._reader.stop()
+        self.writable.set()
 
-    def cut(self, reason: str) -> None:
-        """Abort the connection without an answer."""
-        metrics.CONNECTIONS_CUT.labels(reason).inc()
-        self._open_connections.remove(self)
-        self.transport.abort()
+    def _enter(self, group: dict[Any, None] | None) -> None:
+        """Enter one of the registry's groups, or none, and leave the others."""
+        self._open_connections.idle.pop(self, None)
+        self._open_connections.uploading.pop(self, None)
+        if group is not None:
+            group[self] = None
+
+    def _unregister(self) -> None:
+        self._enter(None)
+        self._open_connections.all.discard(self)
+        metrics.CONNECTIONS.set(len(self._open_connections.all))
 
     # Receiving.
 
     def data_received(self, data: bytes) -> None:
-        """Parse; refuse a head or trailers that are too large."""
-        self._unset_keepalive_if_required()
-        self._bytes_since_body += len(data)
-        self._parse(data)
-        if self._bytes_since_body > MAX_HEAD_BYTES:
-            self._refuse(HeadTooLargeError(limit_bytes=MAX_HEAD_BYTES))
-        elif not self._answering and self._head_timer is None:
-            self._wait_for_request()  # the data were line breaks, which may precede a request
-
-    def _parse(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._decline_upgrade()
-            self._parse(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse(MalformedRequestError("This is no valid HTTP/1.1 request."))
-
-    def _decline_upgrade(self) -> None:
-        """Continue in HTTP/1.1 after a head that offers an upgrade, as Java's client sends it.
-
-        The parser takes the upgrade as accepted and would lose the body. A new parser is fed an
-        equivalent head, after which it expects the same body.
-        """
-        self.parser = httptools.HttpRequestParser(self)
-        self._replaying_head = True
-        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + self._framing + b"\r\n")
-        self._replaying_head = False
-
-    @property
-    def _framing(self) -> bytes:
-        """Headers that tell where the body ends; empty without a body."""
-        return b"".join(
-            name + b": " + value + b"\r\n"
-            for name, value in self.headers
-            if name in {b"content-length", b"transfer-encoding"}
-        )
-
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the URL."""
-        if not self._replaying_head:
-            super().on_url(url)
-
-    def on_message_begin(self) -> None:
-        """Start the timer of the head."""
-        if self._replaying_head:
-            return
-        super().on_message_begin()
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._on_head_timeout)
-
-    def on_headers_complete(self) -> None:
-        """Stop the timer of the head and begin to answer."""
-        if self._replaying_head:
-            return
-        self._stop_head_timer()
-        self._bytes_since_body = 0
-        self._open_connections.mark_busy(self)
-        super().on_headers_complete()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; drop a trailer, which no route reads."""
-        if self._head_timer is not None:
-            super().on_header(name, value)
-
-    def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
-        self._bytes_since_body = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Complete the request."""
-        if self.parser.should_upgrade() and self._framing:
-            return  # the parser stops at an upgrade, before the body
-        self._bytes_since_body = 0
-        super().on_message_complete()
-
-    def _wait_for_request(self) -> None:
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
-
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _on_head_timeout(self) -> None:
-        if self._answering:
-            # The head was pipelined: the answer before it is still sent.
-            self.cycle.keep_alive = False
+        """Take what the client sends."""
+        if self._lingering is not None:
+            self._lingering.drop(len(data))
         else:
-            self._refuse(HeadTimeoutError(limit_seconds=HEAD_SECONDS))
+            self._incoming.add(data)
+            self._take()
 
-    @property
-    def _answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+    def _take(self) -> None:
+        try:
+            self._take_requests()
+        except ServiceError as error:
+            self._refuse(error)
+        except Exception as fault:  # noqa: BLE001
+            # A fault of ours costs this client its connection, and the log one line.
+            self._refuse(MalformedRequestError("This is no valid HTTP/1.1 request."), fault)
+
+    def _take_requests(self) -> None:
+        """Take the parts of requests one after the other, as far as they have arrived."""
+        while True:
+            if self._incoming.body is not None:
+                self._take_body()
+                if self._incoming.body is not None:
+                    return
+            elif self._exchange is not None:
+                # The next request waits for this one's answer.
+                if len(self._incoming.pending) > BUFFERED_BYTES:
+                    self._pause_reading()
+                return
+            else:
+                head = self._incoming.take_head()
+                if head is None:
+                    if self._incoming.pending and not self._in_head:
+                        self._in_head = True
+                        error = HeadTimeoutError(limit_seconds=HEAD_SECONDS)
+                        self._set_timer(HEAD_SECONDS, partial(self._refuse, error))
+                    return
+                self._begin(head)
+
+    def _take_body(self) -> None:
+        part = self._incoming.take_body()
+        if self._exchange is None:
+            # The request was answered without its body.
+            if self._incoming.body is None:
+                self._await_request()
+            return
+        if part and self._exchange.feed(part):
+            self._pause_reading()
+        if self._incoming.body is None:
+            self._exchange.end_body()
+            self._enter(None)
+
+    def _begin(self, head: Head) -> None:
+        """Hand a request to the application."""
+        self._cancel_timer()
+        self._in_head = False
+        exchange = self._exchange = Exchange(self, head)
+        if self._incoming.body is None:
+            exchange.end_body()
+            self._enter(None)
+        else:
+            self._enter(self._open_connections.uploading)
+        scope = scope_of(head, self._config, self._app_state) | self._addresses
+        task = self._loop.create_task(exchange.run(self._config.loaded_app, scope))
+        task.add_done_callback(self._state.tasks.discard)
+        self._state.tasks.add(task)
+
+    def eof_received(self) -> bool:
+        """Take the end of the client's side, which may still wait for an answer."""
+        self._client_is_done = True
+        exchange = self._exchange
+        if exchange is None:
+            if self._in_head:
+                self._refuse(MalformedRequestError("The request ends within its head."))
+            else:
+                self._close()
+        elif self._incoming.body is not None:
+            self._incoming.clear()
+            exchange.truncate()
+        else:
+            exchange.start_early(self._loop)
+        return True  # the connection stays open
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on after a pause."""
+        if self._reading_paused:
+            self._reading_paused = False
+            if not self._client_is_done:
+                self._transport.resume_reading()
+
+    def _set_timer(self, seconds: float, call: Callable[[], None]) -> None:
+        self._cancel_timer()
+        self._timer = self._loop.call_later(seconds, call)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     # Sending.
 
-    def on_response_complete(self) -> None:
-        """Wait for the next request."""
-        super().on_response_complete()
-        if self.transport.is_closing():
-            self._watch_reader()
-        elif not self._answering:
-            self._open_connections.mark_idle(self)
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Headers of every answer, which change with the time."""
+        return self._state.default_headers
 
-    def pause_writing(self) -> None:
-        """Pause the application while the client reads slowly, for a limited time."""
-        super().pause_writing()
-        self._watch_reader()
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
-    def timeout_keep_alive_handler(self) -> None:
-        """End an idle connection."""
-        super().timeout_keep_alive_handler()
-        self._watch_reader()
+    def can_stay_open(self) -> bool:
+        """Return whether another request can follow the one that is being answered."""
+        if self._incoming.body is None or self._exchange is None:
+            return True
+        left_bytes = self._incoming.body.left_bytes
+        # A client that holds its body back may send it after a refusal, or another request.
+        holds_back = self._exchange.awaits_continue
+        return left_bytes is not None and left_bytes <= DRAINED_BYTES and not holds_back
 
-    def shutdown(self) -> None:
-        """End the connection when its answer is sent."""
-        super().shutdown()
-        self._watch_reader()
-
-    def _watch_reader(self) -> None:
-        """Cut the connection once the client stops reading its answer."""
-        if self._unread_timer is None:
-            self._schedule_reader_check(self.transport.get_write_buffer_size())
-
-    def _schedule_reader_check(self, unread_bytes: int) -> None:
-        self._unread_timer = (
-            self.loop.call_later(UNREAD_SECONDS, self._check_reader, unread_bytes)
-            if unread_bytes
-            else None
-        )
-
-    def _check_reader(self, unread_bytes: int) -> None:
-        now_unread_bytes = self.transport.get_write_buffer_size()
-        if now_unread_bytes < unread_bytes:
-            self._schedule_reader_check(now_unread_bytes)
-        else:
-            self.cut(UNREAD)
-
-    def _refuse(self, error: ServiceError) -> None:
-        """Answer with a problem if an answer can still be sent, and end the connection."""
-        if self.transport.is_closing():
+    def on_answered(self) -> None:
+        """Continue with the next request, or end the connection."""
+        assert self._exchange is not None
+        keep_alive, self._exchange = self._exchange.keep_alive, None
+        self._state.total_requests += 1
+        if not keep_alive:
+            self._finish()
             return
-        if self._answering and self.cycle.response_started:
-            self.cut(error.slug)
+        self.resume_reading()
+        if self._incoming.body is not None:
+            self._enter(self._open_connections.idle)
+            self._set_timer(DRAIN_SECONDS, self._finish)
             return
-        metrics.CONNECTIONS_CUT.labels(error.slug).inc()
-        request_id = uuid.uuid4().hex
-        response = problem_response(error, path="", request_id=request_id)
-        headers = [
-            *response.raw_headers,
-            (b"x-request-id", request_id.encode()),
-            (b"connection", b"close"),
-        ]
-        lines = [name + b": " + value + b"\r\n" for name, value in headers]
-        head = STATUS_LINE[response.status_code] + b"".join(lines) + b"\r\n"
-        self.transport.write(head + bytes(response.body))
-        self.transport.close()
-        self._watch_reader()
+        self._await_request()
+        if self._incoming.pending:
+            self._take()
+        if self._client_is_done and self._exchange is None:
+            self._close()
+
+    def _await_request(self) -> None:
+        self._enter(self._open_connections.idle)
+        self._set_timer(self._config.timeout_keep_alive, self._close)
+
+    def _take_nothing_more(self) -> None:
+        self._cancel_timer()
+        self._in_head = False
+        self._incoming.clear()
+        self._enter(self._open_connections.idle)
+        self.resume_reading()
+
+    def _close(self) -> None:
+        self._cancel_timer()
+        if not self._transport.is_closing():
+            self._transport.close()
+            if self._transport.get_write_buffer_size():
+                self._watch_reader()

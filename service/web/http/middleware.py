@@ -55,14 +55,10 @@ class RequestMiddleware:
         stages: dict[str, float] = {}
         scope.setdefault("state", {}).update(request_id=request_id, stages=stages)
         tracing.describe(request_id=request_id)
-        status, body_unread = 0, _has_body(scope)
-
-        async def receive_and_note() -> Message:
-            nonlocal body_unread
-            message = await receive()
-            if not message.get("more_body", False):
-                body_unread = False
-            return message
+        status, method = 0, scope["method"]
+        if method == "HEAD":
+            # Answered wherever GET is, with the same headers.
+            scope["method"] = "GET"
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -72,14 +68,13 @@ class RequestMiddleware:
                 headers["X-Request-ID"] = request_id
                 total = {"total": time.perf_counter() - started}
                 headers["Server-Timing"] = _server_timing(stages | total)
-                if body_unread:
-                    # Refused early: the body stays unread, so no other request can follow it.
-                    headers["Connection"] = "close"
+            elif method == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         metrics.IN_FLIGHT.inc()
         try:
-            await self._app(scope, receive_and_note, send_with_id)
+            await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             status, place = CLIENT_CLOSED_REQUEST, _place(stages)
             metrics.CANCELLED.labels(place).inc()
@@ -93,7 +88,7 @@ class RequestMiddleware:
                 await response(scope, receive, send_with_id)
         finally:
             metrics.IN_FLIGHT.dec()
-            _record(scope, status, time.perf_counter() - started)
+            _record(scope, method, status, time.perf_counter() - started)
 
 
 def _request_id(scope: Scope) -> str:
@@ -119,12 +114,7 @@ def _place(stages: dict[str, float]) -> str:
     )
 
 
-def _has_body(scope: Scope) -> bool:
-    headers = dict(scope["headers"])
-    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
-
-
-def _record(scope: Scope, status: int, seconds: float) -> None:
+def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
     # By route template: callers choose paths, and each would become a time series.
     template = getattr(scope.get("route"), "path", "unmatched")
     metrics.REQUESTS.labels(template, status).inc()
@@ -137,7 +127,7 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
         trace = {} if trace_id is None else {"trace_id": trace_id}
         logger.info(
             "%s %s",
-            scope["method"],
+            method,
             # Not decoded: it could then hold line breaks and a terminal's control codes.
             scope["raw_path"].decode("ascii", "replace"),
             extra={

@@ -73,6 +73,8 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
         kind(detail), path=request.url.path, request_id=request.state.request_id
     )
     response.headers.update(error.headers or {})
+    if "GET" in response.headers.get("Allow", "").split(", "):
+        response.headers["Allow"] += ", HEAD"  # the middleware answers it
     return response
 
 

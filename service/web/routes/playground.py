@@ -91,12 +91,12 @@ def playground_router() -> APIRouter:
     router = APIRouter()
     files = read_files(FOLDER)
 
-    @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @router.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
         """Answer with the page."""
         return _answer(request, files[PAGE])
 
-    @router.api_route("/playground/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
+    @router.get("/playground/{path:path}", include_in_schema=False)
     async def page_file(request: Request, path: str) -> Response:
         """Answer with a script, a style, a picture or a font of the page."""
         if path == PAGE or path not in files:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 
 if "service.web.process" in sys.orig_argv:
-    from service.web.http import connections
+    from service.web.http import connections, reading_clients
 
     # The real values would make tests wait.
     connections.HEAD_SECONDS = 2.0
-    connections.UNREAD_SECONDS = 1.0
+    reading_clients.UNREAD_SECONDS = 1.0
 
 if "service.engine.process" in sys.orig_argv:
     import os

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
+import re
+from typing import Any
 
 import pytest
 
-from service.web.http.connections import HEAD_SECONDS, MAX_HEAD_BYTES, UNREAD_SECONDS
+from service.web.http import incoming
+from service.web.http.connections import HEAD_SECONDS
+from service.web.http.head_limits import MAX_FIRST_LINE_BYTES, MAX_HEAD_BYTES
 from support.connection_bench import IDLE_SECONDS, ConnectionBench, run_tasks
 
 HEAD = b"GET / HTTP/1.1\r\nHost: service\r\n\r\n"
@@ -27,7 +32,7 @@ async def test_headers_byte_by_byte_are_answered_408_after_a_bounded_time(
     for byte in itertools.islice(itertools.cycle(b"GET / HTTP/1.1\r\nA: b"), 30):
         connection.data_received(bytes([byte]))
         bench.loop.advance(HEAD_SECONDS / 29)
-        if transport.closing:
+        if transport.ending:
             break
     assert bench.loop.now == pytest.approx(HEAD_SECONDS, rel=0.1)
     head, _, body = bytes(transport.written).partition(b"\r\n\r\n")
@@ -85,27 +90,34 @@ async def test_a_half_sent_head_behind_a_request_does_not_cost_that_one_its_answ
     bench.loop.advance(HEAD_SECONDS + 1)
     await run_tasks()
     assert transport.status == 200
-    assert transport.closing
+    assert not transport.ending  # its time begins now
+    bench.loop.advance(HEAD_SECONDS + 1)
+    assert transport.ending
+    assert transport.written.count(b"HTTP/1.1 408") == 1
 
 
 @pytest.mark.parametrize(
-    "endless",
+    ("endless", "status", "limit_bytes"),
     [
-        pytest.param(b"GET / HTTP/1.1\r\nA: ", id="header"),
-        pytest.param(b"GET /", id="path"),
-        pytest.param(CHUNKED_HEAD + b"0\r\nA: ", id="trailer"),
-        pytest.param(CHUNKED_HEAD + b"1;a=", id="chunk extension"),
+        pytest.param(b"GET / HTTP/1.1\r\nA: ", 431, MAX_HEAD_BYTES, id="header"),
+        pytest.param(b"GET /", 414, MAX_FIRST_LINE_BYTES, id="path"),
+        pytest.param(CHUNKED_HEAD + b"0\r\nA: ", 431, MAX_HEAD_BYTES, id="trailer"),
+        pytest.param(CHUNKED_HEAD + b"1;a=", 431, MAX_HEAD_BYTES, id="chunk extension"),
     ],
 )
-async def test_what_is_no_body_is_bounded(bench: ConnectionBench, endless: bytes) -> None:
+@pytest.mark.parametrize("step_bytes", [100, 1024, 1_000_000])
+async def test_what_is_no_body_is_bounded(
+    bench: ConnectionBench, endless: bytes, status: int, limit_bytes: int, step_bytes: int
+) -> None:
     connection, transport = bench.connect()
     connection.data_received(endless)
     sent = len(endless)
-    while not transport.closing:
-        connection.data_received(b"x" * 1024)
-        sent += 1024
-    assert sent < MAX_HEAD_BYTES + 2048
-    assert transport.status == 431
+    while not transport.ending:
+        connection.data_received(b"x" * step_bytes)
+        sent += step_bytes
+    assert sent < limit_bytes + 200 + step_bytes
+    assert transport.status == status
+    assert str(limit_bytes).encode() in transport.written
     connection.connection_lost(None)
     await run_tasks()
 
@@ -134,7 +146,7 @@ async def test_what_is_no_http_is_answered_with_a_problem(bench: ConnectionBench
     connection.data_received(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")  # TLS
     assert transport.status == 400
     assert b"urn:overlock:problem:malformed-request" in transport.written
-    assert transport.closing
+    assert transport.ending
 
 
 @pytest.mark.parametrize("cut", [0, 1, -1, -4])
@@ -163,63 +175,6 @@ async def test_an_offer_of_another_protocol_is_declined_and_the_body_is_read(
     assert bench.bodies == [expected_body] * 2
 
 
-async def test_an_answer_that_nobody_reads_is_given_up(bench: ConnectionBench) -> None:
-    connection, transport = bench.connect()
-    connection.data_received(HEAD)
-    await run_tasks()
-    transport.unread = 100_000
-    connection.pause_writing()
-    for _ in range(5):  # slowly is good enough
-        transport.unread -= 1000
-        bench.loop.advance(UNREAD_SECONDS)
-    assert not transport.closing
-    bench.loop.advance(2 * UNREAD_SECONDS)
-    assert transport.aborted
-
-
-async def test_a_short_answer_that_nobody_reads_is_given_up_with_the_connection(
-    bench: ConnectionBench,
-) -> None:
-    connection, transport = bench.connect()
-    connection.data_received(HEAD)
-    await run_tasks()
-    transport.unread = 100  # which no transport complains of
-    bench.loop.advance(IDLE_SECONDS)
-    assert transport.closing
-    assert not transport.aborted
-    bench.loop.advance(UNREAD_SECONDS)
-    assert transport.aborted
-
-
-async def test_the_connection_that_idles_the_longest_makes_room() -> None:
-    bench = ConnectionBench(limit=3)
-    busy, first, second = (bench.connect() for _ in range(3))
-    busy[0].data_received(UPLOAD_HEAD)
-    first[0].data_received(HEAD)  # it was in use after the second one
-    await run_tasks()
-    third = bench.connect()
-    assert [each[1].aborted for each in (busy, first, second, third)] == [
-        False,
-        False,
-        True,
-        False,
-    ]
-    second[0].connection_lost(None)
-    third[0].connection_lost(None)
-    fourth = bench.connect()
-    assert [each[1].aborted for each in (busy, first, fourth)] == [False] * 3
-
-
-async def test_where_everyone_is_busy_the_new_connection_has_no_place() -> None:
-    bench = ConnectionBench(limit=2)
-    busy = [bench.connect() for _ in range(2)]
-    for connection, _ in busy:
-        connection.data_received(UPLOAD_HEAD)
-    _, late = bench.connect()
-    assert late.aborted
-    assert not any(transport.aborted for _, transport in busy)
-
-
 async def test_a_lost_connection_leaves_no_timer_behind(bench: ConnectionBench) -> None:
     for received in (b"", HEAD[:10], HEAD, UPLOAD_HEAD):
         connection, transport = bench.connect()
@@ -230,3 +185,84 @@ async def test_a_lost_connection_leaves_no_timer_behind(bench: ConnectionBench) 
         connection.connection_lost(ConnectionResetError())
         await run_tasks()
     assert [timer for timer in bench.loop.timers if not timer.cancelled] == []
+
+
+PIECEWISE = [
+    HEAD,
+    3 * HEAD,
+    b"\r\n" + UPLOAD_HEAD + b"abc" + HEAD,
+    CHUNKED_HEAD + b"3;x\r\nabc\r\n0\r\nA: b\r\n\r\n" + HEAD,
+    CHUNKED_HEAD + b"3\r\nabcd\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
+    b"GET / HTTP/1.1\nHost: a\n\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: \0" + b"x" * MAX_HEAD_BYTES,
+    b"GET /" + b"x" * MAX_FIRST_LINE_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /" + b"x" * MAX_FIRST_LINE_BYTES + b"\0 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\0" + b"x" * MAX_FIRST_LINE_BYTES + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"x" * (MAX_HEAD_BYTES - 34) + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"x" * (MAX_HEAD_BYTES - 33) + b"\r\n\r\n",
+    b"GET /" + b"x" * (MAX_FIRST_LINE_BYTES - 14) + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("request_bytes", PIECEWISE)
+async def test_an_answer_does_not_depend_on_how_a_request_is_cut_into_pieces(
+    request_bytes: bytes,
+) -> None:
+    answers = []
+    few = len(request_bytes) < 1000
+    for step_bytes in (*range(1, 40), 10**6) if few else (1, 3001, 8190, 65535, 10**6):
+        bench = ConnectionBench()
+        connection, transport = bench.connect()
+        for start in range(0, len(request_bytes), step_bytes):
+            connection.data_received(request_bytes[start : start + step_bytes])
+            if few:
+                await run_tasks()
+        for _ in range(4):
+            await run_tasks()
+        ids = re.compile(rb"[0-9a-f]{32}")
+        answers.append((ids.sub(b"id", transport.written), transport.ending))
+    assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize("fault", [RecursionError("deep"), ValueError("a\nb")])
+async def test_a_fault_of_the_parser_costs_one_400_and_one_log_line(
+    bench: ConnectionBench,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception,
+) -> None:
+    def fail(_: bytes) -> None:
+        raise fault
+
+    monkeypatch.setattr(incoming, "parse_head", fail)
+    connection, transport = bench.connect()
+    with caplog.at_level(logging.INFO):
+        connection.data_received(1000 * HEAD)
+        connection.data_received(1000 * HEAD)
+    assert transport.written.count(b"HTTP/1.1 400") == 1
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "\n" not in record.getMessage() + vars(record)["fault"]
+    assert record.exc_info is None
+
+
+async def test_many_requests_in_one_packet_are_answered_in_their_order() -> None:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"].encode()
+        headers = [(b"content-length", b"%d" % len(path))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": path})
+
+    bench = ConnectionBench(answer)
+    connection, transport = bench.connect()
+    offer = b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    targets = [b"/n%d." % number for number in range(5000)]
+    connection.data_received(
+        b"".join(b"GET %b HTTP/1.1\r\nHost: s\r\n" % target + offer for target in targets)
+    )
+    assert not transport.reading
+    for _ in range(5000):
+        await run_tasks()
+    assert re.findall(rb"/n\d+\.", transport.written) == targets
+    assert transport.reading
