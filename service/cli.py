@@ -7,6 +7,7 @@ needs torch runs in a process of its own.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 from typing import Protocol, cast
@@ -62,6 +63,8 @@ def main() -> None:
 
 
 def _run() -> int:
+    # Another program's: its metrics would mix with ours, or the folder be missing.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     name = words[0] if words and words[0] in COMMANDS else None
     command = cast("Command", import_module(COMMANDS[name][0])) if name else None

@@ -27,6 +27,7 @@ from service.link.pool import EnginePool
 from service.settings import MODELS, PREFIX, Settings
 from service.web.admission import ConcurrencyLimiter, DecodeWaitEstimator, Permit
 from service.web.bodies import read_body
+from service.web.http.abandonment import RequestsUnderWay, abandonable
 
 THREADS = 2
 """Number of decoding threads, and of rendering threads."""
@@ -81,6 +82,7 @@ class Pipeline:
         self.settings = settings
         self.engines = engines
         self.draining = False
+        self.under_way = RequestsUnderWay()
         self._served = {task for task in Task if settings.model_of(task) is not None}
         # Two pools, so that pictures which take seconds to draw do not delay decoding.
         self._decode_threads = _threads("decode")
@@ -118,6 +120,7 @@ class Pipeline:
                     return model
         raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
 
+    @abandonable
     async def respond(
         self,
         request: Request,
