@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -33,6 +36,24 @@ def test_what_lies_in_the_current_folder_does_not_matter(foreign_folder: Path) -
         assert "foreign" not in service.log
     help_text = overlock("evaluate", "classify", "--help", folder=foreign_folder)
     assert help_text.returncode == 0
+
+
+def test_as_a_module_too_it_starts_beside_foreign_modules(foreign_folder: Path) -> None:
+    command = [sys.executable, "-m", "service.cli", "--version"]
+    shutil.rmtree(foreign_folder / "service")  # Python itself would take that one
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("overlock-service"), done.stderr
+
+
+def test_a_pythonpath_with_another_model_ends_the_start(foreign_folder: Path) -> None:
+    pythonpath = f"{foreign_folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    for path in foreign_folder.iterdir():
+        if path.name != "model.py":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    done = overlock("serve", variables={"PYTHONPATH": pythonpath})
+    assert done.returncode == 2
+    assert f"take {foreign_folder} off PYTHONPATH" in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
 
 
 def refusal(*words: str, **variables: str) -> str:
