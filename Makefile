@@ -18,6 +18,14 @@ PHOTOS  ?=
 TORCH_VARIANT ?= cuda
 ENGINE        ?= docker
 
+# make serve model=...: a variable of another name would be ignored without a word.
+VARIABLES := ENGINE MODEL PHOTOS PYTHON SECONDS TORCH_VARIANT VENV WEIGHTS
+GIVEN     := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+CLOSEST    = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' \
+    '$(1)' $(VARIABLES))
+$(foreach name,$(filter-out $(VARIABLES) SHELL,$(GIVEN)), \
+    $(error There is no variable $(name); $(or $(addsuffix $() may be meant,$(call CLOSEST,$(name))),there are $(VARIABLES))))
+
 .PHONY: all install serve image test test-fast test-image check format bench fuzz soak lock train-demo clean
 
 all: check test

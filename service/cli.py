@@ -6,12 +6,19 @@ needs torch runs in a process of its own.
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # python -m puts the current folder first: its argparse.py would be imported next.
+    os.execv(sys.executable, [sys.executable, "-P", *sys.orig_argv[1:]])  # noqa: S606 - no shell
+
+import argparse
 from importlib import import_module
 from typing import Protocol, cast
 
 from service.commands.console.exits import EXIT_CODES, REFUSED, run_to_exit
+from service.commands.console.launcher import refuse_shadows
 from service.release import release
 
 COMMANDS = {
@@ -62,6 +69,9 @@ def main() -> None:
 
 
 def _run() -> int:
+    refuse_shadows()
+    # Another program's: its metrics would mix with ours, or the folder be missing.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     name = words[0] if words and words[0] in COMMANDS else None
     command = cast("Command", import_module(COMMANDS[name][0])) if name else None

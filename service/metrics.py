@@ -23,24 +23,32 @@ _RESERVED_BYTES = {
 """Bytes reserved for each kind of metrics file, several times what a process uses."""
 
 
-def _reserve_space(folder: Path) -> None:
-    """Allocate disk space for this process's metrics before the first one is written.
+PROCESS_BYTES = sum(_RESERVED_BYTES.values())
+"""Disk space for one process's metrics."""
+
+
+def reserve_file(folder: Path, kind: str) -> Path:
+    """Allocate disk space for one of this process's metrics files, and return its path.
 
     The files are sparse and mapped into memory: on a full disk, a write to one would kill the
     process. Allocated in advance, they raise an error at the start or never.
 
+    Args:
+        folder: of the metrics.
+        kind: the metrics' type and mode, as prometheus_client names its files.
+
     Raises:
         OSError: if there is not enough space.
     """
-    for kind, size_bytes in _RESERVED_BYTES.items():
-        # The name that prometheus_client gives it.
-        path = folder / f"{kind}_{os.getpid()}.db"
-        with path.open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, size_bytes)
+    path = folder / f"{kind}_{os.getpid()}.db"
+    with path.open("ab") as file:
+        os.posix_fallocate(file.fileno(), 0, _RESERVED_BYTES[kind])
+    return path
 
 
 if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-    _reserve_space(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    for _kind in _RESERVED_BYTES:
+        reserve_file(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), _kind)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -124,6 +132,9 @@ NOT_FINITE = Counter(
 )
 ENGINE_RESTARTS = Counter(
     "overlock_engine_restarts_total", "Engines started to replace one that died."
+)
+HTTP_WORKER_RESTARTS = Counter(
+    "overlock_http_worker_restarts_total", "HTTP workers started to replace one that died."
 )
 RECOMPILES = Counter(
     "overlock_recompiles_total",

@@ -21,6 +21,8 @@ from service.api.schemas import MAX_TIMEOUT_SECONDS
 
 PREFIX = "OVERLOCK_"
 CUDA_DEVICE = re.compile(r"cuda:\d+")
+LINK = re.compile(r"(tcp|udp|sctp)://")
+"""Value of a service-link variable such as ``OVERLOCK_PORT``."""
 
 
 OFF = "off"
@@ -237,12 +239,25 @@ def load_settings(
 def _refuse_misspelt(environment: Mapping[str, str]) -> None:
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     lines = []
+    links = _link_variables(environment)
     for name in environment:
-        if name.startswith(PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in known and name not in links:
             close = difflib.get_close_matches(name, known, n=1)
             lines.append(f"There is no setting {name}." + (f" Is it {close[0]}?" if close else ""))
     if lines:
         raise SettingsError("\n".join(lines))
+
+
+def _link_variables(environment: Mapping[str, str]) -> set[str]:
+    """Return the variables that Kubernetes sets for Services named overlock or overlock-*.
+
+    Source: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables.
+    """
+    end = "_SERVICE_HOST"
+    hosts = [name for name in environment if name.startswith(PREFIX) and name.endswith(end)]
+    prefixes = "|".join(re.escape(name.removesuffix(end)) for name in hosts)
+    pattern = re.compile(rf"({prefixes})(_SERVICE_HOST|(_SERVICE)?_PORT(_.*)?)")
+    return {name for name in environment if hosts and pattern.fullmatch(name)}
 
 
 def _explain(error: ValidationError) -> list[str]:
@@ -251,5 +266,11 @@ def _explain(error: ValidationError) -> list[str]:
         name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else ""
         message = problem["msg"].removeprefix("Value error, ")
         value = f" (it is {problem['input']!r})" if problem["loc"] else ""
+        if LINK.match(str(problem["input"])):
+            service = name.removesuffix("_PORT").lower().replace("_", "-")
+            message += (
+                f"; Kubernetes or Docker sets it for a Service named {service}: set "
+                "enableServiceLinks: false, or give the Service another name"
+            )
         lines.append(f"{name}: {message}{value}" if name else message)
     return lines

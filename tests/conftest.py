@@ -20,6 +20,12 @@ if not Path("/dev/nvidiactl").exists():
     os.environ["TRITON_INTERPRET"] = "1"
 
 
+@pytest.fixture(autouse=True)
+def _metrics_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore after a test what the command line removes from its process's environment."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", _metrics.name)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--soak-seconds",

@@ -27,6 +27,7 @@ from model.checkpoints.class_table import (
     classes_from_meta,
     classes_from_metadata,
 )
+from model.checkpoints.file_kind import weights_file_problem
 from model.checkpoints.official_names import naming_of
 from model.checkpoints.safe_pickle import INERT_GLOBALS
 from model.config import BACKBONES
@@ -99,8 +100,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: if the file is missing, truncated, not a checkpoint, ambiguous, or needs
             to run code.
     """
-    if not path.is_file():
-        raise CheckpointError(f"There is no weights file {path}.")
+    problem = weights_file_problem(path)
+    if problem is not None:
+        raise CheckpointError(problem)
     try:
         if path.suffix == ".safetensors":
             contents, metadata = _read_safetensors(path)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
+import signal
 
+from model.config import Task
 from service.commands.console.exits import DONE, FAILED, REFUSED
 from service.logs import configure_logging
+from service.processes.start_checks import check_files
 from service.processes.supervisor import Ending, Supervisor
 from service.settings import PREFIX, Settings, load_settings
 
 EXIT_CODE_OF = {Ending.STOPPED: DONE, Ending.REFUSED: REFUSED, Ending.FAILED: FAILED}
+
+logger = logging.getLogger(__name__)
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +36,13 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until told to stop."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the supervisor handles it
     given = {name: getattr(arguments, name) for name in Settings.model_fields}
     settings = load_settings({name: value for name, value in given.items() if value is not None})
     configure_logging(settings.log_format, "service")
+    models = [f"{task} {settings.model_of(task)}" for task in Task if settings.model_of(task)]
+    logger.info("starting: %s; devices: %s", ", ".join(models), settings.devices)
+    check_files(settings)
 
     async def serve() -> Ending:
         return await Supervisor(settings).run()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from model.config import CLASSIFIERS, DETECTORS, MAX_LABEL_MAP_CLASSES, SEGMENTERS, Task
 from model.images.preprocess import padded_size
+from model.labels.label_file import read_labels
 from model.labels.palettes import palette_of
 from service.link.messages import FallbackInfo, InputInfo, ModelInfo
 
@@ -116,11 +117,7 @@ def labels_of(loaded: LoadedModel, task: Task, labels_file: Path | None) -> tupl
         )
     if labels_file is None:
         return loaded.labels
-    try:
-        labels = tuple(labels_file.read_text(encoding="utf-8-sig").rstrip().splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"The labels file {labels_file} cannot be read: {reason}.") from error
+    labels = read_labels(labels_file)
     if len(labels) != classes:
         raise ValueError(
             f"The labels file {labels_file} has {len(labels)} lines; "

@@ -1,8 +1,12 @@
-"""Kinds of failure of a batch: classified by the runner, handled by the engine."""
+"""Failures: of a batch, classified by the runner and handled by the engine; and of a start."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
+
+from service.settings import PREFIX
 
 
 class Fault(StrEnum):
@@ -32,3 +36,16 @@ class BatchFailedError(Exception):
 
 class DeviceFailedError(Exception):
     """The device hangs or is lost; only a new process can use it."""
+
+
+@contextmanager
+def blaming(setting: str) -> Iterator[None]:
+    """Begin the message of a ValueError with the setting to change.
+
+    Args:
+        setting: its name without the prefix.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{PREFIX}{setting}: {error}") from error

@@ -20,9 +20,11 @@ from service.link.sockets import LinkServer
 from service.logs import configure_logging
 from service.processes.heartbeat import (
     CONFIGURATION_EXIT_CODE,
-    keep_output_for_announcements,
+    DEVICE_EXIT_CODE,
+    Supervision,
+    begin,
+    child_parser,
     send_heartbeats,
-    supervisor_gone,
 )
 from service.processes.runtime_folder import RuntimeFolder
 from service.settings import Settings, load_settings
@@ -30,18 +32,14 @@ from service.settings import Settings, load_settings
 logger = logging.getLogger(__name__)
 
 
-DEVICE_EXIT_CODE = 70
-"""Exit code (EX_SOFTWARE) of an engine whose device hangs or is lost."""
-
-
 async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run an engine until its supervisor closes its standard input; return the exit code.
+    """Run an engine until its supervisor stops it or dies; return the exit code.
 
     SIGTERM alone does not end it: a service manager may send that to all processes at once, and the
     requests that HTTP workers have accepted still need the engine.
     """
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
-    stop = supervisor_gone()
+    supervision = Supervision()
     server = LinkServer(arguments.socket)
     record = arguments.socket.with_suffix(".flight")
     device = EngineDevice(arguments.device, arguments.local_device or arguments.device)
@@ -49,7 +47,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
     heartbeats = asyncio.create_task(
         send_heartbeats(metrics.EVENT_LOOP_LAG_SECONDS.labels("engine").observe)
     )
-    stopped = asyncio.create_task(stop.wait())
+    stopped = asyncio.create_task(supervision.ended.wait())
     await asyncio.wait({engine, stopped}, return_when=asyncio.FIRST_COMPLETED)
     heartbeats.cancel()
     if not engine.done():
@@ -71,18 +69,14 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def main() -> None:
     """Run the engine process with the supervisor's arguments."""
-    parser = argparse.ArgumentParser(description="An engine of overlock-service.")
-    parser.add_argument("--name", required=True)
+    parser = child_parser("An engine of overlock-service.")
     parser.add_argument("--socket", required=True, type=Path)
     parser.add_argument("--device", required=True, help="its name on the host")
     parser.add_argument("--local-device", help="its name in this process, if that is another")
-    parser.add_argument("--restarted", action="store_true")
     arguments = parser.parse_args()
-    keep_output_for_announcements()
+    begin(arguments)
     settings = load_settings()
     configure_logging(settings.log_format, arguments.name)
-    if arguments.restarted:
-        metrics.ENGINE_RESTARTS.inc()
     runtime = RuntimeFolder(arguments.socket.parent)
     tracing.start(arguments.name, os.environ)
     exit_code = uvloop.run(serve(arguments, settings))

@@ -38,7 +38,7 @@ from model.zoo import LoadedModel, load_model
 from service.engine.batches import Arrays, BatchResult, Input, WarmUp, arrays_of
 from service.engine.descriptions import describe, input_of, labels_of, usual_input_sizes
 from service.engine.device import EngineDevice
-from service.engine.faults import DeviceFailedError, Fault
+from service.engine.faults import DeviceFailedError, Fault, blaming
 from service.link.messages import FallbackInfo, InputInfo, ModelInfo
 from service.settings import PREFIX, Settings
 
@@ -84,7 +84,8 @@ class Runner:
     ) -> None:
         self._batch_sizes = batch_sizes
         names = EngineDevice(device, device) if isinstance(device, str) else device
-        self.device = find_device(names.local, names.host)
+        with blaming("DEVICES"):
+            self.device = find_device(names.local, names.host)
         self.host_device = str(self.device) if names.host == "auto" else names.host
         if self.device.type == "cpu":
             # The first call in the process decides where the compiled kernels are kept.
@@ -229,11 +230,10 @@ class Runner:
 
     def _load(self, settings: Settings, task: Task, name: str) -> ModelInfo:
         """Load a task's model, prepare it for batches and describe it."""
-        try:
+        with blaming(f"{task.upper()}_WEIGHTS"):
             loaded = _load_model(settings, task, name)
-        except ValueError as error:
-            raise ValueError(f"{PREFIX}{task.upper()}_WEIGHTS: {error}") from error
-        labels = labels_of(loaded, task, settings.labels_of(task))
+        with blaming(f"{task.upper()}_LABELS"):
+            labels = labels_of(loaded, task, settings.labels_of(task))
         info = input_of(name, task, square=settings.segment_geometry == "square")
         choice = _find_dtype(settings.dtype, self.device, loaded.network, self._compile)
         compiler = COMPILER if self._compile.compiles else None

@@ -13,11 +13,17 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from service.processes.heartbeat import CONFIGURATION_EXIT_CODE, HEARTBEAT
+from service.processes.heartbeat import (
+    ANNOUNCEMENTS_OPTION,
+    CONFIGURATION_EXIT_CODE,
+    DEVICE_EXIT_CODE,
+    HEARTBEAT,
+    STOP,
+)
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 5.0
 STABLE_SECONDS = 30.0
@@ -27,11 +33,19 @@ SILENCE_SECONDS = 5.0
 """A ready child that sends no heartbeat for twice as long is stuck. Twice, since the first silence
 may have been the supervisor's own: it may have been suspended and not have read yet."""
 
+LAST_WORDS_SECONDS = 1.0
+"""Time to read what a process wrote before its end."""
+
+START_ATTEMPTS = 3
+"""Processes that may be killed, or lose their device, before the service is ready."""
+
+STANDARD_ERROR = 2
+
 logger = logging.getLogger(__name__)
 
 
-class ConfigurationRefusedError(Exception):
-    """A child ended because of its settings; it has logged why, and a restart would not help."""
+class StartFailedError(Exception):
+    """A child cannot start; the log says why, and a restart would not help."""
 
 
 @dataclass
@@ -44,8 +58,10 @@ class Child:
         environment: variables added to the supervisor's own.
         metrics_folder: the folder of its metrics.
         on_announcement: called whenever it has announced that it is ready.
+        on_death: called whenever one has died and another is started.
         inherited_fds: file descriptors that it inherits.
-        restart_options: appended to the command of every process but the first.
+        established: whether the service has been ready; from then on every death is followed by
+            another start.
         facts: announced by its present process; None before that.
     """
 
@@ -54,8 +70,9 @@ class Child:
     environment: dict[str, str]
     metrics_folder: Path
     on_announcement: Callable[[], None]
+    on_death: Callable[[], None]
     inherited_fds: tuple[int, ...] = ()
-    restart_options: tuple[str, ...] = ()
+    established: bool = False
     facts: dict[str, Any] | None = None
     _process: Process | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,20 +81,32 @@ class Child:
         """Start the process, and start it again whenever it ends, until ``stop``.
 
         Raises:
-            ConfigurationRefusedError: if it rejects its settings.
+            StartFailedError: if it ends by itself before the service has been ready, or is killed
+                ``START_ATTEMPTS`` times.
         """
-        command, backoff_seconds = self.command, FIRST_BACKOFF_SECONDS
+        attempts, backoff_seconds = 0, FIRST_BACKOFF_SECONDS
         while not self._stopping.is_set():
             born = time.monotonic()
-            cause = await self._run_once(command)
+            exit_code, cause = await self._run_once()
             if self._stopping.is_set():
                 return
+            attempts += 1
+            if not self.established:
+                self._refuse_hopeless(exit_code, cause, attempts)
             if time.monotonic() - born > STABLE_SECONDS:
                 backoff_seconds = FIRST_BACKOFF_SECONDS
             logger.error("%s ended (%s); starting another.", self.name, cause)
+            self.on_death()
             await self._sleep(backoff_seconds)
             backoff_seconds = min(2 * backoff_seconds, LONGEST_BACKOFF_SECONDS)
-            command = (*self.command, *self.restart_options)
+
+    def _refuse_hopeless(self, exit_code: int | None, cause: str, attempts: int) -> None:
+        if exit_code == CONFIGURATION_EXIT_CODE:
+            raise StartFailedError
+        by_chance = exit_code is None or exit_code < 0 or exit_code == DEVICE_EXIT_CODE
+        if not by_chance or attempts == START_ATTEMPTS:
+            logger.error("%s cannot start (%s).", self.name, cause)
+            raise StartFailedError
 
     async def stop(self, *, grace_seconds: float, hurry: asyncio.Event) -> None:
         """Ask the process to end, and kill it after the grace time or in a hurry."""
@@ -96,42 +125,60 @@ class Child:
             _signal(process, signal.SIGKILL)
         await ended
 
-    async def _run_once(self, command: tuple[str, ...]) -> str:
-        """Run the process to its end and return the reason."""
-        try:
-            process = await self._start(command)
-        except OSError as error:
-            return f"it could not be started: {error}"
-        self._process = process
-        if self._stopping.is_set():  # stopped while it was being started
-            _request_end(process)
-        await self._listen(process)
-        exit_code = await process.wait()
+    async def _run_once(self) -> tuple[int | None, str]:
+        """Run the process to its end; return its exit code, None if it has none, and the cause."""
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as announcements:
+            try:
+                process = await self._start(writing)
+            except OSError as error:
+                return None, f"it could not be started: {error}"
+            finally:
+                os.close(writing)
+            self._process = process
+            if self._stopping.is_set():  # stopped while it was being started
+                _request_end(process)
+            listening = asyncio.create_task(self._listen(process, announcements))
+            exit_code = await process.wait()
+            # Not to the end of the pipe: a process that it started may hold the other end.
+            await asyncio.wait({listening}, timeout=LAST_WORDS_SECONDS)
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
         self._process, self.facts = None, None
         _close_metrics(self.metrics_folder, process.pid)
-        if exit_code == CONFIGURATION_EXIT_CODE:
-            raise ConfigurationRefusedError
-        return _cause(exit_code)
+        return exit_code, _cause(exit_code)
 
-    async def _start(self, command: tuple[str, ...]) -> Process:
+    async def _start(self, announcements: int) -> Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            *command,
-            stdin=PIPE,  # closes when the supervisor closes it or dies, which ends the child
-            stdout=PIPE,
-            pass_fds=self.inherited_fds,
+            "-P",  # nothing in the current folder is taken for one of our modules
+            *self.command,
+            ANNOUNCEMENTS_OPTION,
+            str(announcements),
+            stdin=PIPE,  # closes when the supervisor dies, which ends the child
+            stdout=STANDARD_ERROR,
+            pass_fds=(announcements, *self.inherited_fds),
             process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
             env={**os.environ, **self.environment},
         )
 
-    async def _listen(self, process: Process) -> None:
+    async def _listen(self, process: Process, announcements: BinaryIO) -> None:
         """Read announcements and heartbeats until the process ends; kill it if they stop."""
-        assert process.stdout is not None
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), announcements
+        )
+        try:
+            await self._take_lines(process, reader)
+        finally:
+            transport.close()
+
+    async def _take_lines(self, process: Process, reader: asyncio.StreamReader) -> None:
         silences = 0
         while True:
             try:
                 async with asyncio.timeout(None if self.facts is None else SILENCE_SECONDS):
-                    line = await process.stdout.readline()
+                    line = await reader.readline()
             except TimeoutError:
                 silences += 1
                 if silences == 2:
@@ -170,9 +217,9 @@ def _cause(exit_code: int) -> str:
 
 
 def _request_end(process: Process) -> None:
-    """Ask the process to end by closing its input; see ``service.processes.heartbeat``."""
+    """Ask the process to end; see ``service.processes.heartbeat``."""
     assert process.stdin is not None
-    process.stdin.close()
+    process.stdin.write(STOP)
 
 
 def _signal(process: Process, number: signal.Signals) -> None:

@@ -1,26 +1,56 @@
 """A child process's connection to its supervisor: announcement, heartbeats, end.
 
-A child announces that it is ready with a JSON line on its standard output, and sends an empty line
-every second: one whose heartbeats stop is killed and replaced. Its standard input closes when the
-supervisor closes it or dies, so no process outlives the service.
+A child announces that it is ready with a JSON line on a pipe of its own, and sends an empty line
+every second: one whose heartbeats stop is killed and replaced. Its standard output is not that
+pipe: whatever prints there is shown beside the log.
+
+On its standard input comes ``STOP`` when the supervisor wants it to end. The input closes when the
+supervisor dies, so no process outlives the service.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 
-_announcements = 1
+_announcements = -1
 
 CONFIGURATION_EXIT_CODE = 78
-"""Exit code (EX_CONFIG) of a child that a restart would not help."""
+"""Exit code (EX_CONFIG) of a child that cannot start as its settings say; it has logged why."""
 
+DEVICE_EXIT_CODE = 70
+"""Exit code (EX_SOFTWARE) of an engine whose device hangs or is lost."""
+
+ANNOUNCEMENTS_OPTION = "--announcements-fd"
 HEARTBEAT = b"\n"
 HEARTBEAT_SECONDS = 1.0
+STOP = b"stop\n"
+
+
+def child_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that the supervisor gives to every child."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--name", required=True)
+    parser.add_argument(ANNOUNCEMENTS_OPTION, required=True, type=int)
+    return parser
+
+
+def begin(arguments: argparse.Namespace) -> None:
+    """Take over the pipe for announcements, and ignore SIGHUP, which is the supervisor's.
+
+    Args:
+        arguments: parsed by ``child_parser``.
+    """
+    global _announcements
+    _announcements = arguments.announcements_fd
+    os.set_inheritable(_announcements, False)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def announce(facts: dict[str, object]) -> None:
@@ -28,35 +58,38 @@ def announce(facts: dict[str, object]) -> None:
     os.write(_announcements, json.dumps(facts).encode() + b"\n")
 
 
-def keep_output_for_announcements() -> None:
-    """Redirect what libraries print to standard error, and keep the output for announcements."""
-    global _announcements
-    _announcements = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-
-
 async def send_heartbeats(observe_lag: Callable[[float], None]) -> None:
-    """Send a heartbeat every second, until cancelled.
+    """Send a heartbeat every second, until cancelled or the supervisor is gone.
 
     Args:
         observe_lag: called with the event loop's lag, seconds.
     """
     while True:
-        os.write(_announcements, HEARTBEAT)
+        try:
+            os.write(_announcements, HEARTBEAT)
+        except BrokenPipeError:
+            return
         due = time.monotonic() + HEARTBEAT_SECONDS
         await asyncio.sleep(HEARTBEAT_SECONDS)
         observe_lag(time.monotonic() - due)
 
 
-def supervisor_gone() -> asyncio.Event:
-    """Return an event that is set when the supervisor closes the standard input or dies."""
-    loop = asyncio.get_running_loop()
-    event = asyncio.Event()
+class Supervision:
+    """What the supervisor wants, read from the standard input while the event loop runs.
 
-    def on_input() -> None:
-        if not os.read(sys.stdin.fileno(), 1024):
-            loop.remove_reader(sys.stdin.fileno())
-            event.set()
+    Attributes:
+        ended: set when this process is to end.
+        orphaned: set when the supervisor is gone, and with it the other processes.
+    """
 
-    loop.add_reader(sys.stdin.fileno(), on_input)
-    return event
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.orphaned = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sys.stdin.fileno(), self._read)
+
+    def _read(self) -> None:
+        if not os.read(sys.stdin.fileno(), len(STOP)):
+            self._loop.remove_reader(sys.stdin.fileno())
+            self.orphaned.set()
+        self.ended.set()

@@ -7,19 +7,21 @@ import logging
 import os
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
-from service import tracing
+from prometheus_client import Counter
+
+from service import metrics, tracing
 from service.api.schemas import MAX_TIMEOUT_SECONDS
-from service.processes.child import Child, ConfigurationRefusedError
+from service.processes.child import Child, StartFailedError
 from service.processes.compile_cache import compiler_environment
 from service.processes.environment import engine_environment, gpu_environment, local_device
-from service.processes.runtime_folder import RuntimeFolder
+from service.processes.restarts import RestartCounts
+from service.processes.runtime_folder import RuntimeFolder, runtime_parent
 from service.release import release
 from service.settings import Settings
 
@@ -27,7 +29,6 @@ INTERRUPT_GRACE_SECONDS = 1.0
 """Grace time of accepted requests after Ctrl-C; SIGTERM waits for all of them."""
 
 ENGINE_GRACE_SECONDS = 1.0
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made there is private
 LISTEN_BACKLOG = 2048
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,8 @@ class Ending(Enum):
     """Reasons for which the service ends."""
 
     STOPPED = "a signal asked it to stop"
-    REFUSED = "a process refused its settings before the service was ready"
-    FAILED = "a process refused its settings later, or could not be supervised"
+    REFUSED = "a process could not start, and the service was never ready"
+    FAILED = "a process could not be supervised"
 
 
 class Supervisor:
@@ -48,7 +49,8 @@ class Supervisor:
         settings: of all processes.
 
     Raises:
-        SettingsError: if OpenTelemetry's variables name an exporter that is not installed.
+        SettingsError: if OpenTelemetry's variables name an exporter that is not installed, or
+            there is no space for the runtime folder.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -60,9 +62,12 @@ class Supervisor:
         self._worker_grace_seconds = MAX_TIMEOUT_SECONDS
         self._said_ready = False
         self._url = ""
-        self._runtime = RuntimeFolder.create(_memory())
+        processes = 1 + len(settings.devices.split(",")) + settings.http_workers
+        needed_bytes = processes * metrics.PROCESS_BYTES
+        self._runtime = RuntimeFolder.create(runtime_parent(), needed_bytes)
         self._metrics = self._runtime.path / "metrics"
         self._metrics.mkdir()
+        self._restarts: RestartCounts  # while it runs
         self._engines: list[Child] = []
         self._workers: list[Child] = []
 
@@ -71,8 +76,10 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        loop.add_signal_handler(signal.SIGHUP, _say_nothing_to_reload)
         try:
-            with _listener(self._settings) as listener:
+            counting = closing(RestartCounts(self._metrics))
+            with counting as self._restarts, _listener(self._settings) as listener:
                 self._url = _url(listener)
                 self._plan(listener)
                 return await self._serve(listener)
@@ -86,21 +93,19 @@ class Supervisor:
         for index, (device, path) in enumerate(zip(devices, sockets, strict=True)):
             names = ("--device", device, "--local-device", local_device(device))
             command = ("service.engine.process", "--socket", str(path), *names)
-            engine = self._child(f"engine-{index}", command)
+            engine = self._child(f"engine-{index}", command, metrics.ENGINE_RESTARTS)
             engine.environment |= engine_environment() | gpu_environment(device)
             engine.environment |= compiler_environment(self._settings, device)
-            engine.restart_options = ("--restarted",)
             self._engines.append(engine)
         links = tuple(word for path in sockets for word in ("--engine", str(path)))
         for index in range(self._settings.http_workers):
             fd = str(listener.fileno())
-            worker = self._child(
-                f"http-{index}", ("service.web.process", "--listen-fd", fd, *links)
-            )
+            words = ("service.web.process", "--listen-fd", fd, *links)
+            worker = self._child(f"http-{index}", words, metrics.HTTP_WORKER_RESTARTS)
             worker.inherited_fds = (listener.fileno(),)
             self._workers.append(worker)
 
-    def _child(self, name: str, command: tuple[str, ...]) -> Child:
+    def _child(self, name: str, command: tuple[str, ...], restarts: Counter) -> Child:
         return Child(
             name=name,
             command=("-m", *command, "--name", name),
@@ -109,7 +114,8 @@ class Supervisor:
                 "PROMETHEUS_MULTIPROC_DIR": str(self._metrics),
             },
             metrics_folder=self._metrics,
-            on_announcement=self._say_if_ready,
+            on_announcement=self._note_if_ready,
+            on_death=lambda: self._restarts.increment(restarts),
         )
 
     async def _serve(self, listener: socket.socket) -> Ending:
@@ -120,6 +126,8 @@ class Supervisor:
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({stopping, *keeping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        if not self._stopping.is_set():  # nobody waits for a service that fails
+            self._worker_grace_seconds = INTERRUPT_GRACE_SECONDS
         # Workers first: the requests that they accepted still need the engines.
         workers_ended = asyncio.create_task(self._end(self._workers, self._worker_grace_seconds))
         await asyncio.sleep(0)
@@ -131,25 +139,27 @@ class Supervisor:
             for outcome in await asyncio.gather(*keeping, return_exceptions=True)
             if isinstance(outcome, BaseException)
         ]
-        unforeseen = [f for f in failures if not isinstance(f, ConfigurationRefusedError)]
+        unforeseen = [f for f in failures if not isinstance(f, StartFailedError)]
         for failure in unforeseen:
             logger.error("A process could not be supervised.", exc_info=failure)
-        if not failures:
-            return Ending.STOPPED
-        return Ending.FAILED if unforeseen or self._said_ready else Ending.REFUSED
+        if unforeseen:
+            return Ending.FAILED
+        return Ending.REFUSED if failures else Ending.STOPPED
 
     async def _end(self, children: Iterable[Child], grace_seconds: float) -> None:
         await asyncio.gather(
             *(child.stop(grace_seconds=grace_seconds, hurry=self._hurry) for child in children)
         )
 
-    def _say_if_ready(self) -> None:
+    def _note_if_ready(self) -> None:
         if any(child.facts is None for child in (*self._engines, *self._workers)):
             return
         if self._said_ready:
             logger.info("All processes are up again.")
             return
         self._said_ready = True
+        for child in (*self._engines, *self._workers):
+            child.established = True
         seconds = time.monotonic() - self._started_at
         lines = [f"overlock-service {release()} is ready after {seconds:.1f} s"]
         for engine in self._engines:
@@ -173,13 +183,8 @@ class Supervisor:
         self._stop()
 
 
-def _memory() -> Path:
-    """Return a folder in memory for the runtime folder, unless TMPDIR names another.
-
-    Metrics are mapped files: on a full disk the next write to one would end the process.
-    """
-    usable = "TMPDIR" not in os.environ and os.access(SHARED_MEMORY, os.W_OK | os.X_OK)
-    return Path(SHARED_MEMORY if usable else tempfile.gettempdir())
+def _say_nothing_to_reload() -> None:
+    logger.info("SIGHUP: there is nothing to reload; the service goes on.")
 
 
 def _listener(settings: Settings) -> socket.socket:

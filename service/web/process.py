@@ -27,10 +27,11 @@ from service.logs import configure_logging
 from service.processes.environment import freeze_heap
 from service.processes.heartbeat import (
     CONFIGURATION_EXIT_CODE,
+    Supervision,
     announce,
-    keep_output_for_announcements,
+    begin,
+    child_parser,
     send_heartbeats,
-    supervisor_gone,
 )
 from service.processes.runtime_folder import RuntimeFolder
 from service.settings import Settings, SettingsError, load_settings
@@ -55,8 +56,8 @@ class Server(uvicorn.Server):
 
 async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     """Serve until told to stop, then answer the accepted requests."""
-    stop = supervisor_gone()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    supervision = Supervision()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, supervision.ended.set)
     worker_name = f"{arguments.name}-{os.getpid()}"
     engines = EnginePool([EngineClient(path, worker_name) for path in arguments.engine])
     app = create_app(settings, engines)
@@ -82,13 +83,22 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     export_zeros()
     freeze_heap()
     announce({"worker": arguments.name})
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     pipeline: Pipeline = app.state.pipeline
+    abandoning = asyncio.create_task(abandon_when_orphaned(supervision, pipeline))
+    stopped = asyncio.create_task(supervision.ended.wait())
+    await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     pipeline.draining = True
     server.should_exit = True
     await server_task
     heartbeats.cancel()
+    abandoning.cancel()
+
+
+async def abandon_when_orphaned(supervision: Supervision, pipeline: Pipeline) -> None:
+    """Answer all requests at once when the supervisor is gone: the engines end with it."""
+    await supervision.orphaned.wait()
+    logger.error("The supervisor is gone: ending.")
+    pipeline.under_way.abandon()
 
 
 def export_zeros() -> None:
@@ -102,12 +112,11 @@ def export_zeros() -> None:
 
 def main() -> None:
     """Run an HTTP worker with the supervisor's arguments."""
-    parser = argparse.ArgumentParser(description="An HTTP worker of overlock-service.")
-    parser.add_argument("--name", required=True)
+    parser = child_parser("An HTTP worker of overlock-service.")
     parser.add_argument("--listen-fd", required=True, type=int)
     parser.add_argument("--engine", required=True, type=Path, action="append")
     arguments = parser.parse_args()
-    keep_output_for_announcements()
+    begin(arguments)
     settings = load_settings()
     configure_logging(settings.log_format, arguments.name)
     runtime = RuntimeFolder(arguments.engine[0].parent)

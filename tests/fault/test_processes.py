@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -56,6 +58,8 @@ def test_a_killed_http_worker_takes_only_its_own_connections_along() -> None:
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
         service.wait_for(lambda: len(service.children("service.web.process")) == 2)
+        assert service.metric("overlock_http_worker_restarts_total") == 1
+        assert service.metric("overlock_engine_restarts_total") == 0
         for connection, pid in connections.items():
             assert alive(connection) == (pid != killed)
             connection.close()
@@ -131,3 +135,100 @@ def test_no_request_fails_when_one_service_takes_the_place_of_another_under_load
         assert under_way.result().status_code == 200
         clients.wait_for_answers(8)
     assert clients.failures == {}
+
+
+def test_sighup_ends_no_process(faulty: RunningService) -> None:
+    pids = [
+        faulty.process.pid,
+        *faulty.children("service.engine.process"),
+        *faulty.children("service.web.process"),
+    ]
+    for pid in pids:
+        os.kill(pid, signal.SIGHUP)
+    faulty.wait_for(lambda: "SIGHUP: there is nothing to reload" in faulty.log)
+    assert classify(faulty).status_code == 200
+    assert all(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_sighup_during_the_start_does_not_end_it() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunningService, "wait_ready", lambda _: None)
+        service = RunningService(segment_model="off")
+    service.wait_for(lambda: "starting: " in service.log)
+    service.process.send_signal(signal.SIGHUP)
+    with service:
+        assert service.metric("overlock_http_worker_restarts_total") == 0
+
+
+def test_engines_that_die_before_their_first_line_are_counted(
+    start_faulty: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = tmp_path / "dying"
+    monkeypatch.setenv("FAULTY_STARTS_FILE", str(dying))
+    with start_faulty() as service:
+        dying.write_text("2")
+        (engine,) = service.children("service.engine.process")
+        os.kill(engine, signal.SIGKILL)
+        service.wait_for(lambda: service.metric("overlock_engine_restarts_total") == 3)
+        service.wait_ready()
+        assert classify(service).status_code == 200
+
+
+def test_an_engine_that_always_dies_ends_the_start(
+    start_faulty: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = tmp_path / "dying"
+    dying.write_text("100")
+    monkeypatch.setenv("FAULTY_STARTS_FILE", str(dying))
+    service = start_faulty()
+    assert service.process.wait(60) == 2
+    assert "engine-0 cannot start (killed by SIGKILL)" in service.log
+    service.__exit__()
+
+
+def test_after_the_first_ready_an_engine_is_tried_until_its_files_are_back(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"shape {number}\n" for number in range(10)))
+    settings = {"segment_model": "off", "classify_labels": str(labels)}
+    with RunningService(**settings, default_timeout_seconds=60) as service:
+        text = labels.read_text()
+        labels.unlink()
+        (engine,) = service.children("service.engine.process")
+        os.kill(engine, signal.SIGKILL)
+        service.wait_for(lambda: "labels.txt cannot be read" in service.log)
+        labels.write_text(text)
+        assert classify(service).status_code == 200
+
+
+def test_requests_in_flight_are_answered_at_once_when_the_supervisor_is_killed(
+    start_faulty: Start,
+) -> None:
+    with start_faulty(max_batch_size=1) as service, ThreadPoolExecutor(6) as clients:
+        children = [
+            *service.children("service.engine.process"),
+            *service.children("service.web.process"),
+        ]
+        waiting = [clients.submit(classify, service, SLOW) for _ in range(5)]
+        service.wait_for(lambda: in_flight(service) == len(waiting))
+        with socket.create_connection(("127.0.0.1", service.port)) as upload:
+            upload.sendall(
+                b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+                b"Content-Length: 1000\r\n\r\nx"
+            )
+            service.wait_for(lambda: in_flight(service) == len(waiting) + 1)
+            killed_at = time.monotonic()
+            service.process.kill()
+            answers = [each.result() for each in waiting]
+            upload.settimeout(10)
+            assert upload.recv(4096).startswith(b"HTTP/1.1 503 ")
+        assert time.monotonic() - killed_at < 5
+        assert {answer.status_code for answer in answers} <= {200, 503}
+        assert any(answer.status_code == 503 for answer in answers)
+        for answer in answers:
+            if answer.status_code == 503:
+                assert answer.json()["type"].endswith("not-ready")
+                assert answer.headers["retry-after"]
+        until = time.monotonic() + 20
+        while any(Path(f"/proc/{pid}").exists() for pid in children):
+            assert time.monotonic() < until
+            time.sleep(0.05)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 OVERLOCK = str(Path(sys.executable).with_name("overlock"))
@@ -23,13 +24,16 @@ def environment() -> dict[str, str]:
 
 
 def overlock(
-    *words: str, folder: Path | None = None, stdin: bytes | None = None
+    *words: str,
+    folder: Path | None = None,
+    stdin: bytes | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command to its end, all of its streams in pipes."""
     return subprocess.run(
         [OVERLOCK, *words],
         cwd=folder,
-        env=environment(),
+        env=environment() | dict(variables or {}),
         input=stdin or b"",
         capture_output=True,
         timeout=PATIENCE_SECONDS,

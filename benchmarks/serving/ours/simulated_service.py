@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from prometheus_client import Counter
+
 from service.commands.serve import EXIT_CODE_OF
 from service.logs import configure_logging
 from service.processes.child import Child
@@ -25,11 +27,11 @@ class SimulatedSupervisor(Supervisor):
         super().__init__(settings)
         self.simulated_engines = 0
 
-    def _child(self, name: str, command: tuple[str, ...]) -> Child:
+    def _child(self, name: str, command: tuple[str, ...], restarts: Counter) -> Child:
         if command[0] == REAL_ENGINE:
             self.simulated_engines += 1
             command = (SIMULATED_ENGINE, *command[1:])
-        return super()._child(name, command)
+        return super()._child(name, command, restarts)
 
     def _plan(self, listener: object) -> None:
         super()._plan(listener)  # type: ignore[arg-type]

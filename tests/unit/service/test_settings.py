@@ -29,6 +29,47 @@ def test_a_misspelt_variable_stops_the_start_and_names_the_right_one() -> None:
         load_settings(environment={"OVERLOCK_MAX_BATCHSIZE": "4", "PATH": "/bin"})
 
 
+LINKS = {
+    "OVERLOCK_PREDICTOR_SERVICE_HOST": "10.0.0.1",
+    "OVERLOCK_PREDICTOR_SERVICE_PORT": "80",
+    "OVERLOCK_PREDICTOR_SERVICE_PORT_HTTP": "80",
+    "OVERLOCK_PREDICTOR_PORT": "tcp://10.0.0.1:80",
+    "OVERLOCK_PREDICTOR_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "OVERLOCK_PREDICTOR_PORT_80_TCP_ADDR": "10.0.0.1",
+}
+
+
+def test_service_links_stop_no_start() -> None:
+    load_settings(environment=LINKS)
+    own = {name.replace("_PREDICTOR", ""): value for name, value in LINKS.items()}
+    load_settings(environment=own)
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("OVERLOCK_OTHER_SERVICE_HOST", "OVERLOCK_PREDICTOR_PORT"),
+        ("OVERLOCK_PREDICTOR_SERVICE_HOST", "OVERLOCK_PREDICTOR_PORTS"),
+        ("OVERLOCK_PREDICTOR_SERVICE_HOST", "OVERLOCK_PREDICTOR_MODEL"),
+        ("OVERLOCKED_SERVICE_HOST", "OVERLOCK_PRT"),
+        ("PATH", "OVERLOCK_SERVICE_PORT"),
+    ],
+)
+def test_what_is_no_service_link_is_misspelt(host: str, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"no setting {name}"):
+        load_settings(environment={host: "10.0.0.1", name: "tcp://10.0.0.1:80"})
+
+
+def test_a_service_link_that_collides_with_a_setting_is_explained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OVERLOCK_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("OVERLOCK_PORT", "tcp://10.0.0.1:80")
+    with pytest.raises(SettingsError, match=r"OVERLOCK_PORT: .* Service named overlock: set enab"):
+        load_settings()
+    assert load_settings({"port": "8000"}).port == 8000
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

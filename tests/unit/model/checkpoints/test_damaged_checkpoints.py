@@ -112,5 +112,5 @@ def test_missing_file_is_named(tmp_path: Path, suffix: str) -> None:
 
 
 def test_folder_is_no_weights_file(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="There is no weights file"):
+    with pytest.raises(CheckpointError, match="is a folder"):
         read_checkpoint(tmp_path)

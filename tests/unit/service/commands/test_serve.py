@@ -7,7 +7,7 @@ import pytest
 
 from service import cli
 from service.commands import serve
-from service.processes.child import Child, ConfigurationRefusedError
+from service.processes.child import Child, StartFailedError
 from service.processes.supervisor import Ending
 from service.settings import Settings
 
@@ -36,18 +36,12 @@ def test_every_ending_has_its_exit_code(
     assert exit_code(monkeypatch, "--port", "0") == code
 
 
-@pytest.mark.parametrize(("ready", "code"), [(False, 2), (True, 1)])
-def test_refused_settings_are_nothing_done_only_before_the_service_was_ready(
-    monkeypatch: pytest.MonkeyPatch, ready: bool, code: int
-) -> None:
+def test_a_process_that_cannot_start_is_nothing_done(monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(child: Child) -> None:
-        if ready:
-            child.facts = {"models": []}
-            child.on_announcement()
-        raise ConfigurationRefusedError
+        raise StartFailedError
 
     monkeypatch.setattr(Child, "keep_running", refuse)
-    assert exit_code(monkeypatch, "--port", "0") == code
+    assert exit_code(monkeypatch, "--port", "0") == 2
 
 
 def test_wrong_settings_are_nothing_done(

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.processes.runtime_folder import MARK, RuntimeFolder
+import pytest
+
+from service.processes.runtime_folder import MARK, RuntimeFolder, runtime_parent
+from service.settings import SettingsError
 
 HOLD = (
     "import sys; from pathlib import Path;"
@@ -78,3 +81,26 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
         "overlock-link",
     }
     assert (tmp_path / "mine" / MARK).exists()
+
+
+@pytest.mark.parametrize(
+    ("parent", "needed_bytes", "says"),
+    [
+        ("none", 0, "No such file"),
+        ("", 2**62, f"{2**62} needed"),
+        ("x" * 80, 0, "its path is too long for sockets"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_refused_with_the_variable(
+    tmp_path: Path, parent: str, needed_bytes: int, says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says) as refusal:
+        RuntimeFolder.create(tmp_path / parent, needed_bytes)
+    assert "TMPDIR" in str(refusal.value)
+    assert str(tmp_path / parent) in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tmpdir_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/nowhere")  # tempfile would take another one
+    assert runtime_parent() == Path("/nowhere")

@@ -1,0 +1,75 @@
+"""Recognise a weights file by its first bytes, without torch, which takes seconds to import."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from pathlib import Path
+
+HEAD_BYTES = 512
+
+_ZIP, _PICKLE, _TAR = b"PK\x03\x04", b"\x80", slice(257, 262)
+"""PyTorch's formats: an archive since 1.6, a bare pickle before, at first a tar file."""
+
+_PROTOCOLS = range(2, 6)
+_LFS_POINTER = b"version https://git-lfs"
+
+
+def weights_file_problem(path: Path) -> str | None:
+    """Return a sentence that says why a file cannot hold weights; None if it may.
+
+    Args:
+        path: of a file as ``model.checkpoints.checkpoint.read_checkpoint`` takes it.
+    """
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            return f"{path} is a folder; give the path of a weights file."
+        if not stat.S_ISREG(status.st_mode):
+            return f"{path} is not a file."
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        return _problem_of(path, head, status.st_size)
+    except FileNotFoundError:
+        return f"There is no weights file {path}."
+    except OSError as error:
+        return f"The weights file {path} cannot be read: {error.strerror}."
+
+
+def _problem_of(path: Path, head: bytes, size_bytes: int) -> str | None:
+    if not head:
+        return f"{path} is empty."
+    if head.startswith(_LFS_POINTER):
+        return f"{path} is a Git LFS pointer, not the weights; git lfs pull fetches them."
+    if head.lstrip().startswith(b"<"):
+        return f"{path} is a web page, not a weights file; download the file itself."
+    if path.suffix == ".safetensors":
+        return _safetensors_problem(path, head, size_bytes)
+    if head.startswith(_ZIP):
+        return _archive_problem(path)
+    is_pickle = head.startswith(_PICKLE) and head[1:2] and head[1] in _PROTOCOLS
+    if is_pickle or head[_TAR] == b"ustar":
+        return None
+    return f"{path} is no PyTorch checkpoint."
+
+
+def _safetensors_problem(path: Path, head: bytes, size_bytes: int) -> str | None:
+    """Check the length of the header, and that it begins as JSON.
+
+    Source: the format's description, https://github.com/huggingface/safetensors.
+    """
+    length_bytes = int.from_bytes(head[:8], "little")
+    if head[8:9] != b"{" or length_bytes > size_bytes - 8:
+        return f"{path} is no intact safetensors file."
+    return None
+
+
+def _archive_problem(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        return f"{path} is truncated or damaged: {error}."
+    if not any(name.rpartition("/")[2] == "data.pkl" for name in names):
+        return f"{path} is a zip archive of other things than a PyTorch checkpoint."
+    return None

@@ -1,0 +1,54 @@
+"""What can be seen to be wrong before any process is started: the files that the settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.checkpoints.file_kind import weights_file_problem
+from model.config import Task
+from model.labels.label_file import read_labels
+from service.settings import PREFIX, Settings, SettingsError
+
+NAMED_WEIGHTS = {"demo", "pretrained", "random"}
+
+
+def check_files(settings: Settings) -> None:
+    """Look at every file that the settings name.
+
+    Raises:
+        SettingsError: with a line for each setting whose file is missing, cannot be read or is of
+            another kind.
+    """
+    problems = [problem for task in Task for problem in _problems_of(settings, task)]
+    if settings.api_keys_file is not None:
+        reason = _unreadable_reason(settings.api_keys_file)
+        if reason is not None:
+            path = settings.api_keys_file
+            problems.append(f"{PREFIX}API_KEYS_FILE: {path} cannot be read: {reason}.")
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def _problems_of(settings: Settings, task: Task) -> list[str]:
+    if settings.model_of(task) is None:
+        return []
+    problems = []
+    weights, labels = settings.weights_of(task), settings.labels_of(task)
+    problem = None if weights in NAMED_WEIGHTS else weights_file_problem(Path(weights))
+    if problem is not None:
+        problems.append(f"{PREFIX}{task.upper()}_WEIGHTS: {problem}")
+    if labels is not None:
+        try:
+            read_labels(labels)
+        except ValueError as error:
+            problems.append(f"{PREFIX}{task.upper()}_LABELS: {error}")
+    return problems
+
+
+def _unreadable_reason(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        return error.strerror
+    return None
