@@ -13,7 +13,7 @@ from service import tracing
 from service.link.pool import EnginePool
 from service.settings import Settings
 from service.web.http.api_keys import ApiKeys, require_key
-from service.web.http.middleware import RequestMiddleware
+from service.web.http.middleware import RequestMiddleware, RequestsUnderWay
 from service.web.http.problems import install_problem_handlers
 from service.web.pipeline import Pipeline
 from service.web.routes import classify, detect, health, models, segment
@@ -75,5 +75,6 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
     app.include_router(health.router)
     app.include_router(playground_router())
     install_problem_handlers(app)
-    app.add_middleware(RequestMiddleware)
+    app.state.under_way = RequestsUnderWay()
+    app.add_middleware(RequestMiddleware, under_way=app.state.under_way)
     return app

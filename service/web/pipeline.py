@@ -34,7 +34,6 @@ from service.web.admission import (
     read_body,
 )
 from service.web.bodies import content_coding, inflate
-from service.web.http.abandonment import RequestsUnderWay, abandonable
 
 THREADS = 2
 """Number of decoding threads, and of rendering threads."""
@@ -91,7 +90,6 @@ class Pipeline:
         self.settings = settings
         self.engines = engines
         self.draining = False
-        self.under_way = RequestsUnderWay()
         self._served = {task for task in Task if settings.model_of(task) is not None}
         # Two pools, so that pictures which take seconds to draw do not delay decoding.
         self._decode_threads = _threads("decode")
@@ -129,7 +127,6 @@ class Pipeline:
                     return model
         raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
 
-    @abandonable
     async def respond(
         self,
         request: Request,

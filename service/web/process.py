@@ -37,7 +37,7 @@ from service.processes.runtime_folder import RuntimeFolder
 from service.settings import Settings, SettingsError, load_settings
 from service.web.app import create_app
 from service.web.http.connections import Connection
-from service.web.http.middleware import PLACES
+from service.web.http.middleware import PLACES, RequestsUnderWay
 from service.web.http.open_connections import OpenConnections
 from service.web.http.refusals import CUT_REASONS
 from service.web.pipeline import Pipeline
@@ -84,7 +84,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     freeze_heap()
     announce({"worker": arguments.name})
     pipeline: Pipeline = app.state.pipeline
-    abandoning = asyncio.create_task(abandon_when_orphaned(supervision, pipeline))
+    abandoning = asyncio.create_task(abandon_when_orphaned(supervision, app.state.under_way))
     stopped = asyncio.create_task(supervision.ended.wait())
     await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     pipeline.draining = True
@@ -94,11 +94,11 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     abandoning.cancel()
 
 
-async def abandon_when_orphaned(supervision: Supervision, pipeline: Pipeline) -> None:
+async def abandon_when_orphaned(supervision: Supervision, under_way: RequestsUnderWay) -> None:
     """Answer all requests at once when the supervisor is gone: the engines end with it."""
     await supervision.orphaned.wait()
     logger.error("The supervisor is gone: ending.")
-    pipeline.under_way.abandon()
+    under_way.abandon()
 
 
 def export_zeros() -> None:

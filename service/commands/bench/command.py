@@ -24,6 +24,7 @@ from service.commands.bench.loads import ImagePayload, Load, LoadResult, summari
 from service.commands.bench.sample_image import draw_photograph
 from service.commands.bench.summary import WARM_UP_SECONDS
 from service.commands.console.exits import DONE, FAILED, RefusedError, print_error
+from service.commands.console.option_words import TASK_HELP, URL_HELP
 from service.commands.console.remote_options import add_options, api_key_of, models_for
 from service.commands.console.table import Table
 
@@ -67,16 +68,16 @@ COLUMNS = [
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.usage = "overlock bench --url URL [options]"
+    parser.usage = "overlock bench [--url URL] [options]"
     parser.description = DESCRIPTION
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--url", default=DEFAULT_URL, help=f"the service's address [{DEFAULT_URL}]")
+    parser.add_argument("--url", default=DEFAULT_URL, help=f"{URL_HELP} [{DEFAULT_URL}]")
     parser.add_argument(
         "--task",
         choices=[task.value for task in Task],
         default=Task.CLASSIFY.value,
-        help="classify, segment or detect [classify]",
+        help=TASK_HELP,
         metavar="TASK",
     )
     parser.add_argument(

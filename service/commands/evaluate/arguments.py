@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from service.commands.console.option_words import DEVICE_HELP, weights_help
 from service.commands.download.arguments import add_cache_dir
 
 PROGRAM = "overlock evaluate"
@@ -139,8 +140,7 @@ def _add_task(
     inputs.add_argument(
         "--weights",
         required=True,
-        help="a checkpoint's path, pretrained (the authors', downloaded once), "
-        + ("demo (for the demo model) or random" if "demo" in models else "or random"),
+        help=weights_help(models),
     )
     inputs.add_argument("--data", required=task is not Task.DETECT, metavar="DIR", help=data)
     inputs.add_argument(
@@ -162,7 +162,7 @@ def _add_task(
         "--device",
         type=_device,
         default="auto",
-        help="auto, cpu or cuda:N; auto is the first GPU, and the CPU without one [auto]",
+        help=DEVICE_HELP,
     )
     execution.add_argument(
         "--dtype",

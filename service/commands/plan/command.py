@@ -14,6 +14,7 @@ from service.api.schemas import ServedModel, ShapeCost
 from service.client import Client
 from service.client.base import DEFAULT_TIMEOUT_SECONDS
 from service.commands.console.exits import DONE, RefusedError, print_error
+from service.commands.console.option_words import TASK_HELP, URL_HELP
 from service.commands.console.remote_options import add_options, api_key_of, models_for
 from service.commands.plan.replica import ReplicaSetup, Target
 from service.commands.plan.report import document, write_tables
@@ -73,12 +74,12 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--cost", type=_cost, metavar="A,B", help="a batch of n takes A + B n seconds"
     )
-    source.add_argument("--url", help="a running service that has learnt its cost")
+    source.add_argument("--url", help=f"{URL_HELP}; it has learnt its cost")
     parser.add_argument(
         "--task",
         choices=[task.value for task in Task],
         default=Task.CLASSIFY.value,
-        help="classify, segment or detect [classify]",
+        help=TASK_HELP,
         metavar="TASK",
     )
     parser.add_argument(

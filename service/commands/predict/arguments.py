@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from model.config import Task
+from service.commands.console.option_words import DEVICE_HELP, URL_HELP, setting_help, weights_help
 from service.commands.console.remote_options import add_options
 from service.settings import MODELS
 
@@ -120,10 +121,11 @@ _QUERY_OPTIONS = {
 
 def _add_local(group: argparse._ArgumentGroup, task: Task) -> None:
     group.add_argument("--model", metavar="NAME", help=", ".join(MODELS[task]))
-    group.add_argument("--weights", help="a checkpoint's path, demo (for the demo model) or random")
-    group.add_argument("--labels", metavar="FILE", help="class names, one a line")
-    group.add_argument("--device", help="auto, cpu or cuda:N [auto]")
-    group.add_argument("--dtype", metavar="TYPE", help="auto, float32 or bfloat16 [auto]")
+    group.add_argument("--weights", help=weights_help(MODELS[task]))
+    group.add_argument("--labels", metavar="FILE", help=setting_help("classify_labels"))
+    group.add_argument("--device", help=DEVICE_HELP)
+    dtype = f"auto, float32 or bfloat16; {setting_help('dtype')} [auto]"
+    group.add_argument("--dtype", metavar="TYPE", help=dtype)
     group.add_argument(
         "--batch-size",
         type=int,
@@ -133,7 +135,7 @@ def _add_local(group: argparse._ArgumentGroup, task: Task) -> None:
 
 
 def _add_remote(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--url", help="the service's address; it has its own model")
+    group.add_argument("--url", help=f"{URL_HELP}; it has its own model")
     group.add_argument(
         "--concurrency",
         type=int,

@@ -5,17 +5,20 @@ Plain ASGI: Starlette's base class for middleware would hide a client's disconne
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 
 from service import metrics, tracing
-from service.api.errors import ServiceError
+from service.api.errors import NotReadyError, ServiceError
 from service.web.http.problems import problem_response
 
 if TYPE_CHECKING:
@@ -34,15 +37,53 @@ PLACES = ("read", *_NEXT_PLACES.values())
 logger = logging.getLogger("service.access")
 
 
+class RequestsUnderWay:
+    """The tasks that work on requests, which end at once when the service has died around them."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """End all of them, and every later one, with NotReadyError."""
+        self._abandoned = True
+        for task in self._tasks:
+            task.cancel()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Count the current task while the block runs.
+
+        Raises:
+            NotReadyError: once they are abandoned.
+        """
+        gone = NotReadyError("The service has ended before the answer.", retry_after_seconds=1.0)
+        task = asyncio.current_task()
+        assert task is not None
+        if self._abandoned:
+            raise gone
+        self._tasks.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._abandoned and not task.uncancel():
+                raise gone from None
+            raise
+        finally:
+            self._tasks.discard(task)
+
+
 class RequestMiddleware:
     """Middleware around the whole application.
 
     Args:
         app: the application inside.
+        under_way: counts its tasks.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, under_way: RequestsUnderWay) -> None:
         self._app = app
+        self._under_way = under_way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -72,20 +113,25 @@ class RequestMiddleware:
                 message = {**message, "body": b""}
             await send(message)
 
+        async def answer(error: ServiceError) -> None:
+            if status == 0:
+                response = problem_response(error, path=scope["path"], request_id=request_id)
+                await response(scope, receive, send_with_id)
+
         metrics.IN_FLIGHT.inc()
         try:
-            await self._app(scope, receive, send_with_id)
+            with self._under_way.entered():
+                await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             status, place = CLIENT_CLOSED_REQUEST, _place(stages)
             metrics.CANCELLED.labels(place).inc()
             tracing.describe(cancelled_in=place)
+        except NotReadyError as error:
+            await answer(error)
         except Exception:
             # The outermost place for any error: the caller gets a problem instead of nothing.
             logger.exception("A request failed unexpectedly.", extra={"request_id": request_id})
-            if status == 0:
-                error = ServiceError("The failure was logged under the request id.")
-                response = problem_response(error, path=scope["path"], request_id=request_id)
-                await response(scope, receive, send_with_id)
+            await answer(ServiceError("The failure was logged under the request id."))
         finally:
             metrics.IN_FLIGHT.dec()
             _record(scope, method, status, time.perf_counter() - started)
