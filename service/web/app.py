@@ -15,6 +15,7 @@ from service.settings import Settings
 from service.web.http.api_keys import ApiKeys, require_key
 from service.web.http.middleware import RequestMiddleware
 from service.web.http.problems import install_problem_handlers
+from service.web.http.queries import refuse_repeated_parameters
 from service.web.pipeline import Pipeline
 from service.web.routes import classify, detect, health, models, segment
 from service.web.routes.playground import playground_router
@@ -68,6 +69,7 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
     if settings.api_keys_file is not None:
         app.state.api_keys = ApiKeys(settings.api_keys_file)
         guards.append(Depends(require_key))
+    guards.append(Depends(refuse_repeated_parameters))
     for routes in (classify, segment, detect, models):
         app.include_router(routes.router, dependencies=guards)
     app.include_router(health.router)

@@ -31,7 +31,7 @@ def _unsupported() -> _Bad:
         return BadSample(body, media_type, 415, "unsupported-media")
 
     for media_type in ("image/svg+xml", "image/heic", "image/avif", "text/plain", "nonsense"):
-        yield f"declared-{media_type.partition('/')[2]}", refused(encoded(rgb, "PNG"), media_type)
+        yield f"declared-{media_type.partition('/')[2]}", refused(b"no image", media_type)
     yield "svg", refused(b'<svg xmlns="http://www.w3.org/2000/svg"/>', "image/png")
     yield "svg-declared", refused(b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg width="9"/>')
     for format_name in ("AVIF", "ICO", "JPEG2000", "PDF", "PPM"):
