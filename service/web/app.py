@@ -13,9 +13,11 @@ from service import tracing
 from service.link.pool import EnginePool
 from service.settings import Settings
 from service.web.http.api_keys import ApiKeys, require_key
+from service.web.http.cross_origin import CrossOriginMiddleware
 from service.web.http.middleware import RequestMiddleware
 from service.web.http.problems import install_problem_handlers
 from service.web.http.queries import refuse_repeated_parameters
+from service.web.http.root_path import RootPathMiddleware
 from service.web.pipeline import Pipeline
 from service.web.routes import classify, detect, health, models, segment
 from service.web.routes.playground import playground_router
@@ -57,7 +59,9 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
         telemetry={
             "tracing": tracing.provider() is not None,
             "tracer_provider": tracing.provider(),
-            "exclude": lambda scope: not scope["path"].startswith("/v1/"),
+            "exclude": lambda scope: (
+                not scope["path"].removeprefix(scope["root_path"]).startswith("/v1/")
+            ),
             "operation_spans": False,
             "metrics": False,
             "logs": False,
@@ -75,5 +79,10 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
     app.include_router(health.router)
     app.include_router(playground_router())
     install_problem_handlers(app)
+    if settings.root_path is not None:
+        app.add_middleware(RootPathMiddleware, root_path=settings.root_path)
     app.add_middleware(RequestMiddleware)
+    if settings.cors_origins is not None:
+        # Around the rest: a page can read an unforeseen 500 too.
+        app.add_middleware(CrossOriginMiddleware, origins=settings.cors_origins.split(","))
     return app

@@ -67,7 +67,8 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=75,
+            # uvicorn's type is int, but it only adds it to a time.
+            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
             # As long as a caller may wait for an answer; the supervisor enforces its own limit.
             timeout_graceful_shutdown=int(MAX_TIMEOUT_SECONDS),
         )
@@ -83,7 +84,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     pipeline: Pipeline = app.state.pipeline
-    pipeline.draining = True
+    await pipeline.draining.run(settings.drain_delay_seconds, MAX_TIMEOUT_SECONDS)
     server.should_exit = True
     await server_task
     heartbeats.cancel()

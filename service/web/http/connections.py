@@ -121,6 +121,9 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Register the connection and wait for its first request."""
         super().connection_made(transport)
+        if self.client is not None:
+            # A client by IPv4 of a listener for both families; trusted proxies are listed by IPv4.
+            self.client = self.client[0].removeprefix("::ffff:"), self.client[1]
         self._wait_for_request()
         self._open_connections.add(self)
 
