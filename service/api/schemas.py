@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 MAX_TIMEOUT_SECONDS = 600.0
 """Longest timeout of a request."""
@@ -28,6 +29,9 @@ _DECIMAL = _written_as(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", "a number such as 0.5")
 _BOOLEAN = _written_as("true|false", "true or false")
 
 
+_TimeoutSeconds = Annotated[float, Field(ge=0.001, le=MAX_TIMEOUT_SECONDS)]
+
+
 class EmptyQuery(BaseModel):
     """No parameters; unknown ones are refused."""
 
@@ -37,10 +41,8 @@ class EmptyQuery(BaseModel):
 class _Query(EmptyQuery):
     """Parameters that every task takes."""
 
-    timeout: Annotated[float | None, _DECIMAL] = Field(
+    timeout: Annotated[_TimeoutSeconds | SkipJsonSchema[None], _DECIMAL] = Field(
         default=None,
-        ge=0.001,
-        le=MAX_TIMEOUT_SECONDS,
         description="Seconds from the request's arrival to its deadline.",
     )
 
@@ -167,13 +169,19 @@ class SegmentResponse(BaseModel):
     timing: Timing
 
 
+_FOUR_NUMBERS = WithJsonSchema(
+    # Not prefixItems, which many generators of clients do not know.
+    {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}
+)
+
+
 class Detection(BaseModel):
     """One object: its class, score, box and mask."""
 
     class_id: int
     label: str
     score: float = Field(description="Softmax over all classes and none, 0 to 1.")
-    box: tuple[float, float, float, float] = Field(
+    box: Annotated[tuple[float, float, float, float], _FOUR_NUMBERS] = Field(
         description="x1, y1, x2, y2 in pixels of the image, from its upper left corner."
     )
     mask: RunLengths | None

@@ -15,6 +15,7 @@ from service.settings import Settings
 from service.web.http.api_keys import ApiKeys, require_key
 from service.web.http.cross_origin import CrossOriginMiddleware
 from service.web.http.middleware import RequestMiddleware
+from service.web.http.openapi import DESCRIPTION, TAGS, ApiDocument
 from service.web.http.problems import install_problem_handlers
 from service.web.http.queries import refuse_repeated_parameters
 from service.web.http.root_path import RootPathMiddleware
@@ -52,7 +53,11 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
     app: FastAPI = FastAPIOffline(
         title="overlock-service",
         summary="OverLoCK, overview first, look closely next, over HTTP.",
+        description=DESCRIPTION,
         version=API_VERSION,
+        openapi_tags=TAGS,
+        servers=[{"url": settings.root_path or "/"}],
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
         # FastAPI makes the span of an API request. service.tracing adds the spans within it and
         # decides whether tracing is on; metrics and logs have files of their own.
@@ -78,6 +83,7 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
         app.include_router(routes.router, dependencies=guards)
     app.include_router(health.router)
     app.include_router(playground_router())
+    app.openapi = ApiDocument(app, settings, engines)  # type: ignore[method-assign]
     install_problem_handlers(app)
     if settings.root_path is not None:
         app.add_middleware(RootPathMiddleware, root_path=settings.root_path)

@@ -96,7 +96,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 bearer = HTTPBearer(
-    auto_error=False, scheme_name="API key", description="A key handed out by the operator."
+    auto_error=False, scheme_name="ApiKey", description="A key handed out by the operator."
 )
 
 

@@ -36,6 +36,7 @@ async def ready(pipeline: PipelineDep) -> dict[str, str]:
 
 @router.get(
     "/metrics",
+    name="metrics",
     summary="Metrics for Prometheus",
     tags=["operations"],
     response_class=PlainTextResponse,

@@ -30,7 +30,7 @@ router = APIRouter(tags=["inference"])
     responses=problems(401, 406, 422, 503),
     dependencies=[Depends(demand_json)],
 )
-async def models(_: Annotated[EmptyQuery, Query()], pipeline: PipelineDep) -> ModelsResponse:
+async def list_models(_: Annotated[EmptyQuery, Query()], pipeline: PipelineDep) -> ModelsResponse:
     """List the served models of every engine that has been ready."""
     if not pipeline.engines.offers:
         raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
