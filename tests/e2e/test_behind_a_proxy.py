@@ -26,7 +26,7 @@ DELAY_SECONDS = 3
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[RunningService]:
-    settings = {
+    settings: dict[str, str | int] = {
         "host": "::",
         "root_path": "/overlock",
         "keep_alive_seconds": "1.5",
