@@ -55,6 +55,21 @@ def _is_device_list(devices: str) -> str:
     raise ValueError("give auto, cpu, or a list like cuda:0,cuda:1")
 
 
+ORIGIN = re.compile(r"https?://[A-Za-z0-9._\-\[\]:]+")
+
+
+def _are_origins(origins: str) -> str:
+    if origins == "*" or all(map(ORIGIN.fullmatch, origins.split(","))):
+        return origins
+    raise ValueError("give *, or a list like https://a.example,http://localhost:3000")
+
+
+def _is_prefix(path: str) -> str:
+    if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+        return path
+    raise ValueError("give a path like /overlock, without a slash at its end")
+
+
 class Settings(BaseSettings):
     """One frozen value for the whole service; durations in seconds, sizes in bytes."""
 
@@ -90,7 +105,11 @@ class Settings(BaseSettings):
     )
     detect_weights: str | None = Field(default=None, description="As the classifier's.")
     detect_labels: Path | None = Field(default=None, description="As the classifier's.")
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on; 0.0.0.0 is every one of IPv4, :: every one of both "
+        "families.",
+    )
     port: int = Field(
         default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
     )
@@ -141,7 +160,30 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(
         default=None,
         description="Callers of /v1 need a key: a text file with a line NAME SHA256 for each one, "
-        "read again when it changes.",
+        "read again when it changes. Without a line nobody may call.",
+    )
+    cors_origins: Annotated[str, AfterValidator(_are_origins)] | None = Field(
+        default=None,
+        description="Origins whose pages may call the service from a browser: a list like "
+        "https://a.example,http://localhost:3000, or * for all.",
+    )
+    root_path: Annotated[str, AfterValidator(_is_prefix)] | None = Field(
+        default=None,
+        description="The path below which a proxy offers the service, such as /overlock; whether "
+        "the proxy strips it does not matter.",
+    )
+    keep_alive_seconds: float = Field(
+        default=75.0,
+        gt=0,
+        le=3600,
+        description="How long an idle connection stays open; more than the proxy's own time.",
+    )
+    drain_delay_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=300,
+        description="How long requests are still taken after SIGTERM, while /readyz is already "
+        "503: the time that load balancers need to notice.",
     )
     cache_dir: Path | None = Field(
         default=None,

@@ -59,6 +59,12 @@ class UnauthorizedError(ServiceError):
     status, slug, title = 401, "unauthorized", "A valid API key is needed"
 
 
+class OriginRefusedError(ServiceError):
+    """A browser asks for a page whose origin, method or headers are not allowed."""
+
+    status, slug, title = 403, "origin-refused", "This page may not call the service"
+
+
 class TaskOffError(ServiceError):
     """The task is switched off in the settings."""
 

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 MAX_TIMEOUT_SECONDS = 600.0
 """Longest timeout of a request."""
 
 
-class _Query(BaseModel):
-    """Parameters that every task takes; unknown ones are refused."""
+def _written_as(pattern: str, form: str) -> BeforeValidator:
+    """Of a value's many spellings take one, as a query's text or a Python value."""
+    spelling = re.compile(pattern, re.ASCII)
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and spelling.fullmatch(value) is None:
+            raise ValueError(f"write it as {form}")
+        return value
+
+    return BeforeValidator(check)
+
+
+_WHOLE = _written_as(r"\d+", "a whole number, in digits alone")
+_DECIMAL = _written_as(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", "a number such as 0.5")
+_BOOLEAN = _written_as("true|false", "true or false")
+
+
+_TimeoutSeconds = Annotated[float, Field(ge=0.001, le=MAX_TIMEOUT_SECONDS)]
+
+
+class EmptyQuery(BaseModel):
+    """No parameters; unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
-    timeout: float | None = Field(
+
+class _Query(EmptyQuery):
+    """Parameters that every task takes."""
+
+    timeout: Annotated[_TimeoutSeconds | SkipJsonSchema[None], _DECIMAL] = Field(
         default=None,
-        ge=0.001,
-        le=MAX_TIMEOUT_SECONDS,
         description="Seconds from the request's arrival to its deadline.",
     )
 
@@ -41,22 +65,24 @@ class SegmentQuery(_Query):
 class DetectQuery(_Query):
     """Parameters of ``POST /v1/detect``."""
 
-    score_threshold: float = Field(
+    score_threshold: Annotated[float, _DECIMAL] = Field(
         default=0.05,
         ge=0.05,
         le=1,
         description="Least score of a detection; the network keeps none below 0.05.",
     )
-    max_detections: int = Field(
+    max_detections: Annotated[int, _WHOLE] = Field(
         default=100, ge=1, le=100, description="Most detections, the best ones."
     )
-    masks: bool = Field(default=True, description="Whether detections come with their masks.")
+    masks: Annotated[bool, _BOOLEAN] = Field(
+        default=True, description="Whether detections come with their masks."
+    )
 
 
 class ClassifyQuery(_Query):
     """Parameters of ``POST /v1/classify``."""
 
-    top_k: int = Field(
+    top_k: Annotated[int, _WHOLE] = Field(
         default=5, ge=1, description="How many classes to answer with; up to all of them."
     )
 
@@ -143,13 +169,19 @@ class SegmentResponse(BaseModel):
     timing: Timing
 
 
+_FOUR_NUMBERS = WithJsonSchema(
+    # Not prefixItems, which many generators of clients do not know.
+    {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}
+)
+
+
 class Detection(BaseModel):
     """One object: its class, score, box and mask."""
 
     class_id: int
     label: str
     score: float = Field(description="Softmax over all classes and none, 0 to 1.")
-    box: tuple[float, float, float, float] = Field(
+    box: Annotated[tuple[float, float, float, float], _FOUR_NUMBERS] = Field(
         description="x1, y1, x2, y2 in pixels of the image, from its upper left corner."
     )
     mask: RunLengths | None

@@ -1,10 +1,10 @@
 """Decoding of an image file to upright RGB pixels, after every limit was checked.
 
-The steps: the declared type, the signature, the container (size, frames, orientation; see
+The steps: the signature, the container (size, frames, orientation; see
 ``service.images.containers``), the limits, and only then Pillow.
 
-The declared type has to be a supported one but need not be the true one: the format is found from
-the bytes, also for ``application/octet-stream`` and where no type is declared.
+The format is found from the bytes, whatever type is declared. The declared type is looked at only
+where the bytes are of no supported format, to say what is wrong.
 """
 
 from __future__ import annotations
@@ -147,14 +147,11 @@ def decode_image(
             side remains: in a fraction of the time and with slightly different pixels.
 
     Raises:
-        UnsupportedMediaError: the declared type or the true format is not supported.
+        UnsupportedMediaError: the format is not supported.
         ImageTooLargeError: the image is over a limit.
         InvalidImageError: the bytes are not an intact image.
     """
-    declared = _media_type(content_type or "")
-    if declared not in UNTYPED:
-        media_type_format(declared)
-    format_name = _true_format(body)
+    format_name = _true_format(body, _media_type(content_type or ""))
     frame = _read_container(body, format_name)
     width, height = frame.width, frame.height
     if frame.orientation >= _SIDES_SWAP_FROM:
@@ -170,11 +167,13 @@ def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _true_format(body: bytes) -> str:
-    if not body:
-        raise InvalidImageError("The image is empty: it has 0 bytes.")
+def _true_format(body: bytes, declared: str) -> str:
     format_name = format_of(body, SUPPORTED_SIGNATURES)
     if format_name is None:
+        if declared not in UNTYPED:
+            media_type_format(declared)
+        if not body:
+            raise InvalidImageError("The image is empty: it has 0 bytes.")
         refused = format_of(body, REFUSED_SIGNATURES)
         if refused:
             raise UnsupportedMediaError(f"{refused} is not supported; {_supported_types()}.")

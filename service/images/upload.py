@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import dataclass
 
-import msgspec
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import Field, File, create_form_parser
-
-from service.api.errors import MalformedRequestError, UnsupportedMediaError
+from service.api.errors import UnsupportedMediaError
+from service.images.forms import image_in_form
+from service.images.json_images import image_in_json
 
 SIGNATURE_BYTES = 1024
 """Bytes searched for a signature; only SVG needs more than a few."""
@@ -83,13 +80,6 @@ REFUSED_SIGNATURES = {
 """Known formats that are not decoded."""
 
 
-MAX_PARTS = 8
-"""Maximum number of parts of a multipart body; only ``image`` is read."""
-
-
-IMAGE_FIELD = "image"
-
-
 @dataclass(frozen=True)
 class Upload:
     """An encoded image.
@@ -104,79 +94,35 @@ class Upload:
 
 
 def find_image(body: bytes, content_type: str | None) -> Upload:
-    """Find the image in a body: the body itself, a multipart field, or base64 in JSON.
+    """Find the image in a body: the body itself, a form's file, or base64 in JSON.
+
+    A body that begins as an image is one, whatever its type says: curl, for example, declares
+    ``application/x-www-form-urlencoded`` for any file. No form and no JSON begins like that.
 
     Args:
         body: complete.
         content_type: the request's header.
 
     Raises:
-        MalformedRequestError: if the body does not match its content type, or has no image.
+        MalformedRequestError: if the body does not match its content type, has no image, or has
+            anything beside it.
         UnsupportedMediaError: if the content type cannot hold an image.
     """
     media_type = (content_type or "").partition(";")[0].strip().lower()
+    if format_of(body, SUPPORTED_SIGNATURES):
+        return Upload(body, media_type or None)
     if media_type == "multipart/form-data":
-        return _from_multipart(body, content_type or "")
+        return Upload(*image_in_form(body, content_type or ""))
     if media_type == "application/json":
-        return _from_json(body)
+        return Upload(*image_in_json(body))
     if media_type == "application/x-www-form-urlencoded":
         # curl's default without -H.
         raise UnsupportedMediaError(
-            "The content type is application/x-www-form-urlencoded; send an image type such as "
-            "image/jpeg, multipart/form-data or application/json."
+            "The content type is application/x-www-form-urlencoded, and the body begins as no "
+            "supported image; send a file of an image (curl --data-binary @file), "
+            "multipart/form-data or application/json."
         )
     return Upload(body, media_type or None)
-
-
-class _ImageDocument(msgspec.Struct):
-    image: str
-
-
-def _from_json(body: bytes) -> Upload:
-    try:
-        document = msgspec.json.decode(body, type=_ImageDocument)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedRequestError(
-            f'The body has to be JSON like {{"image": "<base64>"}}: {error}.'
-        ) from error
-    try:
-        return Upload(base64.b64decode(document.image, validate=True), None)
-    except ValueError as error:  # not base64, or not ASCII
-        raise MalformedRequestError(f"The field image is not base64: {error}.") from error
-
-
-def _from_multipart(body: bytes, content_type: str) -> Upload:
-    parts: list[tuple[str, Upload]] = []
-
-    def keep(name: bytes | None, upload: Upload) -> None:
-        parts.append(((name or b"").decode("utf-8", "replace"), upload))
-        if len(parts) > MAX_PARTS:
-            raise MalformedRequestError(f"The form has more than {MAX_PARTS} parts.")
-
-    def on_field(field: Field) -> None:
-        keep(field.field_name, Upload(field.value or b"", None))
-
-    def on_file(file: File) -> None:
-        file.file_object.seek(0)
-        keep(file.field_name, Upload(file.file_object.read(), file.content_type))
-
-    try:
-        parser = create_form_parser(
-            {"Content-Type": content_type.encode("latin-1")},
-            on_field,
-            on_file,
-            # The body is already in memory: no part is written to disk.
-            config={"MAX_MEMORY_FILE_SIZE": len(body) + 1, "UPLOAD_ERROR_ON_BAD_CTE": True},
-        )
-        parser.write(body)
-        parser.finalize()
-    except FormParserError as error:
-        raise MalformedRequestError(f"The multipart body cannot be parsed: {error}") from error
-    image = next((upload for name, upload in parts if name == IMAGE_FIELD), None)
-    if image is None:
-        names = ", ".join(sorted({name for name, _ in parts})) or "nothing"
-        raise MalformedRequestError(f"The form has no part named image; it has {names}.")
-    return image
 
 
 def format_of(body: bytes, signatures: dict[str, bytes]) -> str | None:

@@ -59,7 +59,7 @@ class Supervisor:
         self._started_at = time.monotonic()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._worker_grace_seconds = MAX_TIMEOUT_SECONDS
+        self._worker_grace_seconds = settings.drain_delay_seconds + MAX_TIMEOUT_SECONDS
         self._said_ready = False
         self._url = ""
         processes = 1 + len(settings.devices.split(",")) + settings.http_workers
@@ -195,8 +195,11 @@ def _listener(settings: Settings) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     address = settings.host, settings.port
+    both = settings.host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server(address, family=family, backlog=LISTEN_BACKLOG)
+        return socket.create_server(
+            address, family=family, backlog=LISTEN_BACKLOG, dualstack_ipv6=both
+        )
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]  # Python adds the address
         raise OSError(

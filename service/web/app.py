@@ -13,8 +13,12 @@ from service import tracing
 from service.link.pool import EnginePool
 from service.settings import Settings
 from service.web.http.api_keys import ApiKeys, require_key
+from service.web.http.cross_origin import CrossOriginMiddleware
 from service.web.http.middleware import RequestMiddleware, RequestsUnderWay
+from service.web.http.openapi import DESCRIPTION, TAGS, ApiDocument
 from service.web.http.problems import install_problem_handlers
+from service.web.http.queries import refuse_repeated_parameters
+from service.web.http.root_path import RootPathMiddleware
 from service.web.pipeline import Pipeline
 from service.web.routes import classify, detect, health, models, segment
 from service.web.routes.playground import playground_router
@@ -49,7 +53,11 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
     app: FastAPI = FastAPIOffline(
         title="overlock-service",
         summary="OverLoCK, overview first, look closely next, over HTTP.",
+        description=DESCRIPTION,
         version=API_VERSION,
+        openapi_tags=TAGS,
+        servers=[{"url": settings.root_path or "/"}],
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
         # A redirect would lose the body, and name this host where a proxy is in front of it.
         redirect_slashes=False,
@@ -58,7 +66,9 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
         telemetry={
             "tracing": tracing.provider() is not None,
             "tracer_provider": tracing.provider(),
-            "exclude": lambda scope: not scope["path"].startswith("/v1/"),
+            "exclude": lambda scope: (
+                not scope["path"].removeprefix(scope["root_path"]).startswith("/v1/")
+            ),
             "operation_spans": False,
             "metrics": False,
             "logs": False,
@@ -70,11 +80,18 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
     if settings.api_keys_file is not None:
         app.state.api_keys = ApiKeys(settings.api_keys_file)
         guards.append(Depends(require_key))
+    guards.append(Depends(refuse_repeated_parameters))
     for routes in (classify, segment, detect, models):
         app.include_router(routes.router, dependencies=guards)
     app.include_router(health.router)
     app.include_router(playground_router())
+    app.openapi = ApiDocument(app, settings, engines)  # type: ignore[method-assign]
     install_problem_handlers(app)
+    if settings.root_path is not None:
+        app.add_middleware(RootPathMiddleware, root_path=settings.root_path)
     app.state.under_way = RequestsUnderWay()
     app.add_middleware(RequestMiddleware, under_way=app.state.under_way)
+    if settings.cors_origins is not None:
+        # Around the rest: a page can read an unforeseen 500 too.
+        app.add_middleware(CrossOriginMiddleware, origins=settings.cors_origins.split(","))
     return app

@@ -34,6 +34,7 @@ from service.web.admission import (
     read_body,
 )
 from service.web.bodies import content_coding, inflate
+from service.web.http.draining import Draining
 
 THREADS = 2
 """Number of decoding threads, and of rendering threads."""
@@ -89,7 +90,7 @@ class Pipeline:
     def __init__(self, settings: Settings, engines: EnginePool) -> None:
         self.settings = settings
         self.engines = engines
-        self.draining = False
+        self.draining = Draining()
         self._served = {task for task in Task if settings.model_of(task) is not None}
         # Two pools, so that pictures which take seconds to draw do not delay decoding.
         self._decode_threads = _threads("decode")
@@ -105,7 +106,7 @@ class Pipeline:
     @property
     def ready(self) -> bool:
         """Whether requests should be sent here."""
-        return self.engines.ready and not self.draining
+        return self.engines.ready and not self.draining.begun
 
     def model_for(self, task: Task) -> ModelInfo:
         """Return the model that answers a task.
@@ -149,6 +150,17 @@ class Pipeline:
             ServiceError: if any stage rejects the request.
             ClientDisconnect: if the client left; work on its request is cancelled.
         """
+        with self.draining.request():
+            return await self._respond(request, task, timeout_seconds, render, renders_at_once)
+
+    async def _respond(
+        self,
+        request: Request,
+        task: Task,
+        timeout_seconds: float | None,
+        render: Callable[[EngineResult], Response],
+        renders_at_once: bool,
+    ) -> Response:
         model = self.model_for(task)
         timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
         self.engines.reject_unreachable_deadline(

@@ -70,7 +70,8 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=75,
+            # uvicorn's type is int, but it only adds it to a time.
+            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
             # As long as a caller may wait for an answer; the supervisor enforces its own limit.
             timeout_graceful_shutdown=int(MAX_TIMEOUT_SECONDS),
         )
@@ -87,7 +88,8 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     abandoning = asyncio.create_task(abandon_when_orphaned(supervision, app.state.under_way))
     stopped = asyncio.create_task(supervision.ended.wait())
     await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    pipeline.draining = True
+    delay_seconds = 0.0 if supervision.orphaned.is_set() else settings.drain_delay_seconds
+    await pipeline.draining.run(delay_seconds, MAX_TIMEOUT_SECONDS)
     server.should_exit = True
     await server_task
     heartbeats.cancel()

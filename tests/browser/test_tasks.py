@@ -243,7 +243,7 @@ async def test_the_weights_are_named_where_they_are_not_to_be_trusted(page: Page
 
 async def test_an_example_is_named_and_found_by_the_demo(page: Page, demo: RunningService) -> None:
     await page.goto(demo.url)
-    await expect(page.get_by_role("tab")).to_have_text(["Classify", "Segment"])
+    await expect(page.get_by_role("tab")).to_have_text(["Classify", "Segment", "Detect"])
     for name in ("Hexagon", "Star", "Ring", "Heart", "Crescent", "Square"):
         await page.get_by_role("button", name=name).click()
         await expect(page.locator("#facts")).to_contain_text(

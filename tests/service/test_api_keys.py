@@ -67,5 +67,5 @@ async def test_the_log_names_the_key_and_never_shows_it(
 
 async def test_the_openapi_document_says_how_to_send_a_key(guarded: httpx.AsyncClient) -> None:
     document = (await guarded.get("/openapi.json")).json()
-    assert document["components"]["securitySchemes"]["API key"]["scheme"] == "bearer"
+    assert document["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     assert "401" in document["paths"]["/v1/classify"]["post"]["responses"]

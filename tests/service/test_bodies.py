@@ -94,17 +94,6 @@ async def test_a_bad_body_is_refused_with_a_problem(
     assert is_problem(answer, status, slug)
 
 
-async def test_a_form_without_the_field_says_what_it_has(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v1/classify", files={"picture": ("a.jpg", photo(), "image/jpeg")})
-    assert "picture" in is_problem(answer, 400, "malformed-request")
-
-
-async def test_a_form_of_too_many_parts_is_refused(client: httpx.AsyncClient) -> None:
-    files = [(f"part{index}", ("a", b"x", "image/jpeg")) for index in range(20)]
-    answer = await client.post("/v1/classify", files=files)
-    assert "8 parts" in is_problem(answer, 400, "malformed-request")
-
-
 async def test_a_stalled_upload_is_given_up_at_its_deadline(client: httpx.AsyncClient) -> None:
     async def stalled() -> AsyncIterator[bytes]:
         yield photo()[:100]

@@ -37,7 +37,7 @@ async def test_a_problem_names_no_more_than_a_few_of_many_faults(client: httpx.A
 
 async def test_a_draining_service_is_not_ready(client: httpx.AsyncClient, app: FastAPI) -> None:
     pipeline: Pipeline = app.state.pipeline
-    pipeline.draining = True
+    pipeline.draining.begun = True
     answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert "draining" in answer.json()["detail"]

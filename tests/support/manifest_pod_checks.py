@@ -114,7 +114,8 @@ def grace(manifests: Manifests) -> Iterator[str]:
     seconds = before.get("seconds", 0)
     if not 10 <= seconds <= 15:
         yield f"preStop sleeps for {seconds} s, not 10 to 15"
-    needed = seconds + MAX_TIMEOUT_SECONDS + ENGINE_GRACE_SECONDS + MARGIN_SECONDS
+    delay = float(manifests.variables.get(f"{PREFIX}DRAIN_DELAY_SECONDS", 0))
+    needed = seconds + delay + MAX_TIMEOUT_SECONDS + ENGINE_GRACE_SECONDS + MARGIN_SECONDS
     given = manifests.pod["terminationGracePeriodSeconds"]
     if given < needed:
         yield f"{given} s of grace, {needed:g} needed"

@@ -29,6 +29,7 @@ class ApiKeys:
 
     Args:
         path: a line for each key, ``NAME SHA256``; empty lines and comments (#) are ignored.
+            Without a line nobody has a key.
 
     Raises:
         SettingsError: if the file cannot be read or understood.
@@ -90,12 +91,12 @@ def _read(path: Path) -> dict[str, str]:
             raise SettingsError(f"{setting}: line {number} of {path} is not NAME SHA256.")
         names[matched[2].lower()] = matched[1]
     if not names:
-        raise SettingsError(f"{setting}: {path} has no key.")
+        logger.warning("%s: %s has no key, so every request below /v1 is refused.", setting, path)
     return names
 
 
 bearer = HTTPBearer(
-    auto_error=False, scheme_name="API key", description="A key handed out by the operator."
+    auto_error=False, scheme_name="ApiKey", description="A key handed out by the operator."
 )
 
 

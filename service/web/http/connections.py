@@ -70,6 +70,9 @@ class Connection(EndingConnection):
         """Register the connection and wait for its first request."""
         self._transport = transport
         server, client = get_local_addr(transport), get_remote_addr(transport)
+        if client is not None:
+            # A client by IPv4 of a listener for both families; trusted proxies are listed by IPv4.
+            client = client[0].removeprefix("::ffff:"), client[1]
         self._addresses = {"server": server, "client": client}
         self._state.connections.add(self)  # type: ignore[arg-type]  # its own classes
         self._set_timer(self._config.timeout_keep_alive, self._close)

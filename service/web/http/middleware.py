@@ -24,6 +24,9 @@ from service.web.http.problems import problem_response
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+VALID_ADDRESS = re.compile(r"[0-9A-Fa-f.:%\w]{1,64}", re.ASCII)
+"""An IP address as a socket has it, or as a trusted proxy has written it."""
+
 VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 CLIENT_CLOSED_REQUEST = 499
 """Status of a request whose client left, in metrics and logs only."""
@@ -147,6 +150,12 @@ def _request_id(scope: Scope) -> str:
     return uuid.uuid4().hex
 
 
+def _client(scope: Scope) -> str:
+    """Return the client's address; uvicorn has taken it from trusted proxies' X-Forwarded-For."""
+    address = (scope.get("client") or ("", 0))[0]
+    return address if VALID_ADDRESS.fullmatch(address) else "unknown"
+
+
 def _server_timing(stages: dict[str, float]) -> str:
     """Return the value of a Server-Timing header, in milliseconds as the standard requires."""
     return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items())
@@ -180,6 +189,7 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
                 "status": status,
                 "seconds": round(seconds, 4),
                 **{f"{stage}_seconds": round(took, 4) for stage, took in state["stages"].items()},
+                "client": _client(scope),
                 "request_id": state["request_id"],
                 **trace,
                 **key,

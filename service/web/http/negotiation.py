@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -25,13 +26,28 @@ def prefers_png(accepts: Sequence[str]) -> bool:
     Raises:
         NotAcceptableError: if it accepts neither.
     """
+    return _preferred(accepts, (JSON, PNG)) == PNG
+
+
+async def demand_json(request: Request) -> None:
+    """Refuse a caller of a route that answers with JSON alone, if it does not accept JSON.
+
+    Raises:
+        NotAcceptableError: if it does not.
+    """
+    _preferred(request.headers.getlist("accept"), (JSON,))
+
+
+def _preferred(accepts: Sequence[str], offered: Sequence[str]) -> str:
+    """Return the media type with the greatest weight; of equal ones the first."""
     accept = ",".join(accepts)
     if not accept.strip():
-        return False
-    json, png = _quality(accept, JSON), _quality(accept, PNG)
-    if not max(json, png):
-        raise NotAcceptableError(f"Accept is {accept[:80]!r}; the answers are {JSON} and {PNG}.")
-    return png > json
+        return offered[0]
+    best = max(offered, key=lambda media_type: _quality(accept, media_type))
+    if not _quality(accept, best):
+        answers = " and ".join(offered)
+        raise NotAcceptableError(f"Accept is {accept[:80]!r}; answers are {answers}.")
+    return best
 
 
 def picture_response(png: bytes) -> Response:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from model.config import Task
 from service.answers.classify import check_query, classify_document
 from service.answers.inference import EngineResult
 from service.api.schemas import ClassifyQuery, ClassifyResponse
+from service.web.http.negotiation import demand_json
 from service.web.http.openapi import IMAGE_BODY, problems
 from service.web.pipeline import PipelineDep
 
@@ -21,8 +22,9 @@ router = APIRouter(tags=["inference"])
     "/v1/classify",
     summary="Classify an image",
     response_model=ClassifyResponse,
-    responses=problems(400, 401, 404, 408, 413, 415, 422, 429, 431, 500, 503, 504),
+    responses=problems(400, 401, 404, 406, 408, 413, 415, 422, 429, 431, 500, 503, 504),
     openapi_extra=IMAGE_BODY,
+    dependencies=[Depends(demand_json)],
 )
 async def classify(
     request: Request, query: Annotated[ClassifyQuery, Query()], pipeline: PipelineDep

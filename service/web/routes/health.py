@@ -30,12 +30,13 @@ async def ready(pipeline: PipelineDep) -> dict[str, str]:
     """Answer 200 while an engine is ready and the service is not draining."""
     if pipeline.ready:
         return {"status": "ready"}
-    reason = "The service is draining." if pipeline.draining else "No engine is ready."
+    reason = "The service is draining." if pipeline.draining.begun else "No engine is ready."
     raise NotReadyError(reason, retry_after_seconds=1.0)
 
 
 @router.get(
     "/metrics",
+    name="metrics",
     summary="Metrics for Prometheus",
     tags=["operations"],
     response_class=PlainTextResponse,

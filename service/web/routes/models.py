@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
 
 from service.api.errors import NotReadyError
 from service.api.schemas import (
     NOTES,
+    EmptyQuery,
     FixedInput,
     ModelsResponse,
     ScaledInput,
@@ -14,14 +17,20 @@ from service.api.schemas import (
     ShapeCost,
 )
 from service.link.messages import InputInfo, ModelInfo, Welcome
+from service.web.http.negotiation import demand_json
 from service.web.http.openapi import problems
 from service.web.pipeline import PipelineDep
 
 router = APIRouter(tags=["inference"])
 
 
-@router.get("/v1/models", summary="List the served models", responses=problems(401, 503))
-async def models(pipeline: PipelineDep) -> ModelsResponse:
+@router.get(
+    "/v1/models",
+    summary="List the served models",
+    responses=problems(401, 406, 422, 503),
+    dependencies=[Depends(demand_json)],
+)
+async def list_models(_: Annotated[EmptyQuery, Query()], pipeline: PipelineDep) -> ModelsResponse:
     """List the served models of every engine that has been ready."""
     if not pipeline.engines.offers:
         raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)

@@ -42,6 +42,7 @@ MISTAKES: list[tuple[str, str, str, Any]] = [
     ("weights", "Deployment", f"{WEIGHTS}/volumeMounts/0/mountPath", "/cache"),
     ("grace", "Deployment", f"{POD}/terminationGracePeriodSeconds", 60),
     ("grace", "Deployment", f"{CONTAINER}/lifecycle", GONE),
+    ("grace", "ConfigMap", "data/OVERLOCK_DRAIN_DELAY_SECONDS", "60"),
     ("grace", "Deployment", f"{CONTAINER}/lifecycle/preStop/sleep/seconds", 3),
     ("security", "Deployment", f"{POD}/securityContext/runAsUser", 0),
     ("security", "Deployment", f"{POD}/securityContext/seccompProfile", GONE),

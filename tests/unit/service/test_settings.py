@@ -81,6 +81,13 @@ def test_a_service_link_that_collides_with_a_setting_is_explained(
         ("devices", "cuda:0,cuda:0"),
         ("classify_model", "resnet50"),
         ("default_timeout_seconds", "-1"),
+        ("cors_origins", "https://a.example/"),
+        ("cors_origins", "a.example"),
+        ("cors_origins", "https://a.example, https://b.example"),
+        ("root_path", "overlock"),
+        ("root_path", "/overlock/"),
+        ("keep_alive_seconds", "0"),
+        ("drain_delay_seconds", "-1"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_the_variables_name(name: str, value: str) -> None:

@@ -28,8 +28,15 @@ export function timeSection({ stages, seconds, answer }) {
   );
 }
 
-/** A shell command with a button that copies it. */
+/** The request as a shell command. */
 export function requestSection(command, announce) {
+  const [copy, shown] = commandWithCopy(command, "Command", announce);
+  shown.classList.add("command");
+  return section("The same from a shell", copy, shown);
+}
+
+/** @returns {HTMLElement[]} A button that copies a shell command, and the command. */
+export function commandWithCopy(command, name, announce) {
   const code = element("code", {}, command);
   const copy = element("button", { type: "button", class: "button small" }, "Copy");
   copy.addEventListener("click", async () => {
@@ -45,8 +52,8 @@ export function requestSection(command, announce) {
       copy.textContent = "Selected: press Ctrl+C";
     }
   });
-  const shown = element("pre", { class: "command", tabindex: "0", "aria-label": "Command" }, code);
-  return section("The same from a shell", copy, shown);
+  const shown = element("pre", { class: "shell", tabindex: "0", "aria-label": name }, code);
+  return [copy, shown];
 }
 
 /** @param {Object[]} models One for each device; they differ in nothing else. */
@@ -69,10 +76,34 @@ export function modelSection(models) {
   return section("Model", element("dl", { class: "facts-list" }, ...rows));
 }
 
-/** A warning about the model's weights; null if there is none. */
-export function weightsNote(model) {
+/**
+ * A warning about the model's weights; null if there is none.
+ *
+ * @param {Object} model
+ * @param {boolean} untrusted Whether the answer is about an image that the model knows nothing of.
+ */
+export function weightsNote(model, untrusted, announce) {
   if (!model.note) return null;
-  return element("p", { class: "note", "data-weights": model.weights }, model.note);
+  const note = element("div", { class: "note", "data-weights": model.weights }, element("p", {}, model.note));
+  if (untrusted) {
+    const command = commandWithCopy(servingCommand(model.task), "Command that serves a real network", announce);
+    note.append(element("div", { class: "advice" }, element("p", {}, "To serve a real network:"), ...command));
+  }
+  return note;
+}
+
+/** What a task that is turned off needs. */
+export function offSection(task, announce) {
+  const lead = element("p", { class: "lead" }, `This service does not ${task}.`);
+  const command = commandWithCopy(servingCommand(task), "Command that turns it on", announce);
+  return element("div", { class: "stack" }, lead, element("div", { class: "advice" }, element("p", {}, "To turn it on, start it with:"), ...command));
+}
+
+const NETWORKS = { classify: "overlock_t", segment: "upernet_overlock_t", detect: "mask_rcnn_overlock_t" };
+
+function servingCommand(task) {
+  const options = [`--${task}-model ${NETWORKS[task]}`, `--${task}-weights pretrained`];
+  return ["overlock serve", ...options].join(" \\\n  ");
 }
 
 /** A note that only the first of several frames was used; null for a single frame. */

@@ -5,6 +5,7 @@
  * @property {Blob} blob The encoded file.
  * @property {string} name
  * @property {string|null} address Of an example, its address on the service.
+ * @property {number} left Files that were handed over with it and not taken.
  */
 
 /**
@@ -18,8 +19,8 @@
 export function takeImages({ input, examples, target }, onImage, onNothing) {
   const take = (files, none) => {
     if (!files.length) return onNothing(none);
-    const [file] = files;
-    return onImage({ blob: file, name: file.name || "image", address: null });
+    const [file, ...others] = files;
+    return onImage({ blob: file, name: file.name || "image", address: null, left: others.length });
   };
 
   input.addEventListener("change", () => {
@@ -34,7 +35,7 @@ export function takeImages({ input, examples, target }, onImage, onNothing) {
       try {
         const response = await fetch(address);
         if (!response.ok) throw new TypeError(response.statusText);
-        onImage({ blob: await response.blob(), name: address.split("/").at(-1), address });
+        onImage({ blob: await response.blob(), name: address.split("/").at(-1), address, left: 0 });
       } catch {
         onNothing("The example could not be fetched. Is the service running?");
       }

@@ -1,6 +1,8 @@
 /** Assembles the page: one image, and one run for each task that was selected. */
 
-import { imageNote, modelSection, requestSection, timeSection, weightsNote } from "./about_request.js";
+import {
+  imageNote, modelSection, offSection, requestSection, timeSection, weightsNote,
+} from "./about_request.js";
 import { ClassifyView } from "./classify_view.js";
 import { curlCommand } from "./curl_command.js";
 import { DetectView } from "./detect_view.js";
@@ -11,14 +13,16 @@ import { SegmentView } from "./segment_view.js";
 import { imageRequest, Problem, Service } from "./service.js";
 import { TaskTabs } from "./task_tabs.js";
 import { Viewfinder } from "./viewfinder.js";
-import { size } from "./words.js";
+import { count, size } from "./words.js";
 
 const UNAUTHORIZED = 401;
 const UNAVAILABLE = 503;
 
 class Playground {
   #service = new Service();
+  #main = document.querySelector("main");
   #panel = document.querySelector("#panel");
+  #refusal = document.querySelector("#refusal");
   #facts = document.querySelector("#facts");
   #cancel = document.querySelector("#cancel");
   #announcer = document.querySelector("#announcer");
@@ -52,8 +56,10 @@ class Playground {
 
   async #loadModels() {
     try {
-      const models = await this.#service.models();
-      this.#models = Map.groupBy(models, ({ task }) => task);
+      this.#models = new Map();
+      for (const model of await this.#service.models()) {
+        this.#models.set(model.task, [...(this.#models.get(model.task) ?? []), model]);
+      }
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       this.#panel.replaceChildren(this.#problem(problem, () => this.#loadModels()));
@@ -62,15 +68,16 @@ class Playground {
       }
       return;
     }
-    const tasks = Object.keys(this.#views).filter((task) => this.#models.has(task));
-    this.#tabs.offer(tasks, (task) => this.#select(task));
-    this.#select(tasks.includes(this.#task) ? this.#task : tasks[0]);
+    const tasks = Object.keys(this.#views);
+    const served = tasks.filter((task) => this.#models.has(task));
+    this.#tabs.offer(tasks, served, (task) => this.#select(task));
+    this.#select(served.includes(this.#task) ? this.#task : served[0]);
   }
 
   #select(task) {
     this.#task = task;
     this.#tabs.select(task);
-    if (this.#image && !this.#runs.has(task)) this.#run();
+    if (this.#image && this.#models.has(task) && !this.#runs.has(task)) this.#run();
     else this.#show();
   }
 
@@ -79,6 +86,7 @@ class Playground {
     this.#runs.clear();
     this.#image = image;
     this.#facts.textContent = `${image.name}, ${size(image.blob.size)}`;
+    this.#refuse(image.left ? `One image at a time: ${count(image.left, "other file")} left out.` : null);
     this.#run();
     const shown = await this.#viewfinder.show(image);
     if (this.#image !== image) return;
@@ -86,15 +94,19 @@ class Playground {
     this.#show();
   }
 
+  /** Tell what was not taken, beside the picture; null takes the words back. */
   #refuse(words) {
-    this.#facts.textContent = words;
+    this.#refusal.hidden = words === null;
+    this.#refusal.textContent = words ?? "";
+    if (words === null) return;
     this.#say(words);
+    this.#refusal.scrollIntoView({ block: "nearest" });
   }
 
   /** Send the image to the service, for the selected task. */
   async #run() {
     const [task, image] = [this.#task, this.#image];
-    if (task === null) return;
+    if (!this.#models.has(task)) return;
     const view = this.#views[task];
     const request = imageRequest(task, view.query(this.#models.get(task)[0]), image);
     const run = { state: "running", controller: new AbortController(), request };
@@ -125,6 +137,11 @@ class Playground {
     this.#panel.querySelector("button")?.focus();
   }
 
+  /** Whether demo weights were given something else than the scenes that they were trained on. */
+  get #untrusted() {
+    return this.#models.get(this.#task)?.[0].weights === "demo" && this.#image?.address === null;
+  }
+
   /** Show the state of the task's run. */
   #show() {
     const run = this.#runs.get(this.#task);
@@ -132,8 +149,12 @@ class Playground {
     const state = run?.state ?? (this.#image ? "ready" : "empty");
     this.#viewfinder.clear();
     this.#viewfinder.state = state;
+    this.#main.dataset.state = state;
     this.#cancel.hidden = state !== "running";
-    if (!models) return;
+    if (!models) {
+      if (this.#task) this.#panel.replaceChildren(offSection(this.#task, (words) => this.#say(words)));
+      return;
+    }
     const parts = {
       empty: () => [element("p", { class: "lead" }, "Choose an image, and the answer appears here.")],
       ready: () => [],
@@ -146,8 +167,15 @@ class Playground {
       done: () => this.#answer(run),
     }[state]();
     this.#panel.replaceChildren(
-      ...[weightsNote(models[0]), ...parts, modelSection(models)].filter((part) => part !== null),
+      ...[...this.#noted(models[0], parts), modelSection(models)].filter((part) => part !== null),
     );
+  }
+
+  /** Put the note on the weights before an answer, or right after one that is muted. */
+  #noted(model, [first, ...rest]) {
+    const muted = this.#untrusted && first?.matches(".result");
+    const note = weightsNote(model, muted, (words) => this.#say(words));
+    return muted ? [first, note, ...rest] : [note, first ?? null, ...rest];
   }
 
   #answer(run) {
@@ -155,7 +183,7 @@ class Playground {
     this.#viewfinder.shape(answer.image.width, answer.image.height);
     this.#tellSize(answer.image);
     return [
-      element("div", { class: "result" }, this.#views[this.#task].show(answer)),
+      element("div", { class: "result", "data-muted": this.#untrusted }, this.#views[this.#task].show(answer)),
       imageNote(answer.image),
       timeSection(run.outcome),
       this.#requestSection(run),

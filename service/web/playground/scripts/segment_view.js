@@ -9,6 +9,8 @@ import { list, percent } from "./words.js";
 
 /** Factor on the opacity of all other classes while one is highlighted. */
 const DIMMED = 0.12;
+/** A class that covers nothing: the picture shows through, unless it is highlighted. */
+const BACKGROUND = "background";
 const SUMMARIZED = 3;
 
 export class SegmentView {
@@ -38,7 +40,8 @@ export class SegmentView {
     let highlighted = null;
     const paint = () => {
       const colors = new RegionColors();
-      for (const { class_id: id, color } of answer.classes) {
+      for (const { class_id: id, color, label } of answer.classes) {
+        if (label === BACKGROUND && highlighted !== id) continue;
         const dimmed = highlighted !== null && highlighted !== id;
         colors.set(id, color, this.#opacity * (dimmed ? DIMMED : 1));
       }

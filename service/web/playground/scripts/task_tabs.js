@@ -20,8 +20,8 @@ export class TaskTabs {
     list.addEventListener("keydown", (event) => this.#move(event));
   }
 
-  /** Show a tab for each task. */
-  offer(tasks, onSelect) {
+  /** Show a tab for each task; those of tasks that are not served tell how to serve them. */
+  offer(tasks, served, onSelect) {
     this.#tabs = new Map(
       tasks.map((task) => [
         task,
@@ -32,6 +32,7 @@ export class TaskTabs {
             role: "tab",
             id: `tab-${task}`,
             "aria-controls": this.#panel.id,
+            "data-off": !served.includes(task),
             onclick: () => onSelect(task),
           },
           NAMES[task] ?? task,

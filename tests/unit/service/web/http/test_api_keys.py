@@ -61,7 +61,7 @@ def test_a_folder_that_is_swapped_behind_a_link_is_read_as_kubernetes_updates_se
     assert keys.name_of("old") is None
 
 
-@pytest.mark.parametrize("broken", ["", "gateway not-a-digest\n", None])
+@pytest.mark.parametrize("broken", ["gateway not-a-digest\n", None])
 def test_a_change_that_cannot_be_read_leaves_the_keys_as_they_were(
     path: Path, broken: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -76,8 +76,25 @@ def test_a_change_that_cannot_be_read_leaves_the_keys_as_they_were(
     assert "stay as they were" in record.getMessage()
 
 
-@pytest.mark.parametrize("content", ["", "# nobody\n", "secret-key-itself\n", "name secret\n"])
-def test_a_file_without_keys_stops_the_start_and_is_not_quoted(
+@pytest.mark.parametrize("content", ["", "\n", "# gateway, until May\n"])
+def test_the_last_key_can_be_withdrawn(
+    path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = ApiKeys(path)
+    path.write_text(content)
+    assert keys.name_of("first") is None
+    assert "every request below /v1 is refused" in caplog.text
+    path.write_text(line("gateway", "third"))
+    assert keys.name_of("third") == "gateway"
+
+
+def test_a_service_may_start_before_there_is_a_key(path: Path) -> None:
+    path.write_text("")
+    assert ApiKeys(path).name_of("") is None
+
+
+@pytest.mark.parametrize("content", ["secret-key-itself\n", "name secret\n"])
+def test_a_line_that_is_no_key_stops_the_start_and_is_not_quoted(
     tmp_path: Path, content: str
 ) -> None:
     path = tmp_path / "keys"

@@ -1,0 +1,66 @@
+"""The image in a JSON document: base64, or a data URL."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import re
+
+import msgspec
+
+from service.api.errors import MalformedRequestError
+
+DATA_URL = re.compile(
+    r"\s*data:(?P<type>[^;,]{0,255})(?P<parameters>(;[^;,]{0,255}){0,8}),", re.IGNORECASE
+)
+
+MAX_FAULT = 200
+"""Characters of a parser's message that are repeated: it may hold a key of any length."""
+
+_QUOTES_OF_ONE_FIELD = 4
+
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_BLANKS = b" \t\r\n"
+
+
+class _ImageDocument(msgspec.Struct, forbid_unknown_fields=True):
+    image: str
+
+
+def image_in_json(body: bytes) -> tuple[bytes, str | None]:
+    """Find the image in ``{"image": "<base64 or data URL>"}``.
+
+    Base64 may have line breaks, the URL-safe alphabet (RFC 4648, section 5) and no padding. The
+    document may begin with a byte order mark.
+
+    Returns:
+        The image's bytes, and the type that a data URL declares.
+
+    Raises:
+        MalformedRequestError: if the document is not of this form or has anything beside it.
+    """
+    try:
+        text = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=_ImageDocument).image
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRequestError(
+            f'The body has to be JSON like {{"image": "<base64>"}}: {str(error)[:MAX_FAULT]}.'
+        ) from error
+    # Every key is image, and of equal ones the parser takes the last. Escaped quotes are none.
+    if body.count(b'"') - body.count(b'\\"') > _QUOTES_OF_ONE_FIELD:
+        raise MalformedRequestError("The body has the key image more than once.")
+    url = DATA_URL.match(text)
+    if url is None:
+        return _from_base64(text), None
+    if not url["parameters"].lower().endswith(";base64"):
+        raise MalformedRequestError("The data URL in the field image is not base64.")
+    return _from_base64(text[url.end() :]), url["type"].strip() or None
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        # Padding is optional: it is taken off and made anew.
+        letters = text.encode("ascii").translate(_TO_STANDARD, _BLANKS).rstrip(b"=")
+        return base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
+    except ValueError as error:  # not base64, or not ASCII
+        fetched = " URLs are never fetched." if text.startswith(("http:", "https:")) else ""
+        raise MalformedRequestError(f"The field image is not base64: {error}.{fetched}") from error

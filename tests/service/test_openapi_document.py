@@ -1,0 +1,168 @@
+"""The OpenAPI document as generators of clients, and linters, want it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import httpx
+import pytest
+
+from service.settings import Settings
+from service.web.app import create_app
+from support.service_fakes import FakeEngines
+
+OPERATIONS = {
+    "classify": ("post", "/v1/classify"),
+    "segment": ("post", "/v1/segment"),
+    "detect": ("post", "/v1/detect"),
+    "list_models": ("get", "/v1/models"),
+    "live": ("get", "/livez"),
+    "ready": ("get", "/readyz"),
+    "metrics": ("get", "/metrics"),
+}
+TASKS = ("classify", "segment", "detect")
+
+
+@pytest.fixture(params=[None, "/overlock"])
+def document(
+    request: pytest.FixtureRequest, engines: FakeEngines, tmp_path: Path
+) -> dict[str, Any]:
+    keys = tmp_path / "keys"
+    keys.touch()
+    settings = Settings(
+        root_path=request.param, api_keys_file=keys, max_body_bytes=12345, max_image_pixels=6789
+    )
+    app = create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    sent: dict[str, Any] = json.loads(json.dumps(app.openapi()))
+    return sent
+
+
+def nodes(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """All objects of a document, with their paths."""
+    if isinstance(node, dict):
+        yield path, node
+        for name, value in node.items():
+            yield from nodes(value, f"{path}/{name}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from nodes(value, f"{path}/{index}")
+
+
+def operation(document: dict[str, Any], name: str) -> dict[str, Any]:
+    method, path = OPERATIONS[name]
+    found: dict[str, Any] = document["paths"][path][method]
+    return found
+
+
+def parameter(document: dict[str, Any], task: str, name: str) -> dict[str, Any]:
+    (found,) = [each for each in operation(document, task)["parameters"] if each["name"] == name]
+    schema: dict[str, Any] = found["schema"]
+    return schema
+
+
+def test_operations_have_the_names_that_people_would_give(document: dict[str, Any]) -> None:
+    found = {
+        operation["operationId"]: (method, path)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert found == OPERATIONS
+
+
+def test_every_problem_is_the_same_component(document: dict[str, Any]) -> None:
+    schemas = [
+        response["content"]["application/problem+json"]["schema"]
+        for _, node in nodes(document)
+        if "responses" in node and "operationId" in node
+        for status, response in node["responses"].items()
+        if status != "200"
+    ]
+    assert len(schemas) > 30
+    assert {json.dumps(schema) for schema in schemas} == {
+        '{"$ref": "#/components/schemas/ProblemDocument"}'
+    }
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_every_reference_leads_to_a_component_with_a_valid_name(document: dict[str, Any]) -> None:
+    for kind, components in document["components"].items():
+        for name in components:
+            assert re.fullmatch(r"[A-Za-z0-9._-]+", name), f"{kind}: {name}"
+    for _, node in nodes(document):
+        if "$ref" in node:
+            found = document
+            for name in node["$ref"].removeprefix("#/").split("/"):
+                found = found[name]
+
+
+def test_headers_are_documented_where_they_are_sent(document: dict[str, Any]) -> None:
+    for name in OPERATIONS:
+        for status, response in operation(document, name)["responses"].items():
+            assert {"X-Request-ID", "Server-Timing"} <= set(response["headers"])
+            assert ("Retry-After" in response["headers"]) == (status in {"429", "503"})
+            assert ("WWW-Authenticate" in response["headers"]) == (status == "401")
+            of_model = status == "200" and name in TASKS
+            assert ("X-Model-Weights" in response["headers"]) == of_model
+
+
+def test_limits_are_those_of_the_settings_and_the_models(document: dict[str, Any]) -> None:
+    for task in TASKS:
+        body = operation(document, task)["requestBody"]
+        assert body["description"] == "At most 12345 bytes, and 6789 pixels."
+        assert body["content"]["image/png"]["schema"]["maxLength"] == 12345
+        timeout = parameter(document, task, "timeout")
+        assert (timeout["type"], timeout["maximum"]) == ("number", 600)
+        assert "Without one, 30." in timeout["description"]
+    # The fake engines' classifier has four classes.
+    top_k = parameter(document, "classify", "top_k")
+    assert (top_k["maximum"], top_k["default"]) == (4, 4)
+    assert parameter(document, "detect", "max_detections")["maximum"] == 100
+
+
+async def test_the_classes_are_a_limit_as_soon_as_they_are_known(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    engines.ready = False
+    unknown = (await client.get("/openapi.json")).json()
+    assert "maximum" not in parameter(unknown, "classify", "top_k")
+    engines.ready = True
+    known = (await client.get("/openapi.json")).json()
+    assert parameter(known, "classify", "top_k")["maximum"] == 4
+    assert known["servers"] == [{"url": "/"}]
+
+
+def test_what_linters_find_is_not_there(document: dict[str, Any]) -> None:
+    tags = {tag["name"] for tag in document["tags"]}
+    for path, node in nodes(document):
+        if node.get("type") == "array":
+            assert "items" in node, path
+        if "default" in node and "maximum" in node:
+            assert node["minimum"] <= node["default"] <= node["maximum"], path
+        if "operationId" in node:
+            assert set(node["tags"]) <= tags, path
+            assert node["summary"], path
+            assert node["description"], path
+    assert document["servers"]
+    assert document["info"]["description"]
+
+
+def test_spectral_finds_no_error(document: dict[str, Any], tmp_path: Path) -> None:
+    spectral = which("spectral")
+    if spectral is None:
+        pytest.skip("spectral is missing; npm install --global @stoplight/spectral-cli")
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
+    (tmp_path / "rules.yaml").write_text("extends: spectral:oas\n")
+    done = subprocess.run(
+        [spectral, "lint", "openapi.json", "--ruleset", "rules.yaml", "--fail-severity", "error"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
