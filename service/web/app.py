@@ -15,9 +15,9 @@ from service.settings import Settings
 from service.web.http.api_keys import ApiKeys, require_key
 from service.web.http.cross_origin import CrossOriginMiddleware
 from service.web.http.middleware import RequestMiddleware, RequestsUnderWay
+from service.web.http.negotiation import refuse_repeated_parameters
 from service.web.http.openapi import DESCRIPTION, TAGS, ApiDocument
 from service.web.http.problems import install_problem_handlers
-from service.web.http.queries import refuse_repeated_parameters
 from service.web.http.root_path import RootPathMiddleware
 from service.web.pipeline import Pipeline
 from service.web.routes import classify, detect, health, models, segment

@@ -34,7 +34,7 @@ from service.web.admission import (
     read_body,
 )
 from service.web.bodies import content_coding, inflate
-from service.web.http.draining import Draining
+from service.web.http.middleware import Draining
 
 THREADS = 2
 """Number of decoding threads, and of rendering threads."""

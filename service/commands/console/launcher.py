@@ -1,6 +1,6 @@
 """The first step of ``overlock``: are ``service`` and ``model`` this program's own packages?
 
-It is installed a second time as ``overlock_launcher`` (``pyproject.toml``), a name that nothing
+It is installed a second time as overlock_launcher (``pyproject.toml``), a name that nothing
 else has: when ``PYTHONPATH`` holds another ``service``, this package cannot even say so.
 """
 

@@ -1,4 +1,4 @@
-"""Middleware around every request: its id, metrics, log line, and unexpected errors.
+"""Middleware around every request, which logs and counts it; and the end of all requests.
 
 Plain ASGI: Starlette's base class for middleware would hide a client's disconnect from the routes.
 """
@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
@@ -60,20 +60,71 @@ class RequestsUnderWay:
         Raises:
             NotReadyError: once they are abandoned.
         """
-        gone = NotReadyError("The service has ended before the answer.", retry_after_seconds=1.0)
         task = asyncio.current_task()
         assert task is not None
         if self._abandoned:
-            raise gone
+            raise _gone()
         self._tasks.add(task)
         try:
             yield
         except asyncio.CancelledError:
             if self._abandoned and not task.uncancel():
-                raise gone from None
+                raise _gone() from None
             raise
         finally:
             self._tasks.discard(task)
+
+
+def _gone() -> NotReadyError:
+    return NotReadyError("The service has ended before the answer.", retry_after_seconds=1.0)
+
+
+class Draining:
+    """Whether a worker still takes requests, and how many it has to answer.
+
+    Attributes:
+        begun: whether load balancers should send nothing more.
+    """
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._refuses = False
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count a request until it is answered.
+
+        Raises:
+            NotReadyError: once requests are refused.
+        """
+        if self._refuses:
+            raise NotReadyError("The service is stopping.", retry_after_seconds=1.0)
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def run(self, delay_seconds: float, longest_seconds: float) -> None:
+        """Be unready, refuse requests after the delay, and return when the others are answered.
+
+        The worker listens all the time, so that probes and metrics are answered until the end.
+
+        Args:
+            delay_seconds: how long requests are still taken.
+            longest_seconds: most that their answers take from then on.
+        """
+        self.begun = True
+        await asyncio.sleep(delay_seconds)
+        self._refuses = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), longest_seconds)
 
 
 class RequestMiddleware:

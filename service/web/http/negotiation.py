@@ -1,16 +1,20 @@
-"""Choice between JSON and PNG by the Accept header (RFC 9110, section 12.5.1)."""
+"""Demands on a query, and the choice between JSON and PNG by Accept (RFC 9110, section 12.5.1)."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from service.api.errors import NotAcceptableError
+from service.api.errors import InvalidParameterError, NotAcceptableError
 
 JSON, PNG = "application/json", "image/png"
+
+MAX_NAME = 80
+"""Characters of a parameter's name that a problem repeats."""
 
 
 VARY = {"Vary": "Accept"}
@@ -81,3 +85,15 @@ def _weight(parameters: list[str]) -> float:
             # NaN compares as False and counts as 0.
             return min(weight, 1.0) if weight > 0 else 0.0
     return 1.0
+
+
+async def refuse_repeated_parameters(request: Request) -> None:
+    """Refuse a query that gives a parameter twice: only one of the values would count.
+
+    Raises:
+        InvalidParameterError: if it does, with the parameter's name.
+    """
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    for name, count in counts.items():
+        if count > 1:
+            raise InvalidParameterError(f"{name[:MAX_NAME]} is given {count} times; give it once.")
