@@ -6,7 +6,6 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic.json_schema import SkipJsonSchema
 
 MAX_TIMEOUT_SECONDS = 600.0
 """Longest timeout of a request."""
@@ -29,9 +28,6 @@ _DECIMAL = _written_as(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", "a number such as 0.5")
 _BOOLEAN = _written_as("true|false", "true or false")
 
 
-_TimeoutSeconds = Annotated[float, Field(ge=0.001, le=MAX_TIMEOUT_SECONDS)]
-
-
 class EmptyQuery(BaseModel):
     """No parameters; unknown ones are refused."""
 
@@ -41,7 +37,12 @@ class EmptyQuery(BaseModel):
 class _Query(EmptyQuery):
     """Parameters that every task takes."""
 
-    timeout: Annotated[_TimeoutSeconds | SkipJsonSchema[None], _DECIMAL] = Field(
+    timeout: Annotated[
+        float | None,
+        Field(ge=0.001, le=MAX_TIMEOUT_SECONDS),
+        _DECIMAL,
+        WithJsonSchema({"type": "number", "minimum": 0.001, "maximum": MAX_TIMEOUT_SECONDS}),
+    ] = Field(
         default=None,
         description="Seconds from the request's arrival to its deadline.",
     )

@@ -1,14 +1,15 @@
-"""Limits of one HTTP worker: its requests, their bytes, and the expected wait for decoding."""
+"""Limits of one HTTP worker: its requests, their bytes, the expected wait for decoding, its end."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from model.config import Task
 from service import metrics
-from service.api.errors import MemoryFullError, QueueFullError
+from service.api.errors import MemoryFullError, NotReadyError, QueueFullError
 from service.ewma import Ewma
 
 MEMORY = 0.9
@@ -126,3 +127,53 @@ class DecodeWaitEstimator:
             self._last_end = now
         finally:
             self._waiting -= 1
+
+
+class Draining:
+    """Whether a worker still takes requests, and how many it has to answer.
+
+    At its end it is unready first, refuses later, and is gone when all is answered.
+
+    Attributes:
+        begun: whether load balancers should send nothing more.
+    """
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._refuses = False
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count a request until it is answered.
+
+        Raises:
+            NotReadyError: once requests are refused.
+        """
+        if self._refuses:
+            raise NotReadyError("The service is stopping.", retry_after_seconds=1.0)
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def run(self, delay_seconds: float, longest_seconds: float) -> None:
+        """Be unready, refuse requests after the delay, and return when the others are answered.
+
+        The worker listens all the time, so that probes and metrics are answered until the end.
+
+        Args:
+            delay_seconds: how long requests are still taken.
+            longest_seconds: most that their answers take from then on.
+        """
+        self.begun = True
+        await asyncio.sleep(delay_seconds)
+        self._refuses = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), longest_seconds)

@@ -17,7 +17,6 @@ from service.web.http.cross_origin import CrossOriginMiddleware
 from service.web.http.middleware import RequestMiddleware
 from service.web.http.openapi import DESCRIPTION, TAGS, ApiDocument
 from service.web.http.problems import install_problem_handlers
-from service.web.http.queries import refuse_repeated_parameters
 from service.web.http.root_path import RootPathMiddleware
 from service.web.pipeline import Pipeline
 from service.web.routes import classify, detect, health, models, segment
@@ -78,7 +77,6 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
     if settings.api_keys_file is not None:
         app.state.api_keys = ApiKeys(settings.api_keys_file)
         guards.append(Depends(require_key))
-    guards.append(Depends(refuse_repeated_parameters))
     for routes in (classify, segment, detect, models):
         app.include_router(routes.router, dependencies=guards)
     app.include_router(health.router)

@@ -25,9 +25,9 @@ from service.images.preparation import ImagePreparer
 from service.link.messages import ModelInfo
 from service.link.pool import EnginePool
 from service.settings import MODELS, PREFIX, Settings
-from service.web.admission import ConcurrencyLimiter, DecodeWaitEstimator, Permit
+from service.web.admission import ConcurrencyLimiter, DecodeWaitEstimator, Draining, Permit
 from service.web.bodies import read_body
-from service.web.http.draining import Draining
+from service.web.http.queries import refuse_repeated_parameters
 
 THREADS = 2
 """Number of decoding threads, and of rendering threads."""
@@ -141,6 +141,8 @@ class Pipeline:
             ServiceError: if any stage rejects the request.
             ClientDisconnect: if the client left; work on its request is cancelled.
         """
+        if request.url.query:
+            refuse_repeated_parameters(request)
         with self.draining.request():
             return await self._respond(request, task, timeout_seconds, render, renders_at_once)
 

@@ -100,6 +100,25 @@ def test_sigterm_under_load_answers_all_that_was_accepted_and_leaves_nothing_beh
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
 
 
+def test_until_the_last_answer_a_stopping_service_refuses_in_words_and_is_alive(
+    start_faulty: Start,
+) -> None:
+    with start_faulty() as service, ThreadPoolExecutor(1) as client:
+        waiting = client.submit(classify, service, SLOW)
+        service.wait_for(lambda: in_flight(service) == 1)
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_for(lambda: service.get("/readyz").status_code == 503)
+        refused = classify(service, HARMLESS)
+        assert not waiting.done()
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["detail"] == "The service is stopping."
+        assert service.get("/livez").status_code == 200
+        assert in_flight(service) == 1
+        assert waiting.result().status_code == 200
+        assert service.process.wait(30) == 0
+
+
 def test_an_http_worker_that_gets_sigterm_answers_what_it_has_and_is_replaced(
     faulty: RunningService,
 ) -> None:

@@ -62,7 +62,7 @@ def operation(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 def parameter(document: dict[str, Any], task: str, name: str) -> dict[str, Any]:
     (found,) = [each for each in operation(document, task)["parameters"] if each["name"] == name]
-    schema: dict[str, Any] = found["schema"]
+    schema: dict[str, Any] = found["schema"] | {"description": found["description"]}
     return schema
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -29,13 +28,16 @@ def prefers_png(accepts: Sequence[str]) -> bool:
     return _preferred(accepts, (JSON, PNG)) == PNG
 
 
-async def demand_json(request: Request) -> None:
+def demand_json(accepts: Sequence[str]) -> None:
     """Refuse a caller of a route that answers with JSON alone, if it does not accept JSON.
+
+    Args:
+        accepts: the Accept headers.
 
     Raises:
         NotAcceptableError: if it does not.
     """
-    _preferred(request.headers.getlist("accept"), (JSON,))
+    _preferred(accepts, (JSON,))
 
 
 def _preferred(accepts: Sequence[str], offered: Sequence[str]) -> str:

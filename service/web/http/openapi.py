@@ -152,7 +152,7 @@ class ApiDocument:
                     # Of fewer classes than the default asks for, all are answered.
                     default = ClassifyQuery.model_fields["top_k"].default
                     most = len(model.labels)
-                    top_k |= {"maximum": most, "default": min(default, most)}
+                    top_k["schema"] |= {"maximum": most, "default": min(default, most)}
 
 
 def _operations(document: Node) -> Iterator[Node]:
@@ -161,5 +161,5 @@ def _operations(document: Node) -> Iterator[Node]:
 
 
 def _parameter(operation: Node, name: str) -> Node:
-    schema: Node = next(each for each in operation["parameters"] if each["name"] == name)["schema"]
-    return schema
+    found: Node = next(each for each in operation["parameters"] if each["name"] == name)
+    return found

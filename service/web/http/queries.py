@@ -1,4 +1,4 @@
-"""What every route below ``/v1`` demands of a query and an Accept header."""
+"""What every route below ``/v1`` demands of a query, beside the types of its parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_NAME = 80
 """Characters of a parameter's name that a problem repeats."""
 
 
-async def refuse_repeated_parameters(request: Request) -> None:
+def refuse_repeated_parameters(request: Request) -> None:
     """Refuse a query that gives a parameter twice: only one of the values would count.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from model.config import Task
@@ -24,7 +24,6 @@ router = APIRouter(tags=["inference"])
     response_model=ClassifyResponse,
     responses=problems(400, 401, 404, 406, 408, 413, 415, 422, 429, 431, 500, 503, 504),
     openapi_extra=IMAGE_BODY,
-    dependencies=[Depends(demand_json)],
 )
 async def classify(
     request: Request, query: Annotated[ClassifyQuery, Query()], pipeline: PipelineDep
@@ -33,6 +32,9 @@ async def classify(
 
     The image is the raw body, the multipart field `image`, or base64 in JSON.
     """
+    accepts = request.headers.getlist("accept")
+    if accepts not in ([], ["*/*"]):
+        demand_json(accepts)
     check_query(query, pipeline.model_for(Task.CLASSIFY))
 
     def render(engine_result: EngineResult) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query, Request
 
 from service.api.errors import NotReadyError
 from service.api.schemas import (
@@ -28,10 +28,12 @@ router = APIRouter(tags=["inference"])
     "/v1/models",
     summary="List the served models",
     responses=problems(401, 406, 422, 503),
-    dependencies=[Depends(demand_json)],
 )
-async def list_models(_: Annotated[EmptyQuery, Query()], pipeline: PipelineDep) -> ModelsResponse:
+async def list_models(
+    request: Request, _: Annotated[EmptyQuery, Query()], pipeline: PipelineDep
+) -> ModelsResponse:
     """List the served models of every engine that has been ready."""
+    demand_json(request.headers.getlist("accept"))
     if not pipeline.engines.offers:
         raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
     return ModelsResponse(

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 import pytest
 
 from model.config import Task
-from service.api.errors import MemoryFullError, QueueFullError
-from service.web.admission import HEADROOM, ConcurrencyLimiter, DecodeWaitEstimator
+from service.api.errors import MemoryFullError, NotReadyError, QueueFullError
+from service.web.admission import HEADROOM, ConcurrencyLimiter, DecodeWaitEstimator, Draining
 
 
 @pytest.fixture
@@ -122,3 +122,29 @@ def test_who_leaves_early_counts_no_more_and_teaches_nothing() -> None:
     assert line.wait_seconds == 0.0
     with line.waiting():
         assert line.wait_seconds == pytest.approx(0.02 * HEADROOM)
+
+
+async def test_requests_are_taken_during_the_delay_and_refused_after_it() -> None:
+    draining = Draining()
+    running = asyncio.create_task(draining.run(0.05, 10.0))
+    await asyncio.sleep(0)
+    assert draining.begun
+    with draining.request():
+        await asyncio.sleep(0.1)
+        with pytest.raises(NotReadyError, match="stopping"), draining.request():
+            pass
+        assert not running.done()
+    await running
+
+
+async def test_it_ends_at_its_limit_though_a_request_is_under_way() -> None:
+    draining = Draining()
+    with draining.request():
+        await draining.run(0.0, 0.01)
+
+
+async def test_it_ends_at_once_where_nothing_is_under_way() -> None:
+    draining = Draining()
+    with draining.request():
+        pass
+    await asyncio.wait_for(draining.run(0.0, 600.0), 1.0)
