@@ -1,7 +1,7 @@
 """The first step of ``overlock``: are ``service`` and ``model`` this program's own packages?
 
-It is installed a second time as overlock_launcher (``pyproject.toml``), a name that nothing
-else has: when ``PYTHONPATH`` holds another ``service``, this package cannot even say so.
+``pyproject.toml`` installs it a second time, under a name that nothing else has: when
+``PYTHONPATH`` holds another ``service``, this package cannot even say so.
 """
 
 from __future__ import annotations
