@@ -113,6 +113,8 @@ def test_the_nginx_of_the_documents_passes_everything_on(
         large = photo() + bytes(8_000_000)
         answer = httpx.post(f"{address}/v1/classify", content=large, headers=JPEG)
         assert answer.status_code == 200
+        answer = httpx.post(f"{address}/v1/classify", content=bytes(30_000_000), headers=JPEG)
+        assert answer.json()["type"] == "urn:overlock:problem:body-too-large"
     finally:
         process.terminate()
         process.wait()
