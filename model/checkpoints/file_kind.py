@@ -48,8 +48,13 @@ def _problem_of(path: Path, head: bytes, size_bytes: int) -> str | None:
     if head.startswith(_ZIP):
         return _archive_problem(path)
     is_pickle = head.startswith(_PICKLE) and head[1:2] and head[1] in _PROTOCOLS
-    if is_pickle or head[_TAR] == b"ustar":
+    if is_pickle:
         return None
+    if head[_TAR] == b"ustar":
+        return (
+            f"{path} is a tar archive, as PyTorch wrote before 2017; load it there and save it "
+            "again: torch.save(model.state_dict(), 'weights.pth')."
+        )
     return f"{path} is no PyTorch checkpoint."
 
 
@@ -70,6 +75,11 @@ def _archive_problem(path: Path) -> str | None:
             names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         return f"{path} is truncated or damaged: {error}."
+    if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
+        return (
+            f"{path} is a TorchScript archive, a program and not weights; save those of the "
+            "network it was made from: torch.save(model.state_dict(), 'weights.pth')."
+        )
     if not any(name.rpartition("/")[2] == "data.pkl" for name in names):
         return f"{path} is a zip archive of other things than a PyTorch checkpoint."
     return None
