@@ -25,7 +25,7 @@ from model.checkpoints.class_table import (
 from model.checkpoints.file_kind import weights_file_problem
 from model.checkpoints.find_weights import WeightsError, find_weights, listed
 from model.checkpoints.official_names import naming_of
-from model.checkpoints.safe_pickle import StoredTensor
+from model.checkpoints.stand_ins import StoredTensor
 from model.checkpoints.torch_file import TorchFileError, read_torch_file
 from model.config import BACKBONES
 

@@ -3,7 +3,8 @@
 They are the tensors of the one mapping, under the one prefix, in which the authors' first entry
 lies (or ours). Averaged weights are preferred to raw ones; other candidates are refused.
 
-Source: timm's, Lightning's, DeepSpeed's and mmengine's checkpoints, and PyTorch's own wrappers.
+Source: CheckpointSaver of https://github.com/huggingface/pytorch-image-models, and
+https://github.com/open-mmlab/mmengine.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from model.checkpoints.inert_arrays import InertArray
-from model.checkpoints.safe_pickle import Inert
+from model.checkpoints.stand_ins import Inert
 
 T = TypeVar("T")
 
@@ -131,7 +132,7 @@ def _candidates(mappings: list[_Place], entry: re.Pattern[str], kind: type) -> l
 def _is_of_mmengine(contents: Any) -> bool:
     """Tell whether averaged weights lie in ``state_dict``, and raw ones in ``ema_state_dict``.
 
-    Source: mmengine's ``EMAHook``, which swaps the two when it saves.
+    Source: its EMAHook, which swaps the two when it saves, https://github.com/open-mmlab/mmengine.
     """
     return isinstance(contents, Mapping) and {"message_hub", "ema_state_dict"} <= contents.keys()
 

@@ -4,18 +4,18 @@ Only what a weights file needs is made: plain values, mappings, descriptions of 
 arrays of class colours. Every other object, whatever opcode makes it, becomes an ``Inert``. No
 name in the file is ever looked up or called.
 
-Source: the opcodes' descriptions in Python's ``pickletools``; ``torch/_utils.py`` for tensors.
+Source: https://docs.python.org/3/library/pickletools.html.
 """
 
 from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable
-from dataclasses import dataclass
 from mmap import mmap
 from typing import IO, Any, cast
 
 from model.checkpoints.inert_arrays import InertArray, InertDtype
+from model.checkpoints.stand_ins import Inert, StoredNumbers, stand_in
 
 NUMBERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
 STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING"}
@@ -33,64 +33,10 @@ CONSTANTS: dict[str, Callable[[], Any]] = {
     "NEXT_BUFFER": lambda: Inert("out-of-band buffer"),
 }
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-MAPPINGS = frozenset(
-    {
-        "builtins.dict",
-        "__builtin__.dict",
-        "collections.OrderedDict",
-        "collections.defaultdict",
-    }
-)
-ARRAYS = frozenset(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core"))
 
 
 class PickleError(ValueError):
     """The bytes are no intact pickle."""
-
-
-@dataclass(frozen=True, eq=False)
-class Inert:
-    """Stands for an object that was not made.
-
-    Attributes:
-        name: of the class or function that the file names, with its module.
-    """
-
-    name: str
-
-
-@dataclass(frozen=True, eq=False)
-class StoredNumbers:
-    """Numbers that lie outside the pickle.
-
-    Attributes:
-        kind: the storage's class, such as "torch.FloatStorage".
-        key: names the numbers in the file.
-        offset: where a view begins, in elements.
-    """
-
-    kind: str
-    key: str
-    offset: int
-
-
-@dataclass(frozen=True, eq=False)
-class StoredTensor:
-    """A tensor that was not made yet; the numbers are as the file states them, unverified.
-
-    Attributes:
-        numbers: what it views.
-        offset: of its first element, in elements.
-        shape: as in ``Tensor.shape``.
-        stride: as in ``Tensor.stride()``.
-        dtype: such as "torch.float8_e5m2", where the storage's class does not state it.
-    """
-
-    numbers: StoredNumbers
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: str | None = None
 
 
 def read_pickle(file: IO[bytes] | mmap, kinds: dict[str, str] | None = None) -> Any:
@@ -250,69 +196,26 @@ class _Machine:
 
     def _reduce(self, _: Any) -> None:
         function, arguments = self._last(2)
-        self.stack.append(_stand_in(function, arguments))
+        self.stack.append(stand_in(function, arguments))
 
     _newobj = _reduce
 
     def _newobj_ex(self, _: Any) -> None:
         made, arguments, _ = self._last(3)
-        self.stack.append(_stand_in(made, arguments))
+        self.stack.append(stand_in(made, arguments))
 
     def _obj(self, _: Any) -> None:
         made, *arguments = self._since_mark()
-        self.stack.append(_stand_in(made, tuple(arguments)))
+        self.stack.append(stand_in(made, tuple(arguments)))
 
     def _inst(self, names: str) -> None:
         arguments = tuple(self._since_mark())
-        self.stack.append(_stand_in(Inert(names.replace(" ", ".", 1)), arguments))
+        self.stack.append(stand_in(Inert(names.replace(" ", ".", 1)), arguments))
 
     def _build(self, _: Any) -> None:
         state = self.stack.pop()
         if isinstance(self.stack[-1], InertArray | InertDtype):
             self.stack[-1].__setstate__(state)
-
-
-def _stand_in(made: Any, arguments: Any) -> Any:
-    """Return what stands for the result of a call."""
-    name = made.name if isinstance(made, Inert) else type(made).__name__
-    given = arguments if isinstance(arguments, tuple) else ()
-    if name in MAPPINGS:
-        return {}
-    if name == "numpy.dtype":
-        return InertDtype(*given)
-    if name in ARRAYS:
-        return InertArray()
-    match name, given:
-        case "_codecs.encode", (str(text), "latin1"):
-            return text.encode("latin-1", "replace")
-        case (
-            "torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state",
-            (StoredTensor() as tensor, *_),
-        ):
-            return tensor
-        case "torch._tensor._rebuild_from_type_v2", (Inert() as function, _, inner, *_):
-            known = isinstance(inner, tuple) and "_rebuild_from_type" not in function.name
-            return _stand_in(function, inner) if known else Inert(name)
-        case (
-            "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2",
-            (StoredNumbers() as numbers, int(offset), tuple(shape), tuple(stride), *_),
-        ):
-            return StoredTensor(numbers, offset, shape, stride)
-        case (
-            "torch._utils._rebuild_tensor_v3",
-            (
-                StoredNumbers() as numbers,
-                int(offset),
-                tuple(shape),
-                tuple(stride),
-                _,
-                _,
-                Inert(name=dtype),
-                *_,
-            ),
-        ):
-            return StoredTensor(numbers, offset, shape, stride, dtype)
-    return Inert(name)
 
 
 def _as_key(key: Any) -> Any:

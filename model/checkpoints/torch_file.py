@@ -3,7 +3,7 @@
 Nothing in a file runs, and only the tensors that are wanted are read: they are views of the file,
 which is mapped into memory.
 
-Source: ``torch/serialization.py``.
+Source: torch/serialization.py, https://github.com/pytorch/pytorch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from model.checkpoints.safe_pickle import PickleError, StoredTensor, read_pickle
+from model.checkpoints.safe_pickle import PickleError, read_pickle
+from model.checkpoints.stand_ins import StoredTensor
 
 MAX_PICKLE_BYTES = 1 << 30
 """Of an archive's pickle, which names the tensors and does not hold them."""

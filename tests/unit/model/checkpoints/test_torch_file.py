@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.checkpoints.safe_pickle import StoredNumbers, StoredTensor
+from model.checkpoints.stand_ins import StoredNumbers, StoredTensor
 from model.checkpoints.torch_file import TorchFile, TorchFileError, read_torch_file
 
 DTYPES = (
