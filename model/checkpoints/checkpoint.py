@@ -44,12 +44,18 @@ class Checkpoint:
         state: parameters and statistics by our names; views of the file, so they hold while it
             is not overwritten.
         classes: names and colours of the classes, where the file states them.
+        names: the names in the file by ours.
     """
 
     path: Path
     digest: str
     state: dict[str, Tensor]
     classes: ClassTable
+    names: dict[str, str]
+
+    def name_of(self, ours: str) -> str:
+        """Return an entry's name in the file, or ours where the file has none."""
+        return self.names.get(ours, ours)
 
     @property
     def merged(self) -> bool:
@@ -90,7 +96,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} has an invalid class table: {error}.") from error
     except WeightsError as error:
         raise CheckpointError(f"{path} {error}") from error
-    return Checkpoint(path=path, digest=_digest(path), state=renamed(state), classes=classes)
+    our_name = naming_of(state)
+    return Checkpoint(
+        path=path,
+        digest=_digest(path),
+        state=renamed(state),
+        classes=classes,
+        names={ours: name for name in state if (ours := our_name(name)) is not None},
+    )
 
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -123,14 +136,14 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     }
     found = {name: tensor.shape for name, tensor in checkpoint.state.items()}
     missing = sorted(expected.keys() - found.keys())
-    unexpected = sorted(found.keys() - expected.keys())
+    unexpected = sorted(map(checkpoint.name_of, found.keys() - expected.keys()))
     misshapen = [
-        f"{name} is {tuple(found[name])}, not {tuple(expected[name])}"
+        f"{checkpoint.name_of(name)} is {tuple(found[name])}, not {tuple(expected[name])}"
         for name in sorted(expected.keys() & found.keys())
         if found[name] != expected[name]
     ]
     unusable = sorted(
-        name
+        checkpoint.name_of(name)
         for name, tensor in checkpoint.state.items()
         if not tensor.is_floating_point() or tensor.is_sparse
     )

@@ -39,6 +39,7 @@ _BESIDE = re.compile(
 HOW_TO_SAVE = "Save the weights alone: torch.save(model.state_dict(), 'weights.pth')."
 
 MAX_LISTED = 10
+MAX_NAME_CHARACTERS = 200
 
 
 _Place = tuple[tuple[str, ...], Mapping[Any, Any]]
@@ -85,10 +86,15 @@ def find_weights(contents: Any, kind: type[T]) -> dict[str, T]:
 
 
 def listed(names: list[str]) -> str:
-    """Join at most ten names, and count the rest."""
-    shown = ", ".join(names[:MAX_LISTED])
+    """Join at most ten names, each on one line and not too long, and count the rest."""
+    shown = ", ".join(map(_printable, names[:MAX_LISTED]))
     rest = len(names) - MAX_LISTED
     return shown if rest <= 0 else f"{shown} and {rest} more"
+
+
+def _printable(name: str) -> str:
+    line = name if name.isprintable() else ascii(name)
+    return line if len(line) <= MAX_NAME_CHARACTERS else f"{line[:MAX_NAME_CHARACTERS]}..."
 
 
 def _mappings(contents: Any) -> Iterator[_Place]:
@@ -190,8 +196,8 @@ def _state(chosen: _Candidate, prefixes: list[str], kind: type[T]) -> dict[str, 
 def _why_none(contents: Any, mappings: list[_Place], kind: type) -> str:
     if isinstance(contents, Inert):
         return (
-            f"holds an object of the class {contents.name}, not weights: most likely a whole "
-            f"network was saved. It was not made. {HOW_TO_SAVE}"
+            f"holds an object of the class {_printable(contents.name)}, not weights: most likely a "
+            f"whole network was saved. It was not made. {HOW_TO_SAVE}"
         )
     tensors = max((_tensor_names(mapping, kind) for _, mapping in mappings), key=len, default=[])
     if tensors:

@@ -122,6 +122,13 @@ def test_an_object_in_place_of_a_weight_is_refused_by_its_class() -> None:
         find_weights(state, Tensor)
 
 
+def test_names_in_a_refusal_are_short_lines() -> None:
+    with pytest.raises(WeightsError, match=r"\\n") as refusal:
+        find_weights({"model": {"\n" + "x" * 5000: torch.zeros(1)}}, Tensor)
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 400
+
+
 def test_objects_instead_of_weights_are_named_with_their_places() -> None:
     with pytest.raises(WeightsError, match=r"timm\.ModelEma at \['run'\]\['ema'\]"):
         find_weights({"run": {"ema": Inert("timm.ModelEma")}, "epoch": 3}, Tensor)

@@ -41,6 +41,16 @@ def test_wrongly_shaped_entries_are_listed_with_both_shapes(
         create_model("demo", weights=path)
 
 
+def test_entries_are_listed_by_their_names_in_the_file(path: Path) -> None:
+    torch.save(
+        {"head.4.weight": torch.zeros(2, 3, 1, 1), "blocks1.7.norm1.weight": torch.zeros(5)}, path
+    )
+    with pytest.raises(CheckpointError) as refusal:
+        create_model("demo", weights=path)
+    assert "1 unexpected: blocks1.7.norm1.weight;" in str(refusal.value)
+    assert "of the wrong shape: head.4.weight is (2, 3, 1, 1)" in str(refusal.value)
+
+
 def test_weights_of_another_variant_are_recognised(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(create_model("overlock_xt", weights="random", fused=False).state_dict(), path)
