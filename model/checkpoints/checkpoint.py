@@ -22,7 +22,7 @@ from model.checkpoints.class_table import (
     classes_from_meta,
     classes_from_metadata,
 )
-from model.checkpoints.file_kind import weights_file_problem
+from model.checkpoints.file_kind import weights_file_in, weights_file_problem
 from model.checkpoints.find_weights import WeightsError, find_weights, listed
 from model.checkpoints.official_names import naming_of
 from model.checkpoints.stand_ins import StoredTensor
@@ -80,7 +80,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Args:
         path: a file of ``torch.save`` or a ``.safetensors`` file, under the authors' names,
             mmsegmentation's, mmdetection's or ours, branches merged or not, in any wrapping that
-            ``find_weights`` knows.
+            ``find_weights`` knows; or a folder with exactly one such file.
 
     Raises:
         CheckpointError: if the file is missing, truncated, not a checkpoint, ambiguous, or of
@@ -89,6 +89,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     problem = weights_file_problem(path)
     if problem is not None:
         raise CheckpointError(problem)
+    path = weights_file_in(path)
     try:
         read = _read_safetensors if path.suffix == ".safetensors" else _read_torch_file
         state, classes = read(path)

@@ -111,6 +111,12 @@ def test_number_of_classes_follows_the_checkpoint(path: Path, state: dict[str, T
     assert loaded.labels == tuple(f"class {number}" for number in range(NUM_CLASSES))
 
 
+def test_a_folder_with_one_checkpoint_is_loaded(path: Path, state: dict[str, Tensor]) -> None:
+    torch.save(state, path)
+    (path.parent / "config.json").write_text("{}")
+    assert read_checkpoint(path.parent).path == path
+
+
 def test_other_number_of_classes_than_asked_for_is_refused(
     path: Path, state: dict[str, Tensor]
 ) -> None:
