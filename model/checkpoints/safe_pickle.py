@@ -219,8 +219,9 @@ class _Machine:
 
 
 def _as_key(key: Any) -> Any:
-    """Keep plain keys; hashing nested tuples can take for ever."""
-    return key if isinstance(key, str | int | float | bytes | None) else Inert(type(key).__name__)
+    """Keep plain keys; hashing nested tuples takes for ever, and huge numbers have no text."""
+    plain = key.bit_length() <= 64 if isinstance(key, int) else isinstance(key, str | float | None)
+    return key if plain else Inert(type(key).__name__)
 
 
 def _text(name: Any) -> str:

@@ -13,6 +13,7 @@ import math
 import mmap
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def read_torch_file(path: Path) -> TorchFile:
     """
     try:
         return _read_archive(path) if zipfile.is_zipfile(path) else _read_sequence(path)
-    except (PickleError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (PickleError, zipfile.BadZipFile) as error:
         raise TorchFileError(str(error)) from error
 
 
@@ -131,9 +132,10 @@ def _read_archive(path: Path) -> TorchFile:
             raise TorchFileError(f"its pickle is larger than {MAX_PICKLE_BYTES} bytes")
         if any(info.flag_bits & 1 for info in entries.values()):
             raise TorchFileError("it is encrypted")
-        contents = read_pickle(io.BytesIO(archive.read(pickles[0])))
+        contents = read_pickle(io.BytesIO(_unpacked(archive, entries[pickles[0]])))
         folder = pickles[0].removesuffix("data.pkl")
-        order = archive.read(folder + "byteorder") if folder + "byteorder" in entries else b""
+        marker = folder + "byteorder"
+        order = _unpacked(archive, entries[marker]) if marker in entries else b""
     mapped = _mapped(path)
 
     def bytes_of(key: str) -> torch.UntypedStorage:
@@ -142,7 +144,7 @@ def _read_archive(path: Path) -> TorchFile:
             raise TorchFileError(f"the numbers {key} are missing")
         if info.compress_type != zipfile.ZIP_STORED:
             with zipfile.ZipFile(path) as archive:
-                data = archive.read(info)
+                data = _unpacked(archive, info)
             return torch.frombuffer(bytearray(data or b"\0"), dtype=torch.uint8).untyped_storage()
         header = bytes(
             mapped[info.header_offset : info.header_offset + LOCAL_HEADER_BYTES].tolist()
@@ -184,6 +186,13 @@ def _parts(file: mmap.mmap, keys: Any, kinds: dict[str, str]) -> dict[str, tuple
         parts[str(key)] = (file.tell(), length)
         file.seek(length, 1)
     return parts
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    try:
+        return archive.read(info)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zlib.error) as error:
+        raise TorchFileError(str(error)) from error
 
 
 def _mapped(path: Path) -> torch.UntypedStorage:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,29 @@ def test_file_truncated_anywhere_is_refused(tmp_path: Path, form: str) -> None:
     for length in range(0, len(contents), max(1, len(contents) // 200)):
         path.write_bytes(contents[:length])
         with pytest.raises(CheckpointError):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize("form", ["zip", "deflated", "legacy", "safetensors"])
+def test_a_flipped_byte_is_refused_or_harmless(tmp_path: Path, form: str) -> None:
+    entries = {"head.4.weight": torch.randn(5, 3), "head.4.bias": torch.zeros(5)}
+    path = tmp_path / ("weights.safetensors" if form == "safetensors" else "weights.pth")
+    if form == "safetensors":
+        save_file(entries, path)
+    else:
+        torch.save(entries, path, _use_new_zipfile_serialization=form != "legacy")
+    if form == "deflated":
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+    contents = path.read_bytes()
+    for position in range(0, len(contents), max(1, len(contents) // 400)):
+        changed = bytearray(contents)
+        changed[position] ^= 0x55
+        path.write_bytes(changed)
+        with contextlib.suppress(CheckpointError):
             read_checkpoint(path)
 
 

@@ -172,3 +172,8 @@ def test_a_key_that_takes_for_ever_to_hash_is_not_hashed() -> None:
     nested = b")" + b"2\x86" * 60
     got = read(b"\x80\x02}" + nested + b"K\x01s.")
     assert [type(key) for key in got] == [Inert]
+
+
+def test_a_key_that_has_no_text_is_replaced() -> None:
+    got = read(pickle.dumps({1 << 20_000: 1}, 2))
+    assert [type(key) for key in got] == [Inert]
