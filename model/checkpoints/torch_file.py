@@ -191,7 +191,7 @@ def _parts(file: mmap.mmap, keys: Any, kinds: dict[str, str]) -> dict[str, tuple
 def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(info)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zlib.error) as error:
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, zlib.error) as error:
         raise TorchFileError(str(error)) from error
 
 
