@@ -8,16 +8,11 @@ Source: the authors' release files; ``docs/adr/0002-parameter-names.md``.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import pickle
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -27,27 +22,12 @@ from model.checkpoints.class_table import (
     classes_from_meta,
     classes_from_metadata,
 )
-from model.checkpoints.file_kind import weights_file_problem
+from model.checkpoints.file_kind import weights_file_in, weights_file_problem
+from model.checkpoints.find_weights import WeightsError, find_weights, listed
 from model.checkpoints.official_names import naming_of
-from model.checkpoints.safe_pickle import INERT_GLOBALS
+from model.checkpoints.stand_ins import StoredTensor
+from model.checkpoints.torch_file import TorchFileError, read_torch_file
 from model.config import BACKBONES
-
-WRAPPINGS = ("state_dict_ema", "model_ema", "state_dict", "model")
-"""Keys under which training scripts store the weights; averaged ones win where both are stored."""
-
-DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""Exceptions of torch's unpickler for a truncated or altered file."""
 
 
 class CheckpointError(ValueError):
@@ -61,14 +41,21 @@ class Checkpoint:
     Attributes:
         path: the file.
         digest: SHA-256 of the file, hexadecimal.
-        state: parameters and statistics by our names.
+        state: parameters and statistics by our names; views of the file, so they hold while it
+            is not overwritten.
         classes: names and colours of the classes, where the file states them.
+        names: the names in the file by ours.
     """
 
     path: Path
     digest: str
     state: dict[str, Tensor]
     classes: ClassTable
+    names: dict[str, str]
+
+    def name_of(self, ours: str) -> str:
+        """Return an entry's name in the file, or ours where the file has none."""
+        return self.names.get(ours, ours)
 
     @property
     def merged(self) -> bool:
@@ -91,29 +78,32 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a weights file of any supported form.
 
     Args:
-        path: a ``.pth`` file of the authors or of a training script around their network (flat,
-            or wrapped as one of ``WRAPPINGS``, with or without a ``module.`` prefix, branches
-            merged or not), one of mmsegmentation or mmdetection, or a ``.safetensors`` file under
-            the authors' names or ours.
+        path: a file of ``torch.save`` or a ``.safetensors`` file, under the authors' names,
+            mmsegmentation's, mmdetection's or ours, branches merged or not, in any wrapping that
+            ``find_weights`` knows; or a folder with exactly one such file.
 
     Raises:
-        CheckpointError: if the file is missing, truncated, not a checkpoint, ambiguous, or needs
-            to run code.
+        CheckpointError: if the file is missing, truncated, not a checkpoint, ambiguous, or of
+            another network.
     """
     problem = weights_file_problem(path)
     if problem is not None:
         raise CheckpointError(problem)
+    path = weights_file_in(path)
     try:
-        if path.suffix == ".safetensors":
-            contents, metadata = _read_safetensors(path)
-            classes = classes_from_metadata(metadata)
-        else:
-            contents = _read_pickle(path)
-            classes = classes_from_meta(contents)
+        read = _read_safetensors if path.suffix == ".safetensors" else _read_torch_file
+        state, classes = read(path)
     except ClassTableError as error:
         raise CheckpointError(f"{path} has an invalid class table: {error}.") from error
+    except WeightsError as error:
+        raise CheckpointError(f"{path} {error}") from error
+    our_name = naming_of(state)
     return Checkpoint(
-        path=path, digest=_digest(path), state=renamed(_unwrapped(contents, path)), classes=classes
+        path=path,
+        digest=_digest(path),
+        state=renamed(state),
+        classes=classes,
+        names={ours: name for name in state if (ours := our_name(name)) is not None},
     )
 
 
@@ -147,19 +137,19 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     }
     found = {name: tensor.shape for name, tensor in checkpoint.state.items()}
     missing = sorted(expected.keys() - found.keys())
-    unexpected = sorted(found.keys() - expected.keys())
+    unexpected = sorted(map(checkpoint.name_of, found.keys() - expected.keys()))
     misshapen = [
-        f"{name} is {tuple(found[name])}, not {tuple(expected[name])}"
+        f"{checkpoint.name_of(name)} is {tuple(found[name])}, not {tuple(expected[name])}"
         for name in sorted(expected.keys() & found.keys())
         if found[name] != expected[name]
     ]
     unusable = sorted(
-        name
+        checkpoint.name_of(name)
         for name, tensor in checkpoint.state.items()
-        if not tensor.is_floating_point() or tensor.layout != torch.strided
+        if not tensor.is_floating_point() or tensor.is_sparse
     )
     problems = [
-        f"{len(names)} {kind}: {_listed(names)}"
+        f"{len(names)} {kind}: {listed(names)}"
         for kind, names in (
             ("missing", missing),
             ("unexpected", unexpected),
@@ -170,6 +160,11 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     ]
     if problems:
         found_backbone, backbone = map(_backbone_of, (checkpoint.state, network.state_dict()))
+        if "backbone.downsample2.weight" in checkpoint.state:
+            raise CheckpointError(
+                f"{checkpoint.path} is the state of a folded network, which has no norms left and "
+                "is for inference only: save that of create_model(..., fused=False)."
+            )
         guess = f"It looks like {found_backbone}, not {backbone}. "
         raise CheckpointError(
             f"{checkpoint.path} does not fit the network. "
@@ -187,51 +182,24 @@ def _backbone_of(state: dict[str, Tensor]) -> str | None:
     return next(names, None)
 
 
-def _listed(names: list[str], at_most: int = 20) -> str:
-    shown = ", ".join(names[:at_most])
-    return shown if len(names) <= at_most else f"{shown} and {len(names) - at_most} more"
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ClassTable]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        return dict(load_file(path)), metadata
+        state = find_weights(load_file(path), Tensor)
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is no intact safetensors file: {error}") from error
+    return state, classes_from_metadata(metadata)
 
 
-def _read_pickle(path: Path) -> Any:
+def _read_torch_file(path: Path) -> tuple[dict[str, Tensor], ClassTable]:
     try:
-        # timm's training script stores its arguments beside the weights; a Namespace is inert.
-        with torch.serialization.safe_globals([argparse.Namespace, *INERT_GLOBALS]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is no plain weights file: loading it would run code of its own, or it is "
-            "damaged. It was not loaded."
-        ) from error
-    except DAMAGE as error:
-        raise CheckpointError(f"{path} is truncated or no PyTorch checkpoint: {error}") from error
-
-
-def _unwrapped(contents: Any, path: Path) -> dict[str, Tensor]:
-    """Find the flat mapping from names to tensors inside what a training script stored."""
-    while isinstance(contents, dict):
-        wrapping = next((key for key in WRAPPINGS if isinstance(contents.get(key), dict)), None)
-        if wrapping is None:
-            break
-        contents = contents[wrapping]
-    if not isinstance(contents, dict) or not contents:
-        raise CheckpointError(f"{path} holds no weights: it is no mapping from names to tensors.")
-    strays = [
-        str(name)
-        for name, value in contents.items()
-        if not isinstance(name, str) or not isinstance(value, Tensor)
-    ]
-    if strays:
-        raise CheckpointError(f"{path} holds entries that are no named tensors: {_listed(strays)}")
-    return contents
+        file = read_torch_file(path)
+        found = find_weights(file.contents, StoredTensor)
+        state = {name: file.tensor(stored) for name, stored in found.items()}
+    except (TorchFileError, OSError) as error:
+        raise CheckpointError(f"{path} is truncated or no PyTorch checkpoint: {error}.") from error
+    return state, classes_from_meta(file.contents)
 
 
 def _digest(path: Path) -> str:

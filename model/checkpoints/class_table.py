@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.checkpoints.safe_pickle import InertArray
+from model.checkpoints.inert_arrays import InertArray
 from model.labels.tables import Color
 
 

@@ -53,8 +53,9 @@ WRAPPERS = {
 def test_every_wrapping_holds_the_same_weights(path: Path, wrapping: str) -> None:
     torch.save(official_numbers(), path)
     want = read_checkpoint(path).state
-    torch.save(WRAPPERS[wrapping](official_numbers()), path)
-    assert_close(read_checkpoint(path).state, want, rtol=0, atol=0)
+    other = path.with_name("wrapped.pth")
+    torch.save(WRAPPERS[wrapping](official_numbers()), other)
+    assert_close(read_checkpoint(other).state, want, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("other", ["state_dict", "model"])
@@ -108,6 +109,12 @@ def test_number_of_classes_follows_the_checkpoint(path: Path, state: dict[str, T
     loaded = load_model("demo", weights=path)
     assert loaded.network(torch.zeros(1, 3, 32, 32)).shape == (1, NUM_CLASSES)
     assert loaded.labels == tuple(f"class {number}" for number in range(NUM_CLASSES))
+
+
+def test_a_folder_with_one_checkpoint_is_loaded(path: Path, state: dict[str, Tensor]) -> None:
+    torch.save(state, path)
+    (path.parent / "config.json").write_text("{}")
+    assert read_checkpoint(path.parent).path == path
 
 
 def test_other_number_of_classes_than_asked_for_is_refused(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model.checkpoints.file_kind import weights_file_problem
+from model.checkpoints.file_kind import weights_file_in, weights_file_problem
 
 STATE = {"weight": torch.zeros(3)}
 
@@ -54,6 +54,28 @@ def test_an_archive_of_other_things_is_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("photo.jpg", b"")
     assert "zip archive of other things" in (weights_file_problem(path) or "")
+
+
+def test_a_folder_with_one_weights_file_is_that_file(tmp_path: Path) -> None:
+    save_file(STATE, tmp_path / "model.safetensors")
+    for name in ("config.json", "README.md", ".hidden.pth", "optimizer.pt", "training_args.bin"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "runs.pth").mkdir()
+    assert weights_file_in(tmp_path) == tmp_path / "model.safetensors"
+    assert weights_file_problem(tmp_path) is None
+
+
+def test_a_folder_with_two_weights_files_is_refused_with_their_names(tmp_path: Path) -> None:
+    for name in ("last.pth", "best.pth"):
+        torch.save(STATE, tmp_path / name)
+    assert weights_file_in(tmp_path) == tmp_path
+    problem = weights_file_problem(tmp_path) or ""
+    assert "is a folder with 2 weights files: best.pth, last.pth; give the path of one" in problem
+
+
+def test_the_one_weights_file_of_a_folder_is_examined(tmp_path: Path) -> None:
+    (tmp_path / "model.pth").touch()
+    assert f"{tmp_path / 'model.pth'} is empty" in (weights_file_problem(tmp_path) or "")
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ def flipped(contents: bytes) -> bytes:
 
 
 WRONG_FILES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "page": (lambda _: b"<!DOCTYPE html><html>Sign in</html>", "run code of its own, or it is"),
-    "truncated": (lambda contents: contents[:-1000], "truncated or no PyTorch checkpoint"),
+    "page": (lambda _: b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
+    "truncated": (lambda contents: contents[:-1000], "is truncated or damaged"),
     "one bit": (flipped, "is damaged: the checksum of"),
-    "empty": (lambda _: b"", "truncated or no PyTorch checkpoint"),
+    "empty": (lambda _: b"", "is empty"),
     "other classes": (lambda _: saved(nano(7).state_dict()), "has 7 classes, not 1000"),
     "other network": (
         lambda _: saved({"head.4.weight": torch.zeros(1000, 256, 1, 1)}),
@@ -59,7 +59,7 @@ def test_a_truncated_file_of_unknown_length_is_refused(
 ) -> None:
     page.files[FILE] = published[: len(published) // 2]
     page.script = [without_length]
-    with pytest.raises(PretrainedError, match="truncated or no PyTorch checkpoint"):
+    with pytest.raises(PretrainedError, match="is truncated or damaged"):
         ensure_cached("demo", folder)
 
 

@@ -1,0 +1,233 @@
+"""Find a network's weights in what a training script saved, whatever wraps them.
+
+They are the tensors of the one mapping, under the one prefix, in which the authors' first entry
+lies (or ours). Averaged weights are preferred to raw ones; other candidates are refused.
+
+Source: CheckpointSaver of https://github.com/huggingface/pytorch-image-models, and
+https://github.com/open-mmlab/mmengine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from model.checkpoints.inert_arrays import InertArray
+from model.checkpoints.stand_ins import Inert
+
+T = TypeVar("T")
+
+FIRST_ENTRY = r"(?:backbone\.)?patch_embed1\.0\.weight$|backbone\.stem\.layers\.0\.conv\.weight$"
+OTHER_ENTRIES = (
+    r"(?:backbone\.)?blocks1\.0\.|backbone\.stage1\.0\.|(?:backbone\.)?head\.4\.|head\.classify\."
+)
+"""Entries that tell the network where the first one is missing, which strict loading reports."""
+
+_FIRST, _OTHER = (
+    re.compile(rf"^((?:.*?\.)??)(?:{entries})") for entries in (FIRST_ENTRY, OTHER_ENTRIES)
+)
+_WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")
+_AVERAGED = re.compile(r"(?:^|_)(?:ema|swa|avg|averaged?|shadow)(?:_|\d*$)")
+_BESIDE = re.compile(
+    r"^(?:n_averaged$|ema_\w+$|data_preprocessor\.|criterion\.|loss(?:_\w+)?\.|metrics?\."
+    r"|(?:train|val|test)_\w+\.)"
+)
+"""What training stores among the weights: averaging, preprocessing, losses and metrics."""
+
+HOW_TO_SAVE = "Save the weights alone: torch.save(model.state_dict(), 'weights.pth')."
+
+MAX_LISTED = 10
+MAX_NAME_CHARACTERS = 200
+
+
+_Place = tuple[tuple[str, ...], Mapping[Any, Any]]
+"""A mapping behind the keys that lead to it."""
+
+
+class WeightsError(ValueError):
+    """There are no weights of the network, or more than one; the message is a predicate."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    where: tuple[str, ...]
+    prefix: str
+    mapping: Mapping[Any, Any]
+
+    @property
+    def name(self) -> str:
+        at = "".join(f"[{key!r}]" for key in self.where) or "the file itself"
+        return f"{at} under '{self.prefix}'" if self.prefix else at
+
+    def is_averaged(self) -> bool:
+        return any(_AVERAGED.search(part) for part in (*self.where, *self.prefix.split(".")))
+
+
+def find_weights(contents: Any, kind: type[T]) -> dict[str, T]:
+    """Return the weights by their names in the file, without prefixes.
+
+    Args:
+        contents: of the file, at any depth mappings, lists, tensors and inert objects.
+        kind: of its tensors.
+
+    Raises:
+        WeightsError: if they are not found, are ambiguous, or contain something else than
+            tensors.
+    """
+    mappings = list(_mappings(contents))
+    candidates = _candidates(mappings, _FIRST, kind) or _candidates(mappings, _OTHER, kind)
+    if not candidates:
+        raise WeightsError(_why_none(contents, mappings, kind))
+    chosen = _chosen(candidates, swapped=_is_of_mmengine(contents))
+    prefixes = [other.prefix for other in candidates if other.mapping is chosen.mapping]
+    return _state(chosen, sorted(prefixes, key=len, reverse=True), kind)
+
+
+def listed(names: list[str]) -> str:
+    """Join at most ten names, each on one line and not too long, and count the rest."""
+    shown = ", ".join(map(_printable, names[:MAX_LISTED]))
+    rest = len(names) - MAX_LISTED
+    return shown if rest <= 0 else f"{shown} and {rest} more"
+
+
+def _printable(name: str) -> str:
+    line = name if name.isprintable() else ascii(name)
+    return line if len(line) <= MAX_NAME_CHARACTERS else f"{line[:MAX_NAME_CHARACTERS]}..."
+
+
+def _mappings(contents: Any) -> Iterator[_Place]:
+    """Yield every mapping once, with where it lies, the outer ones first."""
+    seen: set[int] = set()
+    level: list[tuple[tuple[str, ...], Any]] = [((), contents)]
+    while level:
+        inside: list[tuple[tuple[str, ...], Any]] = []
+        for where, value in level:
+            if id(value) in seen or not isinstance(value, Mapping | list | tuple):
+                continue
+            seen.add(id(value))
+            if isinstance(value, Mapping):
+                yield where, value
+            pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+            inside += [
+                ((*where, _shown(key)), part)
+                for key, part in pairs
+                if isinstance(part, Mapping | list | tuple) and not _is_optimizer(key)
+            ]
+        level = inside
+
+
+def _is_optimizer(key: Any) -> bool:
+    return isinstance(key, str) and key.startswith("optim")
+
+
+def _candidates(mappings: list[_Place], entry: re.Pattern[str], kind: type) -> list[_Candidate]:
+    found = []
+    for where, mapping in mappings:
+        matches = (
+            entry.match(_WRAPPERS.sub("", key))
+            for key, value in mapping.items()
+            if isinstance(key, str) and isinstance(value, (kind, Inert, InertArray))
+        )
+        prefixes = dict.fromkeys(match[1] for match in matches if match)
+        found += [_Candidate(where, prefix, mapping) for prefix in prefixes]
+    return found
+
+
+def _is_of_mmengine(contents: Any) -> bool:
+    """Tell whether averaged weights lie in ``state_dict``, and raw ones in ``ema_state_dict``.
+
+    Source: its EMAHook, which swaps the two when it saves, https://github.com/open-mmlab/mmengine.
+    """
+    return isinstance(contents, Mapping) and {"message_hub", "ema_state_dict"} <= contents.keys()
+
+
+def _chosen(candidates: list[_Candidate], *, swapped: bool) -> _Candidate:
+    if len(candidates) == 1:
+        return candidates[0]
+    averaged = [
+        one
+        for one in candidates
+        if (one.where == ("state_dict",) if swapped else one.is_averaged())
+    ]
+    if len(averaged) == 1:
+        return averaged[0]
+    names = listed([one.name for one in candidates])
+    raise WeightsError(
+        f"holds the weights of {len(candidates)} networks, and their names do not say which one "
+        f"is averaged: {names}. Save the one to serve: torch.save(model.state_dict(), "
+        "'weights.pth')."
+    )
+
+
+def _state(chosen: _Candidate, prefixes: list[str], kind: type[T]) -> dict[str, T]:
+    """Take a candidate's entries; ``prefixes`` are those of its mapping, the longest first."""
+    state: dict[str, T] = {}
+    strays, outside = [], []
+    for key, value in chosen.mapping.items():
+        full = _WRAPPERS.sub("", key) if isinstance(key, str) else ""
+        owner = next((prefix for prefix in prefixes if full.startswith(prefix)), None)
+        name = full.removeprefix(chosen.prefix)
+        if owner not in {None, chosen.prefix} or _BESIDE.match(full) or _BESIDE.match(name):
+            continue
+        if not isinstance(key, str) or not isinstance(value, kind):
+            if owner is not None and "." in name:
+                strays.append(f"{key} ({_kind(value)})")
+        elif owner is None:
+            outside.append(key)
+        elif name in state:
+            raise WeightsError(f"is ambiguous: {name} comes twice, the second time as {key}.")
+        else:
+            state[name] = value
+    if strays:
+        raise WeightsError(
+            f"holds entries that are no tensors where weights should be: {listed(strays)}. "
+            f"{HOW_TO_SAVE}"
+        )
+    if outside:
+        raise WeightsError(
+            f"holds the weights under '{chosen.prefix}', and beside them tensors that the network "
+            f"has no use for: {listed(outside)}. {HOW_TO_SAVE}"
+        )
+    return state
+
+
+def _why_none(contents: Any, mappings: list[_Place], kind: type) -> str:
+    if isinstance(contents, Inert):
+        return (
+            f"holds an object of the class {_printable(contents.name)}, not weights: most likely a "
+            f"whole network was saved. It was not made. {HOW_TO_SAVE}"
+        )
+    tensors = max((_tensor_names(mapping, kind) for _, mapping in mappings), key=len, default=[])
+    if tensors:
+        return (
+            "is of another network: it has no patch_embed1.0.weight, the first entry of OverLoCK, "
+            f"but {listed(tensors)}."
+        )
+    objects = [
+        f"{value.name} at {''.join(f'[{part!r}]' for part in (*where, _shown(key)))}"
+        for where, mapping in mappings
+        for key, value in mapping.items()
+        if isinstance(value, Inert)
+    ]
+    if objects:
+        return (
+            f"holds no weights, but objects of classes that are not read: {listed(objects)}. "
+            f"They were not made. {HOW_TO_SAVE}"
+        )
+    return f"holds no weights: it is no mapping from names to tensors. {HOW_TO_SAVE}"
+
+
+def _tensor_names(mapping: Mapping[Any, Any], kind: type) -> list[str]:
+    return [
+        key for key, value in mapping.items() if isinstance(key, str) and isinstance(value, kind)
+    ]
+
+
+def _kind(value: Any) -> str:
+    return value.name if isinstance(value, Inert) else type(value).__name__
+
+
+def _shown(key: Any) -> str:
+    return key if isinstance(key, str) else _kind(key) if isinstance(key, Inert) else str(key)
