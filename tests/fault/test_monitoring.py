@@ -106,7 +106,7 @@ def test_a_panel_shows_something(prometheus: RunningPrometheus, expression: str)
     [
         *("Requests by status", "Requests by task", "Latency", "A batch on the device, mean"),
         *("Batches by trigger", "Answers of 5xx", "Refused, by reason", "Clients that left"),
-        *("Device busy", "Engine restarts", "Out of device memory", "Failed batches and outputs"),
+        *("Device busy", "Restarts", "Out of device memory", "Failed batches and outputs"),
     ],
 )
 def test_what_happened_is_more_than_zero(prometheus: RunningPrometheus, title: str) -> None:

@@ -13,8 +13,10 @@ from model.evaluation.predictions import coco_results, label_map_of, logits_of
 from model.heads.detections import Detections
 from model.heads.rpn import Candidates
 from model.inference.predictor import Predictor
+from model.lowering.cpu import lowering_unsupported_reason
 
 CPU = torch.device("cpu")
+NO_BFLOAT16 = lowering_unsupported_reason(torch.bfloat16)
 
 
 class MeanColor(nn.Module):
@@ -79,6 +81,7 @@ def test_logits_that_are_not_finite_are_refused() -> None:
         logits_of(predictor(network), [np.zeros((8, 8, 3), np.uint8)])
 
 
+@pytest.mark.skipif(NO_BFLOAT16 is not None, reason=str(NO_BFLOAT16))
 def test_bfloat16_reaches_weights_and_images() -> None:
     network = nn.Sequential(MeanColor(), nn.Linear(3, 2))
     logits = logits_of(predictor(network, torch.bfloat16), [np.zeros((8, 8, 3), np.uint8)])

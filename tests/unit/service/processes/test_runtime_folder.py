@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -92,13 +93,14 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_that_cannot_be_made_is_refused_with_the_variable(
-    tmp_path: Path, parent: str, needed_bytes: int, says: str
+    parent: str, needed_bytes: int, says: str
 ) -> None:
-    with pytest.raises(SettingsError, match=says) as refusal:
-        RuntimeFolder.create(tmp_path / parent, needed_bytes)
-    assert "TMPDIR" in str(refusal.value)
-    assert str(tmp_path / parent) in str(refusal.value)
-    assert list(tmp_path.iterdir()) == []
+    with TemporaryDirectory() as folder:  # pytest's own are as long as is too long
+        with pytest.raises(SettingsError, match=says) as refusal:
+            RuntimeFolder.create(Path(folder, parent), needed_bytes)
+        assert "TMPDIR" in str(refusal.value)
+        assert str(Path(folder, parent)) in str(refusal.value)
+        assert list(Path(folder).iterdir()) == []
 
 
 def test_tmpdir_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

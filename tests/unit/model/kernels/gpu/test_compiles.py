@@ -80,7 +80,7 @@ def test_context_mixing_multiplies_on_the_matrix_units(kernels: list[dict[str, A
 def test_depthwise_of_short_dtypes_multiplies_on_the_matrix_units(
     kernels: list[dict[str, Any]],
 ) -> None:
-    depthwise = [kernel for kernel in kernels if "depthwise" in kernel["kernel"]]
+    depthwise = [kernel for kernel in kernels if kernel["kernel"].startswith("depthwise")]
     for kernel in depthwise:
         if "bfloat16" in kernel["kernel"]:
             assert kernel["matrix_products"] >= 16, kernel
