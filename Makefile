@@ -26,7 +26,7 @@ CLOSEST    = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close
 $(foreach name,$(filter-out $(VARIABLES) SHELL,$(GIVEN)), \
     $(error There is no variable $(name); $(or $(addsuffix $() may be meant,$(call CLOSEST,$(name))),there are $(VARIABLES))))
 
-.PHONY: all install serve image test test-fast test-image check format bench fuzz soak lock train-demo clean
+.PHONY: all install serve image test test-fast test-exhaustive test-image check format bench fuzz soak lock train-demo clean
 
 all: check test
 
@@ -49,21 +49,26 @@ serve: $(READY)
 test test-fast: export GOMP_SPINCOUNT := 2000
 # Tests that start no service compute on one thread each, two at a time; a file shares its networks.
 FAST := tests/golden tests/service tests/unit
-PAIR := OMP_NUM_THREADS=1 $(BIN)/pytest $(FAST) -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+PAIRED := -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+PAIR := OMP_NUM_THREADS=1 $(BIN)/pytest $(FAST) $(PAIRED)
 
 # Tests of a running service mostly wait for it, so two of their files run at a time, each with
 # services of its own. Both parts always run.
 test: $(READY)
 	@code=0; \
-	$(PAIR) || code=$$?; \
-	$(BIN)/pytest $(FAST:%=--ignore %) -n 2 --dist loadfile --no-loadscope-reorder --durations 15 || code=$$?; \
+	$(PAIR) -m 'not exhaustive' || code=$$?; \
+	$(BIN)/pytest $(FAST:%=--ignore %) $(PAIRED) -m 'not exhaustive' || code=$$?; \
 	exit $$code
 
 # All but the tests that start a service (tests/e2e, tests/fault, tests/browser) and those marked
 # `slow` (a second of a core and more: whole networks, kernels in Triton's interpreter) or `compiler`
 # (what torch.compile makes of a network, what Triton makes of the kernels for an H100).
 test-fast: $(READY)
-	$(PAIR) -m 'not slow and not compiler'
+	$(PAIR) -m 'not slow and not compiler and not exhaustive'
+
+# Minutes, of what seldom changes: see CONTRIBUTING.md.
+test-exhaustive: $(READY)
+	$(BIN)/pytest -m exhaustive --durations 0
 
 image:
 	$(ENGINE) build --tag overlock-service:$(TORCH_VARIANT) --build-arg TORCH_VARIANT=$(TORCH_VARIANT) \

@@ -31,6 +31,7 @@ def scores(service: RunningService, seed: int) -> list[float]:
     return [each["score"] for each in by_class]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 def test_compiled_answers_are_the_same_and_the_next_start_finds_the_code(
     tmp_path: Path, demo: RunningService

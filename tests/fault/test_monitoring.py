@@ -62,7 +62,7 @@ def send_traffic(service: RunningService) -> None:
             for task in ("classify", "segment"):
                 assert {*callers.map(lambda _, t=task: post(t, scene), range(8))} == {200}
     assert post("classify", b"no image") == 422
-    assert post("classify", scene, "text/plain") == 415
+    assert post("classify", b"no image", "text/plain") == 415
     leave_during_upload(service)
     assert post("classify", colour(POISON)) == 500
     assert post("classify", colour(TOO_LARGE)) == 503

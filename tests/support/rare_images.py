@@ -151,7 +151,8 @@ def _bmp_masks() -> _Good:
         )
 
     words = (red >> 4 << 8 | green >> 4 << 4 | blue >> 4).astype("<u2")
-    yield "bmp-masks-444", sample(words, rgb, 16, depth=16, masks=(0xF00, 0xF0, 0xF))
+    sixteenths = rgb >> 4 << 4 | rgb >> 4
+    yield "bmp-masks-444", sample(words, sixteenths, 1, depth=16, masks=(0xF00, 0xF0, 0xF))
     wide = (red << 22 | green << 12 | blue << 2).astype("<u4")
     masks = (0x3FF00000, 0xFFC00, 0x3FF)
     yield "bmp-masks-10-bits", sample(wide, rgb, 1, depth=32, masks=masks)
@@ -159,7 +160,7 @@ def _bmp_masks() -> _Good:
     yield "bmp-masks-rgb", sample(order, rgb, 0, depth=32, masks=(0xFF, 0xFF00, 0xFF0000))
     alpha = ramp(16)
     with_alpha = words | (alpha[::-1] << 12).astype("<u2")
-    expected = on_white(rgb >> 4 << 4 | rgb >> 4, alpha * 17)
+    expected = on_white(sixteenths, alpha * 17)
     four = (0xF00, 0xF0, 0xF, 0xF000)
     yield "bmp-masks-4444", sample(with_alpha, expected, 1, depth=16, masks=four)
     levels, colours = ramp(4), palette(4)

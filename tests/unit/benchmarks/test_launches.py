@@ -15,7 +15,7 @@ LAUNCHES = 638
 """For 64 images. The goal is 400: docs/performance.md says which are left, by kind."""
 
 
-@pytest.mark.compiler
+@pytest.mark.exhaustive
 @pytest.mark.timeout(600)  # eight graphs on a busy machine
 def test_a_batch_of_t_launches_few_kernels() -> None:
     pytest.importorskip("triton", reason="Triton is not installed: there are no kernels")

@@ -28,7 +28,10 @@ FEWEST_WARPS = 8  # two for each of the four schedulers: one works while the oth
 WIDEST_LOADS = 40  # a kernel that loads number by number has hundreds or dozens more
 
 
-@pytest.fixture(scope="module", params=["bfloat16", "float32"])
+@pytest.fixture(
+    scope="module",
+    params=["bfloat16", pytest.param("float32", marks=pytest.mark.exhaustive)],
+)
 def kernels(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     pytest.importorskip("triton", reason="Triton is not installed: its kernels cannot be compiled")
     cache = request.config.cache
