@@ -151,7 +151,7 @@ def _bmp_masks() -> _Good:
         )
 
     words = (red >> 4 << 8 | green >> 4 << 4 | blue >> 4).astype("<u2")
-    sixteenths = rgb >> 4 << 4 | rgb >> 4
+    sixteenths = (rgb >> 4 << 4 | rgb >> 4).astype(np.uint8)
     yield "bmp-masks-444", sample(words, sixteenths, 1, depth=16, masks=(0xF00, 0xF0, 0xF))
     wide = (red << 22 | green << 12 | blue << 2).astype("<u4")
     masks = (0x3FF00000, 0xFFC00, 0x3FF)
