@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Literal
 
 
 class Task(StrEnum):
@@ -26,6 +27,9 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 
 IMAGE_STD = (0.229, 0.224, 0.225)
 """Standard deviation of the training images' RGB channels, of values from 0 to 1."""
+
+Interpolation = Literal["bicubic", "bilinear"]
+"""A classifier's resize by Pillow, antialiased."""
 
 MAX_LABEL_MAP_CLASSES = 256
 """Maximum number of classes of a label map: its class ids are bytes."""
@@ -75,10 +79,12 @@ class ClassificationGeometry:
     Attributes:
         crop_size: side of the square network input, pixels.
         crop_fraction: part of the resized short side that the crop keeps.
+        interpolation: of the resize.
     """
 
     crop_size: int
     crop_fraction: float
+    interpolation: Interpolation = "bicubic"
 
     @cached_property
     def resize_short_side(self) -> int:
