@@ -23,7 +23,13 @@ from model.checkpoints.class_table import (
     classes_from_metadata,
 )
 from model.checkpoints.file_kind import weights_file_in, weights_file_problem
-from model.checkpoints.find_weights import WeightsError, find_weights, listed
+from model.checkpoints.find_weights import (
+    FoundWeights,
+    WeightsError,
+    WeightsKind,
+    find_weights,
+    listed,
+)
 from model.checkpoints.official_names import naming_of
 from model.checkpoints.stand_ins import StoredTensor
 from model.checkpoints.torch_file import TorchFileError, read_torch_file
@@ -45,6 +51,8 @@ class Checkpoint:
             is not overwritten.
         classes: names and colours of the classes, where the file states them.
         names: the names in the file by ours.
+        weights_kind: "ema" for averaged weights, else "raw".
+        has_both: whether the file holds weights of both kinds.
     """
 
     path: Path
@@ -52,6 +60,8 @@ class Checkpoint:
     state: dict[str, Tensor]
     classes: ClassTable
     names: dict[str, str]
+    weights_kind: WeightsKind = "raw"
+    has_both: bool = False
 
     def name_of(self, ours: str) -> str:
         """Return an entry's name in the file, or ours where the file has none."""
@@ -74,13 +84,14 @@ class Checkpoint:
         return weight.shape[0]
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, *, ema: bool = True) -> Checkpoint:
     """Read a weights file of any supported form.
 
     Args:
         path: a file of ``torch.save`` or a ``.safetensors`` file, under the authors' names,
             mmsegmentation's, mmdetection's or ours, branches merged or not, in any wrapping that
             ``find_weights`` knows; or a folder with exactly one such file.
+        ema: whether to prefer averaged weights; otherwise the raw ones are required.
 
     Raises:
         CheckpointError: if the file is missing, truncated, not a checkpoint, ambiguous, or of
@@ -92,18 +103,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
     path = weights_file_in(path)
     try:
         read = _read_safetensors if path.suffix == ".safetensors" else _read_torch_file
-        state, classes = read(path)
+        found, classes = read(path, ema)
     except ClassTableError as error:
         raise CheckpointError(f"{path} has an invalid class table: {error}.") from error
     except WeightsError as error:
         raise CheckpointError(f"{path} {error}") from error
-    our_name = naming_of(state)
+    our_name = naming_of(found.state)
     return Checkpoint(
         path=path,
         digest=_digest(path),
-        state=renamed(state),
+        state=renamed(found.state),
         classes=classes,
-        names={ours: name for name in state if (ours := our_name(name)) is not None},
+        names={ours: name for name in found.state if (ours := our_name(name)) is not None},
+        weights_kind=found.kind,
+        has_both=found.has_both,
     )
 
 
@@ -182,24 +195,25 @@ def _backbone_of(state: dict[str, Tensor]) -> str | None:
     return next(names, None)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ClassTable]:
+def _read_safetensors(path: Path, ema: bool) -> tuple[FoundWeights[Tensor], ClassTable]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        state = find_weights(load_file(path), Tensor)
+        found = find_weights(load_file(path), Tensor, ema=ema)
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is no intact safetensors file: {error}") from error
-    return state, classes_from_metadata(metadata)
+    return found, classes_from_metadata(metadata)
 
 
-def _read_torch_file(path: Path) -> tuple[dict[str, Tensor], ClassTable]:
+def _read_torch_file(path: Path, ema: bool) -> tuple[FoundWeights[Tensor], ClassTable]:
     try:
         file = read_torch_file(path)
-        found = find_weights(file.contents, StoredTensor)
-        state = {name: file.tensor(stored) for name, stored in found.items()}
+        found = find_weights(file.contents, StoredTensor, ema=ema)
+        state = {name: file.tensor(stored) for name, stored in found.state.items()}
     except (TorchFileError, OSError) as error:
         raise CheckpointError(f"{path} is truncated or no PyTorch checkpoint: {error}.") from error
-    return state, classes_from_meta(file.contents)
+    tensors = FoundWeights(state, found.kind, found.has_both)
+    return tensors, classes_from_meta(file.contents)
 
 
 def _digest(path: Path) -> str:

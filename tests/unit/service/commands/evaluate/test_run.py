@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from model.config import Task
+from model.config import DETECTORS, Task
 from model.heads.detections import Detections
 from model.heads.rpn import Candidates
+from model.images.input_config import InputConfig
 from model.labels.tables import coco_labels
 from model.scenes.scenes import CLASS_NAMES, draw_scene
 from model.zoo import LoadedModel
@@ -150,7 +151,11 @@ def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     def load_model(name: str, **_: object) -> LoadedModel:
         network: Any = KnowsThePerson()
-        return LoadedModel(name, Task.DETECT, network, "w3x.pth", "abc", coco_labels(), None)
+        config = InputConfig(DETECTORS[name].geometry)
+        labels = coco_labels()
+        return LoadedModel(
+            name, Task.DETECT, network, "w3x.pth", "abc", labels, None, config, "raw"
+        )
 
     monkeypatch.setattr(run, "load_model", load_model)
     return tmp_path
