@@ -159,7 +159,12 @@ def load_model(
         digest=checkpoint.digest if checkpoint else None,
         labels=classes.labels or tuple(f"class {number}" for number in range(network.num_classes)),
         palette=classes.palette,
-        input=input_config(architecture.geometry, channels, file=input_options),
+        input=input_config(
+            architecture.geometry,
+            channels,
+            file=input_options,
+            checkpoint=checkpoint.input if checkpoint else None,
+        ),
         weights_kind=checkpoint.weights_kind if checkpoint else "raw",
     )
 

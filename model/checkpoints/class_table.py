@@ -1,7 +1,8 @@
 """Read the class names and colours that a checkpoint states.
 
 mmsegmentation and mmdetection store both as ``meta`` beside the weights, their successors as
-``dataset_meta`` inside it; our own files have them in their metadata.
+``dataset_meta`` inside it; our own files have them in their metadata, timm's hub has names in a
+``config.json``.
 """
 
 from __future__ import annotations
@@ -72,6 +73,19 @@ def classes_from_meta(contents: Any) -> ClassTable:
         labels=None if labels is None else _names(labels),
         palette=_colors(palette),
     )
+
+
+def classes_from_hub(config: Mapping[str, Any]) -> ClassTable:
+    """Read a hub's ``config.json``: names, or what they stand for where it describes them.
+
+    Raises:
+        ClassTableError: if it holds something else than class names.
+    """
+    names, described = config.get("label_names"), config.get("label_descriptions")
+    if names is None:
+        return ClassTable()
+    described = described if isinstance(described, Mapping) else {}
+    return ClassTable(tuple(str(described.get(name, name)) for name in _names(names)))
 
 
 def _json_of(metadata: Mapping[str, str], name: str) -> Any:
