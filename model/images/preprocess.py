@@ -27,7 +27,7 @@ cv2.setNumThreads(1)
 
 
 def classification_input(image: Image.Image, geometry: ClassificationGeometry) -> NDArray[np.uint8]:
-    """Resize the short side (bicubic, antialiased) and crop the centre.
+    """Resize the short side (antialiased) and crop the centre.
 
     Args:
         image: an RGB image of any size.
@@ -42,7 +42,7 @@ def classification_input(image: Image.Image, geometry: ClassificationGeometry) -
     if max(width, height) <= EXTREME_ASPECT_RATIO * min(width, height):
         full_box = (0, 0, image.width, image.height)
         crop_box = (left, top, left + crop, top + crop)
-        return resize_and_crop(image, (width, height), full_box, crop_box)
+        return resize_and_crop(image, (width, height), full_box, crop_box, geometry.interpolation)
     # A strip of 1 by 65,000 pixels would become 242 by 16 million. Resizing only the crop's part
     # gives the same within a grey level, since Pillow keeps its corners in single precision.
     x_scale, y_scale = image.width / width, image.height / height
@@ -52,7 +52,7 @@ def classification_input(image: Image.Image, geometry: ClassificationGeometry) -
         min((left + crop) * x_scale, image.width),
         min((top + crop) * y_scale, image.height),
     )
-    return resize_and_crop(image, (crop, crop), box, (0, 0, crop, crop))
+    return resize_and_crop(image, (crop, crop), box, (0, 0, crop, crop), geometry.interpolation)
 
 
 def segmentation_input(
