@@ -44,7 +44,8 @@ class LoadedModel:
         network: in evaluation mode, float32.
         weights: the path, or the name of the authors' file, or "demo" or "random".
         digest: SHA-256 of that file, hexadecimal; None for random weights.
-        labels: class names in the order of the class ids.
+        labels: class names in the order of the class ids; those of a label map, which has a
+            background before a segmenter's only class.
         palette: colours in the same order; None if the weights state none.
         input: what is done to an image, and who stated each value.
         weights_kind: "ema" for averaged weights, else "raw".
@@ -197,6 +198,8 @@ def _log_choice(checkpoint: Checkpoint) -> None:
 def _classes(checkpoint: Checkpoint | None, task: Task, num_classes: int) -> ClassTable:
     """Return the checkpoint's class table, or that of the paper's data set if it states none."""
     stated = checkpoint.classes if checkpoint else ClassTable()
+    if task is Task.SEGMENT and num_classes == 1:
+        stated, num_classes = _with_background(stated), 2
     if checkpoint and stated.labels is not None and len(stated.labels) != num_classes:
         raise CheckpointError(
             f"{checkpoint.path} has {num_classes} classes, but {len(stated.labels)} class names."
@@ -206,3 +209,12 @@ def _classes(checkpoint: Checkpoint | None, task: Task, num_classes: int) -> Cla
     if stated.labels is None and num_classes == DEFAULT_NUM_CLASSES[task]:
         return _PUBLISHED_CLASSES[task]
     return stated
+
+
+def _with_background(classes: ClassTable) -> ClassTable:
+    """Return the classes in the label map of a segmenter of one class, the background first."""
+    labels, palette = classes.labels or ("class 1",), classes.palette
+    return ClassTable(
+        labels=("background", *labels) if len(labels) == 1 else labels,
+        palette=((0, 0, 0), *palette) if palette is not None and len(palette) == 1 else palette,
+    )

@@ -32,6 +32,7 @@ WITHOUT_A_SOURCE = {
     "model/heads/test_host_waits.py": "no head waits for the host",
     "model/images/test_preprocess_dense.py": "preprocess.py with segmenters and detectors",
     "model/inference/test_networks_on_gpu.py": "whole networks on a CUDA device",
+    "model/inference/test_predictor_inputs.py": "predictor.py with other inputs and one class",
     "model/inference/test_predictor_on_gpu.py": "predictor.py on a CUDA device",
     "model/kernels/gpu/test_compiles.py": "compiles all Triton kernels without a GPU",
     "model/kernels/gpu/test_detection.py": "a whole detection by the kernels",

@@ -119,6 +119,23 @@ def test_converted_grey_image_stays_grey() -> None:
     assert (got == got[..., :1]).all()
 
 
+@pytest.mark.parametrize(("width", "height"), [(300, 200), (201, 333), (7, 500)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_a_grey_networks_input_is_made_grey_before_its_resize(
+    width: int, height: int, interpolation: Interpolation
+) -> None:
+    """Pillow resizes the grey image; grey pixels of a resized colour image would be others."""
+    image, geometry = noise(width, height), replace(GEOMETRY, interpolation=interpolation)
+    got = classification_input(image, geometry, channels=1)
+    assert got.shape == (224, 224, 3)
+    assert (got == got[..., :1]).all()
+    grey = image.convert("L")
+    if max(width, height) <= EXTREME_ASPECT_RATIO * min(width, height):
+        assert np.array_equal(got[..., 0], timms_input(grey, geometry))
+        coloured = Image.fromarray(classification_input(image, geometry)).convert("L")
+        assert not np.array_equal(got[..., 0], np.asarray(coloured))
+
+
 def noise(width: int, height: int) -> Image.Image:
     """Return random pixels, the same ones for the same size."""
     generator = np.random.default_rng(0)
