@@ -41,6 +41,7 @@ WITHOUT_A_SOURCE = {
     "model/pretrained/test_store_processes.py": "store.py in several processes",
     "model/pretrained/test_store_sources.py": "store.py with other sources",
     "model/pretrained/test_transfer_limits.py": "transfer.py at its limits",
+    "model/test_training_runs.py": "zoo.py with the files of whole trainings",
     "service/client/test_clients.py": "client.py and async_client.py, which behave alike",
     "service/client/test_dependencies.py": "the packages that the client needs",
     "service/commands/download/test_main.py": "__main__.py",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
-import types
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +18,7 @@ from model.checkpoints.checkpoint import read_checkpoint
 from model.checkpoints.stand_ins import Inert
 from model.checkpoints.stated_input import either, stated_input
 from model.images.input_config import InputOptions
+from support.checkpoints import foreign_class, omegaconf
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 STATED = InputOptions(384, 0.9, "bilinear", MEAN, STD)
@@ -38,46 +37,6 @@ TIMM_CFG: dict[str, Any] = {
     "num_classes": 5,
 }
 STATE = {"patch_embed1.0.weight": torch.zeros(8, 3, 3, 3)}
-
-
-@pytest.fixture
-def foreign(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Make classes of packages that are not installed, so that objects of them can be saved."""
-
-    def make(qualified: str, base: type = object) -> Any:
-        module, _, name = qualified.rpartition(".")
-        made = type(name, (base,), {"__module__": module})
-        parts = module.split(".")
-        for package in (".".join(parts[:count]) for count in range(1, len(parts) + 1)):
-            if package not in sys.modules:
-                monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
-        setattr(sys.modules[module], name, made)
-        return made
-
-    return make
-
-
-def omegaconf(foreign: Any, words: dict[str, Any]) -> Any:
-    """Return what OmegaConf's objects look like in a pickle."""
-    dict_config, list_config, node = (
-        foreign(f"omegaconf.{name}")
-        for name in ("dictconfig.DictConfig", "listconfig.ListConfig", "nodes.AnyNode")
-    )
-
-    def wrap(value: Any, parent: Any) -> Any:
-        kinds: dict[Any, Any] = {dict: dict_config, list: list_config}
-        kind = kinds.get(type(value), node)
-        made = kind()
-        made._metadata, made._parent = SimpleNamespace(key=None), parent
-        if isinstance(value, dict):
-            made._content = {name: wrap(part, made) for name, part in value.items()}
-        elif isinstance(value, list):
-            made._content = [wrap(part, made) for part in value]
-        else:
-            made._val = value
-        return made
-
-    return wrap(words, None)
 
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -117,22 +76,24 @@ def test_the_words_are_read_in_every_form(
     ],
 )
 def test_the_words_are_read_from_dictionaries_of_other_packages(
-    tmp_path: Path, foreign: Any, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    made = foreign(name, dict)(WORDS)
+    made = foreign_class(monkeypatch, name, dict)(WORDS)
     made.frozen = True
     torch.save({"state_dict": STATE, "hyper_parameters": made}, tmp_path / "w.pth")
     assert read_checkpoint(tmp_path / "w.pth").input == STATED
 
 
-def test_the_words_are_read_from_omegaconf(tmp_path: Path, foreign: Any) -> None:
-    made = omegaconf(foreign, {"data": {**WORDS, "std": list(STD)}})
+def test_the_words_are_read_from_omegaconf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = omegaconf(monkeypatch, {"data": {**WORDS, "std": list(STD)}})
     torch.save({"state_dict": STATE, "config": made}, tmp_path / "w.pth")
     assert read_checkpoint(tmp_path / "w.pth").input == STATED
 
 
-def test_the_words_are_read_from_yacs_in_capitals(tmp_path: Path, foreign: Any) -> None:
-    node = foreign("yacs.config.CfgNode", dict)
+def test_the_words_are_read_from_yacs_in_capitals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = foreign_class(monkeypatch, "yacs.config.CfgNode", dict)
     made = node(DATA=node(IMG_SIZE=384, INTERPOLATION="BICUBIC"), MODEL=node(MEAN=3))
     torch.save({"model": STATE, "config": made}, tmp_path / "w.pth")
     assert read_checkpoint(tmp_path / "w.pth").input == InputOptions(384, None, "bicubic")
