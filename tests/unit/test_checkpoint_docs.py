@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from model.checkpoints.official_names import naming_of
 from model.pretrained.assets import ASSETS
+from service.commands.evaluate.arguments import fill_parser
 from support.checkpoints import official_shapes
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -30,6 +32,19 @@ def test_the_map_of_parameters_is_the_renaming() -> None:
         entry = f"{official}.weight"
         names = next(file for file in files if entry in file)
         assert naming_of(names)(entry) == f"{ours}.weight"
+
+
+def test_the_options_of_measuring_exist() -> None:
+    section = MAP.partition("## Measuring\n")[2].partition("## ")[0]
+    rows = re.findall(r"^\| (`--[^|]+) \| ([^|]+) \|$", section, re.MULTILINE)
+    assert len(rows) == 11
+    required = ["classify", "--model", "demo", "--data", "demo", "--weights", "demo"]
+    parser = argparse.ArgumentParser()
+    fill_parser(parser)
+    for theirs, ours in rows:
+        same = theirs if ours.startswith("the same") else ours
+        for words in re.findall(r"`(--[^`]+)`", same):
+            assert parser.parse_args([*required, *words.split()])
 
 
 @pytest.mark.parametrize("text", [WEIGHTS, MAP], ids=["weights", "map"])

@@ -45,6 +45,7 @@ WITHOUT_A_SOURCE = {
     "service/client/test_clients.py": "client.py and async_client.py, which behave alike",
     "service/client/test_dependencies.py": "the packages that the client needs",
     "service/commands/download/test_main.py": "__main__.py",
+    "service/commands/evaluate/test_inputs.py": "run.py with inputs of a checkpoint's own",
     "service/engine/scheduling/test_batches_behind.py": "scheduler.py with two batches at once",
     "service/engine/scheduling/test_fair_shares.py": "scheduler.py with several tasks",
     "service/engine/scheduling/test_properties.py": "the whole scheduler in simulations",
