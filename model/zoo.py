@@ -202,7 +202,8 @@ def _classes(checkpoint: Checkpoint | None, task: Task, num_classes: int) -> Cla
         stated, num_classes = _with_background(stated), 2
     if checkpoint and stated.labels is not None and len(stated.labels) != num_classes:
         raise CheckpointError(
-            f"{checkpoint.path} has {num_classes} classes, but {len(stated.labels)} class names."
+            f"{checkpoint.path} has {num_classes} classes, but {len(stated.labels)} class names, "
+            "in the file or in a config.json beside it."
         )
     if stated.palette is not None and len(stated.palette) != num_classes:
         stated = ClassTable(stated.labels)  # the colours of other classes
