@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import torch
 
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, load_strictly
-from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.config import (
+    CLASSIFIERS,
+    DETECTORS,
+    SEGMENTERS,
+    ClassificationGeometry,
+    ScaledGeometry,
+    Task,
+)
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
@@ -24,11 +31,13 @@ class Architecture:
         task: the network's task.
         build: takes the number of classes, and whether the large kernels' branches are merged.
         classes_entry: name of a checkpoint's entry that has one row per class.
+        geometry: of the network's input.
     """
 
     task: Task
     build: Callable[[int, bool], Network]
     classes_entry: str
+    geometry: ClassificationGeometry | ScaledGeometry
 
 
 def architecture_of(name: str, task: Task | str | None = None) -> Architecture:
@@ -43,6 +52,7 @@ def architecture_of(name: str, task: Task | str | None = None) -> Architecture:
             Task.CLASSIFY,
             lambda classes, merged: ImageClassifier(backbone, classes, merged=merged),
             "head.classify.weight",
+            CLASSIFIERS[name].geometry,
         )
     if name in SEGMENTERS and task in {None, Task.SEGMENT}:
         segmenter = SEGMENTERS[name]
@@ -52,6 +62,7 @@ def architecture_of(name: str, task: Task | str | None = None) -> Architecture:
                 segmenter.backbone, segmenter.head_channels, classes, merged=merged
             ),
             "head.classify.weight",
+            segmenter.geometry,
         )
     if name in DETECTORS and task in {None, Task.DETECT}:
         detector = DETECTORS[name]
@@ -61,6 +72,7 @@ def architecture_of(name: str, task: Task | str | None = None) -> Architecture:
                 detector.backbone, classes, cascade=detector.cascade, merged=merged
             ),
             "roi_heads.mask_heads.0.classify.weight",
+            detector.geometry,
         )
     names = {
         Task.CLASSIFY: [*CLASSIFIERS],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -9,12 +10,16 @@ from pathlib import Path
 from model.architectures import Network, architecture_of, network_for, random_network
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from model.checkpoints.class_table import ClassTable
+from model.checkpoints.find_weights import WeightsKind
 from model.config import DEFAULT_NUM_CLASSES, Task
+from model.images.input_config import InputConfig, InputOptions, input_config
 from model.labels.tables import Color, ade20k_labels, ade20k_palette, coco_labels, imagenet_labels
 from model.lowering.folding import fold
 from model.pretrained.assets import PRETRAINED
 from model.pretrained.records import default_folder
 from model.pretrained.store import ensure_cached, load_cached
+
+logger = logging.getLogger(__name__)
 
 DEMO_WEIGHTS = {
     Task.CLASSIFY: "overlock_nano.safetensors",
@@ -39,8 +44,11 @@ class LoadedModel:
         network: in evaluation mode, float32.
         weights: the path, or the name of the authors' file, or "demo" or "random".
         digest: SHA-256 of that file, hexadecimal; None for random weights.
-        labels: class names in the order of the class ids.
+        labels: class names in the order of the class ids; those of a label map, which has a
+            background before a segmenter's only class.
         palette: colours in the same order; None if the weights state none.
+        input: what is done to an image, and who stated each value.
+        weights_kind: "ema" for averaged weights, else "raw".
     """
 
     name: str
@@ -50,6 +58,8 @@ class LoadedModel:
     digest: str | None
     labels: tuple[str, ...]
     palette: tuple[Color, ...] | None
+    input: InputConfig
+    weights_kind: WeightsKind
 
 
 def create_model(
@@ -60,6 +70,7 @@ def create_model(
     num_classes: int | None = None,
     fused: bool = True,
     pretrained_folder: Path | None = None,
+    ema: bool = True,
 ) -> Network:
     """Create a network in evaluation mode, float32, on the CPU.
 
@@ -78,6 +89,7 @@ def create_model(
             keeps the checkpoint's form, norms and branches included.
         pretrained_folder: where pretrained weights are kept; by default
             ``~/.cache/overlock-service/weights``.
+        ema: whether to prefer averaged weights (EMA); otherwise the raw ones are required.
 
     Raises:
         ValueError: for an unknown name or less than one class.
@@ -91,6 +103,7 @@ def create_model(
         num_classes=num_classes,
         fused=fused,
         pretrained_folder=pretrained_folder,
+        ema=ema,
     ).network
 
 
@@ -102,8 +115,25 @@ def load_model(
     num_classes: int | None = None,
     fused: bool = True,
     pretrained_folder: Path | None = None,
+    ema: bool = True,
+    input_options: InputOptions | None = None,
 ) -> LoadedModel:
-    """Create a network as ``create_model`` does; return it with facts about its weights."""
+    """Create a network as ``create_model`` does; return it with facts about its weights.
+
+    Args:
+        name: as ``create_model`` takes it, like the following ones.
+        weights: see there.
+        task: see there.
+        num_classes: see there.
+        fused: see there.
+        pretrained_folder: see there.
+        ema: see there.
+        input_options: what the caller states of the network's input; it comes before the
+            checkpoint's word and the architecture's default.
+
+    Raises:
+        ValueError: also for an input option that does not fit the network.
+    """
     architecture = architecture_of(name, task)
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"A network needs at least one class, not {num_classes}.")
@@ -113,8 +143,10 @@ def load_model(
         )
         checkpoint = None
     else:
-        checkpoint = _find_checkpoint(name, architecture.task, weights, pretrained_folder)
+        checkpoint = _find_checkpoint(name, architecture.task, weights, pretrained_folder, ema=ema)
         network = network_for(architecture, checkpoint, num_classes)
+        _log_choice(checkpoint)
+    channels = network.backbone.in_channels
     network.eval()
     if fused:
         fold(network)
@@ -128,11 +160,18 @@ def load_model(
         digest=checkpoint.digest if checkpoint else None,
         labels=classes.labels or tuple(f"class {number}" for number in range(network.num_classes)),
         palette=classes.palette,
+        input=input_config(
+            architecture.geometry,
+            channels,
+            file=input_options,
+            checkpoint=checkpoint.input if checkpoint else None,
+        ),
+        weights_kind=checkpoint.weights_kind if checkpoint else "raw",
     )
 
 
 def _find_checkpoint(
-    name: str, task: Task, weights: str | Path, pretrained_folder: Path | None
+    name: str, task: Task, weights: str | Path, pretrained_folder: Path | None, *, ema: bool
 ) -> Checkpoint:
     if weights == "demo":
         if name != "demo":
@@ -143,18 +182,40 @@ def _find_checkpoint(
         folder = pretrained_folder or default_folder()
         ensure_cached(name, folder)
         return load_cached(name, folder)
-    return read_checkpoint(Path(weights))
+    return read_checkpoint(Path(weights), ema=ema)
+
+
+def _log_choice(checkpoint: Checkpoint) -> None:
+    if not checkpoint.has_both:
+        return
+    if checkpoint.weights_kind == "ema":
+        choice = "the EMA ones are used (ema = false or --raw takes the others)"
+    else:
+        choice = "the raw ones are used, as ema = false or --raw says"
+    logger.info("%s holds EMA and raw weights; %s.", checkpoint.path, choice)
 
 
 def _classes(checkpoint: Checkpoint | None, task: Task, num_classes: int) -> ClassTable:
     """Return the checkpoint's class table, or that of the paper's data set if it states none."""
     stated = checkpoint.classes if checkpoint else ClassTable()
+    if task is Task.SEGMENT and num_classes == 1:
+        stated, num_classes = _with_background(stated), 2
     if checkpoint and stated.labels is not None and len(stated.labels) != num_classes:
         raise CheckpointError(
-            f"{checkpoint.path} has {num_classes} classes, but {len(stated.labels)} class names."
+            f"{checkpoint.path} has {num_classes} classes, but {len(stated.labels)} class names, "
+            "in the file or in a config.json beside it."
         )
     if stated.palette is not None and len(stated.palette) != num_classes:
         stated = ClassTable(stated.labels)  # the colours of other classes
     if stated.labels is None and num_classes == DEFAULT_NUM_CLASSES[task]:
         return _PUBLISHED_CLASSES[task]
     return stated
+
+
+def _with_background(classes: ClassTable) -> ClassTable:
+    """Return the classes in the label map of a segmenter of one class, the background first."""
+    labels, palette = classes.labels or ("class 1",), classes.palette
+    return ClassTable(
+        labels=("background", *labels) if len(labels) == 1 else labels,
+        palette=((0, 0, 0), *palette) if palette is not None and len(palette) == 1 else palette,
+    )

@@ -92,6 +92,11 @@ class OverLoCK(nn.Module):
             self.overview_to_dense = ConvScale(width[3], self.out_channels)
 
     @property
+    def in_channels(self) -> int:
+        """Channels of the input: 3 of RGB, 1 of grey."""
+        return next(self.stem.parameters()).shape[1]
+
+    @property
     def out_channels(self) -> int:
         """Width of the last map: features and context side by side."""
         return self.config.channels[3] + self.config.context_channels

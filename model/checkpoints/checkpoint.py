@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 from safetensors.torch import load_file
@@ -19,15 +20,25 @@ from torch import Tensor, nn
 from model.checkpoints.class_table import (
     ClassTable,
     ClassTableError,
+    classes_from_hub,
     classes_from_meta,
     classes_from_metadata,
 )
 from model.checkpoints.file_kind import weights_file_in, weights_file_problem
-from model.checkpoints.find_weights import WeightsError, find_weights, listed
+from model.checkpoints.find_weights import (
+    FoundWeights,
+    WeightsError,
+    WeightsKind,
+    find_weights,
+    listed,
+)
+from model.checkpoints.hub_config import CONFIG_FILE, hub_config
 from model.checkpoints.official_names import naming_of
 from model.checkpoints.stand_ins import StoredTensor
+from model.checkpoints.stated_input import either, stated_input
 from model.checkpoints.torch_file import TorchFileError, read_torch_file
 from model.config import BACKBONES
+from model.images.input_config import InputOptions
 
 
 class CheckpointError(ValueError):
@@ -45,6 +56,10 @@ class Checkpoint:
             is not overwritten.
         classes: names and colours of the classes, where the file states them.
         names: the names in the file by ours.
+        weights_kind: "ema" for averaged weights, else "raw".
+        has_both: whether the file holds weights of both kinds.
+        input: what the file, or a hub's ``config.json`` beside it, states of the network's input;
+            what makes no sense is left out.
     """
 
     path: Path
@@ -52,6 +67,9 @@ class Checkpoint:
     state: dict[str, Tensor]
     classes: ClassTable
     names: dict[str, str]
+    weights_kind: WeightsKind
+    has_both: bool
+    input: InputOptions
 
     def name_of(self, ours: str) -> str:
         """Return an entry's name in the file, or ours where the file has none."""
@@ -74,13 +92,14 @@ class Checkpoint:
         return weight.shape[0]
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, *, ema: bool = True) -> Checkpoint:
     """Read a weights file of any supported form.
 
     Args:
         path: a file of ``torch.save`` or a ``.safetensors`` file, under the authors' names,
             mmsegmentation's, mmdetection's or ours, branches merged or not, in any wrapping that
             ``find_weights`` knows; or a folder with exactly one such file.
+        ema: whether to prefer averaged weights; otherwise the raw ones are required.
 
     Raises:
         CheckpointError: if the file is missing, truncated, not a checkpoint, ambiguous, or of
@@ -89,21 +108,30 @@ def read_checkpoint(path: Path) -> Checkpoint:
     problem = weights_file_problem(path)
     if problem is not None:
         raise CheckpointError(problem)
-    path = weights_file_in(path)
+    given, path = path, weights_file_in(path)
     try:
         read = _read_safetensors if path.suffix == ".safetensors" else _read_torch_file
-        state, classes = read(path)
+        found, classes, words = read(path, ema)
     except ClassTableError as error:
         raise CheckpointError(f"{path} has an invalid class table: {error}.") from error
     except WeightsError as error:
         raise CheckpointError(f"{path} {error}") from error
-    our_name = naming_of(state)
+    config, config_path = hub_config(given, path), path.with_name(CONFIG_FILE)
+    our_name = naming_of(found.state)
+    state = renamed(found.state)
+    channels = _channels_of(state)
     return Checkpoint(
         path=path,
         digest=_digest(path),
-        state=renamed(state),
-        classes=classes,
-        names={ours: name for name in state if (ours := our_name(name)) is not None},
+        state=state,
+        classes=classes_from_hub(config, config_path) if classes.labels is None else classes,
+        names={ours: name for name in found.state if (ours := our_name(name)) is not None},
+        weights_kind=found.kind,
+        has_both=found.has_both,
+        input=either(
+            stated_input(words, channels, path),
+            stated_input({"config": config}, channels, config_path),
+        ),
     )
 
 
@@ -182,24 +210,31 @@ def _backbone_of(state: dict[str, Tensor]) -> str | None:
     return next(names, None)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ClassTable]:
+def _channels_of(state: dict[str, Tensor]) -> int | None:
+    """Return the number of channels of the network's input, if its first convolution is there."""
+    weight = state.get("backbone.stem.layers.0.conv.weight")
+    return None if weight is None or weight.ndim != 4 else weight.shape[1]
+
+
+def _read_safetensors(path: Path, ema: bool) -> tuple[FoundWeights[Tensor], ClassTable, Any]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        state = find_weights(load_file(path), Tensor)
+        found = find_weights(load_file(path), Tensor, ema=ema)
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is no intact safetensors file: {error}") from error
-    return state, classes_from_metadata(metadata)
+    return found, classes_from_metadata(metadata), {"args": metadata}
 
 
-def _read_torch_file(path: Path) -> tuple[dict[str, Tensor], ClassTable]:
+def _read_torch_file(path: Path, ema: bool) -> tuple[FoundWeights[Tensor], ClassTable, Any]:
     try:
         file = read_torch_file(path)
-        found = find_weights(file.contents, StoredTensor)
-        state = {name: file.tensor(stored) for name, stored in found.items()}
+        found = find_weights(file.contents, StoredTensor, ema=ema)
+        state = {name: file.tensor(stored) for name, stored in found.state.items()}
     except (TorchFileError, OSError) as error:
         raise CheckpointError(f"{path} is truncated or no PyTorch checkpoint: {error}.") from error
-    return state, classes_from_meta(file.contents)
+    tensors = FoundWeights(state, found.kind, found.has_both)
+    return tensors, classes_from_meta(file.contents), file.contents
 
 
 def _digest(path: Path) -> str:

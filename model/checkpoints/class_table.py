@@ -1,18 +1,23 @@
 """Read the class names and colours that a checkpoint states.
 
 mmsegmentation and mmdetection store both as ``meta`` beside the weights, their successors as
-``dataset_meta`` inside it; our own files have them in their metadata.
+``dataset_meta`` inside it; our own files have them in their metadata, timm's hub has names in a
+``config.json``.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from model.checkpoints.inert_arrays import InertArray
 from model.labels.tables import Color
+
+logger = logging.getLogger(__name__)
 
 
 class ClassTableError(ValueError):
@@ -72,6 +77,26 @@ def classes_from_meta(contents: Any) -> ClassTable:
         labels=None if labels is None else _names(labels),
         palette=_colors(palette),
     )
+
+
+def classes_from_hub(config: Mapping[str, Any], path: Path) -> ClassTable:
+    """Read a hub's ``config.json``: names, or what they stand for where it describes them.
+
+    Args:
+        config: its contents; names that are none are ignored, with a log line.
+        path: of the file.
+    """
+    names, described = config.get("label_names"), config.get("label_descriptions")
+    if isinstance(names, Mapping):  # by class id, which JSON keeps as text
+        names = [names.get(str(class_id)) for class_id in range(len(names))]
+    if names is None:
+        return ClassTable()
+    described = described if isinstance(described, Mapping) else {}
+    try:
+        return ClassTable(tuple(str(described.get(name, name)) for name in _names(names)))
+    except ClassTableError as error:
+        logger.warning("%s states label_names, which are ignored: %s.", path, error)
+        return ClassTable()
 
 
 def _json_of(metadata: Mapping[str, str], name: str) -> Any:

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import Protocol, cast, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import IMAGE_MEAN, IMAGE_STD
 from model.heads.rpn import Candidates
+from model.images.input_config import InputConfig
 
 Tensors = tuple[Tensor, ...]
 
@@ -36,18 +38,28 @@ class StaticModule(nn.Module):
         network: in its inference form, on its device.
         device: of the network.
         dtype: of the network.
+        input_config: of the network's input, for mean and deviation; by default those of ImageNet.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        dtype: torch.dtype,
+        input_config: InputConfig | None = None,
+    ) -> None:
         super().__init__()
+        mean = IMAGE_MEAN if input_config is None else input_config.mean
+        std = IMAGE_STD if input_config is None else input_config.std
+        self.channels = len(mean)
         self.network = network
         self.dtype = dtype
         self.is_detector = isinstance(network, Detector)
-        self.register_buffer("mean", torch.tensor(IMAGE_MEAN, device=device).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGE_STD, device=device).view(1, 3, 1, 1))
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values, device=device).view(1, -1, 1, 1))
         self.eval()
 
     def forward(self, pixels: Tensor, sizes: Tensor) -> Tensors:
@@ -60,19 +72,26 @@ class StaticModule(nn.Module):
 
         Returns:
             For a detector its pyramid, five maps, and its candidates' scores, boxes and levels. For
-            another network its output, and whether each image's is finite, (B,) bool.
+            another network its output, and whether each image's is finite, (B,) bool. A segmenter
+            of one class gets a background before it, whose logit is 0.
         """
         images = self.normalise(pixels, sizes)
         if self.is_detector:
             pyramid, candidates = cast("Detector", self.network).maps(images)
             return (*pyramid, *candidates)
         output = self.network(images)
+        if output.ndim == 4 and output.shape[1] == 1:
+            # One class against the background: a logit above 0 is a probability above 0.5.
+            output = F.pad(output, (0, 0, 0, 0, 1, 0))
         return output, output.isfinite().flatten(1).all(dim=1)
 
     def normalise(self, pixels: Tensor, sizes: Tensor) -> Tensor:
-        """Return the network's input, (B, 3, H, W), computed in float32."""
-        # (B, H, W, 3) permuted to (B, 3, H, W) is channels_last already.
-        values = pixels.permute(0, 3, 1, 2).float().div(255)
+        """Return the network's input, (B, C, H, W), computed in float32.
+
+        A grey network, with C = 1, takes the first of three equal channels.
+        """
+        # (B, H, W, C) permuted to (B, C, H, W) is channels_last already.
+        values = pixels[..., : self.channels].permute(0, 3, 1, 2).float().div(255)
         normalised = ((values - self.mean) / self.std).to(self.dtype)
         rows = torch.arange(pixels.shape[1], device=pixels.device).view(1, 1, -1, 1)
         columns = torch.arange(pixels.shape[2], device=pixels.device).view(1, 1, 1, -1)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from service.commands.console.input_options import add_input_options
 from service.commands.console.option_words import DEVICE_HELP, weights_help
 from service.commands.download.arguments import add_cache_dir
 
@@ -148,6 +149,9 @@ def _add_task(
     )
     inputs.add_argument(
         "--limit", type=_positive, metavar="N", help="measure at most N images [all]"
+    )
+    add_input_options(
+        parser.add_argument_group("weights and input, as timm's validate.py has them")
     )
     execution = parser.add_argument_group("execution")
     if task is Task.CLASSIFY:

@@ -14,7 +14,15 @@ from typing import Any
 
 import torch
 
-from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.config import (
+    CLASSIFIERS,
+    DETECTORS,
+    IMAGE_MEAN,
+    IMAGE_STD,
+    SEGMENTERS,
+    ClassificationGeometry,
+    Task,
+)
 from model.evaluation.images import EvaluationError
 from model.evaluation.measuring import measure, span
 from model.evaluation.report import (
@@ -25,12 +33,14 @@ from model.evaluation.report import (
     published_metrics,
     save,
 )
+from model.images.input_config import InputConfig, InputSource
 from model.inference.devices import find_device
 from model.inference.predictor import DTYPES, Predictor
 from model.pretrained.records import weights_folder
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
 from model.zoo import LoadedModel, load_model
 from service.commands.console.exits import DONE, INTERRUPTED, RefusedError, print_error
+from service.commands.console.input_options import input_options_of
 from service.commands.evaluate.arguments import PROGRAM
 from service.commands.evaluate.setups import Setup, set_up
 from service.commands.evaluate.table import as_text
@@ -70,8 +80,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise EvaluationError(str(error)) from error
     loaded = _load(arguments)
-    predictor = Predictor(loaded.network, device, DTYPES[arguments.dtype])
-    setup = set_up(arguments, loaded.labels, predictor)
+    dtype = DTYPES[arguments.dtype]
+    predictor = Predictor(loaded.network, device, dtype, input_config=loaded.input)
+    setup = set_up(arguments, loaded, predictor)
     indexes = span(len(setup.data), arguments.offset, arguments.limit)
     started = time.monotonic()
     finished = measure(setup.measurement, setup.data, indexes, setup.batch_size)
@@ -134,6 +145,8 @@ def _load(arguments: argparse.Namespace) -> LoadedModel:
             task=Task(arguments.task),
             num_classes=num_classes,
             pretrained_folder=arguments.cache_dir and weights_folder(arguments.cache_dir),
+            ema=not arguments.raw,
+            input_options=input_options_of(arguments),
         )
     except ValueError as error:
         raise EvaluationError(str(error)) from error
@@ -148,18 +161,25 @@ def _report(
 ) -> EvaluationReport:
     task, classes, items = Task(arguments.task), len(loaded.labels), setup.counts.items
     weights = Path(loaded.weights).name
+    config, published = loaded.input, MODELS[task][1][loaded.name].geometry
+    values = _values_of(config)
     comparable = is_comparable(
         task,
         weights,
         setup.place,
         classes=classes,
         covers_all_classes=setup.data.covers_all_classes,
+        published_input=(config.geometry, config.mean, config.std)
+        == (published, IMAGE_MEAN, IMAGE_STD),
     )
     return EvaluationReport(
         task=task,
         model=loaded.name,
         weights=weights,
         digest=loaded.digest,
+        weights_kind=loaded.weights_kind,
+        input=values,
+        input_from={name: _source(config, name) for name in values},
         data=setup.place,
         data_items=len(setup.data),
         classes=classes,
@@ -177,6 +197,26 @@ def _report(
         torch=torch.__version__,
         seconds=round(seconds, 3),
     )
+
+
+def _values_of(config: InputConfig) -> dict[str, Any]:
+    """Return the values of an input as the options name them."""
+    geometry = config.geometry
+    values: dict[str, Any] = (
+        {
+            "input_size": geometry.crop_size,
+            "crop_pct": geometry.crop_fraction,
+            "interpolation": geometry.interpolation,
+        }
+        if isinstance(geometry, ClassificationGeometry)
+        else {"short_side": geometry.short_side, "long_side": geometry.long_side}
+    )
+    return {**values, "mean": [*config.mean], "std": [*config.std]}
+
+
+def _source(config: InputConfig, name: str) -> str:
+    source = config.sources.get(name, InputSource.ARCHITECTURE)
+    return "option" if source is InputSource.FILE else source.value
 
 
 def _command() -> str:
