@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, load_strictly
-from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.config import (
+    CLASSIFIERS,
+    DETECTORS,
+    SEGMENTERS,
+    ClassifierConfig,
+    DetectorConfig,
+    NetworkConfig,
+    SegmenterConfig,
+    Task,
+)
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
@@ -18,17 +27,52 @@ Network = ImageClassifier | UPerNet | MaskRCNN
 
 @dataclass(frozen=True)
 class Architecture:
-    """A named network's task and constructor.
+    """What a network is built of.
 
     Attributes:
-        task: the network's task.
-        build: takes the number of classes, and whether the large kernels' branches are merged.
-        classes_entry: name of a checkpoint's entry that has one row per class.
+        config: its tables' row.
     """
 
-    task: Task
-    build: Callable[[int, bool], Network]
-    classes_entry: str
+    config: NetworkConfig
+
+    @property
+    def task(self) -> Task:
+        """The network's task."""
+        match self.config:
+            case ClassifierConfig():
+                return Task.CLASSIFY
+            case SegmenterConfig():
+                return Task.SEGMENT
+            case DetectorConfig():
+                return Task.DETECT
+
+    @property
+    def classes_entry(self) -> str:
+        """Name of a checkpoint's entry that has one row per class."""
+        if isinstance(self.config, DetectorConfig):
+            return "roi_heads.mask_heads.0.classify.weight"
+        return "head.classify.weight"
+
+    def build(
+        self, num_classes: int, *, merged: bool = False, overview_head: bool = False
+    ) -> Network:
+        """Build the network with PyTorch's random weights.
+
+        Args:
+            num_classes: number of classes.
+            merged: whether the large kernels' branches are merged.
+            overview_head: whether a classifier has the auxiliary head of training.
+        """
+        backbone = self.config.backbone
+        match self.config:
+            case ClassifierConfig():
+                return ImageClassifier(
+                    backbone, num_classes, merged=merged, overview_head=overview_head
+                )
+            case SegmenterConfig(head_channels=channels):
+                return UPerNet(backbone, channels, num_classes, merged=merged)
+            case DetectorConfig(cascade=cascade):
+                return MaskRCNN(backbone, num_classes, cascade=cascade, merged=merged)
 
 
 def architecture_of(name: str, task: Task | str | None = None) -> Architecture:
@@ -37,41 +81,18 @@ def architecture_of(name: str, task: Task | str | None = None) -> Architecture:
     Raises:
         ValueError: if no network has that name, or none for the task.
     """
-    if name in CLASSIFIERS and task in {None, Task.CLASSIFY}:
-        backbone = CLASSIFIERS[name].backbone
-        return Architecture(
-            Task.CLASSIFY,
-            lambda classes, merged: ImageClassifier(backbone, classes, merged=merged),
-            "head.classify.weight",
-        )
-    if name in SEGMENTERS and task in {None, Task.SEGMENT}:
-        segmenter = SEGMENTERS[name]
-        return Architecture(
-            Task.SEGMENT,
-            lambda classes, merged: UPerNet(
-                segmenter.backbone, segmenter.head_channels, classes, merged=merged
-            ),
-            "head.classify.weight",
-        )
-    if name in DETECTORS and task in {None, Task.DETECT}:
-        detector = DETECTORS[name]
-        return Architecture(
-            Task.DETECT,
-            lambda classes, merged: MaskRCNN(
-                detector.backbone, classes, cascade=detector.cascade, merged=merged
-            ),
-            "roi_heads.mask_heads.0.classify.weight",
-        )
-    names = {
-        Task.CLASSIFY: [*CLASSIFIERS],
-        Task.SEGMENT: [*SEGMENTERS],
-        Task.DETECT: [*DETECTORS],
+    tables: dict[Task, Mapping[str, NetworkConfig]] = {
+        Task.CLASSIFY: CLASSIFIERS,
+        Task.SEGMENT: SEGMENTERS,
+        Task.DETECT: DETECTORS,
     }
-    known = [known for kind, names in names.items() if task in {None, kind} for known in names]
+    usable = [table for kind, table in tables.items() if task in {None, kind}]
+    for table in usable:
+        if name in table:
+            return Architecture(table[name])
+    known = dict.fromkeys(known for table in usable for known in table)
     purpose = f" that can {task}" if task else ""
-    raise ValueError(
-        f"There is no model {name!r}{purpose}; there are {', '.join(dict.fromkeys(known))}."
-    )
+    raise ValueError(f"There is no model {name!r}{purpose}; there are {', '.join(known)}.")
 
 
 def network_for(
@@ -85,13 +106,17 @@ def network_for(
     found = checkpoint.rows_of(architecture.classes_entry)
     if num_classes is not None and num_classes != found:
         raise CheckpointError(f"{checkpoint.path} has {found} classes, not {num_classes}.")
-    network = architecture.build(found, checkpoint.merged)
+    network = architecture.build(
+        found,
+        merged=checkpoint.merged,
+        overview_head="overview_head.classify.weight" in checkpoint.state,
+    )
     load_strictly(network, checkpoint)
     return network
 
 
 def random_network(architecture: Architecture, num_classes: int) -> Network:
-    """Build a network with random weights, the same ones every time."""
+    """Build a network with random weights, the same ones every time, all heads included."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return architecture.build(num_classes, False)
+        return architecture.build(num_classes, overview_head=True)

@@ -174,6 +174,8 @@ class DetectorConfig:
     published: tuple[PublishedDetection, ...]
 
 
+NetworkConfig = ClassifierConfig | SegmenterConfig | DetectorConfig
+
 BACKBONES: dict[str, BackboneConfig] = {
     "overlock_xt": BackboneConfig((2, 2, 3, 2), (6, 2), (56, 112, 256, 336), (4, 6)),
     "overlock_t": BackboneConfig((4, 4, 6, 2), (12, 2), (64, 128, 256, 512), (4, 8)),

@@ -103,20 +103,26 @@ class OverLoCK(nn.Module):
         return width[0], width[1], width[2] + context, width[3] + context
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the focus net's last map.
+        """Compute the focus net's last map: the second of ``last_maps``."""
+        return self.last_maps(images)[1]
+
+    def last_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the last maps of the overview net and of the focus net.
 
         Args:
             images: normalised RGB, (B, 3, H, W), each side at least 32 pixels.
 
         Returns:
-            Features and context side by side, (B, C4 + C4 // 4, H/32, W/32), rounded up.
+            The overview, (B, C4, h, w), and the focus net's features and context side by side,
+            (B, C4 + C4 // 4, h, w); h and w are H/32 and W/32, rounded up.
 
         Raises:
             ValueError: if a side is below 32 pixels.
         """
         *_, base = self._base(images)
-        _, last = self._focus(base, self.context_projection(self._overview(base)))
-        return last
+        overview = self._overview(base)
+        _, focus = self._focus(base, self.context_projection(overview))
+        return overview, focus
 
     def dense_features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compute the maps that dense tasks build on, each under a norm of its own.

@@ -1,7 +1,8 @@
 """Read checkpoints: the authors' files in every wrapping, fine-tuned ones, and our own.
 
 Loading is safe (nothing in a file can run) and strict (every parameter of the network is in the
-file, and every entry of the file is used, or ignored by a name that is listed here).
+file, and every entry of the file is used, or ignored by a name that is listed in
+``official_names``). Only the norms' counters may be missing.
 
 Source: the authors' release files; ``docs/adr/0002-parameter-names.md``.
 """
@@ -9,6 +10,7 @@ Source: the authors' release files; ``docs/adr/0002-parameter-names.md``.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from model.checkpoints.class_table import (
 )
 from model.checkpoints.file_kind import weights_file_in, weights_file_problem
 from model.checkpoints.find_weights import WeightsError, find_weights, listed
-from model.checkpoints.official_names import naming_of
+from model.checkpoints.official_names import naming_of, official_naming_of
 from model.checkpoints.stand_ins import StoredTensor
 from model.checkpoints.torch_file import TorchFileError, read_torch_file
 from model.config import BACKBONES
@@ -56,6 +58,11 @@ class Checkpoint:
     def name_of(self, ours: str) -> str:
         """Return an entry's name in the file, or ours where the file has none."""
         return self.names.get(ours, ours)
+
+    @property
+    def is_official(self) -> bool:
+        """Whether the file has the authors' names."""
+        return any(ours != name for ours, name in self.names.items())
 
     @property
     def merged(self) -> bool:
@@ -108,7 +115,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop what inference ignores and translate the authors' names into ours.
+    """Drop what no network has and translate the authors' names into ours.
 
     Raises:
         CheckpointError: if two entries are the same parameter.
@@ -130,14 +137,11 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: listing every missing, unexpected, wrongly shaped and unusable entry.
     """
-    expected = {
-        name: tensor.shape
-        for name, tensor in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     found = {name: tensor.shape for name, tensor in checkpoint.state.items()}
-    missing = sorted(expected.keys() - found.keys())
-    unexpected = sorted(map(checkpoint.name_of, found.keys() - expected.keys()))
+    name_in_file = official_naming_of(expected) if checkpoint.is_official else str
+    missing = sorted(map(name_in_file, _without_counters(expected.keys() - found.keys())))
+    unexpected = sorted(map(checkpoint.name_of, _without_counters(found.keys() - expected.keys())))
     misshapen = [
         f"{checkpoint.name_of(name)} is {tuple(found[name])}, not {tuple(expected[name])}"
         for name in sorted(expected.keys() & found.keys())
@@ -146,7 +150,7 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     unusable = sorted(
         checkpoint.name_of(name)
         for name, tensor in checkpoint.state.items()
-        if not tensor.is_floating_point() or tensor.is_sparse
+        if tensor.is_sparse or not (tensor.is_floating_point() or _is_counter(name))
     )
     problems = [
         f"{len(names)} {kind}: {listed(names)}"
@@ -172,6 +176,14 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
             + "; ".join(problems)
         )
     network.load_state_dict(checkpoint.state, strict=False)
+
+
+def _without_counters(names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if not _is_counter(name))
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
 
 
 def _backbone_of(state: dict[str, Tensor]) -> str | None:
