@@ -59,6 +59,7 @@ def create_model(
     task: Task | str | None = None,
     num_classes: int | None = None,
     fused: bool = True,
+    drop_path_rate: float = 0.0,
     pretrained_folder: Path | None = None,
 ) -> Network:
     """Create a network in evaluation mode, float32, on the CPU.
@@ -75,12 +76,17 @@ def create_model(
         num_classes: number of classes; by default the checkpoint's, and those of ImageNet-1K,
             ADE20K or COCO for random weights.
         fused: whether to fold the network for inference (exact up to rounding); otherwise it
-            keeps the checkpoint's form, norms and branches included.
+            keeps the checkpoint's form, norms and branches included, and can be trained:
+            parameters require gradients, and after ``train()`` a classifier with the auxiliary
+            head returns its logits and that head's.
+        drop_path_rate: with ``fused=False``, how often training drops the last block's residual
+            branches; the rate grows linearly from 0 at the first block.
         pretrained_folder: where pretrained weights are kept; by default
             ``~/.cache/overlock-service/weights``.
 
     Raises:
-        ValueError: for an unknown name or less than one class.
+        ValueError: for an unknown name, less than one class, a drop path rate below 0 or not below
+            1, or one for a folded network.
         PretrainedError: if there are no pretrained weights, or they cannot be fetched.
         CheckpointError: if the weights cannot be read or do not fit.
     """
@@ -90,6 +96,7 @@ def create_model(
         task=task,
         num_classes=num_classes,
         fused=fused,
+        drop_path_rate=drop_path_rate,
         pretrained_folder=pretrained_folder,
     ).network
 
@@ -101,12 +108,18 @@ def load_model(
     task: Task | str | None = None,
     num_classes: int | None = None,
     fused: bool = True,
+    drop_path_rate: float = 0.0,
     pretrained_folder: Path | None = None,
 ) -> LoadedModel:
     """Create a network as ``create_model`` does; return it with facts about its weights."""
     architecture = architecture_of(name, task)
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"A network needs at least one class, not {num_classes}.")
+    if not 0 <= drop_path_rate < 1 or (drop_path_rate and fused):
+        raise ValueError(
+            f"drop_path_rate is {drop_path_rate}: it is from 0 to less than 1, and above 0 only "
+            "with fused=False."
+        )
     if weights == "random":
         network = random_network(
             architecture, num_classes or DEFAULT_NUM_CLASSES[architecture.task]
@@ -115,10 +128,10 @@ def load_model(
     else:
         checkpoint = _find_checkpoint(name, architecture.task, weights, pretrained_folder)
         network = network_for(architecture, checkpoint, num_classes)
+    network.backbone.set_drop_path(drop_path_rate)
     network.eval()
     if fused:
-        fold(network)
-    network.requires_grad_(requires_grad=False)
+        fold(network).requires_grad_(requires_grad=False)
     classes = _classes(checkpoint, architecture.task, network.num_classes)
     return LoadedModel(
         name=name,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from model.backbone.context_mixing import ContextMixing
 from model.backbone.layers import (
     ConvNorm,
+    DropPath,
     FeedForward,
     GlobalResponseNorm,
     LayerNorm2d,
@@ -42,11 +43,13 @@ class BasicBlock(nn.Module):
         self.squeeze_excite = SqueezeExcite(channels)
         self.feed_forward = FeedForward(channels, channels * mlp_ratio)
         self.identity_scale = LayerScale(channels) if layer_scale else nn.Identity()
+        self.drop_path = DropPath()
 
     def forward(self, features: Tensor) -> Tensor:
         features = self.position(features)
         local = self.squeeze_excite(self.large_kernel(self.norm(features)))
-        return torch.add(self.identity_scale(features), self.feed_forward(local))
+        branch = self.drop_path(self.feed_forward(local))
+        return torch.add(self.identity_scale(features), branch)
 
 
 class DynamicBlock(nn.Module):
@@ -92,6 +95,7 @@ class DynamicBlock(nn.Module):
         self.norm_out = LayerNorm2d(joint)
         self.feed_forward = FeedForward(joint, channels * config.focus_mlp_ratio)
         self.output_scale = LayerScale(joint)
+        self.drop_path = DropPath()
 
     def forward(self, features: Tensor, context: Tensor, initial_context: Tensor) -> Tensor:
         """Refine features and context together.
@@ -109,8 +113,10 @@ class DynamicBlock(nn.Module):
         joint = self.position_in(torch.cat((features, context), dim=1))
         guided = self.norm_in(joint)
         focused = self._focus(guided)
-        joint = self.position_out(self.project(focused) + self.identity_scale(joint))
-        return torch.add(self.output_scale(joint), self.feed_forward(self.norm_out(joint)))
+        focused = self.drop_path(self.project(focused))
+        joint = self.position_out(focused + self.identity_scale(joint))
+        branch = self.drop_path(self.feed_forward(self.norm_out(joint)))
+        return torch.add(self.output_scale(joint), branch)
 
     def _focus(self, guided: Tensor) -> Tensor:
         """Fuse, mix and gate: (B, C + C_context, H, W) -> (B, C, H, W)."""

@@ -152,6 +152,25 @@ class LayerNorm2d(nn.Module):
         return pixels.permute(0, 3, 1, 2)
 
 
+class DropPath(nn.Module):
+    """Drop a residual branch for some images of a batch in training (arXiv:1603.09382).
+
+    Attributes:
+        rate: probability of dropping an image's branch; the kept ones are scaled to the same mean.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = 0.0
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return branch
+        kept = 1 - self.rate
+        factors = branch.new_empty(len(branch), 1, 1, 1).bernoulli_(kept)
+        return branch * factors.div_(kept)
+
+
 class LayerScale(nn.Module):
     """A learned multiply-add per channel; parameters (C, 1, 1, 1) and (C,) as the authors store."""
 

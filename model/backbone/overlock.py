@@ -5,13 +5,15 @@ Source: OverLoCK (arXiv:2502.20087), figure 2.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.backbone.blocks import BasicBlock, DynamicBlock
 from model.backbone.layers import ConvNorm, ConvScale, LayerNorm2d
+from model.backbone.trainable import Trainable
 from model.config import BackboneConfig
 
 MINIMUM_INPUT_SIDE = 32
@@ -52,7 +54,7 @@ class Stem(nn.Module):
         return features
 
 
-class OverLoCK(nn.Module):
+class OverLoCK(Trainable):
     """The backbone.
 
     Args:
@@ -90,6 +92,17 @@ class OverLoCK(nn.Module):
         if dense == "detect":
             self.overview_norm = LayerNorm2d(width[3])
             self.overview_to_dense = ConvScale(width[3], self.out_channels)
+
+    def set_drop_path(self, rate: float) -> None:
+        """Drop residual branches in training, ever more often from the first block to the last.
+
+        Args:
+            rate: of the last block; the first one's is 0.
+        """
+        stages = (self.stage1, self.stage2, self.stage3, self.overview, self.focus3, self.focus4)
+        blocks = [cast("BasicBlock | DynamicBlock", block) for stage in stages for block in stage]
+        for block, block_rate in zip(blocks, torch.linspace(0, rate, len(blocks)), strict=True):
+            block.drop_path.rate = block_rate.item()
 
     @property
     def out_channels(self) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from model.backbone.layers import ConvNorm, fold_norm_before
 from model.backbone.overlock import OverLoCK
+from model.backbone.trainable import Trainable
 from model.config import BackboneConfig
 
 
@@ -52,8 +53,10 @@ class OverviewHead(nn.Module):
         return self
 
 
-class ImageClassifier(nn.Module):
+class ImageClassifier(Trainable):
     """An OverLoCK classifier: normalised RGB (B, 3, H, W) -> logits (B, classes).
+
+    In training mode, with an overview head, the result is the logits and that head's.
 
     Args:
         config: the backbone's variant.
@@ -78,5 +81,9 @@ class ImageClassifier(nn.Module):
             OverviewHead(config.channels[3], num_classes) if overview_head else None
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        return cast("Tensor", self.head(self.backbone(images)))
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        overview, focus = self.backbone.last_maps(images)
+        logits = cast("Tensor", self.head(focus))
+        if self.training and self.overview_head is not None:
+            return logits, self.overview_head(overview)
+        return logits
