@@ -1,9 +1,9 @@
-"""Build networks by name, with a checkpoint's weights or random ones."""
+"""Build networks by name or shape, with a checkpoint's weights or random ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -12,11 +12,14 @@ from model.config import (
     CLASSIFIERS,
     DETECTORS,
     SEGMENTERS,
+    BackboneConfig,
     ClassifierConfig,
     DetectorConfig,
     NetworkConfig,
+    NetworkKind,
     SegmenterConfig,
     Task,
+    variant_config,
 )
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
@@ -24,13 +27,20 @@ from model.heads.upernet import UPerNet
 
 Network = ImageClassifier | UPerNet | MaskRCNN
 
+KINDS: dict[Task, tuple[NetworkKind, ...]] = {
+    Task.CLASSIFY: ("classifier",),
+    Task.SEGMENT: ("upernet",),
+    Task.DETECT: ("mask_rcnn", "cascade_mask_rcnn"),
+}
+"""Networks on a backbone by the task that they perform."""
+
 
 @dataclass(frozen=True)
 class Architecture:
     """What a network is built of.
 
     Attributes:
-        config: its tables' row.
+        config: a row of the tables, or that of a backbone of one's own.
     """
 
     config: NetworkConfig
@@ -45,6 +55,17 @@ class Architecture:
                 return Task.SEGMENT
             case DetectorConfig():
                 return Task.DETECT
+
+    @property
+    def kind(self) -> NetworkKind:
+        """What is built on the backbone."""
+        match self.config:
+            case ClassifierConfig():
+                return "classifier"
+            case SegmenterConfig():
+                return "upernet"
+            case DetectorConfig(cascade=cascade):
+                return "cascade_mask_rcnn" if cascade else "mask_rcnn"
 
     @property
     def classes_entry(self) -> str:
@@ -75,12 +96,38 @@ class Architecture:
                 return MaskRCNN(backbone, num_classes, cascade=cascade, merged=merged)
 
 
-def architecture_of(name: str, task: Task | str | None = None) -> Architecture:
-    """Return a named architecture; ``demo`` is the classifier unless another task is given.
+def architecture_of(
+    model: str | BackboneConfig, task: Task | str | None = None, kind: NetworkKind | None = None
+) -> Architecture:
+    """Return the architecture of a name, or of a network on a backbone of one's own.
+
+    Args:
+        model: a name, or the backbone.
+        task: which network of that name, where there are several (``demo`` classifies unless
+            another task is given); of a backbone, the task of its network.
+        kind: of the network on a backbone; by default a classifier, or the first one that performs
+            the task.
 
     Raises:
         ValueError: if no network has that name, or none for the task.
     """
+    if isinstance(model, BackboneConfig):
+        return Architecture(variant_config(model, _kind_for(task, kind)))
+    if kind is not None:
+        raise ValueError(f"The name {model!r} says what the network is; a kind is of a backbone.")
+    return _named(model, task)
+
+
+def _kind_for(task: Task | str | None, kind: NetworkKind | None) -> NetworkKind:
+    if task is None:
+        return kind or "classifier"
+    kinds = KINDS[Task(task)]
+    if kind is not None and kind not in kinds:
+        raise ValueError(f"A {kind} does not {task}; {' and '.join(kinds)} do.")
+    return kind or kinds[0]
+
+
+def _named(name: str, task: Task | str | None) -> Architecture:
     tables: dict[Task, Mapping[str, NetworkConfig]] = {
         Task.CLASSIFY: CLASSIFIERS,
         Task.SEGMENT: SEGMENTERS,
@@ -93,6 +140,18 @@ def architecture_of(name: str, task: Task | str | None = None) -> Architecture:
     known = dict.fromkeys(known for table in usable for known in table)
     purpose = f" that can {task}" if task else ""
     raise ValueError(f"There is no model {name!r}{purpose}; there are {', '.join(known)}.")
+
+
+def fitted(architecture: Architecture, checkpoint: Checkpoint) -> Architecture:
+    """Take what a backbone does not state from a checkpoint: the width of a segmenter's head.
+
+    Raises:
+        CheckpointError: if it holds no segmenter's head.
+    """
+    if not isinstance(architecture.config, SegmenterConfig):
+        return architecture
+    channels = checkpoint.rows_of("head.bottleneck.conv.weight")
+    return Architecture(replace(architecture.config, head_channels=channels))
 
 
 def network_for(

@@ -1,15 +1,24 @@
-"""Create networks by name, with their weights and class names."""
+"""Create networks by name or shape, with their weights and class names."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from model.architectures import Network, architecture_of, network_for, random_network
+from model.architectures import (
+    Architecture,
+    Network,
+    architecture_of,
+    fitted,
+    network_for,
+    random_network,
+)
+from model.checkpoints.backbone_shape import backbone_of
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from model.checkpoints.class_table import ClassTable
-from model.config import DEFAULT_NUM_CLASSES, Task
+from model.config import DEFAULT_NUM_CLASSES, BackboneConfig, NetworkConfig, NetworkKind, Task
 from model.labels.tables import Color, ade20k_labels, ade20k_palette, coco_labels, imagenet_labels
 from model.lowering.folding import fold
 from model.pretrained.assets import PRETRAINED
@@ -34,13 +43,14 @@ class LoadedModel:
     """A network and where its weights came from.
 
     Attributes:
-        name: as given to ``create_model``.
+        name: as given to ``create_model``; of a backbone of one's own the kind.
         task: the network's task.
         network: in evaluation mode, float32.
         weights: the path, or the name of the authors' file, or "demo" or "random".
         digest: SHA-256 of that file, hexadecimal; None for random weights.
         labels: class names in the order of the class ids.
         palette: colours in the same order; None if the weights state none.
+        config: backbone, input geometry, and what is published of a named network.
     """
 
     name: str
@@ -50,13 +60,15 @@ class LoadedModel:
     digest: str | None
     labels: tuple[str, ...]
     palette: tuple[Color, ...] | None
+    config: NetworkConfig
 
 
 def create_model(
-    name: str,
+    model: str | BackboneConfig | Mapping[str, object],
     *,
     weights: str | Path,
     task: Task | str | None = None,
+    kind: NetworkKind | None = None,
     num_classes: int | None = None,
     fused: bool = True,
     drop_path_rate: float = 0.0,
@@ -65,14 +77,17 @@ def create_model(
     """Create a network in evaluation mode, float32, on the CPU.
 
     Args:
-        name: ``overlock_{xt,t,s,b}``, ``upernet_overlock_{xt,t,s,b}``,
+        model: ``overlock_{xt,t,s,b}``, ``upernet_overlock_{xt,t,s,b}``,
             ``mask_rcnn_overlock_{xt,t,s,b}``, ``cascade_mask_rcnn_overlock_{xt,t,s,b}`` or
-            ``demo``.
+            ``demo``; or a backbone of one's own, whole or as those of its fields that are to be
+            compared with the checkpoint, which states all of them (``{}`` takes it as it is).
         weights: a path to a checkpoint, ``"pretrained"`` (the authors' published file, downloaded
             once), ``"demo"`` (bundled, for ``demo`` only) or ``"random"`` (the same ones every
             time; they recognise nothing).
         task: which network of that name, where there are several: ``demo`` classifies unless
             this is ``"segment"``.
+        kind: on a backbone of one's own, ``"classifier"``, ``"upernet"``, ``"mask_rcnn"`` or
+            ``"cascade_mask_rcnn"``; by default the first of them that performs the task.
         num_classes: number of classes; by default the checkpoint's, and those of ImageNet-1K,
             ADE20K or COCO for random weights.
         fused: whether to fold the network for inference (exact up to rounding); otherwise it
@@ -85,15 +100,16 @@ def create_model(
             ``~/.cache/overlock-service/weights``.
 
     Raises:
-        ValueError: for an unknown name, less than one class, a drop path rate below 0 or not below
-            1, or one for a folded network.
+        ValueError: for an unknown name, a backbone that cannot be, less than one class, a drop
+            path rate below 0 or not below 1, or one for a folded network.
         PretrainedError: if there are no pretrained weights, or they cannot be fetched.
         CheckpointError: if the weights cannot be read or do not fit.
     """
     return load_model(
-        name,
+        model,
         weights=weights,
         task=task,
+        kind=kind,
         num_classes=num_classes,
         fused=fused,
         drop_path_rate=drop_path_rate,
@@ -102,17 +118,17 @@ def create_model(
 
 
 def load_model(
-    name: str,
+    model: str | BackboneConfig | Mapping[str, object],
     *,
     weights: str | Path,
     task: Task | str | None = None,
+    kind: NetworkKind | None = None,
     num_classes: int | None = None,
     fused: bool = True,
     drop_path_rate: float = 0.0,
     pretrained_folder: Path | None = None,
 ) -> LoadedModel:
     """Create a network as ``create_model`` does; return it with facts about its weights."""
-    architecture = architecture_of(name, task)
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"A network needs at least one class, not {num_classes}.")
     if not 0 <= drop_path_rate < 1 or (drop_path_rate and fused):
@@ -120,13 +136,17 @@ def load_model(
             f"drop_path_rate is {drop_path_rate}: it is from 0 to less than 1, and above 0 only "
             "with fused=False."
         )
-    if weights == "random":
+    if isinstance(model, str):
+        architecture = architecture_of(model, task, kind)
+        checkpoint = _find_checkpoint(model, architecture.task, weights, pretrained_folder)
+    else:
+        checkpoint = _checkpoint_of_variant(weights)
+        architecture = _variant(model, task, kind, checkpoint)
+    if checkpoint is None:
         network = random_network(
             architecture, num_classes or DEFAULT_NUM_CLASSES[architecture.task]
         )
-        checkpoint = None
     else:
-        checkpoint = _find_checkpoint(name, architecture.task, weights, pretrained_folder)
         network = network_for(architecture, checkpoint, num_classes)
     network.backbone.set_drop_path(drop_path_rate)
     network.eval()
@@ -134,19 +154,47 @@ def load_model(
         fold(network).requires_grad_(requires_grad=False)
     classes = _classes(checkpoint, architecture.task, network.num_classes)
     return LoadedModel(
-        name=name,
+        name=model if isinstance(model, str) else architecture.kind,
         task=architecture.task,
         network=network,
         weights=str(checkpoint.path if checkpoint and weights == PRETRAINED else weights),
         digest=checkpoint.digest if checkpoint else None,
         labels=classes.labels or tuple(f"class {number}" for number in range(network.num_classes)),
         palette=classes.palette,
+        config=architecture.config,
     )
+
+
+def _variant(
+    model: BackboneConfig | Mapping[str, object],
+    task: Task | str | None,
+    kind: NetworkKind | None,
+    checkpoint: Checkpoint | None,
+) -> Architecture:
+    """Return the architecture of a backbone of one's own, with what the checkpoint states."""
+    given = model if isinstance(model, Mapping) else vars(model)
+    if checkpoint is not None:
+        backbone = backbone_of(checkpoint, given)
+        return fitted(architecture_of(backbone, task, kind), checkpoint)
+    if not isinstance(model, BackboneConfig):
+        raise ValueError("A backbone for random weights is a whole BackboneConfig.")
+    return architecture_of(model, task, kind)
+
+
+def _checkpoint_of_variant(weights: str | Path) -> Checkpoint | None:
+    if weights in {"demo", PRETRAINED}:
+        raise CheckpointError(
+            f"There are no {weights} weights of a backbone of one's own: give a path, or random."
+        )
+    return None if weights == "random" else read_checkpoint(Path(weights))
 
 
 def _find_checkpoint(
     name: str, task: Task, weights: str | Path, pretrained_folder: Path | None
-) -> Checkpoint:
+) -> Checkpoint | None:
+    """Return a named network's checkpoint, or None for random weights."""
+    if weights == "random":
+        return None
     if weights == "demo":
         if name != "demo":
             raise CheckpointError(f"There are no demo weights for {name}, only for the demo model.")

@@ -32,7 +32,13 @@ class BasicBlock(nn.Module):
     """A large-kernel convolution and a feed-forward part: (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(
-        self, channels: int, kernel_size: int, mlp_ratio: int, *, layer_scale: bool, merged: bool
+        self,
+        channels: int,
+        kernel_size: int,
+        hidden_channels: int,
+        *,
+        layer_scale: bool,
+        merged: bool,
     ) -> None:
         super().__init__()
         self.position = ResidualDepthwise(channels)
@@ -41,7 +47,7 @@ class BasicBlock(nn.Module):
             large_kernel_conv(channels, kernel_size, merged=merged), channels
         )
         self.squeeze_excite = SqueezeExcite(channels)
-        self.feed_forward = FeedForward(channels, channels * mlp_ratio)
+        self.feed_forward = FeedForward(channels, hidden_channels)
         self.identity_scale = LayerScale(channels) if layer_scale else nn.Identity()
         self.drop_path = DropPath()
 
@@ -90,11 +96,11 @@ class DynamicBlock(nn.Module):
         self.mixed_project = ConvNorm(nn.Conv2d(channels, channels, 1, bias=False), channels)
         self.squeeze_excite = SqueezeExcite(channels)
         self.project = NormConv(channels, joint)
-        self.identity_scale = LayerScale(joint)
+        self.identity_scale = LayerScale(joint) if config.layer_scale[stage] else nn.Identity()
         self.position_out = ResidualDepthwise(joint)
         self.norm_out = LayerNorm2d(joint)
-        self.feed_forward = FeedForward(joint, channels * config.focus_mlp_ratio)
-        self.output_scale = LayerScale(joint)
+        self.feed_forward = FeedForward(joint, config.focus_hidden_channels(stage))
+        self.output_scale = LayerScale(joint) if config.layer_scale[stage] else nn.Identity()
         self.drop_path = DropPath()
 
     def forward(self, features: Tensor, context: Tensor, initial_context: Tensor) -> Tensor:

@@ -30,9 +30,14 @@ def downsample(in_channels: int, out_channels: int) -> ConvNorm:
 
 
 class Stem(nn.Module):
-    """Four 3x3 convolutions to a quarter of the input size: (B, 3, H, W) -> (B, C, H/4, W/4)."""
+    """Four 3x3 convolutions to a quarter of the input size: (B, 3, H, W) -> (B, C, H/4, W/4).
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: C.
+        in_channels: of the images.
+    """
+
+    def __init__(self, channels: int, in_channels: int = 3) -> None:
         super().__init__()
         half = channels // 2
         self.layers = nn.ModuleList(
@@ -40,7 +45,7 @@ class Stem(nn.Module):
                 nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1, bias=False), width_out
             )
             for width_in, width_out, stride in (
-                (3, half, 2),
+                (in_channels, half, 2),
                 (half, half, 1),
                 (half, channels, 2),
                 (channels, channels, 1),
@@ -70,7 +75,7 @@ class OverLoCK(Trainable):
         super().__init__()
         self.config = config
         width = config.channels
-        self.stem = Stem(width[0])
+        self.stem = Stem(width[0], config.in_channels)
         self.stage1 = _basic_stage(config, 0, merged=merged)
         self.downsample2 = downsample(width[0], width[1])
         self.stage2 = _basic_stage(config, 1, merged=merged)
@@ -210,7 +215,7 @@ def _basic_stage(config: BackboneConfig, stage: int, *, merged: bool) -> nn.Sequ
             BasicBlock(
                 config.channels[stage],
                 config.kernel_sizes[stage],
-                config.mlp_ratio,
+                config.hidden_channels(stage),
                 layer_scale=config.layer_scale[stage],
                 merged=merged,
             )

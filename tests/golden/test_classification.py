@@ -28,6 +28,8 @@ from model.lowering.folding import fold, merge_branches
 from model.zoo import create_model
 from support.checkpoints import official_shapes, official_state
 from support.fill import MEAN, STD, image, model_input
+from support.reference_network import Reference
+from support.reference_shapes import official_shapes_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,6 +89,19 @@ def test_logits_are_the_authors(network_of: NetworkOf, key: str, form: str) -> N
     if form in {"channels_last", "native"}:
         images = images.contiguous(memory_format=torch.channels_last)
     _assert_relative(network_of(variant, form)(images), torch.from_numpy(LOGITS[key]), TOLERANCE)
+
+
+@pytest.mark.slow
+def test_the_reference_of_other_shapes_gives_the_authors_logits() -> None:
+    reference = Reference(official_state("overlock_xt"), CLASSIFIERS["overlock_xt"].backbone)
+    with torch.inference_mode():
+        logits = reference(_images(SMALLEST, "64x96")[:1]).logits
+    _assert_relative(logits.float(), torch.from_numpy(LOGITS[SMALLEST][:1]), TOLERANCE)
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name != "demo"])
+def test_the_reference_has_the_authors_keys(name: str) -> None:
+    assert official_shapes_of(CLASSIFIERS[name].backbone, 1000) == official_shapes(name)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -40,6 +40,8 @@ WITHOUT_A_SOURCE = {
     "model/pretrained/test_store_processes.py": "store.py in several processes",
     "model/pretrained/test_store_sources.py": "store.py with other sources",
     "model/pretrained/test_transfer_limits.py": "transfer.py at its limits",
+    "model/variants/test_forms.py": "whole networks of several shapes, in all forms",
+    "model/test_zoo_variants.py": "zoo.py with backbones of one's own",
     "service/client/test_clients.py": "client.py and async_client.py, which behave alike",
     "service/client/test_dependencies.py": "the packages that the client needs",
     "service/commands/download/test_main.py": "__main__.py",

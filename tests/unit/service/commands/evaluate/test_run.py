@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from model.config import Task
+from model.config import DETECTORS, Task
 from model.heads.detections import Detections
 from model.heads.rpn import Candidates
 from model.labels.tables import coco_labels
@@ -150,7 +150,9 @@ def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     def load_model(name: str, **_: object) -> LoadedModel:
         network: Any = KnowsThePerson()
-        return LoadedModel(name, Task.DETECT, network, "w3x.pth", "abc", coco_labels(), None)
+        return LoadedModel(
+            name, Task.DETECT, network, "w3x.pth", "abc", coco_labels(), None, DETECTORS[name]
+        )
 
     monkeypatch.setattr(run, "load_model", load_model)
     return tmp_path
