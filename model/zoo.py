@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Literal, overload
 
 from model.architectures import (
     Architecture,
@@ -15,9 +16,11 @@ from model.architectures import (
     network_for,
     random_network,
 )
+from model.backbone.features import FeatureExtractor
 from model.checkpoints.backbone_shape import backbone_of
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from model.checkpoints.class_table import ClassTable
+from model.checkpoints.new_head import with_new_head
 from model.config import DEFAULT_NUM_CLASSES, BackboneConfig, NetworkConfig, NetworkKind, Task
 from model.labels.tables import Color, ade20k_labels, ade20k_palette, coco_labels, imagenet_labels
 from model.lowering.folding import fold
@@ -63,6 +66,7 @@ class LoadedModel:
     config: NetworkConfig
 
 
+@overload
 def create_model(
     model: str | BackboneConfig | Mapping[str, object],
     *,
@@ -72,8 +76,38 @@ def create_model(
     num_classes: int | None = None,
     fused: bool = True,
     drop_path_rate: float = 0.0,
+    features: Literal[False] = False,
     pretrained_folder: Path | None = None,
-) -> Network:
+) -> Network: ...
+
+
+@overload
+def create_model(
+    model: str | BackboneConfig | Mapping[str, object],
+    *,
+    weights: str | Path,
+    task: Task | str | None = None,
+    kind: NetworkKind | None = None,
+    num_classes: int | None = None,
+    fused: bool = True,
+    drop_path_rate: float = 0.0,
+    features: Literal[True],
+    pretrained_folder: Path | None = None,
+) -> FeatureExtractor: ...
+
+
+def create_model(
+    model: str | BackboneConfig | Mapping[str, object],
+    *,
+    weights: str | Path,
+    task: Task | str | None = None,
+    kind: NetworkKind | None = None,
+    num_classes: int | None = None,
+    fused: bool = True,
+    drop_path_rate: float = 0.0,
+    features: bool = False,
+    pretrained_folder: Path | None = None,
+) -> Network | FeatureExtractor:
     """Create a network in evaluation mode, float32, on the CPU.
 
     Args:
@@ -89,13 +123,15 @@ def create_model(
         kind: on a backbone of one's own, ``"classifier"``, ``"upernet"``, ``"mask_rcnn"`` or
             ``"cascade_mask_rcnn"``; by default the first of them that performs the task.
         num_classes: number of classes; by default the checkpoint's, and those of ImageNet-1K,
-            ADE20K or COCO for random weights.
+            ADE20K or COCO for random weights. With ``fused=False`` another number than the
+            checkpoint's makes a new, random head, which is logged.
         fused: whether to fold the network for inference (exact up to rounding); otherwise it
             keeps the checkpoint's form, norms and branches included, and can be trained:
             parameters require gradients, and after ``train()`` a classifier with the auxiliary
             head returns its logits and that head's.
         drop_path_rate: with ``fused=False``, how often training drops the last block's residual
             branches; the rate grows linearly from 0 at the first block.
+        features: whether to return the backbone alone, whose call returns its four maps.
         pretrained_folder: where pretrained weights are kept; by default
             ``~/.cache/overlock-service/weights``.
 
@@ -105,7 +141,7 @@ def create_model(
         PretrainedError: if there are no pretrained weights, or they cannot be fetched.
         CheckpointError: if the weights cannot be read or do not fit.
     """
-    return load_model(
+    network = load_model(
         model,
         weights=weights,
         task=task,
@@ -115,6 +151,7 @@ def create_model(
         drop_path_rate=drop_path_rate,
         pretrained_folder=pretrained_folder,
     ).network
+    return FeatureExtractor(network.backbone) if features else network
 
 
 def load_model(
@@ -147,6 +184,7 @@ def load_model(
             architecture, num_classes or DEFAULT_NUM_CLASSES[architecture.task]
         )
     else:
+        checkpoint = _for_classes(architecture, checkpoint, num_classes, fused=fused)
         network = network_for(architecture, checkpoint, num_classes)
     network.backbone.set_drop_path(drop_path_rate)
     network.eval()
@@ -163,6 +201,21 @@ def load_model(
         palette=classes.palette,
         config=architecture.config,
     )
+
+
+def _for_classes(
+    architecture: Architecture, checkpoint: Checkpoint, num_classes: int | None, *, fused: bool
+) -> Checkpoint:
+    """Return the checkpoint, with a new head if another number of classes is wanted."""
+    found = checkpoint.rows_of(architecture.classes_entry)
+    if num_classes is None or num_classes == found:
+        return checkpoint
+    if fused:
+        raise CheckpointError(
+            f"{checkpoint.path} has {found} classes, not {num_classes}. A new head, which has to "
+            "be trained, needs fused=False."
+        )
+    return with_new_head(checkpoint, num_classes)
 
 
 def _variant(

@@ -66,7 +66,7 @@ class OverLoCK(Trainable):
         config: the variant.
         merged: whether large kernels are built in their merged form, as in the authors'
             ``*_reparam`` checkpoints.
-        dense: the task of ``dense_features``; None for a classifier, which has none.
+        dense: the task of ``dense_features``; None for a classifier, whose maps have no norms.
     """
 
     def __init__(
@@ -143,24 +143,28 @@ class OverLoCK(Trainable):
         return overview, focus
 
     def dense_features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Compute the maps that dense tasks build on, each under a norm of its own.
+        """Compute the maps that dense tasks build on.
+
+        A segmenter's and a detector's are normalised, each by a norm of its own. A classifier has no
+        such norms: its maps are the stages' outputs as they are.
 
         Args:
             images: normalised RGB, (B, 3, H, W), each side at least 32 pixels.
 
         Returns:
-            Stage 1, stage 2, focus stage 3 and focus stage 4 at strides 4, 8, 16 and 32, with the
-            widths of ``dense_channels``.
+            Stage 1, stage 2, focus stage 3 and focus stage 4 (both with their context behind the
+            features) at strides 4, 8, 16 and 32, with the widths of ``dense_channels``.
 
         Raises:
             ValueError: if a side is below 32 pixels.
 
         Source: the authors' segmentation and detection backbones (LMMMEng/OverLoCK).
         """
-        assert self.dense is not None, "build the backbone with dense=..."
         stage1, stage2, base = self._base(images)
         overview = self._overview(base)
         focus3, focus4 = self._focus(base, self.context_projection(overview))
+        if self.dense is None:
+            return stage1, stage2, focus3, focus4
         norm1, _, norm3, norm4 = self.dense_norms
         fourth = norm4(focus4)
         if self.dense == "detect":

@@ -91,6 +91,16 @@ def test_logits_are_the_authors(network_of: NetworkOf, key: str, form: str) -> N
     _assert_relative(network_of(variant, form)(images), torch.from_numpy(LOGITS[key]), TOLERANCE)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_the_means_of_the_dense_maps_are_the_authors(network_of: NetworkOf, form: str) -> None:
+    size = "128x160"
+    with torch.inference_mode():
+        maps = network_of("xt", form).backbone.dense_features(_images(f"maps-xt-{size}", size))
+    for name, features in zip(("stage1", "stage2", "focus3", "focus4"), maps, strict=True):
+        want = torch.from_numpy(MAPS[f"xt-{size}|{name}"])
+        _assert_relative(features.mean(dim=(2, 3)), want, TOLERANCE)
+
+
 @pytest.mark.slow
 def test_the_reference_of_other_shapes_gives_the_authors_logits() -> None:
     reference = Reference(official_state("overlock_xt"), CLASSIFIERS["overlock_xt"].backbone)

@@ -143,8 +143,21 @@ def test_other_number_of_classes_than_asked_for_is_refused(
     path: Path, state: dict[str, Tensor]
 ) -> None:
     torch.save(state, path)
-    with pytest.raises(CheckpointError, match="has 7 classes, not 8"):
+    with pytest.raises(CheckpointError, match=r"has 7 classes, not 8\. A new head.*fused=False"):
         create_model("demo", weights=path, num_classes=8)
+
+
+def test_a_network_to_be_trained_gets_a_new_head(
+    path: Path, state: dict[str, Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save({"state_dict": state, "meta": {"CLASSES": LABELS}}, path)
+    loaded = load_model("demo", weights=path, num_classes=1000, fused=False)
+    assert loaded.labels[:2] == ("class 0", "class 1")
+    assert "the head for 1000 is new" in caplog.text
+    new = loaded.network.state_dict()
+    assert new["head.classify.weight"].shape[0] == loaded.network.num_classes == 1000
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith("head.classify")}
+    assert_close({name: new[name] for name in kept}, kept, rtol=0, atol=0)
 
 
 def test_own_safetensors_round_trip(tmp_path: Path, network: ImageClassifier) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.testing import assert_close
 
 from model.config import BackboneConfig
@@ -80,7 +80,7 @@ def trained_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Imag
     return trained
 
 
-FORMS: dict[str, Callable[[ImageClassifier], nn.Module]] = {
+FORMS: dict[str, Callable[[ImageClassifier], ImageClassifier]] = {
     "trained": lambda network: network,
     "merged": merge_branches,
     "folded": fold,
@@ -98,7 +98,11 @@ def test_a_form_is_the_reference(
     network = FORMS[form](copy.deepcopy(trained_of(name)))
     with torch.inference_mode():
         got = network(images_of(name, size))
-    assert_relative(got, reference(name, size).logits, EXACT)
+        maps = network.backbone.dense_features(images_of(name, size))
+    want = reference(name, size)
+    assert_relative(got, want.logits, EXACT)
+    for got_map, want_map in zip(maps, want.maps, strict=True):
+        assert_relative(got_map, want_map, EXACT)
 
 
 @pytest.mark.slow
