@@ -72,7 +72,7 @@ def test_the_service_gives_the_scores_of_the_unfolded_network(
     pixels = image(f"served-{height}x{width}", height, width)
     network = create_model(NAME, weights=checkpoint, fused=False)
     cropped = classification_input(Image.fromarray(pixels), CLASSIFIERS[NAME].geometry)
-    logits = network(torch.from_numpy(model_input([cropped])))[0].numpy()
+    logits = network(torch.from_numpy(model_input([cropped])))[0].detach().numpy()
     assert_same_scores(served_scores(service, png(pixels), "image/png"), logits)
 
 

@@ -70,6 +70,25 @@ def test_kernel_equals_the_reference(
     assert_close(result.cpu().double(), problem.by_reference(), rtol=0, atol=FLOAT32[kernel_device])
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "small_kernel", "kernel_size"),
+    [
+        (9, 9, 7, 9),
+        pytest.param(11, 12, 3, 11, marks=pytest.mark.slow),
+        pytest.param(17, 17, 5, 17, marks=pytest.mark.slow),
+        pytest.param(19, 20, 3, 19, marks=pytest.mark.slow),
+    ],
+)
+def test_kernels_of_other_variants_are_the_references(
+    kernel: Any, kernel_device: str, height: int, width: int, small_kernel: int, kernel_size: int
+) -> None:
+    problem = mixing_problem(
+        height, width, kernel_size, groups=1, query_width=5, small_kernel=small_kernel
+    )
+    result = kernel.context_mixing_triton(*_cast(problem, torch.float32, kernel_device))
+    assert_close(result.cpu().double(), problem.by_reference(), rtol=0, atol=FLOAT32[kernel_device])
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(
     ("height", "width", "kernel_size", "layout"), [(7, 9, 7, LAST), (5, 18, 5, CONTIGUOUS)], ids=str
