@@ -150,8 +150,8 @@ class OverLoCK(Trainable):
     def dense_features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compute the maps that dense tasks build on.
 
-        A segmenter's and a detector's are normalised, each by a norm of its own. A classifier
-        has no such norms: its maps are the stages' outputs as they are.
+        A segmenter's and a detector's are normalised, each by a norm of its own. A classifier has
+        no such norms: its maps are the stages' outputs as they are.
 
         Args:
             images: normalised RGB, (B, 3, H, W), each side at least 32 pixels.

@@ -199,7 +199,7 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
                 f"{checkpoint.path} is the state of a folded network, which has no norms left and "
                 "is for inference only: save that of create_model(..., fused=False)."
             )
-        guess = f"It looks like {found_backbone}, not {backbone}. "
+        guess = f"It looks like {found_backbone}{f', not {backbone}' if backbone else ''}. "
         raise CheckpointError(
             f"{checkpoint.path} does not fit the network. "
             + (guess if found_backbone not in {None, backbone} else "")

@@ -66,6 +66,7 @@ WITHOUT_A_SOURCE = {
     "test_references.py": "references in docstrings",
     "test_reliability.py": "docs/reliability.md",
     "test_settings_page.py": "docs/settings.md",
+    "test_training_docs.py": "docs/training.md",
     "test_tree.py": "the tree",
     "test_triton_pin.py": "the Makefile's Triton",
 }
