@@ -234,7 +234,7 @@ class Predictor:
     ) -> list[Tensor | None]:
         """Wait for and return each image's logits, (classes, H / 4, W / 4), on the device.
 
-        They are valid until the next batch.
+        A single class has a background before it. They are valid until the next batch.
         """
         logits, finite = self._outputs(images, shape)
         (finite,) = self.staging.receive([finite])

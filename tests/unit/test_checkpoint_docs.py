@@ -80,7 +80,8 @@ def test_the_file_that_the_page_writes_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = create_model("demo", weights="random", num_classes=2, fused=False)
-    (code,) = re.findall(r"```python\n(.*?)```", WEIGHTS, re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", WEIGHTS, re.DOTALL)
+    (code,) = (block for block in blocks if "save_file" in block)
     monkeypatch.chdir(tmp_path)
     exec(code, {"network": network})
     loaded = load_model("demo", weights="birds.safetensors")
