@@ -38,6 +38,7 @@ WITHOUT_A_SOURCE = {
     "model/kernels/gpu/test_detection.py": "a whole detection by the kernels",
     "model/kernels/gpu/test_specialization.py": "compilations of the kernels at new sizes",
     "model/kernels/gpu/test_symbolic_batches.py": "all operators with a symbolic batch size",
+    "model/kernels/gpu/test_traced.py": "operations in PyTorch's compiler",
     "model/pretrained/test_store_processes.py": "store.py in several processes",
     "model/pretrained/test_store_sources.py": "store.py with other sources",
     "model/pretrained/test_transfer_limits.py": "transfer.py at its limits",
