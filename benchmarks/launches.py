@@ -40,14 +40,14 @@ from model.kernels import (
     context_mixing,
     large_depthwise,
     position_norm,
-    response_scale,
+    response_norm,
     squeeze_excite,
 )
 from model.kernels.gpu import activated_depthwise as gpu_activated_depthwise
 from model.kernels.gpu import context_mixing as gpu_context_mixing
 from model.kernels.gpu import depthwise_16bit, depthwise_float32
 from model.kernels.gpu import position_norm as gpu_position_norm
-from model.kernels.gpu import response_scale as gpu_response_scale
+from model.kernels.gpu import response_norm as gpu_response_norm
 from model.kernels.gpu import squeeze_excite as gpu_squeeze_excite
 from model.kernels.gpu.autotune import Autotuner
 from model.lowering.folding import fold
@@ -61,8 +61,8 @@ OPERATORS: dict[Any, tuple[Any, ...]] = {
         depthwise_float32.large_depthwise_triton,
     ),
     position_norm: (gpu_position_norm.position_norm_triton,),
-    response_scale: (gpu_response_scale.response_scale_triton,),
-    squeeze_excite: (gpu_squeeze_excite.squeeze_excite_gates_triton,),
+    response_norm: (gpu_response_norm.response_norm_triton,),
+    squeeze_excite: (gpu_squeeze_excite.squeeze_excite_triton,),
 }
 """Modules that import their operators only beside a GPU, and these."""
 

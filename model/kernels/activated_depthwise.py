@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.kernels.gpu.selection import Choice, selected
+from model.kernels.gpu.selection import Choice, map_problem, selected
 from model.kernels.gpu.support import TRITON_INSTALLED
 
 # Only with a GPU: importing triton_op imports PyTorch's compiler, which takes two seconds.
@@ -47,7 +47,8 @@ def activated_depthwise(
         ValueError: if shapes are inconsistent, or the requested implementation does not run here.
     """
     _check_shapes(features, added, weight, bias, taps)
-    implementation = selected(choice, OPERATION, features, (added, taps, bias))
+    problem = map_problem(OPERATION, features)
+    implementation = selected(choice, problem, (features, added, taps, bias), features)
     if implementation == "plain":
         convolved = activated_depthwise_reference(features, added, weight, bias)
         return convolved, sums_of_squares(convolved).unsqueeze(1)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.kernels.gpu.selection import Choice, selected
+from model.kernels.gpu.selection import Choice, map_problem, selected
 from model.kernels.gpu.support import TRITON_INSTALLED
 
 # Only with a GPU: importing triton_op imports PyTorch's compiler, which takes two seconds.
@@ -59,8 +59,8 @@ def position_norm(
     for tensor in (bias, norm_weight, norm_bias):
         if tensor.shape != (channels,):
             raise ValueError(f"A tensor of {channels} channels is not {tuple(tensor.shape)}.")
-    others = (taps, bias, norm_weight, norm_bias)
-    implementation = selected(choice, OPERATION, features, others)
+    tensors = (features, taps, bias, norm_weight, norm_bias)
+    implementation = selected(choice, map_problem(OPERATION, features), tensors, features)
     if implementation == "plain":
         return position_norm_reference(features, weight, bias, norm_weight, norm_bias)
     result = position_norm_triton(features, taps, bias, norm_weight, norm_bias, implementation)

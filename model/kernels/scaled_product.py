@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,29 +19,41 @@ def pixel_product(features: Tensor, weight: Tensor, bias: Tensor | None = None) 
     return pixels.permute(0, 3, 1, 2)
 
 
-def scaled_product(features: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
-    """Compute ``pixel_product(features * scale, weight)``, with the fewer numbers scaled.
+def scaled_product(features: Tensor, weight: Tensor, scaled: Callable[[Tensor], Tensor]) -> Tensor:
+    """Compute ``pixel_product`` of features whose channels are scaled, with fewer numbers scaled.
 
     Each image's factors go into a weight of its own where that is smaller than its map: where
-    C_out is below the number of pixels. Both ways cost two launches.
+    C_out is below the number of pixels.
 
     Args:
         features: (B, C, H, W).
-        scale: a factor for each channel of each image, (B, C).
         weight: (C_out, C).
+        scaled: multiplies the channels of pixels, (B, N, C), or of all images' rows, (1, N, C), by
+            the factors of each image, to (B, N, C).
 
     Returns:
         (B, C_out, H, W), in the dtype of the features, channels last in memory.
     """
-    batch, channels, height, width = features.shape
+    height, width = features.shape[2:]
+    pixels = as_rows(features)
     if scales_weight(weight.shape[0], height, width):
-        weights = (weight * scale.unsqueeze(1)).to(features.dtype)  # (B, C_out, C)
-        pixels = features.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
         # (B, H*W, C) x (B, C, C_out)
-        product = pixels @ weights.transpose(1, 2)
-        return product.view(batch, height, width, -1).permute(0, 3, 1, 2)
-    scaled = (features * scale.unsqueeze(2).unsqueeze(3)).to(features.dtype)
-    return pixel_product(scaled, weight)
+        product = pixels @ scaled(weight.unsqueeze(0)).transpose(1, 2)
+    else:
+        product = F.linear(scaled(pixels), weight)
+    return as_map(product, height, width)
+
+
+def as_rows(features: Tensor) -> Tensor:
+    """Return the pixels of a map as rows: (B, C, H, W) -> (B, H*W, C)."""
+    batch, channels, height, width = features.shape
+    return features.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+
+
+def as_map(rows: Tensor, height: int, width: int) -> Tensor:
+    """Return a map of pixels, channels last in memory: (B, H*W, C) -> (B, C, H, W)."""
+    batch, _, channels = rows.shape
+    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def scales_weight(out_channels: int, height: int, width: int) -> bool:

@@ -11,6 +11,8 @@ run, PyTorch's operators do. The counts are in docs/performance.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
@@ -20,14 +22,14 @@ from torch import Tensor, nn
 from model.backbone.blocks import BasicBlock, DynamicBlock
 from model.backbone.context_mixing import FoldedContextMixing
 from model.backbone.layers import FeedForward, GlobalResponseNorm, LayerNorm2d, SqueezeExcite
-from model.kernels.activated_depthwise import activated_depthwise, pixel_taps, sums_of_squares
+from model.kernels.activated_depthwise import activated_depthwise, pixel_taps
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.depthwise_layout import lay_out
-from model.kernels.large_depthwise import channel_sums, large_depthwise, large_depthwise_with_sums
+from model.kernels.large_depthwise import large_depthwise, large_depthwise_with_sums
 from model.kernels.position_norm import position_norm
-from model.kernels.response_scale import response_scale
-from model.kernels.scaled_product import pixel_product, scaled_product
-from model.kernels.squeeze_excite import squeeze_excite_gates
+from model.kernels.response_norm import response_norm
+from model.kernels.scaled_product import as_map, as_rows, pixel_product, scaled_product
+from model.kernels.squeeze_excite import squeeze_excite
 
 
 class LargeDepthwise(nn.Module):
@@ -54,22 +56,28 @@ class LargeDepthwise(nn.Module):
         return large_depthwise(features, self.weight, self.bias, self.taps, self.autotuner)
 
     def with_sums(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolve, and return each image's channel sums, (B, C)."""
+        """Convolve, and return partial sums of each image's channels, (B, parts, C)."""
         return large_depthwise_with_sums(
             features, self.weight, self.bias, self.taps, self.autotuner
         )
 
 
-class Gates(nn.Module):
-    """Squeeze-excite's gates, (B, C), of a map (B, C, H, W)."""
+class Excitation(nn.Module):
+    """Squeeze-excite of pixels, (B, N, C), or of a weight's rows for all images, (1, N, C).
+
+    Args:
+        trained: the layer, on its final device and in its final dtype.
+        autotuner: the fastest implementations.
+    """
 
     reduce: Tensor
     reduce_bias: Tensor
     expand: Tensor
     expand_bias: Tensor
 
-    def __init__(self, trained: SqueezeExcite) -> None:
+    def __init__(self, trained: SqueezeExcite, autotuner: Autotuner) -> None:
         super().__init__()
+        self.autotuner = autotuner
         reduce, expand = trained.reduce, trained.expand
         self.register_buffer("reduce", _matrix(reduce))
         self.register_buffer("reduce_bias", _bias(reduce))
@@ -77,15 +85,12 @@ class Gates(nn.Module):
         self.register_buffer("expand_bias", _bias(expand))
         self.train(trained.training)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Compute the factor of each channel from all channels' means."""
-        return self.of_sums(channel_sums(features), features.shape[2] * features.shape[3])
-
-    def of_sums(self, sums: Tensor, pixels: int) -> Tensor:
-        """Do as ``forward``, given the channel sums, (B, C), over a number of pixels."""
-        return squeeze_excite_gates(
-            sums, pixels, self.reduce, self.reduce_bias, self.expand, self.expand_bias
-        )
+    def forward(
+        self, rows: Tensor, sums: Tensor | None, pixels: int, gate: Tensor | None = None
+    ) -> Tensor:
+        """Gate the rows; see ``squeeze_excite``."""
+        layers = (self.reduce, self.reduce_bias, self.expand, self.expand_bias)
+        return squeeze_excite(rows, sums, pixels, layers, self.autotuner, gate)
 
 
 class PixelProduct(nn.Module):
@@ -144,22 +149,30 @@ class PositionNorm(nn.Module):
 
 
 class ResponseNorm(nn.Module):
-    """The response norm of a map that several layers read: (B, C, H, W) -> (B, C, H, W)."""
+    """The response norm of pixels, (B, N, C), or of a weight's rows for all images, (1, N, C).
+
+    Args:
+        trained: the layer, on its final device and in its final dtype.
+        autotuner: the fastest implementations.
+        folded: whether beta, which is a constant, is part of a bias behind the layer.
+    """
 
     gamma: Tensor
     beta: Tensor
 
-    def __init__(self, trained: GlobalResponseNorm) -> None:
+    def __init__(
+        self, trained: GlobalResponseNorm, autotuner: Autotuner, *, folded: bool = False
+    ) -> None:
         super().__init__()
+        self.autotuner = autotuner
         self.register_buffer("gamma", trained.gamma.detach().flatten())
-        self.register_buffer("beta", trained.beta.detach())
+        beta = trained.beta.detach().flatten()
+        self.register_buffer("beta", torch.zeros_like(beta) if folded else beta)
         self.train(trained.training)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Scale each channel by its energy relative to the mean channel."""
-        scale = response_scale(sums_of_squares(features).unsqueeze(1), self.gamma)
-        scaled = torch.addcmul(self.beta, features, scale.unsqueeze(2).unsqueeze(3))
-        return scaled.to(features.dtype)
+    def forward(self, rows: Tensor, squares: Tensor | None = None) -> Tensor:
+        """Normalise the rows; see ``response_norm``."""
+        return response_norm(rows, squares, self.gamma, self.beta, self.autotuner)
 
 
 class GpuFeedForward(nn.Module):
@@ -174,7 +187,6 @@ class GpuFeedForward(nn.Module):
     expand_bias: Tensor
     bias: Tensor
     taps: Tensor
-    gamma: Tensor
     project: Tensor
     project_bias: Tensor
 
@@ -188,7 +200,7 @@ class GpuFeedForward(nn.Module):
         self.weight = _weight(position)
         self.register_buffer("bias", _bias(position))
         self.register_buffer("taps", pixel_taps(position.weight.detach()))
-        self.register_buffer("gamma", norm.gamma.detach().flatten())
+        self.response_norm = ResponseNorm(norm, autotuner, folded=True)
         self.register_buffer("project", project)
         # The response norm's beta is a constant: folded into the projection's bias.
         bias = project.double() @ norm.beta.detach().double().flatten()
@@ -196,16 +208,17 @@ class GpuFeedForward(nn.Module):
         self.register_buffer("project_bias", bias.to(project.dtype))
         self.train(trained.training)
 
-    def forward(self, features: Tensor, gates: Tensor | None = None) -> Tensor:
-        """Compute the output for features, or for features that are multiplied by gates, (B, C)."""
-        if gates is None:
+    def forward(self, features: Tensor, gated: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Compute the output for features, or for features whose channels are gated."""
+        if gated is None:
             raw = pixel_product(features, self.expand)
         else:
-            raw = scaled_product(features, gates, self.expand)
+            raw = scaled_product(features, self.expand, gated)
         hidden, squares = activated_depthwise(
             raw, self.expand_bias, self.weight, self.bias, self.taps, self.autotuner
         )
-        projected = scaled_product(hidden, response_scale(squares, self.gamma), self.project)
+        normalised = partial(self.response_norm, squares=squares)
+        projected = scaled_product(hidden, self.project, normalised)
         return projected + self.project_bias.view(1, -1, 1, 1)
 
 
@@ -217,7 +230,7 @@ class GpuBasicBlock(nn.Module):
         position = cast("nn.Conv2d", block.position)
         self.position = PositionNorm(position, block.norm, autotuner)
         self.large_kernel = LargeDepthwise(cast("nn.Conv2d", block.large_kernel), autotuner)
-        self.gates = Gates(block.squeeze_excite)
+        self.squeeze_excite = Excitation(block.squeeze_excite, autotuner)
         self.feed_forward = GpuFeedForward(block.feed_forward, autotuner)
         self.identity_scale = block.identity_scale
         self.train(block.training)
@@ -226,8 +239,9 @@ class GpuBasicBlock(nn.Module):
         """Run the block."""
         features, normalised = self.position(features)
         local, sums = self.large_kernel.with_sums(normalised)
-        gates = self.gates.of_sums(sums, local.shape[2] * local.shape[3])
-        return torch.add(self.identity_scale(features), self.feed_forward(local, gates))
+        pixels = local.shape[2] * local.shape[3]
+        gated = partial(self.squeeze_excite, sums=sums, pixels=pixels)
+        return torch.add(self.identity_scale(features), self.feed_forward(local, gated))
 
 
 class GpuDynamicBlock(nn.Module):
@@ -244,7 +258,7 @@ class GpuDynamicBlock(nn.Module):
         )
         self.fuse_position = block.fuse_position
         self.fuse_project = PixelProduct(block.fuse_project)
-        self.fuse_norm = ResponseNorm(block.fuse_norm)
+        self.fuse_norm = ResponseNorm(block.fuse_norm, autotuner)
         self.gate = PixelProduct(block.gate)
         self.local = LargeDepthwise(cast("nn.Conv2d", block.local), autotuner)
         self.context_mixing = cast("FoldedContextMixing", block.context_mixing)
@@ -253,7 +267,7 @@ class GpuDynamicBlock(nn.Module):
             product = PixelProduct(getattr(self.context_mixing, name))
             setattr(self.context_mixing, name, product)
         self.mixed_project = PixelProduct(block.mixed_project)
-        self.gates = Gates(block.squeeze_excite)
+        self.squeeze_excite = Excitation(block.squeeze_excite, autotuner)
         self.project = PixelProduct(block.project)
         self.identity_scale = block.identity_scale
         self.position_out = PositionNorm(
@@ -274,12 +288,13 @@ class GpuDynamicBlock(nn.Module):
 
     def _focus(self, guided: Tensor) -> Tensor:
         """Fuse, mix and gate: (B, C + C_context, H, W) -> (B, C, H, W)."""
-        fused = self.fuse_norm(self.fuse_project(F.gelu(self.fuse_position(guided))))
-        gate = F.silu(self.gate(fused))
+        height, width = guided.shape[2:]
+        fused = self.fuse_project(F.gelu(self.fuse_position(guided)))
+        fused = as_map(self.fuse_norm(as_rows(fused)), height, width)
         mixed = self.mixed_project(self.context_mixing(fused, guided)) + self.local(fused)
-        gates = self.gates(mixed).unsqueeze(2).unsqueeze(3)
-        gated: Tensor = mixed * gates * gate
-        return gated
+        gate = as_rows(self.gate(fused))
+        gated = self.squeeze_excite(as_rows(mixed), None, height * width, gate)
+        return as_map(gated, height, width)
 
 
 def _matrix(conv: nn.Conv2d) -> Tensor:
