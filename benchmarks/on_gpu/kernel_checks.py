@@ -162,6 +162,8 @@ def _map_rows(bench: Bench, channels: int, dtype: torch.dtype) -> Iterator[Row]:
     centred = want_positioned - want_positioned.mean(dim=1, keepdim=True)
     deviation = (centred.square().mean(dim=1, keepdim=True) + 1e-6).sqrt()
     want_norm = centred / deviation * exact[3][:, None, None] + exact[4][:, None, None]
+    want_positioned = want_positioned * exact[4][:, None, None] + exact[3][:, None, None]
+    want_positioned[:, -2:] += exact[0][:, :2] * exact[3][:2, None, None]
     problem = f"3 images, {channels} channels, 11x13"
     implementations: tuple[MapImplementation, ...] = (
         ("few", "many") if bench.is_cuda else ("plain",)
@@ -169,7 +171,16 @@ def _map_rows(bench: Bench, channels: int, dtype: torch.dtype) -> Iterator[Row]:
     for tile in implementations:
         got, squares = activated_depthwise(features, first, weight, bias, taps, tile)
         squares_error = relative_error(squares.sum(dim=1), got.double().square().sum(dim=(2, 3)))
-        positioned, norm = position_norm(features, weight, bias, taps, first, second, tile)
+        positioned, norm = position_norm(
+            features,
+            weight,
+            bias,
+            taps,
+            *(first, second, second, first),
+            tile,
+            features[:, :2],
+            first[:2],
+        )
         for what, result, want in (
             ("activated depthwise", got, want_activated),
             ("position convolution", positioned, want_positioned),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,7 +20,33 @@ def pixel_product(features: Tensor, weight: Tensor, bias: Tensor | None = None) 
     return pixels.permute(0, 3, 1, 2)
 
 
-def scaled_product(features: Tensor, weight: Tensor, scaled: Callable[[Tensor], Tensor]) -> Tensor:
+@torch.library.custom_op("overlock::add_product", mutates_args=("residual",))
+def add_product(residual: Tensor, rows: Tensor, weight: Tensor) -> None:
+    """Add the product of pixels with a weight to a map, in place.
+
+    The matrix library adds as it writes: one launch. PyTorch's own operators, which the compiler
+    rewrites to return a new map, would copy the old one first.
+
+    Args:
+        residual: (B, C_out, H, W).
+        rows: the pixels of another map, (B, H*W, C).
+        weight: for all images, (C_out, C), or for each, (B, C_out, C).
+    """
+    sums = residual.permute(0, 2, 3, 1)
+    if not sums.is_contiguous():
+        residual.add_(as_map(rows @ weight.mT, residual.shape[2], residual.shape[3]))
+    elif weight.ndim == 2:
+        sums.view(-1, sums.shape[-1]).addmm_(rows.flatten(0, 1), weight.t())
+    else:
+        sums.view(rows.shape[0], rows.shape[1], -1).baddbmm_(rows, weight.mT)
+
+
+def scaled_product(
+    features: Tensor,
+    weight: Tensor,
+    scaled: Callable[[Tensor], Tensor],
+    residual: Tensor | None = None,
+) -> Tensor:
     """Compute ``pixel_product`` of features whose channels are scaled, with fewer numbers scaled.
 
     Each image's factors go into a weight of its own where that is smaller than its map: where
@@ -30,18 +57,21 @@ def scaled_product(features: Tensor, weight: Tensor, scaled: Callable[[Tensor], 
         weight: (C_out, C).
         scaled: multiplies the channels of pixels, (B, N, C), or of all images' rows, (1, N, C), by
             the factors of each image, to (B, N, C).
+        residual: a map to add the product to, in place, (B, C_out, H, W).
 
     Returns:
-        (B, C_out, H, W), in the dtype of the features, channels last in memory.
+        (B, C_out, H, W), in the dtype of the features, channels last in memory; or the residual.
     """
     height, width = features.shape[2:]
-    pixels = as_rows(features)
+    rows = as_rows(features)
     if scales_weight(weight.shape[0], height, width):
-        # (B, H*W, C) x (B, C, C_out)
-        product = pixels @ scaled(weight.unsqueeze(0)).transpose(1, 2)
+        weight = scaled(weight.unsqueeze(0))  # (B, C_out, C)
     else:
-        product = F.linear(scaled(pixels), weight)
-    return as_map(product, height, width)
+        rows = scaled(rows)
+    if residual is None:
+        return as_map(rows @ weight.mT, height, width)
+    add_product(residual, rows, weight)
+    return residual
 
 
 def as_rows(features: Tensor) -> Tensor:

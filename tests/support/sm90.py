@@ -160,14 +160,19 @@ def _excitations(config: BackboneConfig, size: list[int], dtype: torch.dtype) ->
 
 
 def _entries(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
-    """Launch the blocks' entries: position convolution and layer norm."""
+    """Launch position convolutions and their layer norms."""
     joint = [channels + config.context_channels for channels in config.channels[2:]]
     for channels, stride in zip([*config.channels, *joint], [*STRIDES, *STRIDES[2:]], strict=True):
         features = _features(2, channels, size[0] // stride, size[1] // stride, dtype)
         bias, taps = torch.empty(channels, dtype=dtype), torch.empty(9, channels, dtype=dtype)
+        contexts: list[tuple[Tensor | None, Tensor | None]] = [(None, None)]
+        if channels in joint:  # the exits of dynamic blocks
+            contexts.append((features[:, : config.context_channels], bias))
         for tile in position_norm.TILES:
-            position_norm.position_norm_triton(features, taps, bias, bias, bias, tile)
-            yield f"position and norm of {channels} channels, {tile} pixels"
+            for context in contexts:
+                vectors = (bias,) * 5
+                position_norm.position_norm_triton(features, taps, *vectors, *context, tile)
+                yield f"position and norm of {channels} channels, {tile} pixels"
 
 
 def _hidden_maps(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:

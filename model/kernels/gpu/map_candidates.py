@@ -65,7 +65,7 @@ def map_candidates(problem: Problem, batch: int) -> dict[str, Callable[[], objec
         plain = partial(_activated_passes, features, weight)
     else:
         bias, scale, shift = per_channel
-        arguments = (features, weight, bias, taps, scale, shift)
+        arguments = (features, weight, bias, taps, scale, shift, scale, shift)
         run = partial(torch.inference_mode()(position.position_norm), *arguments)
         plain = partial(_norm_passes, features, weight, scale, shift)
     candidates: dict[str, Callable[[], object]] = {"plain": plain}

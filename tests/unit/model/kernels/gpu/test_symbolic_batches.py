@@ -76,7 +76,9 @@ def activation() -> tuple[Any, ...]:
 
 def normalisation() -> tuple[Any, ...]:
     bias = torch.zeros(32)
-    return features(32, torch.bfloat16), torch.zeros(9, 32), bias, bias, bias, "many"
+    context = features(8, torch.bfloat16)
+    vectors = (bias,) * 5
+    return features(32, torch.bfloat16), torch.zeros(9, 32), *vectors, context, bias[:8], "many"
 
 
 OPERATORS: dict[str, tuple[str, Callable[[], tuple[Any, ...]]]] = {
