@@ -54,7 +54,10 @@ from model.lowering.folding import fold
 from model.lowering.gpu import lower_for_gpu
 
 OPERATORS: dict[Any, tuple[Any, ...]] = {
-    activated_depthwise: (gpu_activated_depthwise.activated_depthwise_triton,),
+    activated_depthwise: (
+        gpu_activated_depthwise.activated_depthwise_triton,
+        gpu_activated_depthwise.depthwise_gelu_triton,
+    ),
     context_mixing: (gpu_context_mixing.context_mixing_triton,),
     large_depthwise: (
         depthwise_16bit.depthwise_matrix_triton,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.on_gpu.bench import Bench, Row, relative_error
 from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem
-from model.kernels.activated_depthwise import activated_depthwise, pixel_taps
+from model.kernels.activated_depthwise import activated_depthwise, depthwise_gelu, pixel_taps
 from model.kernels.context_mixing import Implementation as MixingImplementation
 from model.kernels.context_mixing import context_mixing
 from model.kernels.context_mixing_reference import window_starts
@@ -159,6 +159,7 @@ def _map_rows(bench: Bench, channels: int, dtype: torch.dtype) -> Iterator[Row]:
     activated = moved * (1 + torch.erf(moved / math.sqrt(2))) / 2  # GELU
     want_activated = unfolded_depthwise(activated, exact[1], exact[2])
     want_positioned = unfolded_depthwise(*exact[:3])
+    want_gelu = want_positioned * (1 + torch.erf(want_positioned / math.sqrt(2))) / 2
     centred = want_positioned - want_positioned.mean(dim=1, keepdim=True)
     deviation = (centred.square().mean(dim=1, keepdim=True) + 1e-6).sqrt()
     want_norm = centred / deviation * exact[3][:, None, None] + exact[4][:, None, None]
@@ -181,8 +182,10 @@ def _map_rows(bench: Bench, channels: int, dtype: torch.dtype) -> Iterator[Row]:
             features[:, :2],
             first[:2],
         )
+        gelu_behind = depthwise_gelu(features, weight, bias, taps, tile)
         for what, result, want in (
             ("activated depthwise", got, want_activated),
+            ("depthwise and GELU", gelu_behind, want_gelu),
             ("position convolution", positioned, want_positioned),
             ("position norm", norm, want_norm),
         ):

@@ -49,7 +49,7 @@ def response_norm(
     if implementation == "plain":
         return response_norm_reference(rows, squares, gamma, beta)
     if not few_parts(partial):
-        squares = _sums_of_squares(rows) if squares is None else squares.sum(dim=1, keepdim=True)
+        squares = sums_of_squares(rows) if squares is None else squares.sum(dim=1, keepdim=True)
     return cast("Tensor", response_norm_triton(rows, squares, gamma, beta, implementation))
 
 
@@ -58,13 +58,13 @@ def response_norm_reference(
 ) -> Tensor:
     """Do as ``response_norm``, by PyTorch's operators."""
     if squares is None:
-        squares = _sums_of_squares(rows)
+        squares = sums_of_squares(rows)
     energy = squares.sum(dim=1, keepdim=True).sqrt()
     relative = energy / (energy.mean(dim=2, keepdim=True) + 1e-6)
     return (beta + rows * (1 + gamma * relative)).to(rows.dtype)
 
 
-def _sums_of_squares(rows: Tensor) -> Tensor:
+def sums_of_squares(rows: Tensor) -> Tensor:
     """Sum the squared rows of (B, N, C) to (B, 1, C), at least in float32."""
     sum_type = torch.promote_types(rows.dtype, torch.float32)
     return rows.to(sum_type).square().sum(dim=1, keepdim=True)

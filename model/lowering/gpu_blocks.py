@@ -16,7 +16,6 @@ from functools import partial
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.backbone.blocks import BasicBlock, DynamicBlock
@@ -24,7 +23,9 @@ from model.backbone.context_mixing import FoldedContextMixing
 from model.backbone.layers import LayerScale, bias_of
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.scaled_product import add_product, as_map, as_rows
+from model.lowering.gpu_context_mixing import GpuContextMixing
 from model.lowering.gpu_layers import (
+    DepthwiseGelu,
     Excitation,
     GpuFeedForward,
     LargeDepthwise,
@@ -78,18 +79,16 @@ class GpuDynamicBlock(nn.Module):
         scale, shift = _affine(block.identity_scale, position_in)
         shift = shift + bias_of(project)
         self.position_in = PositionNorm(position_in, block.norm_in, scale, shift, autotuner)
-        self.fuse_position = block.fuse_position
+        self.fuse_position = DepthwiseGelu(cast("nn.Conv2d", block.fuse_position), autotuner)
         self.fuse_project = PixelProduct(block.fuse_project)
         self.fuse_norm = ResponseNorm(block.fuse_norm, autotuner)
         self.gate = PixelProduct(block.gate)
         self.local = LargeDepthwise(
             cast("nn.Conv2d", block.local), autotuner, bias_of(mixed_project)
         )
-        self.context_mixing = cast("FoldedContextMixing", block.context_mixing)
-        self.context_mixing.implementation = autotuner
-        for name in ("query", "key"):
-            product = PixelProduct(getattr(self.context_mixing, name))
-            setattr(self.context_mixing, name, product)
+        self.context_mixing = GpuContextMixing(
+            cast("FoldedContextMixing", block.context_mixing), autotuner
+        )
         self.register_buffer("mixed_project", matrix_of(mixed_project))
         self.squeeze_excite = Excitation(block.squeeze_excite, autotuner)
         self.register_buffer("project", matrix_of(project))
@@ -111,7 +110,7 @@ class GpuDynamicBlock(nn.Module):
     def _focus(self, guided: Tensor) -> Tensor:
         """Fuse, mix and gate: (B, C + C_context, H, W) -> (B, H*W, C)."""
         height, width = guided.shape[2:]
-        fused = self.fuse_project(F.gelu(self.fuse_position(guided)))
+        fused = self.fuse_project(self.fuse_position(guided))
         fused = as_map(self.fuse_norm(as_rows(fused)), height, width)
         mixed = self.local(fused)
         add_product(mixed, as_rows(self.context_mixing(fused, guided)), self.mixed_project)

@@ -20,7 +20,7 @@ from model.backbone.layers import (
     SqueezeExcite,
     bias_of,
 )
-from model.kernels.activated_depthwise import activated_depthwise, pixel_taps
+from model.kernels.activated_depthwise import activated_depthwise, depthwise_gelu, pixel_taps
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.depthwise_layout import lay_out
 from model.kernels.large_depthwise import large_depthwise, large_depthwise_with_sums
@@ -109,6 +109,30 @@ class PixelProduct(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Convolve."""
         return pixel_product(features, self.weight, self.bias)
+
+
+class DepthwiseGelu(nn.Module):
+    """A folded 3x3 depthwise convolution and the GELU behind it: (B, C, H, W) -> (B, C, H, W).
+
+    Args:
+        conv: the convolution.
+        autotuner: the fastest implementations.
+    """
+
+    bias: Tensor
+    taps: Tensor
+
+    def __init__(self, conv: nn.Conv2d, autotuner: Autotuner) -> None:
+        super().__init__()
+        self.autotuner = autotuner
+        self.weight = _weight(conv)
+        self.register_buffer("bias", _bias(conv))
+        self.register_buffer("taps", pixel_taps(conv.weight.detach()))
+        self.train(conv.training)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Convolve and activate."""
+        return depthwise_gelu(features, self.weight, self.bias, self.taps, self.autotuner)
 
 
 class PositionNorm(nn.Module):

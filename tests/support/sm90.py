@@ -115,7 +115,9 @@ def _mixings(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Ite
             mixing.context_mixing_triton(
                 _features(2, channels, height, width, dtype),
                 _features(2, channels // 2, height, width, dtype),
-                torch.empty(2, groups, small**2 + large**2, query_width, dtype=dtype),
+                torch.empty(2, small**2 + large**2, groups, query_width, dtype=dtype).transpose(
+                    1, 2
+                ),
                 torch.empty(groups, small, small, small**2, dtype=dtype),
                 torch.empty(groups, large, large, large**2, dtype=dtype),
                 order,
@@ -168,6 +170,10 @@ def _entries(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Ite
         contexts: list[tuple[Tensor | None, Tensor | None]] = [(None, None)]
         if channels in joint:  # the exits of dynamic blocks
             contexts.append((features[:, : config.context_channels], bias))
+        for tile in activated.TILES:
+            if channels in joint:  # the fused convolutions of dynamic blocks
+                activated.depthwise_gelu_triton(features, taps, bias, tile)
+                yield f"depthwise and GELU of {channels} channels, {tile} strips"
         for tile in position_norm.TILES:
             for context in contexts:
                 vectors = (bias,) * 5

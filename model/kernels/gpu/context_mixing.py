@@ -45,6 +45,9 @@ def _context_mixing_kernel(  # type: ignore[no-untyped-def]
     queries_h,
     queries_w,
     keys,
+    keys_b,
+    keys_g,
+    keys_t,
     small_bias,
     large_bias,
     result,
@@ -79,7 +82,7 @@ def _context_mixing_kernel(  # type: ignore[no-untyped-def]
 
     part_group = tl.where(is_small, group, GROUPS + group)
     queries += image * queries_b + group * QUERY * queries_c
-    keys += (image * GROUPS + group) * ((SMALL * SMALL + LARGE * LARGE) * QUERY)
+    keys += image * keys_b + group * keys_g
     values += image * values_b + part_group * CHANNELS * values_c
     result += image * result_b + part_group * CHANNELS * result_c
     if is_small:
@@ -93,6 +96,7 @@ def _context_mixing_kernel(  # type: ignore[no-untyped-def]
             queries_h,
             queries_w,
             keys,
+            keys_t,
             small_bias + group * (SMALL * SMALL * SMALL * SMALL),
             result,
             result_c,
@@ -123,7 +127,8 @@ def _context_mixing_kernel(  # type: ignore[no-untyped-def]
             queries_c,
             queries_h,
             queries_w,
-            keys + SMALL * SMALL * QUERY,
+            keys + SMALL * SMALL * keys_t,
+            keys_t,
             large_bias + group * (LARGE * LARGE * LARGE * LARGE),
             result,
             result_c,
@@ -158,13 +163,15 @@ def context_mixing_triton(
     """Aggregate every pixel's neighbourhood; same arguments and result as ``context_mixing``.
 
     All tensors are of one dtype: float32, bfloat16 or float16. Values and queries may have any
-    strides. ``order_name`` is a key of ``ORDERS``.
+    strides, and virtual keys any but 1 in a key. ``order_name`` is a key of ``ORDERS``.
 
     Raises:
         ValueError: if the shapes are inconsistent (the kernel would read out of bounds).
     """
     _check_shapes(values, queries, virtual_keys, small_bias, large_bias)
     order = ORDERS[order_name]
+    if virtual_keys.stride(3) != 1:
+        virtual_keys = virtual_keys.contiguous()
     result = empty_result(values, torch.preserve_format)
     batch, channels, height, width = values.shape
     groups, small, large = small_bias.shape[0], small_bias.shape[1], large_bias.shape[1]
@@ -175,7 +182,8 @@ def context_mixing_triton(
         *values.stride(),
         queries,
         *queries.stride(),
-        virtual_keys.contiguous(),
+        virtual_keys,
+        *virtual_keys.stride()[:3],
         small_bias.contiguous(),
         large_bias.contiguous(),
         result,

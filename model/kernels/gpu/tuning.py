@@ -22,6 +22,7 @@ CANDIDATES: dict[str, Callable[[Problem, int], dict[str, Callable[[], object]]]]
     "large_depthwise_with_sums": depthwise_candidates,
     context_mixing.OPERATION: mixing_candidates,
     activated_depthwise.OPERATION: map_candidates,
+    activated_depthwise.GELU_BEHIND: map_candidates,
     position_norm.OPERATION: map_candidates,
     response_norm.OPERATION: rows_candidates,
     squeeze_excite.OPERATION: rows_candidates,

@@ -84,6 +84,10 @@ def normalisation() -> tuple[Any, ...]:
 OPERATORS: dict[str, tuple[str, Callable[[], tuple[Any, ...]]]] = {
     "activated_depthwise_triton": ("activated_depthwise", activation),
     "context_mixing_triton": ("context_mixing", mixing),
+    "depthwise_gelu_triton": (
+        "activated_depthwise",
+        lambda: (*(activation()[i] for i in (0, 2, 3)), "many"),
+    ),
     "depthwise_matrix_triton": ("depthwise_16bit", lambda: depthwise(torch.bfloat16, "many")),
     "depthwise_paired_triton": ("depthwise_paired", paired),
     "large_depthwise_triton": ("depthwise_float32", lambda: depthwise(torch.float32, "large")),
