@@ -23,9 +23,9 @@ from model.backbone.overlock import Stem
 from model.inference.static_module import Tensors
 from model.kernels.gpu.failures import failing_as
 from model.kernels.gpu.support import launch_unsupported_reason
-from model.lowering.gpu_blocks import GpuBasicBlock, GpuDynamicBlock
+from model.lowering.gpu_blocks import FocusEntry, GpuBasicBlock, GpuDynamicBlock
 
-REGIONS = (Stem, BasicBlock, DynamicBlock, GpuBasicBlock, GpuDynamicBlock)
+REGIONS = (Stem, BasicBlock, DynamicBlock, GpuBasicBlock, FocusEntry, GpuDynamicBlock)
 """The blocks that are compiled: they take most of the time that a compiler can save."""
 
 MAX_GRAPHS = 4096

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from model.backbone.blocks import BasicBlock, DynamicBlock
+from model.backbone.blocks import BasicBlock, FocusStage
 from model.kernels.gpu.autotune import Autotuner
-from model.lowering.gpu_blocks import GpuBasicBlock, GpuDynamicBlock
+from model.lowering.gpu_blocks import GpuBasicBlock, GpuFocusStage
 
 
 def lower_for_gpu(network: nn.Module, autotuner: Autotuner) -> None:
@@ -23,7 +23,7 @@ def lower_for_gpu(network: nn.Module, autotuner: Autotuner) -> None:
         match part:
             case BasicBlock():
                 setattr(network, name, GpuBasicBlock(part, autotuner))
-            case DynamicBlock():
-                setattr(network, name, GpuDynamicBlock(part, autotuner))
+            case FocusStage():
+                setattr(network, name, GpuFocusStage(part, autotuner))
             case _:
                 lower_for_gpu(part, autotuner)

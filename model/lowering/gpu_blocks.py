@@ -18,7 +18,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from model.backbone.blocks import BasicBlock, DynamicBlock
+from model.backbone.blocks import BasicBlock, DynamicBlock, FocusStage
 from model.backbone.context_mixing import FoldedContextMixing
 from model.backbone.layers import LayerScale, bias_of
 from model.kernels.gpu.autotune import Autotuner
@@ -60,17 +60,21 @@ class GpuBasicBlock(nn.Module):
 
 
 class GpuDynamicBlock(nn.Module):
-    """A dynamic block; same arguments and result as ``DynamicBlock``."""
+    """A dynamic block, and the next one's sum of contexts: (B, C + C_context, H, W) -> the same.
+
+    Args:
+        block: the folded block.
+        following: the next one of its stage; None behind the last one.
+        autotuner: the fastest implementations.
+    """
 
     project: Tensor
     mixed_project: Tensor
 
-    def __init__(self, block: DynamicBlock, autotuner: Autotuner) -> None:
+    def __init__(
+        self, block: DynamicBlock, following: DynamicBlock | None, autotuner: Autotuner
+    ) -> None:
         super().__init__()
-        self.first = block.first
-        if not block.first:
-            self.context_scale = block.context_scale
-            self.initial_context_scale = block.initial_context_scale
         position_in = cast("nn.Conv2d", block.position_in)
         position_out = cast("nn.Conv2d", block.position_out)
         project, mixed_project = (
@@ -94,17 +98,31 @@ class GpuDynamicBlock(nn.Module):
         self.register_buffer("project", matrix_of(project))
         scale, shift = _affine(block.output_scale, position_out)
         shift = shift + GpuFeedForward.constant_of(block.feed_forward)
-        self.position_out = PositionNorm(position_out, block.norm_out, scale, shift, autotuner)
-        self.feed_forward = GpuFeedForward(block.feed_forward, autotuner)
+        factors, context_shift, context_scale = _next_context(block, following)
+        self.position_out = PositionNorm(
+            position_out,
+            block.norm_out,
+            scale * factors,
+            shift * factors + context_shift,
+            autotuner,
+            context_scale,
+        )
+        self.feed_forward = GpuFeedForward(block.feed_forward, autotuner, factors)
         self.train(block.training)
 
-    def forward(self, features: Tensor, context: Tensor, initial_context: Tensor) -> Tensor:
-        """Refine features and context together."""
-        if not self.first:
-            context = self.context_scale(context) + self.initial_context_scale(initial_context)
-        joint, guided = self.position_in(torch.cat((features, context), dim=1))
+    def forward(self, joint: Tensor, initial_context: Tensor) -> Tensor:
+        """Refine features and context together.
+
+        Args:
+            joint: features, and the context that this block reads, side by side.
+            initial_context: from the overview net, (B, C_context, H, W).
+
+        Returns:
+            Features, and the context that the next block reads, side by side.
+        """
+        joint, guided = self.position_in(joint)
         add_product(joint, self._focus(guided), self.project)
-        residual, normalised = self.position_out(joint)
+        residual, normalised = self.position_out(joint, initial_context)
         return cast("Tensor", self.feed_forward(normalised, residual))
 
     def _focus(self, guided: Tensor) -> Tensor:
@@ -117,6 +135,70 @@ class GpuDynamicBlock(nn.Module):
         gate = as_rows(self.gate(fused))
         gated = self.squeeze_excite(as_rows(mixed), None, height * width, gate)
         return cast("Tensor", gated)
+
+
+class FocusEntry(nn.Module):
+    """Features and the context that a stage's first block reads, side by side."""
+
+    def __init__(self, first: DynamicBlock) -> None:
+        super().__init__()
+        self.first = first.first
+        if not first.first:
+            self.context_scale = first.context_scale
+            self.initial_context_scale = first.initial_context_scale
+        self.train(first.training)
+
+    def forward(self, features: Tensor, context: Tensor, initial_context: Tensor) -> Tensor:
+        """Return (B, C + C_context, H, W); arguments as of ``DynamicBlock``."""
+        if not self.first:
+            context = self.context_scale(context) + self.initial_context_scale(initial_context)
+        return torch.cat((features, context), dim=1)
+
+
+class GpuFocusStage(nn.Module):
+    """A stage of the focus net; same arguments and result as ``FocusStage``."""
+
+    def __init__(self, stage: FocusStage, autotuner: Autotuner) -> None:
+        super().__init__()
+        blocks = [cast("DynamicBlock", block) for block in stage]
+        self.entry = FocusEntry(blocks[0])
+        self.blocks = nn.ModuleList(
+            GpuDynamicBlock(block, following, autotuner)
+            for block, following in zip(blocks, [*blocks[1:], None], strict=True)
+        )
+        self.train(stage.training)
+
+    def forward(self, features: Tensor, context: Tensor, initial_context: Tensor) -> Tensor:
+        """Refine features and context together."""
+        joint: Tensor = self.entry(features, context, initial_context)
+        for block in self.blocks:
+            joint = block(joint, initial_context)
+        return joint
+
+
+def _next_context(
+    block: DynamicBlock, following: DynamicBlock | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what makes of a block's result the next one's input.
+
+    Returns:
+        Factors and constants of all channels, both (C + C_context,), and the initial context's
+        factors, (C_context,), all float64.
+    """
+    channels, context_channels = block.widths
+    zeros = torch.zeros_like(bias_of(cast("nn.Conv2d", block.position_out)))
+    own, context = zeros.split([channels, context_channels])
+    if following is None:
+        # Blocks share their compiled code: the last one adds the context, too, without weight.
+        return zeros + 1, zeros, context
+    scale, initial_scale = following.context_scale, following.initial_context_scale
+    factors = torch.cat((own + 1, scale.weight.detach().double().flatten()))
+    constants = scale.bias.detach().double() + initial_scale.bias.detach().double()
+    return (
+        factors,
+        torch.cat((own, constants)),
+        initial_scale.weight.detach().double().flatten(),
+    )
 
 
 def _affine(scale: nn.Module, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:

@@ -144,6 +144,7 @@ class PositionNorm(nn.Module):
         scale: of the convolved map, (C,) float64.
         shift: added behind the scale, (C,) float64.
         autotuner: the fastest implementations.
+        context_scale: of a context that is added behind the scale, (C_context,) float64.
     """
 
     bias: Tensor
@@ -152,6 +153,7 @@ class PositionNorm(nn.Module):
     norm_bias: Tensor
     scale: Tensor
     shift: Tensor
+    context_scale: Tensor | None
 
     def __init__(
         self,
@@ -160,6 +162,7 @@ class PositionNorm(nn.Module):
         scale: Tensor,
         shift: Tensor,
         autotuner: Autotuner,
+        context_scale: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.autotuner = autotuner
@@ -170,9 +173,12 @@ class PositionNorm(nn.Module):
         self.register_buffer("norm_bias", norm.bias.detach())
         self.register_buffer("scale", scale.to(conv.weight.dtype))
         self.register_buffer("shift", shift.to(conv.weight.dtype))
+        if context_scale is not None:
+            context_scale = context_scale.to(conv.weight.dtype)
+        self.register_buffer("context_scale", context_scale)
         self.train(conv.training)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Convolve; return the scaled map and the normalised one, both (B, C, H, W)."""
         return position_norm(
             features,
@@ -184,6 +190,8 @@ class PositionNorm(nn.Module):
             self.scale,
             self.shift,
             self.autotuner,
+            context,
+            self.context_scale,
         )
 
 
@@ -222,6 +230,7 @@ class GpuFeedForward(nn.Module):
     Args:
         trained: the folded layer.
         autotuner: the fastest implementations.
+        factors: of the result, (C,) float64.
     """
 
     expand: Tensor
@@ -230,7 +239,9 @@ class GpuFeedForward(nn.Module):
     taps: Tensor
     project: Tensor
 
-    def __init__(self, trained: FeedForward, autotuner: Autotuner) -> None:
+    def __init__(
+        self, trained: FeedForward, autotuner: Autotuner, factors: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.autotuner = autotuner
         position = cast("nn.Conv2d", trained.position)
@@ -240,12 +251,15 @@ class GpuFeedForward(nn.Module):
         self.register_buffer("bias", _bias(position))
         self.register_buffer("taps", pixel_taps(position.weight.detach()))
         self.response_norm = ResponseNorm(trained.response_norm, autotuner, folded=True)
-        self.register_buffer("project", matrix_of(trained.project))
+        project = matrix_of(trained.project)
+        if factors is not None:
+            project = (project.double() * factors[:, None]).to(project.dtype)
+        self.register_buffer("project", project)
         self.train(trained.training)
 
     @staticmethod
     def constant_of(trained: FeedForward) -> Tensor:
-        """Return what the layer adds to every pixel: the projection of beta, and its bias."""
+        """Return what the layer adds to every pixel: its bias and beta, without factors."""
         beta = trained.response_norm.beta.detach().double().flatten()
         return matrix_of(trained.project).double() @ beta + bias_of(trained.project)
 
