@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch._inductor import compile_fx
 from torch._inductor.graph import GraphLowering
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
@@ -124,7 +124,11 @@ class RegionLaunches:
             code.append(written.value)
             return SimpleNamespace(call=lambda _: (), __file__="")
 
-        settings = {"force_disable_caches": True, "shape_padding": False}
+        settings = {
+            "force_disable_caches": True,
+            "joint_graph_constant_folding": False,  # it would compute constants on the device
+            "shape_padding": False,
+        }
         with (
             mock.patch.object(GraphLowering, "_compile_to_module_lines", keep),
             torch._inductor.config.patch(settings),
@@ -134,7 +138,9 @@ class RegionLaunches:
 
         def run(*arguments: Any) -> Any:
             self.counts.update(launches)
-            return graph(*arguments)
+            # A graph that makes a tensor of its own needs the others' mode.
+            with next(each.fake_mode for each in arguments if isinstance(each, FakeTensor)):
+                return graph(*arguments)
 
         return run
 

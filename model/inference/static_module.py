@@ -29,6 +29,44 @@ class Detector(Protocol):
         """Compute everything whose shape depends on the batch's shape alone."""
 
 
+class Normalisation(nn.Module):
+    """From pixels to the network's input, computed in float32.
+
+    Args:
+        device: of the network.
+        dtype: of the network.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.register_buffer("mean", torch.tensor(IMAGE_MEAN, device=device).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGE_STD, device=device).view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor, sizes: Tensor) -> Tensor:
+        """Return (B, 3, H, W); arguments as of ``StaticModule``."""
+        # (B, H, W, 3) permuted to (B, 3, H, W) is channels_last already.
+        values = pixels.permute(0, 3, 1, 2).float().div(255)
+        normalised = ((values - self.mean) / self.std).to(self.dtype)
+        rows = torch.arange(pixels.shape[1], device=pixels.device).view(1, 1, -1, 1)
+        columns = torch.arange(pixels.shape[2], device=pixels.device).view(1, 1, 1, -1)
+        padding = (rows >= sizes[:, 0].view(-1, 1, 1, 1)) | (
+            columns >= sizes[:, 1].view(-1, 1, 1, 1)
+        )
+        return normalised.masked_fill_(padding, 0)
+
+
+class FinitenessCheck(nn.Module):
+    """Whether each image's output is finite: (B, ...) -> (B,) bool."""
+
+    def forward(self, output: Tensor) -> Tensor:
+        """Check."""
+        return output.isfinite().flatten(1).all(dim=1)
+
+
 class StaticModule(nn.Module):
     """Normalisation and the network, or a detector's maps.
 
@@ -38,16 +76,12 @@ class StaticModule(nn.Module):
         dtype: of the network.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
+        self.normalise = Normalisation(device, dtype)
         self.network = network
-        self.dtype = dtype
         self.is_detector = isinstance(network, Detector)
-        self.register_buffer("mean", torch.tensor(IMAGE_MEAN, device=device).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGE_STD, device=device).view(1, 3, 1, 1))
+        self.is_finite = FinitenessCheck()
         self.eval()
 
     def forward(self, pixels: Tensor, sizes: Tensor) -> Tensors:
@@ -67,19 +101,7 @@ class StaticModule(nn.Module):
             pyramid, candidates = cast("Detector", self.network).maps(images)
             return (*pyramid, *candidates)
         output = self.network(images)
-        return output, output.isfinite().flatten(1).all(dim=1)
-
-    def normalise(self, pixels: Tensor, sizes: Tensor) -> Tensor:
-        """Return the network's input, (B, 3, H, W), computed in float32."""
-        # (B, H, W, 3) permuted to (B, 3, H, W) is channels_last already.
-        values = pixels.permute(0, 3, 1, 2).float().div(255)
-        normalised = ((values - self.mean) / self.std).to(self.dtype)
-        rows = torch.arange(pixels.shape[1], device=pixels.device).view(1, 1, -1, 1)
-        columns = torch.arange(pixels.shape[2], device=pixels.device).view(1, 1, 1, -1)
-        padding = (rows >= sizes[:, 0].view(-1, 1, 1, 1)) | (
-            columns >= sizes[:, 1].view(-1, 1, 1, 1)
-        )
-        return normalised.masked_fill_(padding, 0)
+        return output, self.is_finite(output)
 
 
 def as_maps(tensors: Tensors, count: int) -> tuple[list[Tensor], Candidates]:

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 
-LAUNCHES = 406
+LAUNCHES = 389
 """For 64 images. The goal is 400: docs/performance.md says which are left, by kind."""
 
 
