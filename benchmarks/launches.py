@@ -17,16 +17,17 @@ import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch._inductor import compile_fx
 from torch._inductor.graph import GraphLowering
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
@@ -40,34 +41,40 @@ from model.kernels import (
     context_mixing,
     large_depthwise,
     position_norm,
-    response_scale,
+    response_norm,
     squeeze_excite,
 )
 from model.kernels.gpu import activated_depthwise as gpu_activated_depthwise
 from model.kernels.gpu import context_mixing as gpu_context_mixing
 from model.kernels.gpu import depthwise_16bit, depthwise_float32
 from model.kernels.gpu import position_norm as gpu_position_norm
-from model.kernels.gpu import response_scale as gpu_response_scale
+from model.kernels.gpu import response_norm as gpu_response_norm
 from model.kernels.gpu import squeeze_excite as gpu_squeeze_excite
 from model.kernels.gpu.autotune import Autotuner
 from model.lowering.folding import fold
 from model.lowering.gpu import lower_for_gpu
 
 OPERATORS: dict[Any, tuple[Any, ...]] = {
-    activated_depthwise: (gpu_activated_depthwise.activated_depthwise_triton,),
+    activated_depthwise: (
+        gpu_activated_depthwise.activated_depthwise_triton,
+        gpu_activated_depthwise.depthwise_gelu_triton,
+    ),
     context_mixing: (gpu_context_mixing.context_mixing_triton,),
     large_depthwise: (
         depthwise_16bit.depthwise_matrix_triton,
         depthwise_float32.large_depthwise_triton,
     ),
     position_norm: (gpu_position_norm.position_norm_triton,),
-    response_scale: (gpu_response_scale.response_scale_triton,),
-    squeeze_excite: (gpu_squeeze_excite.squeeze_excite_gates_triton,),
+    response_norm: (gpu_response_norm.response_norm_triton,),
+    squeeze_excite: (gpu_squeeze_excite.squeeze_excite_triton,),
 }
 """Modules that import their operators only beside a GPU, and these."""
 
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "bias_addmm")
 """Library calls that multiply matrices."""
+
+OWN_LIBRARY_CALLS = {"overlock.add_product": "product added in place"}
+"""Our operators that are one library call, by what it is counted as."""
 
 LAUNCH = re.compile(
     r"^\s*(?:\w+ = )?(?:extern_kernels\.(?P<library>\w+)\(|(?P<kernel>\w+)\.run\("
@@ -104,11 +111,27 @@ def _launches_nothing(func: Any) -> bool:
     return returns_view or name.startswith(("empty", "new_empty")) or func.namespace == "prim"
 
 
+@dataclass
+class Part:
+    """A kind of region on a map's size, or everything else.
+
+    Attributes:
+        kind: name of the region's class.
+        launches: of one run, by kind.
+        times: how often it runs in a batch.
+    """
+
+    kind: str
+    launches: Counter[str]
+    times: int = 0
+
+
 class RegionLaunches:
     """A backend of torch.compile that counts the launches in the code of each region's graph."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
+        self.parts: list[Part] = []
+        self.kind = ""
 
     def __call__(self, graph: Any, inputs: list[Any]) -> Callable[..., Any]:
         """Write the graph's code; return the graph itself, whose launches count when it runs."""
@@ -118,17 +141,24 @@ class RegionLaunches:
             code.append(written.value)
             return SimpleNamespace(call=lambda _: (), __file__="")
 
-        settings = {"force_disable_caches": True, "shape_padding": False}
+        settings = {
+            "force_disable_caches": True,
+            "joint_graph_constant_folding": False,  # it would compute constants on the device
+            "shape_padding": False,
+        }
         with (
             mock.patch.object(GraphLowering, "_compile_to_module_lines", keep),
             torch._inductor.config.patch(settings),
         ):
             compile_fx.compile_fx(graph, inputs)
-        launches = launches_in(code[-1])
+        part = Part(self.kind, launches_in(code[-1]))
+        self.parts.append(part)
 
         def run(*arguments: Any) -> Any:
-            self.counts.update(launches)
-            return graph(*arguments)
+            part.times += 1
+            # A graph that makes a tensor of its own needs the others' mode.
+            with next(each.fake_mode for each in arguments if isinstance(each, FakeTensor)):
+                return graph(*arguments)
 
         return run
 
@@ -145,15 +175,21 @@ def launches_in(code: str) -> Counter[str]:
         elif kernel:
             counts[f"our {kernel.strip('_').rsplit('_kernel', 1)[0]}"] += 1
         else:
-            counts[f"operator {operator}"] += 1
+            counts[OWN_LIBRARY_CALLS.get(operator, f"operator {operator}")] += 1
     return counts
 
 
-def count_launches(name: str, batch: int) -> Counter[str]:
-    """Count the launches of a batch of a classifier in bfloat16, by kind."""
+def count_launches(name: str, batch: int, kinds: Collection[str] | None = None) -> list[Part]:
+    """Count the launches of a batch of a classifier in bfloat16.
+
+    Args:
+        name: of the classifier.
+        batch: number of images.
+        kinds: of regions to count, the first one of each; None for all that a batch launches.
+    """
+    torch._dynamo.reset()
     config = CLASSIFIERS[name]
     load_guard()
-    regions = RegionLaunches()
     for module, operators in OPERATORS.items():
         for operator in operators:
             setattr(module, operator._name.split("::")[-1] + "_triton", operator)
@@ -175,23 +211,27 @@ def count_launches(name: str, batch: int) -> Counter[str]:
         for problem in problems:
             fastest = "triton" if problem[0] == context_mixing.OPERATION else tile
             autotuner.measure(problem, {fastest: object}, lambda _: 1.0)
-        eager = _eager_launches(part, pixels, sizes)
+        regions = RegionLaunches()
+        if kinds is None:
+            regions.parts.append(_eager_launches(part, pixels, sizes))
         compiled.CompiledModule(part, backend=regions)  # type: ignore[arg-type]
-        with mock.patch.object(compiled._Region, "forward", _outside_of_modes):
+        run = compiled._Region.forward
+
+        def forward(region: compiled._Region, *maps: Tensor) -> Tensor:
+            """Run a region as the compiler demands; fake tensors bring their mode along."""
+            regions.kind = type(region.block).__name__
+            counted = {each.kind for each in regions.parts}
+            if kinds is not None and (regions.kind not in kinds or regions.kind in counted):
+                return cast("Tensor", region.block(*maps))
+            with _disable_current_modes():
+                return run(region, *maps)
+
+        with mock.patch.object(compiled._Region, "forward", forward):
             part(pixels, sizes)
-    return regions.counts + eager
+    return regions.parts
 
 
-_run_region = compiled._Region.forward
-
-
-def _outside_of_modes(region: compiled._Region, *maps: Tensor) -> Tensor:
-    """Run a region as the compiler demands; fake tensors bring their mode along."""
-    with _disable_current_modes():
-        return _run_region(region, *maps)
-
-
-def _eager_launches(part: nn.Module, pixels: Tensor, sizes: Tensor) -> Counter[str]:
+def _eager_launches(part: nn.Module, pixels: Tensor, sizes: Tensor) -> Part:
     launches = EagerLaunches()
 
     def pause(*_: Any) -> None:
@@ -214,7 +254,7 @@ def _eager_launches(part: nn.Module, pixels: Tensor, sizes: Tensor) -> Counter[s
         part(pixels, sizes)
     for hook in hooks:
         hook.remove()
-    return launches.counts
+    return Part("between them", launches.counts, times=1)
 
 
 def main() -> None:
@@ -225,10 +265,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 1])
     arguments = parser.parse_args()
     for batch in arguments.batch:
-        counts = count_launches(arguments.model, batch)
-        for kind, count in sorted(counts.items(), key=lambda each: -each[1]):
+        parts, total = count_launches(arguments.model, batch), Counter[str]()
+        for part in parts:
+            sys.stdout.write(f"{part.times:5} x {sum(part.launches.values()):2} {part.kind}\n")
+            for kind, count in part.launches.items():
+                total[kind] += part.times * count
+        for kind, count in total.most_common():
             sys.stdout.write(f"{count:5} {kind}\n")
-        sys.stdout.write(f"{sum(counts.values()):5} launches of {batch} images\n")
+        sys.stdout.write(f"{sum(total.values()):5} launches of {batch} images\n")
 
 
 if __name__ == "__main__":

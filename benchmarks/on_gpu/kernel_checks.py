@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.on_gpu.bench import Bench, Row, relative_error
 from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem
-from model.kernels.activated_depthwise import activated_depthwise, pixel_taps
+from model.kernels.activated_depthwise import activated_depthwise, depthwise_gelu, pixel_taps
 from model.kernels.context_mixing import Implementation as MixingImplementation
 from model.kernels.context_mixing import context_mixing
 from model.kernels.context_mixing_reference import window_starts
@@ -23,10 +23,11 @@ from model.kernels.gpu.mixing_orders import triton_orders
 from model.kernels.gpu.selection import Implementation as MapImplementation
 from model.kernels.large_depthwise import Implementation, large_depthwise_with_sums, triton_tiles
 from model.kernels.position_norm import position_norm
-from model.kernels.squeeze_excite import squeeze_excite_gates
+from model.kernels.response_norm import response_norm
+from model.kernels.squeeze_excite import squeeze_excite
 
 MAP_ROUNDINGS = {"plain": 3, "few": 1, "many": 1}
-"""Factors on the bound of the fused 3x3 convolutions: PyTorch rounds between the steps."""
+"""Factors on the bound of fused steps: PyTorch rounds between them."""
 
 FLOAT32_BOUND = 2e-5
 """Error of sums of some hundred terms, where three TF32 products may stand for one of float32."""
@@ -49,7 +50,7 @@ DEPTHWISE = (
     DepthwiseProblem(3, 56, 11, 13, 15),
     DepthwiseProblem(2, 112, 1, 40, 7),
 )
-EXCITED_CHANNELS = (56, 336, 576)
+SCALED_CHANNELS = (56, 336, 576)
 """Not powers of two; 576 channels have hidden channels with a partial block."""
 
 MAP_CHANNELS = (5, 112, 640)
@@ -58,8 +59,8 @@ MAP_CHANNELS = (5, 112, 640)
 
 def rows(bench: Bench) -> Iterator[Row]:
     dtype = bench.fast_dtype
-    for channels in EXCITED_CHANNELS:
-        yield _excitation_row(bench, channels, dtype)
+    for channels in SCALED_CHANNELS:
+        yield from _scaled_rows(bench, channels, dtype)
     for convolution in DEPTHWISE:
         yield from _depthwise_rows(bench, convolution, dtype)
     for channels in MAP_CHANNELS:
@@ -81,26 +82,49 @@ def _row(
     }
 
 
-def _excitation_row(bench: Bench, channels: int, dtype: torch.dtype) -> Row:
+def _scaled_rows(bench: Bench, channels: int, dtype: torch.dtype) -> Iterator[Row]:
+    """Compare squeeze-excite and the response norm, of maps and of weights, by either's sums."""
     generator = torch.Generator().manual_seed(channels)
     hidden_channels, pixels = max(16, channels // 8), 49
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(bench.device)
 
-    sums = pixels * normal(3, channels)
+    features, gate, weight = (normal(n, pixels, channels).to(dtype) for n in (3, 3, 1))
+    sums, squares = normal(3, 5, channels), normal(3, 5, channels).square()
     reduce = (normal(hidden_channels, channels) / channels**0.5).to(dtype)
     expand = (normal(hidden_channels, channels) / hidden_channels**0.5).to(dtype)
     reduce_bias, expand_bias = normal(hidden_channels).to(dtype), normal(channels).to(dtype)
-    hidden = sums.double() / pixels @ reduce.double().T + reduce_bias.double()
-    hidden = hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2  # GELU
-    want = 1 / (1 + torch.exp(-(hidden @ expand.double() + expand_bias.double())))
-    got = squeeze_excite_gates(sums, pixels, reduce, reduce_bias, expand, expand_bias)
-    implementation = "triton" if bench.is_cuda else "plain"
-    error = relative_error(got, want)
+    gamma, beta = normal(2, channels).to(dtype) / 4
+    layers = (reduce, reduce_bias, expand, expand_bias)
     problem = f"{channels} channels, {hidden_channels} hidden ones, 3 images"
-    ok = error <= _bound(dtype, implementation)
-    return _row("squeeze-excite", problem, dtype, implementation, error, ok=ok)
+    tiles: tuple[MapImplementation, ...] = ("few", "many") if bench.is_cuda else ("plain",)
+    for tile in tiles:
+        for rows, own_sums, own_squares, factor in (
+            (features, sums, squares, None),
+            (weight, sums, squares, None),
+            (features, None, None, gate),
+        ):
+            totals = (rows if own_sums is None else own_sums).double().sum(dim=1, keepdim=True)
+            hidden = totals / pixels @ reduce.double().T + reduce_bias.double()
+            hidden = hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2  # GELU
+            opening = hidden @ expand.double() + expand_bias.double()
+            want = rows.double() / (1 + torch.exp(-opening))
+            if factor is not None:
+                want = want * factor.double() / (1 + torch.exp(-factor.double()))
+            got = squeeze_excite(rows, own_sums, pixels, layers, tile, factor)
+            error = relative_error(got, want)
+            ok = error <= MAP_ROUNDINGS[tile] * _bound(dtype, tile)
+            yield _row("squeeze-excite", problem, dtype, tile, error, ok=ok)
+
+            energy = rows.double().square() if own_squares is None else own_squares.double()
+            energy = energy.sum(dim=1, keepdim=True).sqrt()
+            relative = energy / (energy.mean(dim=2, keepdim=True) + 1e-6)
+            want = rows.double() * (1 + gamma.double() * relative) + beta.double()
+            got = response_norm(rows, own_squares, gamma, beta, tile)
+            error = relative_error(got, want)
+            ok = error <= MAP_ROUNDINGS[tile] * _bound(dtype, tile)
+            yield _row("response norm", problem, dtype, tile, error, ok=ok)
 
 
 def _depthwise_rows(bench: Bench, problem: DepthwiseProblem, dtype: torch.dtype) -> Iterator[Row]:
@@ -113,7 +137,7 @@ def _depthwise_rows(bench: Bench, problem: DepthwiseProblem, dtype: torch.dtype)
         got, sums = large_depthwise_with_sums(features, weight, bias, taps, implementation)
         again, sums_again = large_depthwise_with_sums(features, weight, bias, taps, implementation)
         error = relative_error(got, want)
-        sums_error = relative_error(sums, got.double().sum(dim=(2, 3)))
+        sums_error = relative_error(sums.sum(dim=1), got.double().sum(dim=(2, 3)))
         ok = error <= _bound(dtype, implementation) and sums_error <= SUMS_BOUND
         same = torch.equal(got, again) and torch.equal(sums, sums_again)
         error = max(error, sums_error)
@@ -135,9 +159,12 @@ def _map_rows(bench: Bench, channels: int, dtype: torch.dtype) -> Iterator[Row]:
     activated = moved * (1 + torch.erf(moved / math.sqrt(2))) / 2  # GELU
     want_activated = unfolded_depthwise(activated, exact[1], exact[2])
     want_positioned = unfolded_depthwise(*exact[:3])
+    want_gelu = want_positioned * (1 + torch.erf(want_positioned / math.sqrt(2))) / 2
     centred = want_positioned - want_positioned.mean(dim=1, keepdim=True)
     deviation = (centred.square().mean(dim=1, keepdim=True) + 1e-6).sqrt()
     want_norm = centred / deviation * exact[3][:, None, None] + exact[4][:, None, None]
+    want_positioned = want_positioned * exact[4][:, None, None] + exact[3][:, None, None]
+    want_positioned[:, -2:] += exact[0][:, :2] * exact[3][:2, None, None]
     problem = f"3 images, {channels} channels, 11x13"
     implementations: tuple[MapImplementation, ...] = (
         ("few", "many") if bench.is_cuda else ("plain",)
@@ -145,9 +172,20 @@ def _map_rows(bench: Bench, channels: int, dtype: torch.dtype) -> Iterator[Row]:
     for tile in implementations:
         got, squares = activated_depthwise(features, first, weight, bias, taps, tile)
         squares_error = relative_error(squares.sum(dim=1), got.double().square().sum(dim=(2, 3)))
-        positioned, norm = position_norm(features, weight, bias, taps, first, second, tile)
+        positioned, norm = position_norm(
+            features,
+            weight,
+            bias,
+            taps,
+            *(first, second, second, first),
+            tile,
+            features[:, :2],
+            first[:2],
+        )
+        gelu_behind = depthwise_gelu(features, weight, bias, taps, tile)
         for what, result, want in (
             ("activated depthwise", got, want_activated),
+            ("depthwise and GELU", gelu_behind, want_gelu),
             ("position convolution", positioned, want_positioned),
             ("position norm", norm, want_norm),
         ):

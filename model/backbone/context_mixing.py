@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.backbone.layers import ConvNorm, like_convolution
-from model.kernels.context_mixing import Choice, context_mixing, position_bias_windows
+from model.kernels.context_mixing import context_mixing, position_bias_windows
 from model.kernels.context_mixing_reference import context_mixing_reference
 
 
@@ -92,20 +92,14 @@ class ContextMixing(_ContextMixingBase):
 
 
 class FoldedContextMixing(_ContextMixingBase):
-    """ContMix for inference: virtual keys and position bias tables.
+    """ContMix for inference: virtual keys and position bias tables."""
 
-    Attributes:
-        implementation: of the kernel; a table of the fastest once lowered for a GPU.
-    """
-
-    implementation: Choice
     key_mix: Tensor
     small_bias: Tensor
     large_bias: Tensor
 
     def __init__(self, trained: ContextMixing) -> None:
         super().__init__(trained.kernel_size, trained.context_grid)
-        self.implementation = "auto"
         query, key = cast("nn.Module", trained.query), cast("nn.Module", trained.key)
         assert isinstance(query, nn.Conv2d), "fold the query's norm first"
         assert isinstance(key, nn.Conv2d), "fold the key's norm first"
@@ -139,7 +133,6 @@ class FoldedContextMixing(_ContextMixingBase):
             virtual_keys,
             self.small_bias,
             self.large_bias,
-            implementation=self.implementation,
         )
 
 

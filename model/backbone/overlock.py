@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone.blocks import BasicBlock, DynamicBlock
+from model.backbone.blocks import BasicBlock, DynamicBlock, FocusStage
 from model.backbone.layers import ConvNorm, ConvScale, LayerNorm2d
 from model.backbone.trainable import Trainable
 from model.config import BackboneConfig
@@ -207,14 +207,11 @@ class OverLoCK(Trainable):
         initial_context = context = F.interpolate(
             overview_context, size=features.shape[2:], mode="bilinear", align_corners=False
         )
-        for block in self.focus3:
-            joint3: Tensor = block(features, context, initial_context)
-            features, context = joint3.split([self.config.channels[2], context.shape[1]], dim=1)
+        joint3: Tensor = self.focus3(features, context, initial_context)
+        features, context = joint3.split([self.config.channels[2], context.shape[1]], dim=1)
         features = self.features_downsample(features)
         context = self.context_downsample(context)
-        for block in self.focus4:
-            joint4: Tensor = block(features, context, overview_context)
-            features, context = joint4.split([self.config.channels[3], context.shape[1]], dim=1)
+        joint4: Tensor = self.focus4(features, context, overview_context)
         return joint3, joint4
 
 
@@ -233,8 +230,8 @@ def _basic_stage(config: BackboneConfig, stage: int, *, merged: bool) -> nn.Sequ
     )
 
 
-def _focus_stage(config: BackboneConfig, stage: int, *, merged: bool) -> nn.ModuleList:
-    return nn.ModuleList(
+def _focus_stage(config: BackboneConfig, stage: int, *, merged: bool) -> FocusStage:
+    return FocusStage(
         DynamicBlock(config, stage, first=stage == 2 and index == 0, merged=merged)
         for index in range(config.focus_depths[stage - 2])
     )

@@ -20,13 +20,24 @@ from torch import Tensor, nn
 
 from model.backbone.blocks import BasicBlock, DynamicBlock
 from model.backbone.overlock import Stem
-from model.inference.static_module import Tensors
+from model.heads.classifier import ClassifierHead
+from model.inference.static_module import FinitenessCheck, Normalisation, Tensors
 from model.kernels.gpu.failures import failing_as
 from model.kernels.gpu.support import launch_unsupported_reason
-from model.lowering.gpu_blocks import GpuBasicBlock, GpuDynamicBlock
+from model.lowering.gpu_blocks import FocusEntry, GpuBasicBlock, GpuDynamicBlock
 
-REGIONS = (Stem, BasicBlock, DynamicBlock, GpuBasicBlock, GpuDynamicBlock)
-"""The blocks that are compiled: they take most of the time that a compiler can save."""
+REGIONS = (
+    Normalisation,
+    Stem,
+    BasicBlock,
+    DynamicBlock,
+    GpuBasicBlock,
+    FocusEntry,
+    GpuDynamicBlock,
+    ClassifierHead,
+    FinitenessCheck,
+)
+"""What is compiled: the blocks, and what would be many launches before, between and behind them."""
 
 MAX_GRAPHS = 4096
 """PyTorch's limits, 8 a function and 256 in all, guard against unbounded recompilation: here every

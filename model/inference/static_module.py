@@ -31,6 +31,53 @@ class Detector(Protocol):
         """Compute everything whose shape depends on the batch's shape alone."""
 
 
+class Normalisation(nn.Module):
+    """From pixels to the network's input, computed in float32.
+
+    Args:
+        device: of the network.
+        dtype: of the network.
+        mean: of each channel of the network's input; a grey one has the first of three equal ones.
+        std: the same.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.channels = len(mean)
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values, device=device).view(1, -1, 1, 1))
+
+    def forward(self, pixels: Tensor, sizes: Tensor) -> Tensor:
+        """Return (B, C, H, W); arguments as of ``StaticModule``."""
+        # (B, H, W, C) permuted to (B, C, H, W) is channels_last already.
+        values = pixels[..., : self.channels].permute(0, 3, 1, 2).float().div(255)
+        normalised = ((values - self.mean) / self.std).to(self.dtype)
+        rows = torch.arange(pixels.shape[1], device=pixels.device).view(1, 1, -1, 1)
+        columns = torch.arange(pixels.shape[2], device=pixels.device).view(1, 1, 1, -1)
+        padding = (rows >= sizes[:, 0].view(-1, 1, 1, 1)) | (
+            columns >= sizes[:, 1].view(-1, 1, 1, 1)
+        )
+        return normalised.masked_fill_(padding, 0)
+
+
+class FinitenessCheck(nn.Module):
+    """Whether each image's output is finite: (B, ...) -> (B,) bool."""
+
+    def forward(self, output: Tensor) -> Tensor:
+        """Check."""
+        return output.isfinite().flatten(1).all(dim=1)
+
+
 class StaticModule(nn.Module):
     """Normalisation and the network, or a detector's maps.
 
@@ -44,9 +91,6 @@ class StaticModule(nn.Module):
         ValueError: if the network's input has neither 3 channels nor 1.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self,
         network: nn.Module,
@@ -57,16 +101,14 @@ class StaticModule(nn.Module):
         super().__init__()
         mean = IMAGE_MEAN if input_config is None else input_config.mean
         std = IMAGE_STD if input_config is None else input_config.std
-        self.channels = len(mean)
-        if self.channels not in {1, 3}:
+        if len(mean) not in {1, 3}:
             raise ValueError(
-                f"the network's input has {self.channels} channels; an image has 3, or 1 if grey"
+                f"the network's input has {len(mean)} channels; an image has 3, or 1 if grey"
             )
+        self.normalise = Normalisation(device, dtype, mean, std)
         self.network = network
-        self.dtype = dtype
         self.is_detector = isinstance(network, Detector)
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values, device=device).view(1, -1, 1, 1))
+        self.is_finite = FinitenessCheck()
         self.eval()
 
     def forward(self, pixels: Tensor, sizes: Tensor) -> Tensors:
@@ -90,22 +132,7 @@ class StaticModule(nn.Module):
         if output.ndim == 4 and output.shape[1] == 1:
             # One class against the background: a logit above 0 is a probability above 0.5.
             output = F.pad(output, (0, 0, 0, 0, 1, 0))
-        return output, output.isfinite().flatten(1).all(dim=1)
-
-    def normalise(self, pixels: Tensor, sizes: Tensor) -> Tensor:
-        """Return the network's input, (B, C, H, W), computed in float32.
-
-        A grey network, with C = 1, takes the first of three equal channels.
-        """
-        # (B, H, W, C) permuted to (B, C, H, W) is channels_last already.
-        values = pixels[..., : self.channels].permute(0, 3, 1, 2).float().div(255)
-        normalised = ((values - self.mean) / self.std).to(self.dtype)
-        rows = torch.arange(pixels.shape[1], device=pixels.device).view(1, 1, -1, 1)
-        columns = torch.arange(pixels.shape[2], device=pixels.device).view(1, 1, 1, -1)
-        padding = (rows >= sizes[:, 0].view(-1, 1, 1, 1)) | (
-            columns >= sizes[:, 1].view(-1, 1, 1, 1)
-        )
-        return normalised.masked_fill_(padding, 0)
+        return output, self.is_finite(output)
 
 
 def as_maps(tensors: Tensors, count: int) -> tuple[list[Tensor], Candidates]:

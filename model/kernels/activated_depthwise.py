@@ -1,8 +1,8 @@
-"""The middle of a feed-forward part: bias, GELU, and a 3x3 depthwise convolution.
+"""3x3 depthwise convolutions with a GELU before or behind them.
 
-It also adds up the squares that the response norm behind it needs. "plain" is PyTorch's operators;
-the tiles are those of a Triton kernel, which reads and writes the map once. The faster one is
-measured: see ``Autotuner``.
+The one before is the middle of a feed-forward part, which also adds up the squares that the
+response norm behind it needs. "plain" is PyTorch's operators; the tiles are those of a Triton
+kernel, which reads and writes the map once. The faster one is measured: see ``Autotuner``.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.kernels.gpu.selection import Choice, selected
+from model.kernels.gpu.selection import Choice, map_problem, selected
 from model.kernels.gpu.support import TRITON_INSTALLED
+from model.kernels.response_norm import sums_of_squares
+from model.kernels.scaled_product import as_rows
 
 # Only with a GPU: importing triton_op imports PyTorch's compiler, which takes two seconds.
 if TRITON_INSTALLED and torch.cuda.is_available():
-    from model.kernels.gpu.activated_depthwise import activated_depthwise_triton
+    from model.kernels.gpu.activated_depthwise import (
+        activated_depthwise_triton,
+        depthwise_gelu_triton,
+    )
 
 OPERATION = "activated_depthwise"
-"""Name of its problems in an ``Autotuner``."""
+GELU_BEHIND = "depthwise_gelu"
+"""Names of their problems in an ``Autotuner``."""
 
 
 def activated_depthwise(
@@ -46,11 +52,12 @@ def activated_depthwise(
     Raises:
         ValueError: if shapes are inconsistent, or the requested implementation does not run here.
     """
-    _check_shapes(features, added, weight, bias, taps)
-    implementation = selected(choice, OPERATION, features, (added, taps, bias))
+    _check_shapes(features, weight, taps, added, bias)
+    problem = map_problem(OPERATION, features)
+    implementation = selected(choice, problem, (features, added, taps, bias), features)
     if implementation == "plain":
         convolved = activated_depthwise_reference(features, added, weight, bias)
-        return convolved, sums_of_squares(convolved).unsqueeze(1)
+        return convolved, sums_of_squares(as_rows(convolved))
     result = activated_depthwise_triton(features, added, taps, bias, implementation)
     return cast("tuple[Tensor, Tensor]", result)
 
@@ -63,10 +70,30 @@ def activated_depthwise_reference(
     return F.conv2d(activated, weight, bias, padding=1, groups=features.shape[1])
 
 
-def sums_of_squares(features: Tensor) -> Tensor:
-    """Sum the squared pixels of (B, C, H, W) to (B, C), at least in float32."""
-    sum_type = torch.promote_types(features.dtype, torch.float32)
-    return features.to(sum_type).square().sum(dim=(2, 3))
+def depthwise_gelu(
+    features: Tensor, weight: Tensor, bias: Tensor, taps: Tensor, choice: Choice
+) -> Tensor:
+    """Convolve every channel with a 3x3 kernel of its own, and apply GELU.
+
+    Args:
+        features: (B, C, H, W).
+        weight: in the features' dtype, (C, 1, 3, 3).
+        bias: of the convolution, (C,).
+        taps: ``pixel_taps(weight)``, read by the Triton kernel.
+        choice: the implementation.
+
+    Returns:
+        (B, C, H, W), in the dtype and memory format of ``features``.
+
+    Raises:
+        ValueError: if shapes are inconsistent, or the requested implementation does not run here.
+    """
+    _check_shapes(features, weight, taps, bias)
+    problem = map_problem(GELU_BEHIND, features)
+    implementation = selected(choice, problem, (features, taps, bias), features)
+    if implementation == "plain":
+        return F.gelu(F.conv2d(features, weight, bias, padding=1, groups=features.shape[1]))
+    return cast("Tensor", depthwise_gelu_triton(features, taps, bias, implementation))
 
 
 def pixel_taps(weight: Tensor) -> Tensor:
@@ -74,9 +101,7 @@ def pixel_taps(weight: Tensor) -> Tensor:
     return weight.flatten(1).t().contiguous()
 
 
-def _check_shapes(
-    features: Tensor, added: Tensor, weight: Tensor, bias: Tensor, taps: Tensor
-) -> None:
+def _check_shapes(features: Tensor, weight: Tensor, taps: Tensor, *vectors: Tensor) -> None:
     channels = features.shape[1]
     wanted = {(channels, 1, 3, 3): weight, (9, channels): taps}
     for shape, tensor in wanted.items():
@@ -84,6 +109,6 @@ def _check_shapes(
             raise ValueError(
                 f"A 3x3 kernel of {channels} channels is {shape}, not {tuple(tensor.shape)}."
             )
-    for tensor in (added, bias):
+    for tensor in vectors:
         if tensor.shape != (channels,):
             raise ValueError(f"The bias of {channels} channels is not {tuple(tensor.shape)}.")

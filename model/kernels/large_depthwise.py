@@ -16,7 +16,8 @@ from torch import Tensor
 
 from model.kernels.gpu.autotune import Autotuner, Problem
 from model.kernels.gpu.depthwise_layout import MAX_PAIRED_KERNEL, laid_out_shape
-from model.kernels.gpu.support import TRITON_INSTALLED, triton_unsupported_reason
+from model.kernels.gpu.selection import selected
+from model.kernels.gpu.support import TRITON_INSTALLED
 
 # Only with a GPU: importing triton_op imports PyTorch's compiler, which takes two seconds.
 if TRITON_INSTALLED and torch.cuda.is_available():
@@ -76,18 +77,16 @@ def large_depthwise_with_sums(
     """Convolve as ``large_depthwise`` does, and sum each image's channels in the same pass.
 
     Returns:
-        The convolved features, (B, C, H, W), and their sum over the pixels, (B, C), at least in
-        float32 and the same at every run.
+        The convolved features, (B, C, H, W), and partial sums over their pixels, (B, parts, C), at
+        least in float32 and the same at every run.
     """
     _check_shapes(features, weight, bias, taps)
     implementation = _implementation(choice, features, weight, bias, taps, with_sums=True)
     if implementation == "plain":
         convolved = large_depthwise_reference(features, weight, bias)
-        return convolved, channel_sums(convolved)
-    convolved, partial_sums = _run_triton(
-        features, weight, taps, bias, implementation, with_sums=True
-    )
-    return convolved, partial_sums.sum(dim=1)  # (B, tiles, C) -> (B, C)
+        sum_type = torch.promote_types(convolved.dtype, torch.float32)
+        return convolved, convolved.sum(dim=(2, 3), dtype=sum_type).unsqueeze(1)
+    return _run_triton(features, weight, taps, bias, implementation, with_sums=True)
 
 
 def _run_triton(
@@ -123,23 +122,14 @@ def _implementation(
     *,
     with_sums: bool,
 ) -> str:
-    if choice == "plain":
-        return choice
-    reason = triton_unsupported_reason(features, weight, taps, bias)
-    if reason is None and not features.is_contiguous(memory_format=torch.channels_last):
-        reason = "the features are not in the channels_last memory format"
-    if isinstance(choice, Autotuner):
-        if reason is not None:
-            return "plain"
-        problem = depthwise_problem(features, weight.shape[-1], with_sums=with_sums)
-        return choice.fastest(problem, default="plain")
     channels, kernel_size = features.shape[1], weight.shape[-1]
-    if reason is None and choice not in triton_tiles(features.dtype, channels, kernel_size):
+    problem = depthwise_problem(features, kernel_size, with_sums=with_sums)
+    implementation = selected(choice, problem, (features, weight, taps, bias), features)
+    tiles = triton_tiles(features.dtype, channels, kernel_size)
+    if implementation != "plain" and implementation not in tiles:
         sizes = f"{channels} channels and {kernel_size}x{kernel_size} taps"
-        reason = f"{choice!r} is not a tile for {features.dtype}, {sizes}"
-    if reason is not None:
-        raise ValueError(f"A Triton depthwise kernel was requested, but {reason}.")
-    return choice
+        raise ValueError(f"{implementation!r} is not a tile for {features.dtype}, {sizes}.")
+    return implementation
 
 
 def _check_shapes(features: Tensor, weight: Tensor, bias: Tensor, taps: Tensor) -> None:
@@ -162,9 +152,3 @@ def large_depthwise_reference(features: Tensor, weight: Tensor, bias: Tensor) ->
     The map keeps its size; it is padded with zeros.
     """
     return F.conv2d(features, weight, bias, padding=weight.shape[-1] // 2, groups=features.shape[1])
-
-
-def channel_sums(convolved: Tensor) -> Tensor:
-    """Sum the pixels of (B, C, H, W) to (B, C), at least in float32."""
-    sum_type = torch.promote_types(convolved.dtype, torch.float32)
-    return convolved.sum(dim=(2, 3), dtype=sum_type)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from model.backbone.blocks import BasicBlock, DynamicBlock
+from model.backbone.blocks import BasicBlock, FocusStage
+from model.backbone.overlock import OverLoCK
+from model.heads.classifier import ClassifierHead
 from model.kernels.gpu.autotune import Autotuner
-from model.lowering.gpu_blocks import GpuBasicBlock, GpuDynamicBlock
+from model.lowering.gpu_blocks import GpuBasicBlock, GpuFocusStage
+from model.lowering.gpu_layers import PixelProduct
 
 
 def lower_for_gpu(network: nn.Module, autotuner: Autotuner) -> None:
@@ -23,7 +26,9 @@ def lower_for_gpu(network: nn.Module, autotuner: Autotuner) -> None:
         match part:
             case BasicBlock():
                 setattr(network, name, GpuBasicBlock(part, autotuner))
-            case DynamicBlock():
-                setattr(network, name, GpuDynamicBlock(part, autotuner))
+            case FocusStage():
+                setattr(network, name, GpuFocusStage(part, autotuner))
+            case nn.Conv2d(kernel_size=(1, 1)) if isinstance(network, OverLoCK | ClassifierHead):
+                setattr(network, name, PixelProduct(part))
             case _:
                 lower_for_gpu(part, autotuner)

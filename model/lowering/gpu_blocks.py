@@ -1,9 +1,10 @@
-"""OverLoCK's blocks for inference on a GPU, on our Triton kernels and matrix products.
+"""OverLoCK's blocks for inference on a GPU.
 
-Between the products every map is read and written as seldom as possible: a position convolution
-also normalises, the large one also computes squeeze-excite's sums, the hidden map's also applies
-bias and GELU and sums squares. Squeeze-excite's gates and the response norm's scales go into the
-weight of the product behind them where that is smaller than the map.
+Between the products every map is read and written as seldom as possible, and a launch does what it
+can: a position convolution also normalises and scales the sum around the block, to which the last
+product is added in place; the large one also computes squeeze-excite's sums, the hidden map's also
+applies bias and GELU and sums squares. Squeeze-excite's gates and the response norm's scales go
+into the weight of the product behind them where that is smaller than the map.
 
 Built from folded blocks and equal to them up to rounding, on any device: where our kernels do not
 run, PyTorch's operators do. The counts are in docs/performance.md.
@@ -11,202 +12,28 @@ run, PyTorch's operators do. The counts are in docs/performance.md.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone.blocks import BasicBlock, DynamicBlock
+from model.backbone.blocks import BasicBlock, DynamicBlock, FocusStage
 from model.backbone.context_mixing import FoldedContextMixing
-from model.backbone.layers import FeedForward, GlobalResponseNorm, LayerNorm2d, SqueezeExcite
-from model.kernels.activated_depthwise import activated_depthwise, pixel_taps, sums_of_squares
+from model.backbone.layers import LayerScale, bias_of
 from model.kernels.gpu.autotune import Autotuner
-from model.kernels.gpu.depthwise_layout import lay_out
-from model.kernels.large_depthwise import channel_sums, large_depthwise, large_depthwise_with_sums
-from model.kernels.position_norm import position_norm
-from model.kernels.response_scale import response_scale
-from model.kernels.scaled_product import pixel_product, scaled_product
-from model.kernels.squeeze_excite import squeeze_excite_gates
-
-
-class LargeDepthwise(nn.Module):
-    """A folded large depthwise convolution: (B, C, H, W) -> (B, C, H, W).
-
-    Args:
-        conv: source of weight and bias, on its final device and in its final dtype.
-        autotuner: the fastest implementations.
-    """
-
-    bias: Tensor
-    taps: Tensor
-
-    def __init__(self, conv: nn.Conv2d, autotuner: Autotuner) -> None:
-        super().__init__()
-        self.autotuner = autotuner
-        self.weight = _weight(conv)
-        self.register_buffer("bias", _bias(conv))
-        self.register_buffer("taps", lay_out(conv.weight.detach()))
-        self.train(conv.training)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Convolve with the fastest implementation."""
-        return large_depthwise(features, self.weight, self.bias, self.taps, self.autotuner)
-
-    def with_sums(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolve, and return each image's channel sums, (B, C)."""
-        return large_depthwise_with_sums(
-            features, self.weight, self.bias, self.taps, self.autotuner
-        )
-
-
-class Gates(nn.Module):
-    """Squeeze-excite's gates, (B, C), of a map (B, C, H, W)."""
-
-    reduce: Tensor
-    reduce_bias: Tensor
-    expand: Tensor
-    expand_bias: Tensor
-
-    def __init__(self, trained: SqueezeExcite) -> None:
-        super().__init__()
-        reduce, expand = trained.reduce, trained.expand
-        self.register_buffer("reduce", _matrix(reduce))
-        self.register_buffer("reduce_bias", _bias(reduce))
-        self.register_buffer("expand", _matrix(expand).t().contiguous())
-        self.register_buffer("expand_bias", _bias(expand))
-        self.train(trained.training)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Compute the factor of each channel from all channels' means."""
-        return self.of_sums(channel_sums(features), features.shape[2] * features.shape[3])
-
-    def of_sums(self, sums: Tensor, pixels: int) -> Tensor:
-        """Do as ``forward``, given the channel sums, (B, C), over a number of pixels."""
-        return squeeze_excite_gates(
-            sums, pixels, self.reduce, self.reduce_bias, self.expand, self.expand_bias
-        )
-
-
-class PixelProduct(nn.Module):
-    """A 1x1 convolution as a matrix product: (B, C, H, W) -> (B, C_out, H, W)."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, conv: nn.Module) -> None:
-        super().__init__()
-        assert isinstance(conv, nn.Conv2d), "fold the convolution first"
-        self.register_buffer("weight", _matrix(conv))
-        self.register_buffer("bias", _bias(conv))
-        self.train(conv.training)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Convolve."""
-        return pixel_product(features, self.weight, self.bias)
-
-
-class PositionNorm(nn.Module):
-    """A folded position convolution and the layer norm behind it; returns the results of both.
-
-    Args:
-        conv: the convolution, on its final device and in its final dtype.
-        norm: the layer norm.
-        autotuner: the fastest implementations.
-    """
-
-    bias: Tensor
-    taps: Tensor
-    norm_weight: Tensor
-    norm_bias: Tensor
-
-    def __init__(self, conv: nn.Conv2d, norm: LayerNorm2d, autotuner: Autotuner) -> None:
-        super().__init__()
-        self.autotuner = autotuner
-        self.weight = _weight(conv)
-        self.register_buffer("bias", _bias(conv))
-        self.register_buffer("taps", pixel_taps(conv.weight.detach()))
-        self.register_buffer("norm_weight", norm.weight.detach())
-        self.register_buffer("norm_bias", norm.bias.detach())
-        self.train(conv.training)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolve, and normalise: (B, C, H, W) -> two of them."""
-        return position_norm(
-            features,
-            self.weight,
-            self.bias,
-            self.taps,
-            self.norm_weight,
-            self.norm_bias,
-            self.autotuner,
-        )
-
-
-class ResponseNorm(nn.Module):
-    """The response norm of a map that several layers read: (B, C, H, W) -> (B, C, H, W)."""
-
-    gamma: Tensor
-    beta: Tensor
-
-    def __init__(self, trained: GlobalResponseNorm) -> None:
-        super().__init__()
-        self.register_buffer("gamma", trained.gamma.detach().flatten())
-        self.register_buffer("beta", trained.beta.detach())
-        self.train(trained.training)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Scale each channel by its energy relative to the mean channel."""
-        scale = response_scale(sums_of_squares(features).unsqueeze(1), self.gamma)
-        scaled = torch.addcmul(self.beta, features, scale.unsqueeze(2).unsqueeze(3))
-        return scaled.to(features.dtype)
-
-
-class GpuFeedForward(nn.Module):
-    """The pointwise half of a block: (B, C, H, W) -> (B, C, H, W).
-
-    Args:
-        trained: the folded layer, on its final device and in its final dtype.
-        autotuner: the fastest implementations.
-    """
-
-    expand: Tensor
-    expand_bias: Tensor
-    bias: Tensor
-    taps: Tensor
-    gamma: Tensor
-    project: Tensor
-    project_bias: Tensor
-
-    def __init__(self, trained: FeedForward, autotuner: Autotuner) -> None:
-        super().__init__()
-        self.autotuner = autotuner
-        position = cast("nn.Conv2d", trained.position)
-        norm, project = trained.response_norm, _matrix(trained.project)
-        self.register_buffer("expand", _matrix(trained.expand))
-        self.register_buffer("expand_bias", _bias(trained.expand))
-        self.weight = _weight(position)
-        self.register_buffer("bias", _bias(position))
-        self.register_buffer("taps", pixel_taps(position.weight.detach()))
-        self.register_buffer("gamma", norm.gamma.detach().flatten())
-        self.register_buffer("project", project)
-        # The response norm's beta is a constant: folded into the projection's bias.
-        bias = project.double() @ norm.beta.detach().double().flatten()
-        bias += _bias(trained.project).double()
-        self.register_buffer("project_bias", bias.to(project.dtype))
-        self.train(trained.training)
-
-    def forward(self, features: Tensor, gates: Tensor | None = None) -> Tensor:
-        """Compute the output for features, or for features that are multiplied by gates, (B, C)."""
-        if gates is None:
-            raw = pixel_product(features, self.expand)
-        else:
-            raw = scaled_product(features, gates, self.expand)
-        hidden, squares = activated_depthwise(
-            raw, self.expand_bias, self.weight, self.bias, self.taps, self.autotuner
-        )
-        projected = scaled_product(hidden, response_scale(squares, self.gamma), self.project)
-        return projected + self.project_bias.view(1, -1, 1, 1)
+from model.kernels.scaled_product import add_product, as_map, as_rows
+from model.lowering.gpu_context_mixing import GpuContextMixing
+from model.lowering.gpu_layers import (
+    DepthwiseGelu,
+    Excitation,
+    GpuFeedForward,
+    LargeDepthwise,
+    PixelProduct,
+    PositionNorm,
+    ResponseNorm,
+    matrix_of,
+)
 
 
 class GpuBasicBlock(nn.Module):
@@ -215,83 +42,168 @@ class GpuBasicBlock(nn.Module):
     def __init__(self, block: BasicBlock, autotuner: Autotuner) -> None:
         super().__init__()
         position = cast("nn.Conv2d", block.position)
-        self.position = PositionNorm(position, block.norm, autotuner)
+        scale, shift = _affine(block.identity_scale, position)
+        shift = shift + GpuFeedForward.constant_of(block.feed_forward)
+        self.position = PositionNorm(position, block.norm, scale, shift, autotuner)
         self.large_kernel = LargeDepthwise(cast("nn.Conv2d", block.large_kernel), autotuner)
-        self.gates = Gates(block.squeeze_excite)
+        self.squeeze_excite = Excitation(block.squeeze_excite, autotuner)
         self.feed_forward = GpuFeedForward(block.feed_forward, autotuner)
-        self.identity_scale = block.identity_scale
         self.train(block.training)
 
     def forward(self, features: Tensor) -> Tensor:
         """Run the block."""
-        features, normalised = self.position(features)
+        residual, normalised = self.position(features)
         local, sums = self.large_kernel.with_sums(normalised)
-        gates = self.gates.of_sums(sums, local.shape[2] * local.shape[3])
-        return torch.add(self.identity_scale(features), self.feed_forward(local, gates))
+        pixels = local.shape[2] * local.shape[3]
+        gated = partial(self.squeeze_excite, sums=sums, pixels=pixels)
+        return cast("Tensor", self.feed_forward(local, residual, gated))
 
 
 class GpuDynamicBlock(nn.Module):
-    """A dynamic block; same arguments and result as ``DynamicBlock``."""
+    """A dynamic block, and the next one's sum of contexts: (B, C + C_context, H, W) -> the same.
 
-    def __init__(self, block: DynamicBlock, autotuner: Autotuner) -> None:
+    Args:
+        block: the folded block.
+        following: the next one of its stage; None behind the last one.
+        autotuner: the fastest implementations.
+    """
+
+    project: Tensor
+    mixed_project: Tensor
+
+    def __init__(
+        self, block: DynamicBlock, following: DynamicBlock | None, autotuner: Autotuner
+    ) -> None:
         super().__init__()
-        self.first = block.first
-        if not block.first:
-            self.context_scale = block.context_scale
-            self.initial_context_scale = block.initial_context_scale
-        self.position_in = PositionNorm(
-            cast("nn.Conv2d", block.position_in), block.norm_in, autotuner
+        position_in = cast("nn.Conv2d", block.position_in)
+        position_out = cast("nn.Conv2d", block.position_out)
+        project, mixed_project = (
+            cast("nn.Conv2d", each) for each in (block.project, block.mixed_project)
         )
-        self.fuse_position = block.fuse_position
+        scale, shift = _affine(block.identity_scale, position_in)
+        shift = shift + bias_of(project)
+        self.position_in = PositionNorm(position_in, block.norm_in, scale, shift, autotuner)
+        self.fuse_position = DepthwiseGelu(cast("nn.Conv2d", block.fuse_position), autotuner)
         self.fuse_project = PixelProduct(block.fuse_project)
-        self.fuse_norm = ResponseNorm(block.fuse_norm)
+        self.fuse_norm = ResponseNorm(block.fuse_norm, autotuner)
         self.gate = PixelProduct(block.gate)
-        self.local = LargeDepthwise(cast("nn.Conv2d", block.local), autotuner)
-        self.context_mixing = cast("FoldedContextMixing", block.context_mixing)
-        self.context_mixing.implementation = autotuner
-        for name in ("query", "key"):
-            product = PixelProduct(getattr(self.context_mixing, name))
-            setattr(self.context_mixing, name, product)
-        self.mixed_project = PixelProduct(block.mixed_project)
-        self.gates = Gates(block.squeeze_excite)
-        self.project = PixelProduct(block.project)
-        self.identity_scale = block.identity_scale
-        self.position_out = PositionNorm(
-            cast("nn.Conv2d", block.position_out), block.norm_out, autotuner
+        self.local = LargeDepthwise(
+            cast("nn.Conv2d", block.local), autotuner, bias_of(mixed_project)
         )
-        self.feed_forward = GpuFeedForward(block.feed_forward, autotuner)
-        self.output_scale = block.output_scale
+        self.context_mixing = GpuContextMixing(
+            cast("FoldedContextMixing", block.context_mixing), autotuner
+        )
+        self.register_buffer("mixed_project", matrix_of(mixed_project))
+        self.squeeze_excite = Excitation(block.squeeze_excite, autotuner)
+        self.register_buffer("project", matrix_of(project))
+        scale, shift = _affine(block.output_scale, position_out)
+        shift = shift + GpuFeedForward.constant_of(block.feed_forward)
+        factors, context_shift, context_scale = _next_context(block, following)
+        self.position_out = PositionNorm(
+            position_out,
+            block.norm_out,
+            scale * factors,
+            shift * factors + context_shift,
+            autotuner,
+            context_scale,
+        )
+        self.feed_forward = GpuFeedForward(block.feed_forward, autotuner, factors)
         self.train(block.training)
+
+    def forward(self, joint: Tensor, initial_context: Tensor) -> Tensor:
+        """Refine features and context together.
+
+        Args:
+            joint: features, and the context that this block reads, side by side.
+            initial_context: from the overview net, (B, C_context, H, W).
+
+        Returns:
+            Features, and the context that the next block reads, side by side.
+        """
+        joint, guided = self.position_in(joint)
+        add_product(joint, self._focus(guided), self.project)
+        residual, normalised = self.position_out(joint, initial_context)
+        return cast("Tensor", self.feed_forward(normalised, residual))
+
+    def _focus(self, guided: Tensor) -> Tensor:
+        """Fuse, mix and gate: (B, C + C_context, H, W) -> (B, H*W, C)."""
+        height, width = guided.shape[2:]
+        fused = self.fuse_project(self.fuse_position(guided))
+        fused = as_map(self.fuse_norm(as_rows(fused)), height, width)
+        mixed = self.local(fused)
+        add_product(mixed, as_rows(self.context_mixing(fused, guided)), self.mixed_project)
+        gate = as_rows(self.gate(fused))
+        gated = self.squeeze_excite(as_rows(mixed), None, height * width, gate)
+        return cast("Tensor", gated)
+
+
+class FocusEntry(nn.Module):
+    """Features and the context that a stage's first block reads, side by side."""
+
+    def __init__(self, first: DynamicBlock) -> None:
+        super().__init__()
+        self.first = first.first
+        if not first.first:
+            self.context_scale = first.context_scale
+            self.initial_context_scale = first.initial_context_scale
+        self.train(first.training)
+
+    def forward(self, features: Tensor, context: Tensor, initial_context: Tensor) -> Tensor:
+        """Return (B, C + C_context, H, W); arguments as of ``DynamicBlock``."""
+        if not self.first:
+            context = self.context_scale(context) + self.initial_context_scale(initial_context)
+        return torch.cat((features, context), dim=1)
+
+
+class GpuFocusStage(nn.Module):
+    """A stage of the focus net; same arguments and result as ``FocusStage``."""
+
+    def __init__(self, stage: FocusStage, autotuner: Autotuner) -> None:
+        super().__init__()
+        blocks = [cast("DynamicBlock", block) for block in stage]
+        self.entry = FocusEntry(blocks[0])
+        self.blocks = nn.ModuleList(
+            GpuDynamicBlock(block, following, autotuner)
+            for block, following in zip(blocks, [*blocks[1:], None], strict=True)
+        )
+        self.train(stage.training)
 
     def forward(self, features: Tensor, context: Tensor, initial_context: Tensor) -> Tensor:
         """Refine features and context together."""
-        if not self.first:
-            context = self.context_scale(context) + self.initial_context_scale(initial_context)
-        joint, guided = self.position_in(torch.cat((features, context), dim=1))
-        mixed = self.project(self._focus(guided)) + self.identity_scale(joint)
-        joint, normalised = self.position_out(mixed)
-        return torch.add(self.output_scale(joint), self.feed_forward(normalised))
-
-    def _focus(self, guided: Tensor) -> Tensor:
-        """Fuse, mix and gate: (B, C + C_context, H, W) -> (B, C, H, W)."""
-        fused = self.fuse_norm(self.fuse_project(F.gelu(self.fuse_position(guided))))
-        gate = F.silu(self.gate(fused))
-        mixed = self.mixed_project(self.context_mixing(fused, guided)) + self.local(fused)
-        gates = self.gates(mixed).unsqueeze(2).unsqueeze(3)
-        gated: Tensor = mixed * gates * gate
-        return gated
+        joint: Tensor = self.entry(features, context, initial_context)
+        for block in self.blocks:
+            joint = block(joint, initial_context)
+        return joint
 
 
-def _matrix(conv: nn.Conv2d) -> Tensor:
-    """Return a 1x1 convolution's weight, (C_out, C)."""
-    return conv.weight.detach().flatten(1).contiguous()
+def _next_context(
+    block: DynamicBlock, following: DynamicBlock | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what makes of a block's result the next one's input.
+
+    Returns:
+        Factors and constants of all channels, both (C + C_context,), and the initial context's
+        factors, (C_context,), all float64.
+    """
+    channels, context_channels = block.widths
+    zeros = torch.zeros_like(bias_of(cast("nn.Conv2d", block.position_out)))
+    own, context = zeros.split([channels, context_channels])
+    if following is None:
+        # Blocks share their compiled code: the last one adds the context, too, without weight.
+        return zeros + 1, zeros, context
+    scale, initial_scale = following.context_scale, following.initial_context_scale
+    factors = torch.cat((own + 1, scale.weight.detach().double().flatten()))
+    constants = scale.bias.detach().double() + initial_scale.bias.detach().double()
+    return (
+        factors,
+        torch.cat((own, constants)),
+        initial_scale.weight.detach().double().flatten(),
+    )
 
 
-def _weight(conv: nn.Conv2d) -> nn.Parameter:
-    # A parameter: the compiler mispredicts strides of a plain tensor's (pytorch#184027).
-    return nn.Parameter(conv.weight.detach(), requires_grad=False)
-
-
-def _bias(conv: nn.Conv2d) -> Tensor:
-    assert conv.bias is not None, "fold the convolution first"
-    return conv.bias.detach()
+def _affine(scale: nn.Module, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Return factors and constants of a convolved map's layer scale, if any, (C,) float64."""
+    if isinstance(scale, LayerScale):
+        return scale.weight.detach().double().flatten(), scale.bias.detach().double()
+    zeros = torch.zeros_like(bias_of(conv))
+    return zeros + 1, zeros

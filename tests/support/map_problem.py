@@ -18,8 +18,8 @@ class MapProblem(NamedTuple):
         weight: (C, 1, 3, 3).
         bias: of the convolution, (C,).
         taps: of the weight.
-        first: another vector, (C,): the activation's bias, or the norm's weight.
-        second: another one: the norm's bias.
+        first: another vector, (C,): the activation's bias, or the norm's weight, or a shift.
+        second: another one: the norm's bias, or a scale.
     """
 
     features: Tensor
@@ -33,9 +33,12 @@ class MapProblem(NamedTuple):
         """Return the arguments of ``activated_depthwise``."""
         return self.features, self.first, self.weight, self.bias, self.taps
 
-    def normalised(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return the arguments of ``position_norm``."""
-        return self.features, self.weight, self.bias, self.taps, self.first, self.second
+    def normalised(
+        self,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return the arguments of ``position_norm`` without a context."""
+        vectors = (self.first, self.second, self.second, self.first)
+        return self.features, self.weight, self.bias, self.taps, *vectors
 
     def exact(self) -> MapProblem:
         """Return the same numbers in float64, on the CPU."""

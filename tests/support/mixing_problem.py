@@ -53,10 +53,12 @@ class MixingProblem:
         keys = self.keys.flatten(2).unflatten(1, (groups, -1))  # (B, G, D, S*S)
         small_taps = ((self.small_position_bias.shape[-1] + 1) // 2) ** 2
         small_bias, large_bias = self.mix_bias.tensor_split([small_taps])
+        virtual_keys = self.mix_weight @ keys.transpose(2, 3)  # (B, G, taps, D)
         return (
             self.values,
             self.queries,
-            self.mix_weight @ keys.transpose(2, 3),
+            # A tap's keys of all groups side by side, as one product for all of them has them.
+            virtual_keys.transpose(1, 2).contiguous().transpose(1, 2),
             position_bias_windows(self.small_position_bias, small_bias),
             position_bias_windows(self.large_position_bias, large_bias),
         )

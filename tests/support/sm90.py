@@ -25,7 +25,7 @@ from model.kernels.gpu import context_mixing as mixing
 from model.kernels.gpu import depthwise_16bit as matrix
 from model.kernels.gpu import depthwise_float32 as depthwise
 from model.kernels.gpu import depthwise_paired as paired
-from model.kernels.gpu import label_map, nms, position_norm, response_scale, roi_align
+from model.kernels.gpu import label_map, nms, position_norm, response_norm, roi_align, scaled_rows
 from model.kernels.gpu import squeeze_excite as excite
 from model.kernels.gpu.depthwise_layout import lay_out
 from model.kernels.gpu.mixing_orders import triton_orders
@@ -84,7 +84,7 @@ def compiled_kernels(dtypes: list[torch.dtype]) -> Iterator[tuple[str, Any]]:
         excite,
         label_map,
         position_norm,
-        response_scale,
+        response_norm,
         roi_align,
     ):
         setattr(module, "wrap_triton", compiling)  # noqa: B010 - mypy knows no such attribute
@@ -115,7 +115,9 @@ def _mixings(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Ite
             mixing.context_mixing_triton(
                 _features(2, channels, height, width, dtype),
                 _features(2, channels // 2, height, width, dtype),
-                torch.empty(2, groups, small**2 + large**2, query_width, dtype=dtype),
+                torch.empty(2, small**2 + large**2, groups, query_width, dtype=dtype).transpose(
+                    1, 2
+                ),
                 torch.empty(groups, small, small, small**2, dtype=dtype),
                 torch.empty(groups, large, large, large**2, dtype=dtype),
                 order,
@@ -141,26 +143,42 @@ def _depthwise(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> I
 
 
 def _excitations(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
+    """Launch squeeze-excite of maps and weights, and of maps by their own sums."""
     for channels, stride in zip(config.channels, STRIDES, strict=True):
         hidden_channels = max(16, channels // 8)
         pixels = size[0] // stride * (size[1] // stride)
         matrix_of = torch.empty(hidden_channels, channels, dtype=dtype)
         bias = torch.empty(channels, dtype=dtype)
-        excite.squeeze_excite_gates_triton(
-            torch.empty(2, channels), pixels, matrix_of, bias[:hidden_channels], matrix_of, bias
-        )
-        yield f"squeeze-excite of {channels} channels"
+        layers = (matrix_of, bias[:hidden_channels], matrix_of, bias)
+        rows, sums = torch.empty(2, pixels, channels, dtype=dtype), torch.empty(2, 8, channels)
+        for tile in scaled_rows.TILES:
+            for each in (rows, rows[:1]):
+                excite.squeeze_excite_triton(each, sums, pixels, *layers, None, tile)
+                yield f"squeeze-excite of {channels} channels, {tile} rows"
+            excite.squeeze_excite_triton(rows, None, pixels, *layers, rows, tile)
+            yield f"squeeze-excite of {channels} channels by their own sums, {tile} rows"
+            response_norm.response_norm_triton(rows, None, bias, bias, tile)
+            yield f"response norm of {channels} channels by their own squares, {tile} rows"
 
 
 def _entries(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
-    """Launch the blocks' entries: position convolution and layer norm."""
+    """Launch position convolutions and their layer norms."""
     joint = [channels + config.context_channels for channels in config.channels[2:]]
     for channels, stride in zip([*config.channels, *joint], [*STRIDES, *STRIDES[2:]], strict=True):
         features = _features(2, channels, size[0] // stride, size[1] // stride, dtype)
         bias, taps = torch.empty(channels, dtype=dtype), torch.empty(9, channels, dtype=dtype)
+        contexts: list[tuple[Tensor | None, Tensor | None]] = [(None, None)]
+        if channels in joint:  # the exits of dynamic blocks
+            contexts.append((features[:, : config.context_channels], bias))
+        for tile in activated.TILES:
+            if channels in joint:  # the fused convolutions of dynamic blocks
+                activated.depthwise_gelu_triton(features, taps, bias, tile)
+                yield f"depthwise and GELU of {channels} channels, {tile} strips"
         for tile in position_norm.TILES:
-            position_norm.position_norm_triton(features, taps, bias, bias, bias, tile)
-            yield f"position and norm of {channels} channels, {tile} pixels"
+            for context in contexts:
+                vectors = (bias,) * 5
+                position_norm.position_norm_triton(features, taps, *vectors, *context, tile)
+                yield f"position and norm of {channels} channels, {tile} pixels"
 
 
 def _hidden_maps(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
@@ -173,8 +191,11 @@ def _hidden_maps(config: BackboneConfig, size: list[int], dtype: torch.dtype) ->
         for tile in activated.TILES:
             _, squares = activated.activated_depthwise_triton(features, bias, taps, bias, tile)
             yield f"activated depthwise of {channels} channels, {tile} strips"
-        response_scale.response_scale_triton(squares, bias)
-        yield f"response scale of {channels} channels"
+        rows = torch.empty(2, 49, channels, dtype=dtype)
+        for tile in scaled_rows.TILES:
+            for each in (rows, rows[:1]):
+                response_norm.response_norm_triton(each, squares, bias, bias, tile)
+                yield f"response norm of {channels} channels, {tile} rows"
 
 
 def _dense(dtype: torch.dtype) -> Iterator[str]:

@@ -1,7 +1,9 @@
 # ruff: noqa: N803, RUF005 - constants of a compilation are upper case, as Triton has it, and its
 # tuples grow by addition alone
 # mypy: disable-error-code="assignment, var-annotated"
-"""Bias, GELU, 3x3 depthwise convolution and sums of squares in one pass over a channels_last map.
+"""A 3x3 depthwise convolution and GELU in one pass over a channels_last map.
+
+GELU comes before the convolution, with a bias before it and sums of squares behind, or behind it.
 
 A program owns a strip of columns of one image, and goes down its rows. Of each input row it
 activates the strip's columns and one more on either side, once, and adds them to the sums of the
@@ -53,6 +55,11 @@ TILES = {
 fewer values twice. The maps of a 224x224 image are 56, 28, 14 and 7 columns wide."""
 
 
+@triton.jit  # type: ignore[untyped-decorator,unused-ignore]
+def _activated(values, SHORT: tl.constexpr):  # type: ignore[no-untyped-def]
+    return short_gelu(values) if SHORT else gelu(values)
+
+
 # A size of a dense input is often a new one: it must not ask for a compilation under traffic.
 @triton.jit(do_not_specialize=["height", "width"])  # type: ignore[untyped-decorator,unused-ignore]
 def _activated_depthwise_kernel(  # type: ignore[no-untyped-def]
@@ -73,6 +80,7 @@ def _activated_depthwise_kernel(  # type: ignore[no-untyped-def]
     CHANNELS: tl.constexpr,
     ALIGNED: tl.constexpr,
     SHORT: tl.constexpr,
+    BEFORE: tl.constexpr,
 ):
     """Compute one strip. Axes: strips; channel blocks; images. The channel stride is 1."""
     # Shows the compiler that vectors do not straddle: see _large_depthwise_kernel.
@@ -109,9 +117,11 @@ def _activated_depthwise_kernel(  # type: ignore[no-untyped-def]
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
             place = row * features_h + column * features_w
             loaded = tl.load(features + place, mask=is_channel & inside, other=0.0)
-            values = loaded.to(tl.float32) + add_before
-            values = short_gelu(values) if SHORT else gelu(values)
-            activated = activated + (tl.where(inside, values, 0.0),)
+            values = loaded.to(tl.float32)
+            if BEFORE:
+                values = _activated(values + add_before, SHORT)
+                values = tl.where(inside, values, 0.0)
+            activated = activated + (values,)
 
         begun = ()
         for _ in tl.static_range(COLUMNS):
@@ -134,15 +144,18 @@ def _activated_depthwise_kernel(  # type: ignore[no-untyped-def]
         for x in tl.static_range(COLUMNS):
             column = first_column + x
             is_output = (step >= 2) & (column < width)
-            stored = ended[x].to(result.dtype.element_ty)
+            stored = (ended[x] if BEFORE else _activated(ended[x], SHORT)).to(
+                result.dtype.element_ty
+            )
             place = (output_row * width + column) * channels
             tl.store(result + place, stored, mask=is_channel & is_output)
             square = stored.to(tl.float32) * stored.to(tl.float32)
             squares += tl.where(is_output, square, 0.0)
         ended, continued = continued, begun
 
-    place = (image * tl.num_programs(0) + strip) * channels
-    tl.store(partial_squares + place + channel, squares, mask=is_channel)
+    if BEFORE:
+        place = (image * tl.num_programs(0) + strip) * channels
+        tl.store(partial_squares + place + channel, squares, mask=is_channel)
 
 
 @triton_op("overlock::activated_depthwise", mutates_args=())
@@ -161,12 +174,24 @@ def activated_depthwise_triton(
     Returns:
         (B, C, H, W) in channels_last, and each strip's sums of squares, (B, strips, C) float32.
     """
+    return _launched(features, added, taps, bias, tile_name, before=True)
+
+
+@triton_op("overlock::depthwise_gelu", mutates_args=())
+def depthwise_gelu_triton(features: Tensor, taps: Tensor, bias: Tensor, tile_name: str) -> Tensor:
+    """Compute with GELU behind the convolution; arguments as above, result (B, C, H, W)."""
+    return _launched(features, bias, taps, bias, tile_name, before=False)[0]
+
+
+def _launched(
+    features: Tensor, added: Tensor, taps: Tensor, bias: Tensor, tile_name: str, *, before: bool
+) -> tuple[Tensor, Tensor]:
     batch, channels, height, width = features.shape
     tile = TILES[tile_name]
     strips = triton.cdiv(height, tile.rows) * triton.cdiv(width, tile.columns)
     result = empty_result(features, torch.channels_last)
     partial_squares = torch.empty(
-        (batch, strips, channels), dtype=torch.float32, device=features.device
+        (batch, strips if before else 0, channels), dtype=torch.float32, device=features.device
     )
     grid = (strips, triton.cdiv(channels, tile.channels), batch)
     wrap_triton(_activated_depthwise_kernel)[grid](
@@ -187,6 +212,7 @@ def activated_depthwise_triton(
         CHANNELS=tile.channels,
         ALIGNED=math.gcd(16, channels, features.stride(0), features.stride(2), features.stride(3)),
         SHORT=features.dtype.itemsize == 2,
+        BEFORE=before,
         num_warps=tile.warps,
     )
     return result, partial_squares

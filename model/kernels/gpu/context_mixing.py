@@ -14,6 +14,8 @@ of the kernel. Counts and measurements: docs/kernels.md.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import triton  # type: ignore[import-untyped,import-not-found,unused-ignore]
 import triton.language as tl  # type: ignore[import-untyped,import-not-found,unused-ignore]
@@ -45,6 +47,9 @@ def _context_mixing_kernel(  # type: ignore[no-untyped-def]
     queries_h,
     queries_w,
     keys,
+    keys_b,
+    keys_g,
+    keys_t,
     small_bias,
     large_bias,
     result,
@@ -68,8 +73,13 @@ def _context_mixing_kernel(  # type: ignore[no-untyped-def]
     ONE_SOFTMAX: tl.constexpr,
     SMALL_STARTS: tl.constexpr,
     LARGE_STARTS: tl.constexpr,
+    ALIGNED: tl.constexpr,
 ):
     """Mix a tile. Axes: tiles, row by row; large groups, then small groups; images."""
+    # Shows the compiler that vectors do not straddle: see _large_depthwise_kernel.
+    keys_b = keys_b // ALIGNED * ALIGNED
+    keys_g = keys_g // ALIGNED * ALIGNED
+    keys_t = keys_t // ALIGNED * ALIGNED
     column_tiles = tl.cdiv(width, TILE)
     row = tl.program_id(0) // column_tiles
     first_column = tl.program_id(0) % column_tiles * TILE
@@ -79,7 +89,7 @@ def _context_mixing_kernel(  # type: ignore[no-untyped-def]
 
     part_group = tl.where(is_small, group, GROUPS + group)
     queries += image * queries_b + group * QUERY * queries_c
-    keys += (image * GROUPS + group) * ((SMALL * SMALL + LARGE * LARGE) * QUERY)
+    keys += image * keys_b + group * keys_g
     values += image * values_b + part_group * CHANNELS * values_c
     result += image * result_b + part_group * CHANNELS * result_c
     if is_small:
@@ -93,6 +103,7 @@ def _context_mixing_kernel(  # type: ignore[no-untyped-def]
             queries_h,
             queries_w,
             keys,
+            keys_t,
             small_bias + group * (SMALL * SMALL * SMALL * SMALL),
             result,
             result_c,
@@ -123,7 +134,8 @@ def _context_mixing_kernel(  # type: ignore[no-untyped-def]
             queries_c,
             queries_h,
             queries_w,
-            keys + SMALL * SMALL * QUERY,
+            keys + SMALL * SMALL * keys_t,
+            keys_t,
             large_bias + group * (LARGE * LARGE * LARGE * LARGE),
             result,
             result_c,
@@ -158,13 +170,15 @@ def context_mixing_triton(
     """Aggregate every pixel's neighbourhood; same arguments and result as ``context_mixing``.
 
     All tensors are of one dtype: float32, bfloat16 or float16. Values and queries may have any
-    strides. ``order_name`` is a key of ``ORDERS``.
+    strides, and virtual keys any but 1 in a key. ``order_name`` is a key of ``ORDERS``.
 
     Raises:
         ValueError: if the shapes are inconsistent (the kernel would read out of bounds).
     """
     _check_shapes(values, queries, virtual_keys, small_bias, large_bias)
     order = ORDERS[order_name]
+    if virtual_keys.stride(3) != 1:
+        virtual_keys = virtual_keys.contiguous()
     result = empty_result(values, torch.preserve_format)
     batch, channels, height, width = values.shape
     groups, small, large = small_bias.shape[0], small_bias.shape[1], large_bias.shape[1]
@@ -175,7 +189,8 @@ def context_mixing_triton(
         *values.stride(),
         queries,
         *queries.stride(),
-        virtual_keys.contiguous(),
+        virtual_keys,
+        *virtual_keys.stride()[:3],
         small_bias.contiguous(),
         large_bias.contiguous(),
         result,
@@ -196,6 +211,7 @@ def context_mixing_triton(
         ONE_SOFTMAX=order.one_softmax,
         SMALL_STARTS=order.starts(small, width),
         LARGE_STARTS=order.starts(large, width),
+        ALIGNED=math.gcd(16, *virtual_keys.stride()[:3]),
         num_warps=WARPS,
     )
     return result

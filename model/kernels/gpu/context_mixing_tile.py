@@ -25,14 +25,14 @@ import triton.language as tl  # type: ignore[import-untyped,import-not-found,unu
 
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
 def _weights_at_once(  # type: ignore[no-untyped-def]
-    queries, keys, bias, is_key, is_tap, KERNEL: tl.constexpr, QUERY: tl.constexpr
+    queries, keys, keys_t, bias, is_key, is_tap, KERNEL: tl.constexpr
 ):
     """Return the weights of each tap row, (TILE, TAPS), and their sum of all rows, (TILE,)."""
     LOG2_E: tl.constexpr = 1.4426950408889634
     logits = ()
     for tap_row in tl.static_range(KERNEL):
         row_bias = tl.load(bias + tap_row * KERNEL, mask=is_tap, other=float("-inf"))
-        row_keys = tl.load(keys + tap_row * (KERNEL * QUERY), mask=is_key, other=0.0)
+        row_keys = tl.load(keys + tap_row * KERNEL * keys_t, mask=is_key, other=0.0)
         row_logits = tl.dot(queries, row_keys, input_precision="tf32x3") + row_bias
         logits += (row_logits,)  # type: ignore[assignment]
     largest = logits[0]  # type: ignore[misc]
@@ -60,6 +60,7 @@ def mix_tile(  # type: ignore[no-untyped-def]
     queries_h,
     queries_w,
     keys,
+    keys_t,
     bias,
     result,
     result_c,
@@ -102,7 +103,7 @@ def mix_tile(  # type: ignore[no-untyped-def]
     # Pointers for the first tap row.
     window_offset = (row - start_row) * KERNEL + (columns - start_columns)
     bias += window_offset[:, None] * (KERNEL * KERNEL) + tap_column[None, :]
-    keys += tap_column[None, :] * QUERY + channel[:, None]
+    keys += tap_column[None, :] * keys_t + channel[:, None]
     values += start_row * values_h
     values += union_columns[:, None] * values_w + channel[None, :] * values_c
     is_key = is_tap & (channel[:, None] < QUERY)
@@ -112,7 +113,7 @@ def mix_tile(  # type: ignore[no-untyped-def]
     tile_queries = tl.load(queries, mask=channel[None, :] < QUERY, other=0.0)
 
     if ONE_SOFTMAX:
-        weights, total = _weights_at_once(tile_queries, keys, bias, is_key, is_tap, KERNEL, QUERY)
+        weights, total = _weights_at_once(tile_queries, keys, keys_t, bias, is_key, is_tap, KERNEL)
         mixed = tl.zeros([TILE, PADDED], tl.float32)
         for tap_row in tl.static_range(KERNEL):
             row_values = values + tap_row * values_h
@@ -135,7 +136,7 @@ def mix_tile(  # type: ignore[no-untyped-def]
         mixed = tl.zeros([TILE, PADDED], tl.float32)
         for tap_row in tl.range(0, KERNEL, num_stages=STAGES):
             row_bias = tl.load(bias + tap_row * KERNEL, mask=is_tap, other=float("-inf"))
-            row_keys = tl.load(keys + tap_row * (KERNEL * QUERY), mask=is_key, other=0.0)
+            row_keys = tl.load(keys + tap_row * KERNEL * keys_t, mask=is_key, other=0.0)
             row_values = tl.load(values + tap_row * values_h, mask=is_value, other=0.0)
 
             logits = tl.dot(tile_queries, row_keys, input_precision="tf32x3") + row_bias

@@ -1,4 +1,4 @@
-"""Candidates for the problems of ``activated_depthwise`` and ``position_norm``.
+"""Candidates for the problems of ``activated_depthwise``, ``depthwise_gelu``, ``position_norm``.
 
 "plain" stands for the compiled network's form of it, so it launches what the compiler cannot fuse
 and leaves out what it fuses: the biases. Where it is measured to be faster, it is.
@@ -63,9 +63,13 @@ def map_candidates(problem: Problem, batch: int) -> dict[str, Callable[[], objec
         arguments = (features, added, weight, bias, taps)
         run = partial(torch.inference_mode()(activated.activated_depthwise), *arguments)
         plain = partial(_activated_passes, features, weight)
+    elif fields.operation == activated.GELU_BEHIND:
+        arguments = (features, weight, per_channel[0], taps)
+        run = partial(torch.inference_mode()(activated.depthwise_gelu), *arguments)
+        plain = partial(_gelu_passes, features, weight)
     else:
         bias, scale, shift = per_channel
-        arguments = (features, weight, bias, taps, scale, shift)
+        arguments = (features, weight, bias, taps, scale, shift, scale, shift)
         run = partial(torch.inference_mode()(position.position_norm), *arguments)
         plain = partial(_norm_passes, features, weight, scale, shift)
     candidates: dict[str, Callable[[], object]] = {"plain": plain}
@@ -79,6 +83,11 @@ def _activated_passes(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]
     convolved = F.conv2d(F.gelu(features), weight, padding=1, groups=features.shape[1])
     sum_type = torch.promote_types(features.dtype, torch.float32)
     return convolved, torch.linalg.vector_norm(convolved, dim=(2, 3), dtype=sum_type)
+
+
+@torch.inference_mode()
+def _gelu_passes(features: Tensor, weight: Tensor) -> Tensor:
+    return F.gelu(F.conv2d(features, weight, padding=1, groups=features.shape[1]))
 
 
 @torch.inference_mode()

@@ -53,7 +53,10 @@ def mixing_candidates(problem: Problem, batch: int) -> dict[str, Callable[[], ob
             normal(batch, fields.query_channels, *size).contiguous(
                 memory_format=torch.channels_last
             ),
-            normal(batch, groups, small**2 + large**2, fields.query_channels // groups),
+            # (B, taps, G, D) -> (B, G, taps, D), as a product with all groups' keys makes them
+            normal(batch, small**2 + large**2, groups, fields.query_channels // groups).transpose(
+                1, 2
+            ),
             normal(groups, small, small, small**2),
             normal(groups, large, large, large**2),
         )

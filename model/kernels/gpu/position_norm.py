@@ -54,9 +54,14 @@ def _position_norm_kernel(  # type: ignore[no-untyped-def]
     bias,
     norm_weight,
     norm_bias,
-    convolved,
+    scale,
+    shift,
+    context,
+    context_scale,
+    scaled,
     normalised,
     channels,
+    context_channels,
     height,
     width,
     strips,
@@ -64,10 +69,12 @@ def _position_norm_kernel(  # type: ignore[no-untyped-def]
     STRIPS: tl.constexpr,
     CHANNELS: tl.constexpr,
     ALIGNED: tl.constexpr,
+    GUIDED: tl.constexpr,
 ):
     """Convolve and normalise ``STRIPS`` strips. Axis: blocks of strips. The channel stride is 1."""
     # Shows the compiler that vectors do not straddle: see _large_depthwise_kernel.
     channels = channels // ALIGNED * ALIGNED
+    context_channels = context_channels // ALIGNED * ALIGNED
     features_b = features_b // ALIGNED * ALIGNED
     features_h = features_h // ALIGNED * ALIGNED
     features_w = features_w // ALIGNED * ALIGNED
@@ -84,8 +91,10 @@ def _position_norm_kernel(  # type: ignore[no-untyped-def]
     is_channel = channel < channels
     features += first_image.to(tl.int64) * features_b
     result = first_image.to(tl.int64) * height * width * channels  # dense
-    scale = tl.load(norm_weight + channel, mask=is_channel, other=0.0).to(tl.float32)
-    shift = tl.load(norm_bias + channel, mask=is_channel, other=0.0).to(tl.float32)
+    stretched = tl.load(norm_weight + channel, mask=is_channel, other=0.0).to(tl.float32)
+    moved = tl.load(norm_bias + channel, mask=is_channel, other=0.0).to(tl.float32)
+    if GUIDED:
+        context += first_image.to(tl.int64) * height * width * context_channels  # dense, too
     added = tl.load(bias + channel, mask=is_channel, other=0.0).to(tl.float32)
     begun = tl.zeros([STRIPS, CHANNELS], tl.float32) + added[None, :]
 
@@ -114,12 +123,22 @@ def _position_norm_kernel(  # type: ignore[no-untyped-def]
             is_output = (is_strip & (row - 1 < height))[:, None] & is_channel[None, :]
             pixel = (image_offset * height + row - 1) * width + column
             target = result + pixel[:, None] * channels + channel[None, :]
-            tl.store(convolved + target, ended.to(convolved.dtype.element_ty), mask=is_output)
+            factor = tl.load(scale + channel, mask=is_channel, other=0.0).to(tl.float32)
+            constant = tl.load(shift + channel, mask=is_channel, other=0.0).to(tl.float32)
+            stored = ended * factor[None, :] + constant[None, :]
+            if GUIDED:
+                source = channel - (channels - context_channels)
+                is_guided = is_channel & (source >= 0)
+                weight = tl.load(context_scale + source, mask=is_guided, other=0.0)
+                own = context + pixel[:, None] * context_channels + source[None, :]
+                guidance = tl.load(own, mask=is_output & is_guided[None, :], other=0.0)
+                stored += guidance.to(tl.float32) * weight.to(tl.float32)[None, :]
+            tl.store(scaled + target, stored.to(scaled.dtype.element_ty), mask=is_output)
             mean = tl.sum(ended, axis=1) / channels  # the padding's sums are zeros
             centred = tl.where(is_channel[None, :], ended - mean[:, None], 0.0)
             deviation = tl.sqrt(tl.sum(centred * centred, axis=1) / channels + 1e-6)
-            scaled = centred * (1 / deviation)[:, None] * scale[None, :] + shift[None, :]
-            tl.store(normalised + target, scaled.to(normalised.dtype.element_ty), mask=is_output)
+            norm = centred * (1 / deviation)[:, None] * stretched[None, :] + moved[None, :]
+            tl.store(normalised + target, norm.to(normalised.dtype.element_ty), mask=is_output)
         ended, continued = continued, beginning
 
 
@@ -130,6 +149,10 @@ def position_norm_triton(
     bias: Tensor,
     norm_weight: Tensor,
     norm_bias: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    context: Tensor | None,
+    context_scale: Tensor | None,
     tile_name: str,
 ) -> tuple[Tensor, Tensor]:
     """Compute; see ``model.kernels.position_norm``, which has checked the shapes.
@@ -140,17 +163,26 @@ def position_norm_triton(
         bias: (C,).
         norm_weight: (C,).
         norm_bias: (C,).
+        scale: (C,).
+        shift: (C,).
+        context: (B, C_context, H, W), or None.
+        context_scale: (C_context,), or None.
         tile_name: a key of ``TILES``.
 
     Returns:
-        The convolved and the normalised features, both (B, C, H, W) in channels_last.
+        The scaled and the normalised features, both (B, C, H, W) in channels_last.
     """
     batch, channels, height, width = features.shape
     tile = TILES[tile_name]
     padded_channels = triton.next_power_of_2(channels)
     block = max(1, tile.numbers // padded_channels)
     strips = batch * triton.cdiv(height, tile.rows) * width
-    convolved = empty_result(features, torch.channels_last)
+    if context is None or context_scale is None:
+        guidance, context_channels = (features, scale), channels
+    else:
+        context = context.contiguous(memory_format=torch.channels_last)
+        guidance, context_channels = (context, context_scale), context.shape[1]
+    scaled = empty_result(features, torch.channels_last)
     normalised = empty_result(features, torch.channels_last)
     # not triton.cdiv: to the compiler the batch is a symbol
     wrap_triton(_position_norm_kernel)[((strips + block - 1) // block,)](
@@ -162,16 +194,28 @@ def position_norm_triton(
         bias,
         norm_weight,
         norm_bias,
-        convolved,
+        scale,
+        shift,
+        *guidance,
+        scaled,
         normalised,
         channels,
+        context_channels,
         height,
         width,
         strips,
         ROWS=tile.rows,
         STRIPS=block,
         CHANNELS=padded_channels,
-        ALIGNED=math.gcd(16, channels, features.stride(0), features.stride(2), features.stride(3)),
+        ALIGNED=math.gcd(
+            16,
+            channels,
+            context_channels,
+            features.stride(0),
+            features.stride(2),
+            features.stride(3),
+        ),
+        GUIDED=context is not None,
         num_warps=tile.warps,
     )
-    return convolved, normalised
+    return scaled, normalised

@@ -35,27 +35,58 @@ def map_problem(operation: str, features: Tensor) -> Problem:
     return (operation, images, *features.shape[1:], features.dtype, features.device)
 
 
-def selected(choice: Choice, operation: str, features: Tensor, others: Sequence[Tensor]) -> str:
+def rows_problem(operation: str, rows: Tensor, partial: Tensor) -> Problem:
+    """Return the key of an operation that scales rows in an ``Autotuner``; see ``map_problem``.
+
+    Args:
+        operation: its name.
+        rows: an image's pixels, (B, N, C), or a weight's rows for all images, (1, N, C).
+        partial: the partial sums that the scales are made of, (B, parts, C). Their number depends
+            on what another measurement chose; the key knows whether they are the rows themselves.
+    """
+    kind = "own sums" if partial is rows else "weight" if rows.shape[0] == 1 else "map"
+    images = "one" if partial.shape[0] == 1 else "many"
+    return (operation, images, kind, *rows.shape[1:], rows.dtype, rows.device)
+
+
+MAX_PARTIAL_BYTES = 128 * 1024
+"""Most bytes of an image's partial sums that every program of a kernel adds up by itself."""
+
+
+def few_parts(partial: Tensor) -> bool:
+    """Return whether programs add up partial sums, (B, parts, C), instead of a launch before."""
+    return partial.shape[1] * partial.shape[2] * partial.itemsize <= MAX_PARTIAL_BYTES
+
+
+def selected(
+    choice: str | Autotuner,
+    problem: Problem,
+    tensors: Sequence[Tensor],
+    features: Tensor | None = None,
+) -> str:
     """Return the implementation to run.
 
     Args:
         choice: of the caller.
-        operation: name of the operation.
-        features: the map, (B, C, H, W).
-        others: the kernel's other tensors.
+        problem: its key; the first field is the operation's name.
+        tensors: all of the kernel's.
+        features: the one of them, (B, C, H, W), that it needs in channels_last.
 
     Raises:
         ValueError: if the requested tile does not run here.
     """
     if choice == "plain":
         return choice
-    reason = triton_unsupported_reason(features, *others)
-    if reason is None and not features.is_contiguous(memory_format=torch.channels_last):
+    reason = triton_unsupported_reason(*tensors)
+    is_pixel_by_pixel = features is None or features.is_contiguous(
+        memory_format=torch.channels_last
+    )
+    if reason is None and not is_pixel_by_pixel:
         reason = "the features are not in the channels_last memory format"
     if isinstance(choice, Autotuner):
         if reason is not None:
             return "plain"
-        return choice.fastest(map_problem(operation, features), default="plain")
+        return choice.fastest(problem, default="plain")
     if reason is not None:
-        raise ValueError(f"The Triton kernel of {operation} was requested, but {reason}.")
+        raise ValueError(f"The Triton kernel of {problem[0]} was requested, but {reason}.")
     return choice

@@ -14,7 +14,7 @@ from benchmarks.on_gpu.kernel_checks import DEPTHWISE, MIXING, unfolded_depthwis
 from benchmarks.on_gpu.problems import DepthwiseProblem, MixingProblem
 from model.kernels.context_mixing import context_mixing
 from model.kernels.large_depthwise import large_depthwise_reference
-from model.kernels.squeeze_excite import squeeze_excite_gates
+from model.kernels.squeeze_excite import squeeze_excite
 
 BENCH = Bench(torch.device("cpu"), quick=True)
 
@@ -34,12 +34,12 @@ def test_unfolded_windows_give_context_mixing(problem: MixingProblem) -> None:
 
 
 def test_the_first_wrong_kernel_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = squeeze_excite_gates
+    right = squeeze_excite
 
     def wrong(*arguments: Any) -> Tensor:
         return right(*arguments) * 1.01
 
-    monkeypatch.setattr(kernel_checks, "squeeze_excite_gates", wrong)
+    monkeypatch.setattr(kernel_checks, "squeeze_excite", wrong)
     rows = smoke.rows(BENCH)
     assert next(rows)["verdict"] == "WRONG"
     with pytest.raises(smoke.SmokeError, match="squeeze-excite"):

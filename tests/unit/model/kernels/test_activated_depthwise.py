@@ -11,7 +11,11 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from model.kernels import activated_depthwise as dispatch
-from model.kernels.activated_depthwise import activated_depthwise, activated_depthwise_reference
+from model.kernels.activated_depthwise import (
+    activated_depthwise,
+    activated_depthwise_reference,
+    depthwise_gelu,
+)
 from model.kernels.gpu.autotune import Autotuner
 from support.map_problem import map_problem
 
@@ -23,9 +27,13 @@ ROUNDING_EPS = {"cpu": 1.0, "cuda": 0.5}
 
 
 @pytest.fixture
-def kernel(kernel_device: str) -> Any:
-    module = importlib.import_module("model.kernels.gpu.activated_depthwise")
-    return module.activated_depthwise_triton
+def kernels(kernel_device: str) -> Any:
+    return importlib.import_module("model.kernels.gpu.activated_depthwise")
+
+
+@pytest.fixture
+def kernel(kernels: Any) -> Any:
+    return kernels.activated_depthwise_triton
 
 
 def test_reference_is_the_layers_one_after_another() -> None:
@@ -76,12 +84,45 @@ def test_kernel_equals_the_reference(
     assert_close(squares, got.cpu().double().square().sum(dim=(2, 3)), rtol=1e-5, atol=1e-6)
 
 
-def test_operator_keeps_its_schema(kernel: Any, kernel_device: str) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "sizes"),
+    [
+        *((torch.float32, sizes) for sizes in SIZES),
+        *((dtype, SIZES[0]) for dtype in (torch.bfloat16, torch.float16)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("tile", ["few", "many"])
+def test_kernel_with_gelu_behind_equals_the_layers(
+    kernels: Any,
+    kernel_device: str,
+    tile: str,
+    dtype: torch.dtype,
+    sizes: tuple[int, int, int, int],
+) -> None:
+    problem = map_problem(*sizes, dtype=dtype, device=kernel_device)
+    got = kernels.depthwise_gelu_triton(problem.features, problem.taps, problem.bias, tile)
+    assert got.dtype == dtype
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    features, weight, bias, taps, *_ = problem.exact()
+    want = F.gelu(F.conv2d(features, weight, bias, padding=1, groups=sizes[1]))
+    assert_close(depthwise_gelu(features, weight, bias, taps, Autotuner()), want, rtol=0, atol=0)
+    rounding = 0.0
+    if dtype != torch.float32:
+        rounding = ROUNDING_EPS[kernel_device] * torch.finfo(dtype).eps
+    assert_close(got.cpu().double(), want, rtol=rounding, atol=FLOAT32)
+
+
+def test_operators_keep_their_schemas(kernels: Any, kernel_device: str) -> None:
     problem = map_problem(1, 3, 4, 4, device=kernel_device)
     features, added, _, bias, taps = problem.activated()
     # Interpreted, a kernel needs real numbers.
     checks = ("test_schema", "test_faketensor") if kernel_device == "cuda" else ("test_schema",)
-    torch.library.opcheck(kernel, (features, added, taps, bias, "few"), test_utils=checks)
+    for operator, vectors in (
+        (kernels.activated_depthwise_triton, (added, taps, bias)),
+        (kernels.depthwise_gelu_triton, (taps, bias)),
+    ):
+        torch.library.opcheck(operator, (features, *vectors, "few"), test_utils=checks)
 
 
 def test_a_kernel_of_another_size_is_refused() -> None:
@@ -90,6 +131,8 @@ def test_a_kernel_of_another_size_is_refused() -> None:
         activated_depthwise(features, added, weight[:2], bias, taps, "plain")
     with pytest.raises(ValueError, match="The bias of 3 channels is not"):
         activated_depthwise(features, added[:2], weight, bias, taps, "plain")
+    with pytest.raises(ValueError, match=r"A 3x3 kernel of 3 channels is \(9, 3\), not"):
+        depthwise_gelu(features, weight, bias, taps[1:], "plain")
 
 
 def test_a_measured_shape_runs_on_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:

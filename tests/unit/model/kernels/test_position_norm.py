@@ -31,21 +31,30 @@ def kernel(kernel_device: str) -> Any:
     return importlib.import_module("model.kernels.gpu.position_norm").position_norm_triton
 
 
-def test_results_are_those_of_the_layers() -> None:
+@pytest.mark.parametrize("context_channels", [None, 4])
+def test_results_are_those_of_the_layers(context_channels: int | None) -> None:
     position, norm = filled(ResidualDepthwise(6)), filled(LayerNorm2d(6))
     conv, features = position.folded(), random_map(2, 6, 5, 7)
     assert conv.bias is not None
-    positioned, normalised = position_norm(
+    scale, shift = random_map(2, 6)
+    want = position(features)
+    want_scaled = want * scale[:, None, None] + shift[:, None, None]
+    context, context_scale = None, None
+    if context_channels is not None:
+        context, context_scale = random_map(2, context_channels, 5, 7), random_map(context_channels)
+        want_scaled[:, -context_channels:] += context * context_scale[:, None, None]
+    vectors = (norm.weight, norm.bias, scale, shift)
+    scaled, normalised = position_norm(
         features,
         conv.weight,
         conv.bias,
         pixel_taps(conv.weight),
-        norm.weight,
-        norm.bias,
+        *vectors,
         Autotuner(),
+        context,
+        context_scale,
     )
-    want = position(features)
-    assert_close(positioned, want, rtol=1e-12, atol=1e-12)
+    assert_close(scaled, want_scaled, rtol=1e-12, atol=1e-12)
     assert_close(normalised, norm(want), rtol=1e-12, atol=1e-12)
 
 
@@ -58,19 +67,31 @@ def test_results_are_those_of_the_layers() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("tile", ["few", "many"])
+@pytest.mark.parametrize("guided", [False, True])
 def test_kernel_equals_the_reference(
     kernel: Any,
     kernel_device: str,
+    guided: bool,
     tile: str,
     dtype: torch.dtype,
     sizes: tuple[int, int, int, int],
 ) -> None:
     problem = map_problem(*sizes, dtype=dtype, device=kernel_device)
-    features, _, bias, taps, weight, shift = problem.normalised()
-    results: tuple[Tensor, Tensor] = kernel(features, taps, bias, weight, shift, tile)
-    exact = problem.exact()
+    features, weight, bias, taps, *vectors = problem.normalised()
+    context, context_scale = None, None
+    if guided:
+        context_channels = sizes[1] // 2 + 1
+        context = features[:, :context_channels].flip(0)
+        context_scale = bias[:context_channels].flip(0)
+    results: tuple[Tensor, Tensor] = kernel(
+        features, taps, bias, *vectors, context, context_scale, tile
+    )
+
+    def exact(part: Any) -> Any:
+        return None if part is None else part.cpu().double()
+
     wanted = position_norm_reference(
-        exact.features, exact.weight, exact.bias, exact.first, exact.second
+        *map(exact, (features, weight, bias, *vectors, context, context_scale))
     )
     rounding = 0.0
     if dtype != torch.float32:
@@ -83,19 +104,20 @@ def test_kernel_equals_the_reference(
 
 def test_operator_keeps_its_schema(kernel: Any, kernel_device: str) -> None:
     problem = map_problem(1, 3, 4, 4, device=kernel_device)
-    features, _, bias, taps, weight, shift = problem.normalised()
+    features, _, bias, taps, *vectors = problem.normalised()
     # Interpreted, a kernel needs real numbers.
     checks = ("test_schema", "test_faketensor") if kernel_device == "cuda" else ("test_schema",)
-    arguments = (features, taps, bias, weight, shift, "few")
+    arguments = (features, taps, bias, *vectors, features.clone(), bias.clone(), "few")
     torch.library.opcheck(kernel, arguments, test_utils=checks)
 
 
 def test_tensors_of_another_width_are_refused() -> None:
-    features, weight, bias, taps, scale, shift = map_problem(1, 3, 4, 4).normalised()
+    arguments = map_problem(1, 3, 4, 4).normalised()
+    run: Any = position_norm
     with pytest.raises(ValueError, match=r"A 3x3 kernel of 3 channels is \(3, 1, 3, 3\) with taps"):
-        position_norm(features, weight, bias, taps[:8], scale, shift, "plain")
+        run(*arguments[:3], arguments[3][:8], *arguments[4:], "plain")
     with pytest.raises(ValueError, match=r"A tensor of 3 channels is not \(2,\)"):
-        position_norm(features, weight, bias, taps, scale[:2], shift, "plain")
+        run(*arguments[:7], arguments[7][:2], "plain")
 
 
 def test_a_requested_tile_runs(monkeypatch: pytest.MonkeyPatch) -> None:

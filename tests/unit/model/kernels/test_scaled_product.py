@@ -8,7 +8,13 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from model.config import BACKBONES
-from model.kernels.scaled_product import pixel_product, scaled_product, scales_weight
+from model.kernels.scaled_product import (
+    add_product,
+    as_rows,
+    pixel_product,
+    scaled_product,
+    scales_weight,
+)
 from support.filled import random_map
 
 
@@ -22,16 +28,24 @@ def test_product_is_a_convolution(
     kernel = weight[:, :, None, None]
     assert_close(pixel_product(features, weight), F.conv2d(features, kernel))
     want = F.conv2d(features * scale[:, :, None, None], kernel)
-    got = scaled_product(features, scale, weight)
+    got = scaled_product(features, weight, lambda rows: rows * scale.unsqueeze(1))
     assert_close(got, want, rtol=1e-12, atol=1e-12)
     assert got.is_contiguous(memory_format=torch.channels_last)
+    residual = random_map(batch, 4, height, width).contiguous(memory_format=layout)
+    total = residual + want
+    added = scaled_product(features, weight, lambda rows: rows * scale.unsqueeze(1), residual)
+    assert added is residual
+    assert_close(added, total, rtol=1e-12, atol=1e-12)
+    add_product(residual, as_rows(features), weight)
+    assert_close(residual, total + F.conv2d(features, kernel), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("side", [2, 5])
-def test_a_scale_of_float32_keeps_a_short_dtype(side: int) -> None:
-    features = random_map(2, 6, side, side, dtype=torch.bfloat16)
-    product = scaled_product(features, torch.ones(2, 6), random_map(9, 6, dtype=torch.bfloat16))
-    assert product.dtype == torch.bfloat16
+def test_adding_a_product_keeps_its_schema() -> None:
+    residual, rows = random_map(2, 4, 3, 5), random_map(2, 15, 6)
+    for weight in (random_map(4, 6), random_map(2, 4, 6)):
+        for layout in (torch.channels_last, torch.contiguous_format):
+            arguments = (residual.contiguous(memory_format=layout), rows, weight)
+            torch.library.opcheck(add_product, arguments)
 
 
 def test_the_weight_is_scaled_where_it_is_smaller_than_the_map() -> None:

@@ -50,14 +50,15 @@ def test_a_network_is_rewritten_once(network: ImageClassifier) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["stage1", "focus3"])
+@pytest.mark.parametrize("stage", ["stage1.0", "focus3.blocks.0"])
 def test_block_compiles_into_one_graph(network: ImageClassifier, stage: str) -> None:
     lower_for_gpu(network, Autotuner())
     config = network.backbone.config
-    block = network.backbone.get_submodule(f"{stage}.0")
+    block = network.backbone.get_submodule(stage)
     maps = [random_map(2, config.channels[0], 9, 8)]
-    if stage == "focus3":
+    if stage != "stage1.0":
         context = random_map(2, config.context_channels, 14, 15)
-        maps = [random_map(2, config.channels[2], 14, 15), context, context]
+        joint = random_map(2, config.channels[2] + config.context_channels, 14, 15)
+        maps = [joint, context]
     compiled = torch.compile(block, backend="eager", fullgraph=True)
     assert_close(compiled(*maps), block(*maps), rtol=0, atol=0)

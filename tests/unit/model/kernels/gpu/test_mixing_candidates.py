@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.backbone.context_mixing import FoldedContextMixing
 from model.kernels import context_mixing as dispatch
 from model.kernels.context_mixing import context_mixing, mixing_problem
 from model.kernels.gpu.autotune import Autotuner
@@ -17,6 +16,7 @@ from model.kernels.gpu.mixing_candidates import mixing_candidates
 from model.kernels.gpu.mixing_orders import TRITON_ORDERS, triton_orders
 from model.kernels.gpu.tuning import tune
 from model.lowering.gpu import lower_for_gpu
+from model.lowering.gpu_context_mixing import GpuContextMixing
 from model.zoo import create_model
 from support import mixing_problem as problems
 
@@ -70,9 +70,9 @@ def test_the_fastest_order_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_network_on_a_gpu_consults_the_table() -> None:
     network, autotuner = create_model("demo", weights="random"), Autotuner()
     lower_for_gpu(network, autotuner)
-    mixings = [part for part in network.modules() if isinstance(part, FoldedContextMixing)]
+    mixings = [part for part in network.modules() if isinstance(part, GpuContextMixing)]
     assert mixings
-    assert all(part.implementation is autotuner for part in mixings)
+    assert all(part.autotuner is autotuner for part in mixings)
 
 
 def test_the_table_is_not_consulted_where_only_the_tiles_run() -> None:

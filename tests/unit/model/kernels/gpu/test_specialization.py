@@ -28,8 +28,8 @@ SIZES = {
         "strip_columns",
     },
     ("position_norm", "_position_norm_kernel"): {"height", "width", "strips"},
-    ("response_scale", "_response_scale_kernel"): {"parts"},
-    ("squeeze_excite", "_squeeze_excite_kernel"): {"pixels"},
+    ("response_norm", "_response_norm_kernel"): {"parts", "count"},
+    ("squeeze_excite", "_squeeze_excite_kernel"): {"parts", "count", "pixels"},
 }
 
 

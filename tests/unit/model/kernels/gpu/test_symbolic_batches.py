@@ -60,8 +60,13 @@ def paired() -> tuple[Any, ...]:
 
 
 def excitation() -> tuple[Any, ...]:
-    matrix, bias = torch.zeros(16, 64), torch.zeros(64)
-    return torch.zeros(BATCH, 64), 196, matrix, bias[:16], matrix, bias
+    matrix, bias, rows = torch.zeros(16, 64), torch.zeros(64), torch.zeros(BATCH, 49, 64)
+    return rows, None, 49, matrix, bias[:16], matrix, bias, rows, "many"
+
+
+def response() -> tuple[Any, ...]:
+    gamma = torch.zeros(64)
+    return torch.zeros(1, 16, 64), torch.zeros(BATCH, 4, 64), gamma, gamma, "many"
 
 
 def activation() -> tuple[Any, ...]:
@@ -71,21 +76,24 @@ def activation() -> tuple[Any, ...]:
 
 def normalisation() -> tuple[Any, ...]:
     bias = torch.zeros(32)
-    return features(32, torch.bfloat16), torch.zeros(9, 32), bias, bias, bias, "many"
+    context = features(8, torch.bfloat16)
+    vectors = (bias,) * 5
+    return features(32, torch.bfloat16), torch.zeros(9, 32), *vectors, context, bias[:8], "many"
 
 
 OPERATORS: dict[str, tuple[str, Callable[[], tuple[Any, ...]]]] = {
     "activated_depthwise_triton": ("activated_depthwise", activation),
     "context_mixing_triton": ("context_mixing", mixing),
+    "depthwise_gelu_triton": (
+        "activated_depthwise",
+        lambda: (*(activation()[i] for i in (0, 2, 3)), "many"),
+    ),
     "depthwise_matrix_triton": ("depthwise_16bit", lambda: depthwise(torch.bfloat16, "many")),
     "depthwise_paired_triton": ("depthwise_paired", paired),
     "large_depthwise_triton": ("depthwise_float32", lambda: depthwise(torch.float32, "large")),
     "position_norm_triton": ("position_norm", normalisation),
-    "response_scale_triton": (
-        "response_scale",
-        lambda: (torch.zeros(BATCH, 4, 64), torch.zeros(64)),
-    ),
-    "squeeze_excite_gates_triton": ("squeeze_excite", excitation),
+    "response_norm_triton": ("response_norm", response),
+    "squeeze_excite_triton": ("squeeze_excite", excitation),
 }
 
 ONE_IMAGE = {"label_map_triton", "nms_triton", "roi_align_triton"}

@@ -17,7 +17,6 @@ from model.lowering.gpu import lower_for_gpu
 from support.filled import filled
 
 LOOKUPS = (
-    "model.kernels.large_depthwise",
     "model.kernels.context_mixing",
     "model.kernels.gpu.selection",
 )
