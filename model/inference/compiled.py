@@ -1,8 +1,8 @@
 """A static module under torch.compile, region by region, for a fixed list of shapes.
 
-A region is one of the network's blocks. Blocks of a stage share their code, so each kind is
-compiled once and reused: seconds, where compiling the network as a whole takes minutes. The layers
-between blocks run eagerly.
+A region is one of the network's blocks, or a few layers before, between or behind them. Blocks of
+a stage share their code, so each kind is compiled once and reused: seconds, where compiling the
+network as a whole takes minutes. The convolutions between blocks run eagerly.
 
 Every shape is compiled before the first request. Each kind of block has two graphs per input size:
 one for a single image, where latency counts, and one with a symbolic batch size for all larger

@@ -173,7 +173,7 @@ def _entries(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Ite
         for tile in activated.TILES:
             if channels in joint:  # the fused convolutions of dynamic blocks
                 activated.depthwise_gelu_triton(features, taps, bias, tile)
-                yield f"depthwise and GELU of {channels} channels, {tile} strips"
+                yield f"GELU behind depthwise of {channels} channels, {tile} strips"
         for tile in position_norm.TILES:
             for context in contexts:
                 vectors = (bias,) * 5
