@@ -95,9 +95,8 @@ class Predictor:
             everything eagerly. On a CPU it replaces our kernels, which it cannot trace.
 
     Raises:
-        ValueError: for bfloat16 on a CPU without our kernels (PyTorch's large depthwise
-            convolutions take minutes there, or never return), or an input of neither 3 channels
-            nor 1.
+        ValueError: for bfloat16 on a CPU without our kernels. PyTorch's large depthwise
+            convolutions in it take minutes there, or never return.
     """
 
     def __init__(

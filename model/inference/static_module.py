@@ -39,9 +39,6 @@ class StaticModule(nn.Module):
         device: of the network.
         dtype: of the network.
         input_config: of the network's input, for mean and deviation; by default those of ImageNet.
-
-    Raises:
-        ValueError: for a network that takes neither RGB nor grey images.
     """
 
     mean: Tensor
@@ -58,11 +55,6 @@ class StaticModule(nn.Module):
         mean = IMAGE_MEAN if input_config is None else input_config.mean
         std = IMAGE_STD if input_config is None else input_config.std
         self.channels = len(mean)
-        if self.channels not in {1, 3}:
-            raise ValueError(
-                f"The network's input has {self.channels} channels; images have 3, or 1 where they "
-                "are grey."
-            )
         self.network = network
         self.dtype = dtype
         self.is_detector = isinstance(network, Detector)
