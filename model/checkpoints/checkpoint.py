@@ -1,7 +1,8 @@
 """Read checkpoints: the authors' files in every wrapping, fine-tuned ones, and our own.
 
 Loading is safe (nothing in a file can run) and strict (every parameter of the network is in the
-file, and every entry of the file is used, or ignored by a name that is listed here).
+file, and every entry of the file is used, or ignored by a name that is listed in
+``official_names``). Only the norms' counters may be missing.
 
 Source: the authors' release files; ``docs/adr/0002-parameter-names.md``.
 """
@@ -9,6 +10,7 @@ Source: the authors' release files; ``docs/adr/0002-parameter-names.md``.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from model.checkpoints.find_weights import (
     listed,
 )
 from model.checkpoints.hub_config import CONFIG_FILE, hub_config
-from model.checkpoints.official_names import naming_of
+from model.checkpoints.official_names import naming_of, official_naming_of
 from model.checkpoints.stand_ins import StoredTensor
 from model.checkpoints.stated_input import either, stated_input
 from model.checkpoints.torch_file import TorchFileError, read_torch_file
@@ -76,6 +78,11 @@ class Checkpoint:
         return self.names.get(ours, ours)
 
     @property
+    def is_official(self) -> bool:
+        """Whether the file has the authors' names."""
+        return any(ours != name for ours, name in self.names.items())
+
+    @property
     def merged(self) -> bool:
         """Whether the large kernels' branches are merged already."""
         return not any(".conv.dilated." in name for name in self.state)
@@ -112,11 +119,13 @@ def read_checkpoint(path: Path, *, ema: bool = True) -> Checkpoint:
     try:
         read = _read_safetensors if path.suffix == ".safetensors" else _read_torch_file
         found, classes, words = read(path, ema)
+        config = hub_config(given, path)
+        if classes.labels is None:
+            classes = classes_from_hub(config)
     except ClassTableError as error:
         raise CheckpointError(f"{path} has an invalid class table: {error}.") from error
     except WeightsError as error:
         raise CheckpointError(f"{path} {error}") from error
-    config, config_path = hub_config(given, path), path.with_name(CONFIG_FILE)
     our_name = naming_of(found.state)
     state = renamed(found.state)
     channels = _channels_of(state)
@@ -124,19 +133,19 @@ def read_checkpoint(path: Path, *, ema: bool = True) -> Checkpoint:
         path=path,
         digest=_digest(path),
         state=state,
-        classes=classes_from_hub(config, config_path) if classes.labels is None else classes,
+        classes=classes,
         names={ours: name for name in found.state if (ours := our_name(name)) is not None},
         weights_kind=found.kind,
         has_both=found.has_both,
         input=either(
             stated_input(words, channels, path),
-            stated_input({"config": config}, channels, config_path),
+            stated_input({"config": config}, channels, path.with_name(CONFIG_FILE)),
         ),
     )
 
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop what inference ignores and translate the authors' names into ours.
+    """Drop what no network has and translate the authors' names into ours.
 
     Raises:
         CheckpointError: if two entries are the same parameter.
@@ -158,14 +167,11 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: listing every missing, unexpected, wrongly shaped and unusable entry.
     """
-    expected = {
-        name: tensor.shape
-        for name, tensor in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     found = {name: tensor.shape for name, tensor in checkpoint.state.items()}
-    missing = sorted(expected.keys() - found.keys())
-    unexpected = sorted(map(checkpoint.name_of, found.keys() - expected.keys()))
+    name_in_file = official_naming_of(expected) if checkpoint.is_official else str
+    missing = sorted(map(name_in_file, _without_counters(expected.keys() - found.keys())))
+    unexpected = sorted(map(checkpoint.name_of, _without_counters(found.keys() - expected.keys())))
     misshapen = [
         f"{checkpoint.name_of(name)} is {tuple(found[name])}, not {tuple(expected[name])}"
         for name in sorted(expected.keys() & found.keys())
@@ -174,7 +180,7 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     unusable = sorted(
         checkpoint.name_of(name)
         for name, tensor in checkpoint.state.items()
-        if not tensor.is_floating_point() or tensor.is_sparse
+        if tensor.is_sparse or not (tensor.is_floating_point() or _is_counter(name))
     )
     problems = [
         f"{len(names)} {kind}: {listed(names)}"
@@ -193,13 +199,21 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
                 f"{checkpoint.path} is the state of a folded network, which has no norms left and "
                 "is for inference only: save that of create_model(..., fused=False)."
             )
-        guess = f"It looks like {found_backbone}, not {backbone}. "
+        guess = f"It looks like {found_backbone}{f', not {backbone}' if backbone else ''}. "
         raise CheckpointError(
             f"{checkpoint.path} does not fit the network. "
             + (guess if found_backbone not in {None, backbone} else "")
             + "; ".join(problems)
         )
     network.load_state_dict(checkpoint.state, strict=False)
+
+
+def _without_counters(names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if not _is_counter(name))
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
 
 
 def _backbone_of(state: dict[str, Tensor]) -> str | None:

@@ -95,8 +95,8 @@ class Predictor:
             everything eagerly. On a CPU it replaces our kernels, which it cannot trace.
 
     Raises:
-        ValueError: for bfloat16 on a CPU without our kernels. PyTorch's large depthwise
-            convolutions in it take minutes there, or never return.
+        ValueError: if the network's input has neither 3 channels nor 1; for bfloat16 on a CPU
+            without our kernels, since PyTorch's own take minutes there, or never return.
     """
 
     def __init__(

@@ -39,6 +39,9 @@ class StaticModule(nn.Module):
         device: of the network.
         dtype: of the network.
         input_config: of the network's input, for mean and deviation; by default those of ImageNet.
+
+    Raises:
+        ValueError: if the network's input has neither 3 channels nor 1.
     """
 
     mean: Tensor
@@ -55,6 +58,10 @@ class StaticModule(nn.Module):
         mean = IMAGE_MEAN if input_config is None else input_config.mean
         std = IMAGE_STD if input_config is None else input_config.std
         self.channels = len(mean)
+        if self.channels not in {1, 3}:
+            raise ValueError(
+                f"the network's input has {self.channels} channels; an image has 3, or 1 if grey"
+            )
         self.network = network
         self.dtype = dtype
         self.is_detector = isinstance(network, Detector)

@@ -165,8 +165,8 @@ def _entries(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Ite
 
 def _hidden_maps(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
     """Launch what lies between a feed-forward part's two products."""
-    hidden = [config.mlp_ratio * channels for channels in config.channels]
-    hidden += [config.focus_mlp_ratio * channels for channels in config.channels[2:]]
+    hidden = [config.hidden_channels(stage) for stage in range(4)]
+    hidden += [config.focus_hidden_channels(stage) for stage in (2, 3)]
     for channels, stride in zip(hidden, [*STRIDES, *STRIDES[2:]], strict=True):
         features = _features(2, channels, size[0] // stride, size[1] // stride, dtype)
         bias, taps = torch.empty(channels, dtype=dtype), torch.empty(9, channels, dtype=dtype)

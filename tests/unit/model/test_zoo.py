@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from model.backbone.layers import DropPath
 from model.backbone.reparam import DilatedReparam
 from model.checkpoints.checkpoint import CheckpointError
 from model.config import CLASSIFIERS, IMAGE_MEAN, IMAGE_STD, SEGMENTERS, Task
@@ -41,6 +42,26 @@ def test_unfused_network_keeps_norms_and_branches() -> None:
     parts = list(create_model("demo", weights="random", fused=False).modules())
     for kind in (nn.BatchNorm2d, DilatedReparam):
         assert any(isinstance(part, kind) for part in parts)
+
+
+def test_unfused_network_can_be_trained() -> None:
+    network = create_model("demo", weights="random", num_classes=3, fused=False)
+    logits, overview_logits = network.train()(random_map(2, 3, 64, 64, dtype=torch.float32))
+    (logits + overview_logits).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_drop_path_is_set_for_training() -> None:
+    network = create_model("demo", weights="random", fused=False, drop_path_rate=0.3)
+    assert max(part.rate for part in network.modules() if isinstance(part, DropPath)) == (
+        pytest.approx(0.3)
+    )
+
+
+@pytest.mark.parametrize(("rate", "fused"), [(-0.1, False), (1.0, False), (0.1, True)])
+def test_a_drop_path_rate_that_cannot_be_is_refused(rate: float, fused: bool) -> None:
+    with pytest.raises(ValueError, match=f"drop_path_rate is {rate}: .* only with fused=False"):
+        create_model("demo", weights="random", fused=fused, drop_path_rate=rate)
 
 
 def test_random_weights_are_the_same_every_time() -> None:

@@ -139,7 +139,16 @@ def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         config = InputConfig(DETECTORS[name].geometry)
         labels = coco_labels()
         return LoadedModel(
-            name, Task.DETECT, network, "w3x.pth", "abc", labels, None, config, "raw"
+            name,
+            Task.DETECT,
+            network,
+            "w3x.pth",
+            "abc",
+            labels,
+            None,
+            config,
+            "raw",
+            DETECTORS[name],
         )
 
     monkeypatch.setattr(run, "load_model", load_model)
