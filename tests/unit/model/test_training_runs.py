@@ -23,7 +23,8 @@ from support.filled import filled
 ENTRY = "head.classify.weight"
 CLASSES = 5
 FORMS = (
-    *("state_dict alone", "timm, EMA", "DeiT, EMA", "BasicSR, EMA", "ultralytics, EMA"),
+    *("state_dict alone", "timm, EMA", "DeiT, EMA", "torchvision's references, EMA", "Composer"),
+    *("BasicSR, EMA", "ultralytics, EMA"),
     *("mmengine, EMA", "Lightning, EMA by WeightAveraging", "Lightning, EMA by a callback"),
     *("Lightning, EMA beside", "Lightning", "AveragedModel, EMA", "DistributedDataParallel"),
     *("torch.compile", "DeepSpeed", "PyTorch's tutorial", "a folder's path", "Swin", "Hydra"),
