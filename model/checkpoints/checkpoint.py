@@ -119,13 +119,11 @@ def read_checkpoint(path: Path, *, ema: bool = True) -> Checkpoint:
     try:
         read = _read_safetensors if path.suffix == ".safetensors" else _read_torch_file
         found, classes, words = read(path, ema)
-        config = hub_config(given, path)
-        if classes.labels is None:
-            classes = classes_from_hub(config)
     except ClassTableError as error:
         raise CheckpointError(f"{path} has an invalid class table: {error}.") from error
     except WeightsError as error:
         raise CheckpointError(f"{path} {error}") from error
+    config, config_path = hub_config(given, path), path.with_name(CONFIG_FILE)
     our_name = naming_of(found.state)
     state = renamed(found.state)
     channels = _channels_of(state)
@@ -133,13 +131,13 @@ def read_checkpoint(path: Path, *, ema: bool = True) -> Checkpoint:
         path=path,
         digest=_digest(path),
         state=state,
-        classes=classes,
+        classes=classes_from_hub(config, config_path) if classes.labels is None else classes,
         names={ours: name for name in found.state if (ours := our_name(name)) is not None},
         weights_kind=found.kind,
         has_both=found.has_both,
         input=either(
             stated_input(words, channels, path),
-            stated_input({"config": config}, channels, path.with_name(CONFIG_FILE)),
+            stated_input({"config": config}, channels, config_path),
         ),
     )
 

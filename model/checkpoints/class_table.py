@@ -8,13 +8,17 @@ mmsegmentation and mmdetection store both as ``meta`` beside the weights, their 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from model.checkpoints.inert_arrays import InertArray
 from model.config import DEFAULT_NUM_CLASSES, Task
 from model.labels.tables import Color, ade20k_labels, ade20k_palette, coco_labels, imagenet_labels
+
+logger = logging.getLogger(__name__)
 
 
 class ClassTableError(ValueError):
@@ -60,7 +64,10 @@ def names_and_colors(
         labels = ("background", *labels) if len(labels) == 1 else labels
         palette = ((0, 0, 0), *palette) if palette is not None and len(palette) == 1 else palette
     if labels is not None and len(labels) != num_classes:
-        raise ClassTableError(f"{num_classes} classes, but {len(labels)} class names")
+        raise ClassTableError(
+            f"{num_classes} classes, but {len(labels)} class names, in the file or in a "
+            "config.json beside it"
+        )
     if palette is not None and len(palette) != num_classes:
         palette = None  # the colours of other classes
     published = _PUBLISHED[task]
@@ -111,17 +118,24 @@ def classes_from_meta(contents: Any) -> ClassTable:
     )
 
 
-def classes_from_hub(config: Mapping[str, Any]) -> ClassTable:
+def classes_from_hub(config: Mapping[str, Any], path: Path) -> ClassTable:
     """Read a hub's ``config.json``: names, or what they stand for where it describes them.
 
-    Raises:
-        ClassTableError: if it holds something else than class names.
+    Args:
+        config: its contents; names that are none are ignored, with a log line.
+        path: of the file.
     """
     names, described = config.get("label_names"), config.get("label_descriptions")
+    if isinstance(names, Mapping):  # by class id, which JSON keeps as text
+        names = [names.get(str(class_id)) for class_id in range(len(names))]
     if names is None:
         return ClassTable()
     described = described if isinstance(described, Mapping) else {}
-    return ClassTable(tuple(str(described.get(name, name)) for name in _names(names)))
+    try:
+        return ClassTable(tuple(str(described.get(name, name)) for name in _names(names)))
+    except ClassTableError as error:
+        logger.warning("%s states label_names, which are ignored: %s.", path, error)
+        return ClassTable()
 
 
 def _json_of(metadata: Mapping[str, str], name: str) -> Any:

@@ -55,6 +55,8 @@ def stated_input(contents: Any, channels: int | None, path: Path) -> InputOption
             if name in found or value is None:
                 continue
             try:
+                if word in _PAIR and not words.keys() >= _PAIR:
+                    raise _NonsenseError("mean and std count where both are stated")
                 read_value = read(value, channels)
                 InputOptions(**{name: read_value})
             except ValueError as error:
@@ -150,11 +152,11 @@ def _interpolation(value: Any, _: int | None) -> str | None:
 
 
 def _statistics(value: Any, channels: int | None) -> tuple[float, ...]:
-    """Return a number for each channel; a single one is that of all, as in timm."""
+    """Return a number for each channel; a list of one is that of all, as in timm."""
     if isinstance(value, str):
         value = re.split(r"[\s,]+", value.strip("()[] \t\n"))
     numbers = _numbers(_as_list(value))
-    if channels is not None and len(numbers) == 1:
+    if channels is not None and len(numbers) == 1 and isinstance(value, list):
         numbers *= channels
     if channels is not None and len(numbers) != channels:
         raise _NonsenseError(f"the network's input has {channels} channels")
@@ -185,6 +187,9 @@ _WORDS: dict[str, tuple[str, Callable[[Any, int | None], Any]]] = {
     "std": ("std", _statistics),
 }
 """timm's words, the ``InputOptions`` that they mean, and how each is read."""
+
+_PAIR = {"mean", "std"}
+"""Alone, and as plain numbers, they are often of something else, such as initial weights."""
 
 
 def _shown(value: Any) -> str:

@@ -111,6 +111,16 @@ def training_files(
             "metric": np.float64(81.5),
         },
         "DeiT, EMA": {"model": raw, "model_ema": ema, "args": argparse.Namespace(**words)},
+        "torchvision's references, EMA": {
+            "model": raw,
+            "model_ema": prefixed(ema, "module.") | counter,
+            "args": argparse.Namespace(model="demo", val_crop_size=384),
+            "scaler": {"scale": 65536.0, "_growth_tracker": 0},
+        },
+        "Composer": {
+            "state": {"model": prefixed(raw, "module."), "timestamp": {}},
+            "rng": [(0, {})],
+        },
         "BasicSR, EMA": {"params": raw, "params_ema": ema},
         "ultralytics, EMA": {"model": raw, "ema": ema, "updates": 7, "date": datetime.now(UTC)},
         "mmengine, EMA": {

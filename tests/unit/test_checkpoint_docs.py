@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +47,19 @@ def test_the_table_of_forms_says_where_the_weights_of_each_lie(
     files = training_files(monkeypatch, raw, ema)
     for form in set(files) - {"state_dict alone", "a folder's path"}:
         (row,) = (text for saved_by, text in rows.items() if form.partition(",")[0] in saved_by)
-        top_level = [
-            key
-            for key, value in files[form].items()
-            if isinstance(value, dict) and FIRST in " ".join(value)
-        ]
-        for key in top_level or [form_prefix(files[form])]:
+        for key in keys_to_weights(files[form]):
             assert f"`{key}`" in row, (form, key)
 
 
-def form_prefix(state: dict[str, Any]) -> str:
-    (name,) = state
-    return name.removesuffix(FIRST)
+def keys_to_weights(contents: dict[str, Any]) -> Iterator[str]:
+    """The keys of mappings with weights, outside of an optimizer; or the prefix of flat ones."""
+    for key, value in contents.items():
+        if key.endswith(FIRST):
+            yield key.removesuffix(FIRST)
+        elif isinstance(value, dict) and any(name.endswith(FIRST) for name in map(str, value)):
+            yield key
+        elif isinstance(value, dict) and key not in {"optimizer", "callbacks"}:
+            yield from keys_to_weights(value)
 
 
 def test_the_words_on_an_input_and_their_places_are_those_that_are_read() -> None:

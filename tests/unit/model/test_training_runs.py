@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.checkpoints.checkpoint import CheckpointError
-from model.config import CLASSIFIERS, ClassificationGeometry, Interpolation
+from model.config import BACKBONES, CLASSIFIERS, ClassificationGeometry, Interpolation
 from model.images.preprocess import classification_input
 from model.inference.predictor import Predictor
 from model.zoo import create_model, load_model
@@ -22,7 +23,8 @@ from support.filled import filled
 ENTRY = "head.classify.weight"
 CLASSES = 5
 FORMS = (
-    *("state_dict alone", "timm, EMA", "DeiT, EMA", "BasicSR, EMA", "ultralytics, EMA"),
+    *("state_dict alone", "timm, EMA", "DeiT, EMA", "torchvision's references, EMA", "Composer"),
+    *("BasicSR, EMA", "ultralytics, EMA"),
     *("mmengine, EMA", "Lightning, EMA by WeightAveraging", "Lightning, EMA by a callback"),
     *("Lightning, EMA beside", "Lightning", "AveragedModel, EMA", "DistributedDataParallel"),
     *("torch.compile", "DeepSpeed", "PyTorch's tutorial", "a folder's path", "Swin", "Hydra"),
@@ -104,6 +106,29 @@ def test_a_run_of_timm_answers_as_in_training(
         want = in_training(image, weights, size, crop_pct, interpolation, mean, std)
         assert got is not None
         assert np.abs(got - want.numpy()).max() < 1e-4 * want.abs().max()
+
+
+def test_a_grey_run_of_timm_answers_as_in_training(tmp_path: Path) -> None:
+    config = replace(BACKBONES["nano"], in_channels=1)
+    network = filled(create_model(config, weights="random", num_classes=3, fused=False))
+    args = argparse.Namespace(input_size=[1, 96, 96], crop_pct=1.0, mean=[0.45], std=[0.25])
+    torch.save({"state_dict": network.state_dict(), "args": args}, tmp_path / "grey.pth")
+
+    loaded = load_model(config, weights=tmp_path / "grey.pth")
+    assert (loaded.input.channels, loaded.input.mean, loaded.input.std) == (1, (0.45,), (0.25,))
+    predictor = Predictor(
+        loaded.network, torch.device("cpu"), torch.float32, input_config=loaded.input
+    )
+    image, geometry = photograph(200, 150), loaded.input.geometry
+    assert isinstance(geometry, ClassificationGeometry)
+    pixels = classification_input(image, geometry, channels=loaded.input.channels)
+    (got,) = predictor.classify([pixels], (1, 96, 96))
+    grey = image.convert("L").resize((128, 96), Image.Resampling.BICUBIC).crop((16, 0, 112, 96))
+    values = (torch.from_numpy(np.array(grey)).double() / 255 - 0.45) / 0.25
+    with torch.inference_mode():
+        want = network(values[None, None])[0]
+    assert got is not None
+    assert np.abs(got - want.numpy()).max() < 1e-4 * want.abs().max()
 
 
 def in_training(

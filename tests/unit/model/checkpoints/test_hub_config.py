@@ -14,6 +14,7 @@ from model.checkpoints.checkpoint import CheckpointError, read_checkpoint
 from model.checkpoints.class_table import ClassTable
 from model.checkpoints.hub_config import hub_config
 from model.images.input_config import InputOptions
+from model.zoo import create_model
 
 CONFIG: dict[str, Any] = {
     "architecture": "overlock_t",
@@ -97,10 +98,28 @@ def test_nonsense_in_it_is_ignored_with_a_line_that_names_it(
     assert line.startswith(f"{tmp_path / 'config.json'} states crop_pct = 3, which is ignored")
 
 
-def test_names_that_are_no_list_are_refused(tmp_path: Path) -> None:
-    path = hub(tmp_path, config=json.dumps({"label_names": "wren"}))
-    with pytest.raises(CheckpointError, match="has an invalid class table: the labels are no list"):
-        read_checkpoint(path)
+def test_names_may_be_numbered(tmp_path: Path) -> None:
+    names = {"1": "rook", "0": "wren"}
+    path = hub(tmp_path, config=json.dumps({"label_names": names}))
+    assert read_checkpoint(path).classes == ClassTable(("wren", "rook"))
+
+
+@pytest.mark.parametrize("names", ["wren", 3, [1, 2], {"0": "wren", "7": "rook"}, [["wren"]]])
+def test_names_that_are_none_are_ignored_with_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, names: Any
+) -> None:
+    path = hub(tmp_path, config=json.dumps({"label_names": names}))
+    assert read_checkpoint(path).classes == ClassTable()
+    (line,) = caplog.messages
+    assert line.startswith(f"{tmp_path / 'config.json'} states label_names, which are ignored")
+
+
+def test_names_of_other_classes_than_the_weights_are_refused(tmp_path: Path) -> None:
+    network = create_model("demo", weights="random", num_classes=3, fused=False)
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"3 classes, but 2 .* in a config\.json beside it"):
+        create_model("demo", weights=tmp_path)
 
 
 def test_without_a_configuration_there_is_nothing(tmp_path: Path) -> None:

@@ -132,9 +132,26 @@ def test_no_interpolation_is_the_default_and_no_nonsense(
 
 
 @pytest.mark.parametrize(("channels", "want"), [(3, (0.5, 0.5, 0.5)), (1, (0.5,)), (None, (0.5,))])
-def test_a_single_mean_is_that_of_every_channel(channels: int | None, want: Any) -> None:
-    assert stated({"mean": [0.5]}, channels).mean == want
-    assert stated({"mean": 0.5}, channels).mean == want
+def test_a_list_of_one_mean_is_that_of_every_channel(channels: int | None, want: Any) -> None:
+    assert stated({"mean": [0.5], "std": None}, channels).mean == want
+
+
+def test_a_plain_number_is_the_mean_of_a_grey_network_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    words = {"mean": 0.5, "std": 0.02}
+    assert stated(words, 1) == InputOptions(mean=(0.5,), std=(0.02,))
+    assert caplog.messages == []
+    assert stated(words) == InputOptions()
+    assert len(caplog.messages) == 2
+
+
+def test_the_deviation_of_something_else_is_not_taken(caplog: pytest.LogCaptureFixture) -> None:
+    assert stated({"std": [0.02]}) == InputOptions()
+    (line,) = caplog.messages
+    assert line.endswith(
+        "states std = [0.02], which is ignored: mean and std count where both are stated."
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,7 +192,8 @@ def test_nonsense_is_ignored_with_one_line(
     caplog: pytest.LogCaptureFixture, word: str, value: Any, reason: str
 ) -> None:
     stated_beside = {"crop_pct": 0.5} if word != "crop_pct" else {"interpolation": "bicubic"}
-    assert stated({word: value, **stated_beside}) == InputOptions(**stated_beside)
+    beside = {"mean": None, "std": None} | stated_beside
+    assert stated(beside | {word: value}) == InputOptions(**stated_beside)
     (line,) = caplog.messages
     assert line.startswith(f"weights.pth states {word} = ")
     assert line.isprintable()

@@ -112,6 +112,14 @@ def test_a_grey_network_takes_the_first_channel_and_its_padding_is_zero() -> Non
     assert got.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_a_network_of_other_channels_than_images_have_is_refused() -> None:
+    config = InputConfig(CLASSIFIERS["demo"].geometry, (0.5,) * 4, (0.2,) * 4)
+    with pytest.raises(
+        ValueError, match="the network's input has 4 channels; an image has 3, or 1"
+    ):
+        Predictor(nn.Identity(), CPU, torch.float32, input_config=config)
+
+
 def test_a_grey_networks_dtype_is_measured() -> None:
     assert choose_dtype(fold(trained(GREY))).dtype in BOUNDS
 
