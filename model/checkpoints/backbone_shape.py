@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from math import inf, isqrt, nextafter
 
-from model.checkpoints.checkpoint import Checkpoint, CheckpointError
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, refuse_folded
 from model.checkpoints.official_names import official_naming_of
 from model.config import BackboneConfig
 
@@ -37,6 +37,7 @@ def backbone_of(
     unknown = [name for name in given if name not in known]
     if unknown:
         raise ValueError(f"A backbone has no {unknown[0]!r}; it has {', '.join(known)}.")
+    refuse_folded(checkpoint)
     found = _Shapes(checkpoint).fields()
     try:
         of_file = BackboneConfig(**found)  # type: ignore[arg-type]

@@ -192,11 +192,7 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     ]
     if problems:
         found_backbone, backbone = map(_backbone_of, (checkpoint.state, network.state_dict()))
-        if "backbone.downsample2.weight" in checkpoint.state:
-            raise CheckpointError(
-                f"{checkpoint.path} is the state of a folded network, which has no norms left and "
-                "is for inference only: save that of create_model(..., fused=False)."
-            )
+        refuse_folded(checkpoint)
         guess = f"It looks like {found_backbone}{f', not {backbone}' if backbone else ''}. "
         raise CheckpointError(
             f"{checkpoint.path} does not fit the network. "
@@ -204,6 +200,19 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
             + "; ".join(problems)
         )
     network.load_state_dict(checkpoint.state, strict=False)
+
+
+def refuse_folded(checkpoint: Checkpoint) -> None:
+    """Refuse the state of a folded network.
+
+    Raises:
+        CheckpointError: saying how to save a network.
+    """
+    if "backbone.downsample2.weight" in checkpoint.state:
+        raise CheckpointError(
+            f"{checkpoint.path} is the state of a folded network, which has no norms left and "
+            "is for inference only: save that of create_model(..., fused=False)."
+        )
 
 
 def _without_counters(names: Iterable[str]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from model.checkpoints.official_names import official_state
 from model.config import BACKBONES, SEGMENTERS, BackboneConfig
 from model.heads.classifier import ImageClassifier
 from model.heads.upernet import UPerNet
+from model.lowering.folding import fold
 from support.checkpoints import official_shapes
 from support.reference_shapes import official_shapes_of
 
@@ -147,6 +148,14 @@ def test_a_missing_entry_is_refused_by_its_name_in_the_file(tmp_path: Path, gone
     shapes = official_shapes_of(OWN, 5)
     del shapes[gone]
     with pytest.raises(CheckpointError, match=f"holds no {gone} from which the shape"):
+        backbone_of(checkpoint_of(shapes, tmp_path))
+
+
+def test_a_folded_networks_state_is_refused(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        state = fold(ImageClassifier(OWN, 5).eval()).state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    with pytest.raises(CheckpointError, match="state of a folded network"):
         backbone_of(checkpoint_of(shapes, tmp_path))
 
 
