@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +10,7 @@ from pydantic import ValidationError
 from model.config import Task
 from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
 from service.commands.console.exits import RefusedError
-from service.commands.console.input_options import input_options_of
+from service.commands.console.input_options import named_in, with_options
 from service.commands.predict.arguments import LOCAL_OPTIONS, REMOTE_OPTIONS
 from service.commands.predict.outcome import PredictRequest, Query
 from service.settings import (
@@ -75,15 +74,8 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, ModelSpec]:
         for name, option in _names(Task(arguments.task)).items():
             message = message.replace(PREFIX + name.upper(), _option(option))
         raise RefusedError(message) from error
-    options = input_options_of(arguments)
-    stated = {name: getattr(options, name) for name in options.stated}
-    spec = replace(
-        spec,
-        input=replace(spec.input, **stated),
-        ema=spec.ema and not arguments.raw,
-    )
     # Compiling takes minutes, which no folder of images makes up for.
-    return settings.model_copy(update={"compile": "off"}), spec
+    return settings.model_copy(update={"compile": "off"}), with_options(spec, arguments)
 
 
 def _names(task: Task) -> dict[str, str]:
@@ -122,19 +114,13 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _chosen(arguments: argparse.Namespace, settings: Settings) -> ModelSpec:
-    task = Task(arguments.task)
-    specs = [spec for spec in specs_of(settings) if spec.task is task]
-    if settings.models_file is not None and arguments.model is not None:
-        known = ", ".join(spec.name for spec in specs)
-        specs = [spec for spec in specs if spec.name == arguments.model]
-        if not specs:
-            raise RefusedError(
-                f"--model {arguments.model}: {settings.models_file} has no such model that can "
-                f"{task}; it has {known or 'none'}."
-            )
-    if not specs:
-        raise RefusedError(f"Give --model and --weights: there is {', '.join(MODELS[task])}.")
-    return specs[0]
+    task, specs = Task(arguments.task), specs_of(settings)
+    if settings.models_file is not None:
+        return named_in(specs, settings.models_file, task, arguments.model)
+    for spec in specs:
+        if spec.task is task:
+            return spec
+    raise RefusedError(f"Give --model and --weights: there is {', '.join(MODELS[task])}.")
 
 
 def checked_count(given: int | None, default: int, option: str) -> int:
