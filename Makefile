@@ -99,12 +99,12 @@ bench: $(READY)
 	$(BIN)/python benchmarks/network.py --models overlock_t --batches 8 --repeats 7 \
 	    --forms folded compiled served --threads 2 --output network-compiled-cpu
 	$(BIN)/python benchmarks/where_time_goes.py --threads 2
-	$(BIN)/python benchmarks/bfloat16.py $(if $(PHOTOS),--photos $(PHOTOS))
+	PYTHONPATH=tests $(BIN)/python benchmarks/bfloat16.py $(if $(PHOTOS),--photos $(PHOTOS))
 	taskset -c 0 $(BIN)/python -m benchmarks.resizing
 
 # Ten thousand damaged images against a running service: no 5xx, no hang, no memory that grows.
 fuzz: $(READY)
-	$(BIN)/python tests/support/hostile_images.py --count 10000
+	PYTHONPATH=tests $(BIN)/python -m support.hostile_images --count 10000
 
 # Clients that come and leave for a minute, after which nothing may be kept.
 SECONDS ?= 60
