@@ -1,77 +1,157 @@
-"""Build networks by name, with a checkpoint's weights or random ones."""
+"""Build networks by name or shape, with a checkpoint's weights or random ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, load_strictly
-from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.config import (
+    CLASSIFIERS,
+    DETECTORS,
+    SEGMENTERS,
+    BackboneConfig,
+    ClassifierConfig,
+    DetectorConfig,
+    NetworkConfig,
+    NetworkKind,
+    SegmenterConfig,
+    Task,
+    variant_config,
+)
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
 
 Network = ImageClassifier | UPerNet | MaskRCNN
 
+KINDS: dict[Task, tuple[NetworkKind, ...]] = {
+    Task.CLASSIFY: ("classifier",),
+    Task.SEGMENT: ("upernet",),
+    Task.DETECT: ("mask_rcnn", "cascade_mask_rcnn"),
+}
+"""Networks on a backbone by the task that they perform."""
+
 
 @dataclass(frozen=True)
 class Architecture:
-    """A named network's task and constructor.
+    """What a network is built of.
 
     Attributes:
-        task: the network's task.
-        build: takes the number of classes, and whether the large kernels' branches are merged.
-        classes_entry: name of a checkpoint's entry that has one row per class.
+        config: a row of the tables, or that of a backbone of one's own.
     """
 
-    task: Task
-    build: Callable[[int, bool], Network]
-    classes_entry: str
+    config: NetworkConfig
+
+    @property
+    def task(self) -> Task:
+        """The network's task."""
+        match self.config:
+            case ClassifierConfig():
+                return Task.CLASSIFY
+            case SegmenterConfig():
+                return Task.SEGMENT
+            case DetectorConfig():
+                return Task.DETECT
+
+    @property
+    def kind(self) -> NetworkKind:
+        """What is built on the backbone."""
+        match self.config:
+            case ClassifierConfig():
+                return "classifier"
+            case SegmenterConfig():
+                return "upernet"
+            case DetectorConfig(cascade=cascade):
+                return "cascade_mask_rcnn" if cascade else "mask_rcnn"
+
+    @property
+    def classes_entry(self) -> str:
+        """Name of a checkpoint's entry that has one row per class."""
+        if isinstance(self.config, DetectorConfig):
+            return "roi_heads.mask_heads.0.classify.weight"
+        return "head.classify.weight"
+
+    def build(
+        self, num_classes: int, *, merged: bool = False, overview_head: bool = False
+    ) -> Network:
+        """Build the network with PyTorch's random weights.
+
+        Args:
+            num_classes: number of classes.
+            merged: whether the large kernels' branches are merged.
+            overview_head: whether a classifier has the auxiliary head of training.
+        """
+        backbone = self.config.backbone
+        match self.config:
+            case ClassifierConfig():
+                return ImageClassifier(
+                    backbone, num_classes, merged=merged, overview_head=overview_head
+                )
+            case SegmenterConfig(head_channels=channels):
+                return UPerNet(backbone, channels, num_classes, merged=merged)
+            case DetectorConfig(cascade=cascade):
+                return MaskRCNN(backbone, num_classes, cascade=cascade, merged=merged)
 
 
-def architecture_of(name: str, task: Task | str | None = None) -> Architecture:
-    """Return a named architecture; ``demo`` is the classifier unless another task is given.
+def architecture_of(
+    model: str | BackboneConfig, task: Task | str | None = None, kind: NetworkKind | None = None
+) -> Architecture:
+    """Return the architecture of a name, or of a network on a backbone of one's own.
+
+    Args:
+        model: a name, or the backbone.
+        task: which network of that name, where there are several (``demo`` classifies unless
+            another task is given); of a backbone, the task of its network.
+        kind: of the network on a backbone; by default a classifier, or the first one that performs
+            the task.
 
     Raises:
         ValueError: if no network has that name, or none for the task.
     """
-    if name in CLASSIFIERS and task in {None, Task.CLASSIFY}:
-        backbone = CLASSIFIERS[name].backbone
-        return Architecture(
-            Task.CLASSIFY,
-            lambda classes, merged: ImageClassifier(backbone, classes, merged=merged),
-            "head.classify.weight",
-        )
-    if name in SEGMENTERS and task in {None, Task.SEGMENT}:
-        segmenter = SEGMENTERS[name]
-        return Architecture(
-            Task.SEGMENT,
-            lambda classes, merged: UPerNet(
-                segmenter.backbone, segmenter.head_channels, classes, merged=merged
-            ),
-            "head.classify.weight",
-        )
-    if name in DETECTORS and task in {None, Task.DETECT}:
-        detector = DETECTORS[name]
-        return Architecture(
-            Task.DETECT,
-            lambda classes, merged: MaskRCNN(
-                detector.backbone, classes, cascade=detector.cascade, merged=merged
-            ),
-            "roi_heads.mask_heads.0.classify.weight",
-        )
-    names = {
-        Task.CLASSIFY: [*CLASSIFIERS],
-        Task.SEGMENT: [*SEGMENTERS],
-        Task.DETECT: [*DETECTORS],
+    if isinstance(model, BackboneConfig):
+        return Architecture(variant_config(model, _kind_for(task, kind)))
+    if kind is not None:
+        raise ValueError(f"The name {model!r} says what the network is; a kind is of a backbone.")
+    return _named(model, task)
+
+
+def _kind_for(task: Task | str | None, kind: NetworkKind | None) -> NetworkKind:
+    if task is None:
+        return kind or "classifier"
+    kinds = KINDS[Task(task)]
+    if kind is not None and kind not in kinds:
+        raise ValueError(f"A {kind} does not {task}; {' and '.join(kinds)} do.")
+    return kind or kinds[0]
+
+
+def _named(name: str, task: Task | str | None) -> Architecture:
+    tables: dict[Task, Mapping[str, NetworkConfig]] = {
+        Task.CLASSIFY: CLASSIFIERS,
+        Task.SEGMENT: SEGMENTERS,
+        Task.DETECT: DETECTORS,
     }
-    known = [known for kind, names in names.items() if task in {None, kind} for known in names]
+    usable = [table for kind, table in tables.items() if task in {None, kind}]
+    for table in usable:
+        if name in table:
+            return Architecture(table[name])
+    known = dict.fromkeys(known for table in usable for known in table)
     purpose = f" that can {task}" if task else ""
-    raise ValueError(
-        f"There is no model {name!r}{purpose}; there are {', '.join(dict.fromkeys(known))}."
-    )
+    raise ValueError(f"There is no model {name!r}{purpose}; there are {', '.join(known)}.")
+
+
+def fitted(architecture: Architecture, checkpoint: Checkpoint) -> Architecture:
+    """Take what a backbone does not state from a checkpoint: the width of a segmenter's head.
+
+    Raises:
+        CheckpointError: if it holds no segmenter's head.
+    """
+    if not isinstance(architecture.config, SegmenterConfig):
+        return architecture
+    channels = checkpoint.rows_of("head.bottleneck.conv.weight")
+    return Architecture(replace(architecture.config, head_channels=channels))
 
 
 def network_for(
@@ -85,13 +165,17 @@ def network_for(
     found = checkpoint.rows_of(architecture.classes_entry)
     if num_classes is not None and num_classes != found:
         raise CheckpointError(f"{checkpoint.path} has {found} classes, not {num_classes}.")
-    network = architecture.build(found, checkpoint.merged)
+    network = architecture.build(
+        found,
+        merged=checkpoint.merged,
+        overview_head="overview_head.classify.weight" in checkpoint.state,
+    )
     load_strictly(network, checkpoint)
     return network
 
 
 def random_network(architecture: Architecture, num_classes: int) -> Network:
-    """Build a network with random weights, the same ones every time."""
+    """Build a network with random weights, the same ones every time, all heads included."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return architecture.build(num_classes, False)
+        return architecture.build(num_classes, overview_head=True)

@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Literal, get_args
+
+from model.variants.backbone_config import BackboneConfig as BackboneConfig
 
 
 class Task(StrEnum):
@@ -27,45 +30,11 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 """Standard deviation of the training images' RGB channels, of values from 0 to 1."""
 
+Interpolation = Literal["bicubic", "bilinear"]
+"""A classifier's resize by Pillow, antialiased."""
+
 MAX_LABEL_MAP_CLASSES = 256
 """Maximum number of classes of a label map: its class ids are bytes."""
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """The shape of one OverLoCK variant.
-
-    Attributes:
-        depths: blocks in stages 1 to 3 (base net) and 4 (overview net).
-        focus_depths: dynamic blocks in focus stages 3 and 4.
-        channels: widths of stages 1 to 4.
-        focus_heads: heads of focus stages 3 and 4 as the paper counts them; ContMix has twice as
-            many groups.
-        kernel_sizes: large kernel of each stage; the last two also are ContMix's.
-        small_kernel: ContMix's small kernel.
-        mlp_ratio: hidden width of a basic block's feed-forward part, relative to its width.
-        focus_mlp_ratio: ``mlp_ratio`` of the dynamic blocks.
-        layer_scale: per stage, whether basic blocks scale their identity path.
-        context_grid: side of the pooled context's grid.
-        head_channels: width of the classifier's projection.
-    """
-
-    depths: tuple[int, int, int, int]
-    focus_depths: tuple[int, int]
-    channels: tuple[int, int, int, int]
-    focus_heads: tuple[int, int]
-    kernel_sizes: tuple[int, int, int, int] = (17, 15, 13, 7)
-    small_kernel: int = 5
-    mlp_ratio: int = 4
-    focus_mlp_ratio: int = 3
-    layer_scale: tuple[bool, bool, bool, bool] = (False, False, True, True)
-    context_grid: int = 7
-    head_channels: int = 1024
-
-    @property
-    def context_channels(self) -> int:
-        """Width of the context that travels beside the focus net's features."""
-        return self.channels[3] // 4
 
 
 @dataclass(frozen=True)
@@ -75,10 +44,12 @@ class ClassificationGeometry:
     Attributes:
         crop_size: side of the square network input, pixels.
         crop_fraction: part of the resized short side that the crop keeps.
+        interpolation: of the resize.
     """
 
     crop_size: int
     crop_fraction: float
+    interpolation: Interpolation = "bicubic"
 
     @cached_property
     def resize_short_side(self) -> int:
@@ -168,6 +139,8 @@ class DetectorConfig:
     published: tuple[PublishedDetection, ...]
 
 
+NetworkConfig = ClassifierConfig | SegmenterConfig | DetectorConfig
+
 BACKBONES: dict[str, BackboneConfig] = {
     "overlock_xt": BackboneConfig((2, 2, 3, 2), (6, 2), (56, 112, 256, 336), (4, 6)),
     "overlock_t": BackboneConfig((4, 4, 6, 2), (12, 2), (64, 128, 256, 512), (4, 8)),
@@ -234,6 +207,29 @@ DETECTORS: dict[str, DetectorConfig] = {
         ("cascade_mask_rcnn", True, "overlock_b", (PublishedDetection("3x", 53.9, None),)),
     )
 }
+
+NetworkKind = Literal["classifier", "upernet", "mask_rcnn", "cascade_mask_rcnn"]
+"""What can be built on a backbone of one's own."""
+
+
+def variant_config(backbone: BackboneConfig, kind: NetworkKind = "classifier") -> NetworkConfig:
+    """Return the configuration of a network on a backbone of one's own.
+
+    The input is the paper's: a crop of 224 of 235 pixels (T's and S's) for a classifier, ADE20K's
+    and COCO's for the others. A segmenter's head has 512 channels.
+
+    Raises:
+        ValueError: if the kind is unknown.
+    """
+    match kind:
+        case "classifier":
+            return ClassifierConfig(backbone, ClassificationGeometry(224, 0.95), None)
+        case "upernet":
+            return SegmenterConfig(backbone, _SEGMENTATION_INPUT, 512, None)
+        case "mask_rcnn" | "cascade_mask_rcnn":
+            return DetectorConfig(backbone, _DETECTION_INPUT, kind == "cascade_mask_rcnn", ())
+    raise ValueError(f"There is no kind {kind!r}; there are {', '.join(get_args(NetworkKind))}.")
+
 
 DEFAULT_NUM_CLASSES = {Task.CLASSIFY: 1000, Task.SEGMENT: 150, Task.DETECT: 80}
 """Classes of the paper's data sets, ImageNet-1K, ADE20K and COCO, by task."""

@@ -4,9 +4,12 @@ import gc
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from support.running_service import RunningService
 
 # prometheus-client looks at it once, when it is imported first.
 _metrics = tempfile.TemporaryDirectory(prefix="overlock-test-metrics-")  # gone with the process
@@ -44,6 +47,13 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure() -> None:
     """Let the interpreter clean up as ever: Triton's bindings count what is left."""
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[RunningService]:
+    """The service without any setting, shared by the tests that only send it requests."""
+    with RunningService() as service:
+        yield service
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from model.backbone.context_mixing import ContextMixing
 from model.backbone.layers import (
     ConvNorm,
+    DropPath,
     FeedForward,
     GlobalResponseNorm,
     LayerNorm2d,
@@ -31,7 +32,13 @@ class BasicBlock(nn.Module):
     """A large-kernel convolution and a feed-forward part: (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(
-        self, channels: int, kernel_size: int, mlp_ratio: int, *, layer_scale: bool, merged: bool
+        self,
+        channels: int,
+        kernel_size: int,
+        hidden_channels: int,
+        *,
+        layer_scale: bool,
+        merged: bool,
     ) -> None:
         super().__init__()
         self.position = ResidualDepthwise(channels)
@@ -40,13 +47,15 @@ class BasicBlock(nn.Module):
             large_kernel_conv(channels, kernel_size, merged=merged), channels
         )
         self.squeeze_excite = SqueezeExcite(channels)
-        self.feed_forward = FeedForward(channels, channels * mlp_ratio)
+        self.feed_forward = FeedForward(channels, hidden_channels)
         self.identity_scale = LayerScale(channels) if layer_scale else nn.Identity()
+        self.drop_path = DropPath()
 
     def forward(self, features: Tensor) -> Tensor:
         features = self.position(features)
         local = self.squeeze_excite(self.large_kernel(self.norm(features)))
-        return torch.add(self.identity_scale(features), self.feed_forward(local))
+        branch = self.drop_path(self.feed_forward(local))
+        return torch.add(self.identity_scale(features), branch)
 
 
 class DynamicBlock(nn.Module):
@@ -87,11 +96,12 @@ class DynamicBlock(nn.Module):
         self.mixed_project = ConvNorm(nn.Conv2d(channels, channels, 1, bias=False), channels)
         self.squeeze_excite = SqueezeExcite(channels)
         self.project = NormConv(channels, joint)
-        self.identity_scale = LayerScale(joint)
+        self.identity_scale = LayerScale(joint) if config.layer_scale[stage] else nn.Identity()
         self.position_out = ResidualDepthwise(joint)
         self.norm_out = LayerNorm2d(joint)
-        self.feed_forward = FeedForward(joint, channels * config.focus_mlp_ratio)
-        self.output_scale = LayerScale(joint)
+        self.feed_forward = FeedForward(joint, config.focus_hidden_channels(stage))
+        self.output_scale = LayerScale(joint) if config.layer_scale[stage] else nn.Identity()
+        self.drop_path = DropPath()
 
     def forward(self, features: Tensor, context: Tensor, initial_context: Tensor) -> Tensor:
         """Refine features and context together.
@@ -109,8 +119,10 @@ class DynamicBlock(nn.Module):
         joint = self.position_in(torch.cat((features, context), dim=1))
         guided = self.norm_in(joint)
         focused = self._focus(guided)
-        joint = self.position_out(self.project(focused) + self.identity_scale(joint))
-        return torch.add(self.output_scale(joint), self.feed_forward(self.norm_out(joint)))
+        focused = self.drop_path(self.project(focused))
+        joint = self.position_out(focused + self.identity_scale(joint))
+        branch = self.drop_path(self.feed_forward(self.norm_out(joint)))
+        return torch.add(self.output_scale(joint), branch)
 
     def _focus(self, guided: Tensor) -> Tensor:
         """Fuse, mix and gate: (B, C + C_context, H, W) -> (B, C, H, W)."""

@@ -155,10 +155,11 @@ def enlarged_size(height: int, width: int, kernel_size: int) -> tuple[int, int]:
     """Return a map's size, or if the window does not fit, the size to enlarge it to."""
     if min(height, width) >= kernel_size:
         return height, width
-    # The authors' float expressions: integer division gives other sizes.
+    # The authors' float expressions: integer division gives other sizes. That of a square may fall
+    # below the window by a rounding (15 / 11 * 11 < 15), where theirs fails.
     if height < width:
-        return kernel_size, int(kernel_size / height * width)
-    return int(kernel_size / width * height), kernel_size
+        return kernel_size, max(kernel_size, int(kernel_size / height * width))
+    return max(kernel_size, int(kernel_size / width * height)), kernel_size
 
 
 def _resized(features: Tensor, size: tuple[int, int]) -> Tensor:

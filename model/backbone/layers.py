@@ -72,6 +72,14 @@ def bias_of(conv: nn.Conv2d) -> Tensor:
     return conv.bias.detach().double()
 
 
+def fold_norm_before(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> nn.Conv2d:
+    """Fold a norm into the 1x1 convolution behind it (no padding, so it folds exactly)."""
+    scale, shift = norm_as_affine(norm)
+    weight = conv.weight.detach().double()
+    bias = bias_of(conv) + weight[:, :, 0, 0] @ shift
+    return like_convolution(conv, weight * scale.view(1, -1, 1, 1), bias)
+
+
 class ConvNorm(nn.Module):
     """A convolution (or a re-parameterised one) and the batch norm behind it."""
 
@@ -98,7 +106,7 @@ class ConvNorm(nn.Module):
 
 
 class NormConv(nn.Module):
-    """A batch norm and the 1x1 convolution behind it (no padding, so the norm folds exactly)."""
+    """A batch norm and the 1x1 convolution behind it."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -110,10 +118,7 @@ class NormConv(nn.Module):
 
     def folded(self) -> nn.Conv2d:
         """Return one 1x1 convolution that computes the same."""
-        scale, shift = norm_as_affine(self.norm)
-        weight = self.conv.weight.detach().double()
-        bias = bias_of(self.conv) + weight[:, :, 0, 0] @ shift
-        return like_convolution(self.conv, weight * scale.view(1, -1, 1, 1), bias)
+        return fold_norm_before(self.norm, self.conv)
 
 
 class ResidualDepthwise(nn.Module):
@@ -145,6 +150,25 @@ class LayerNorm2d(nn.Module):
         pixels = features.permute(0, 2, 3, 1)  # (B, C, H, W) -> (B, H, W, C)
         pixels = F.layer_norm(pixels, self.weight.shape, self.weight, self.bias, eps=1e-6)
         return pixels.permute(0, 3, 1, 2)
+
+
+class DropPath(nn.Module):
+    """Drop a residual branch for some images of a batch in training (arXiv:1603.09382).
+
+    Attributes:
+        rate: probability of dropping an image's branch; the kept ones are scaled to the same mean.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = 0.0
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return branch
+        kept = 1 - self.rate
+        factors = branch.new_empty(len(branch), 1, 1, 1).bernoulli_(kept)
+        return branch * factors.div_(kept)
 
 
 class LayerScale(nn.Module):

@@ -5,13 +5,15 @@ Source: OverLoCK (arXiv:2502.20087), figure 2.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.backbone.blocks import BasicBlock, DynamicBlock
 from model.backbone.layers import ConvNorm, ConvScale, LayerNorm2d
+from model.backbone.trainable import Trainable
 from model.config import BackboneConfig
 
 MINIMUM_INPUT_SIDE = 32
@@ -28,9 +30,14 @@ def downsample(in_channels: int, out_channels: int) -> ConvNorm:
 
 
 class Stem(nn.Module):
-    """Four 3x3 convolutions to a quarter of the input size: (B, 3, H, W) -> (B, C, H/4, W/4)."""
+    """Four 3x3 convolutions to a quarter of the input size: (B, 3, H, W) -> (B, C, H/4, W/4).
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: C.
+        in_channels: of the images.
+    """
+
+    def __init__(self, channels: int, in_channels: int = 3) -> None:
         super().__init__()
         half = channels // 2
         self.layers = nn.ModuleList(
@@ -38,7 +45,7 @@ class Stem(nn.Module):
                 nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1, bias=False), width_out
             )
             for width_in, width_out, stride in (
-                (3, half, 2),
+                (in_channels, half, 2),
                 (half, half, 1),
                 (half, channels, 2),
                 (channels, channels, 1),
@@ -64,14 +71,14 @@ class FocusStage(nn.ModuleList):
         return joint
 
 
-class OverLoCK(nn.Module):
+class OverLoCK(Trainable):
     """The backbone.
 
     Args:
         config: the variant.
         merged: whether large kernels are built in their merged form, as in the authors'
             ``*_reparam`` checkpoints.
-        dense: the task of ``dense_features``; None for a classifier, which has none.
+        dense: the task of ``dense_features``; None for a classifier, whose maps have no norms.
     """
 
     def __init__(
@@ -80,7 +87,7 @@ class OverLoCK(nn.Module):
         super().__init__()
         self.config = config
         width = config.channels
-        self.stem = Stem(width[0])
+        self.stem = Stem(width[0], config.in_channels)
         self.stage1 = _basic_stage(config, 0, merged=merged)
         self.downsample2 = downsample(width[0], width[1])
         self.stage2 = _basic_stage(config, 1, merged=merged)
@@ -103,6 +110,22 @@ class OverLoCK(nn.Module):
             self.overview_norm = LayerNorm2d(width[3])
             self.overview_to_dense = ConvScale(width[3], self.out_channels)
 
+    def set_drop_path(self, rate: float) -> None:
+        """Drop residual branches in training, ever more often from the first block to the last.
+
+        Args:
+            rate: of the last block; the first one's is 0.
+        """
+        stages = (self.stage1, self.stage2, self.stage3, self.overview, self.focus3, self.focus4)
+        blocks = [cast("BasicBlock | DynamicBlock", block) for stage in stages for block in stage]
+        for block, block_rate in zip(blocks, torch.linspace(0, rate, len(blocks)), strict=True):
+            block.drop_path.rate = block_rate.item()
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input: 3 of RGB, 1 of grey."""
+        return next(self.stem.parameters()).shape[1]
+
     @property
     def out_channels(self) -> int:
         """Width of the last map: features and context side by side."""
@@ -115,40 +138,50 @@ class OverLoCK(nn.Module):
         return width[0], width[1], width[2] + context, width[3] + context
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the focus net's last map.
+        """Compute the focus net's last map: the second of ``last_maps``."""
+        return self.last_maps(images)[1]
+
+    def last_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the last maps of the overview net and of the focus net.
 
         Args:
             images: normalised RGB, (B, 3, H, W), each side at least 32 pixels.
 
         Returns:
-            Features and context side by side, (B, C4 + C4 // 4, H/32, W/32), rounded up.
+            The overview, (B, C4, h, w), and the focus net's features and context side by side,
+            (B, C4 + C4 // 4, h, w); h and w are H/32 and W/32, rounded up.
 
         Raises:
             ValueError: if a side is below 32 pixels.
         """
         *_, base = self._base(images)
-        _, last = self._focus(base, self.context_projection(self._overview(base)))
-        return last
+        overview = self._overview(base)
+        _, focus = self._focus(base, self.context_projection(overview))
+        return overview, focus
 
     def dense_features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Compute the maps that dense tasks build on, each under a norm of its own.
+        """Compute the maps that dense tasks build on.
+
+        A segmenter's and a detector's are normalised, each by a norm of its own. A classifier has
+        no such norms: its maps are the stages' outputs as they are.
 
         Args:
             images: normalised RGB, (B, 3, H, W), each side at least 32 pixels.
 
         Returns:
-            Stage 1, stage 2, focus stage 3 and focus stage 4 at strides 4, 8, 16 and 32, with the
-            widths of ``dense_channels``.
+            Stage 1, stage 2, focus stage 3 and focus stage 4 (both with their context behind the
+            features) at strides 4, 8, 16 and 32, with the widths of ``dense_channels``.
 
         Raises:
             ValueError: if a side is below 32 pixels.
 
         Source: the authors' segmentation and detection backbones (LMMMEng/OverLoCK).
         """
-        assert self.dense is not None, "build the backbone with dense=..."
         stage1, stage2, base = self._base(images)
         overview = self._overview(base)
         focus3, focus4 = self._focus(base, self.context_projection(overview))
+        if self.dense is None:
+            return stage1, stage2, focus3, focus4
         norm1, _, norm3, norm4 = self.dense_norms
         fourth = norm4(focus4)
         if self.dense == "detect":
@@ -200,7 +233,7 @@ def _basic_stage(config: BackboneConfig, stage: int, *, merged: bool) -> nn.Sequ
             BasicBlock(
                 config.channels[stage],
                 config.kernel_sizes[stage],
-                config.mlp_ratio,
+                config.hidden_channels(stage),
                 layer_scale=config.layer_scale[stage],
                 merged=merged,
             )

@@ -3,7 +3,7 @@
 Training sums a KxK depthwise convolution and several small dilated ones, each with a batch norm
 of its own. All of them are linear, so for inference they merge into one KxK convolution.
 
-Source: UniRepLKNet (arXiv:2311.15599), as used by OverLoCK.
+Source: UniRepLKNet (arXiv:2311.15599), with the branches of LMMMEng/OverLoCK.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from torch import Tensor, nn
 from model.backbone.layers import ConvNorm, depthwise, like_convolution
 
 DILATED_BRANCHES: dict[int, tuple[tuple[int, int], ...]] = {
+    19: ((5, 1), (7, 1), (9, 1), (9, 2), (3, 4), (3, 5), (3, 7)),
     17: ((5, 1), (7, 1), (9, 2), (3, 4), (3, 5), (3, 7)),
     15: ((5, 1), (7, 1), (7, 2), (3, 3), (3, 5), (3, 7)),
     13: ((5, 1), (7, 1), (7, 2), (3, 3), (3, 4), (3, 5)),
+    11: ((5, 1), (7, 1), (5, 2), (3, 3), (3, 4), (3, 5)),
+    9: ((5, 1), (7, 1), (5, 2), (3, 3), (3, 4)),
     7: ((5, 1), (3, 1), (3, 2), (3, 3)),
+    5: ((3, 1), (3, 2)),
 }
 """(kernel size, dilation) of the branches beside a large kernel of the given size."""
 

@@ -1,7 +1,8 @@
 """Read checkpoints: the authors' files in every wrapping, fine-tuned ones, and our own.
 
 Loading is safe (nothing in a file can run) and strict (every parameter of the network is in the
-file, and every entry of the file is used, or ignored by a name that is listed here).
+file, and every entry of the file is used, or ignored by a name that is listed in
+``official_names``). Only the norms' counters may be missing.
 
 Source: the authors' release files; ``docs/adr/0002-parameter-names.md``.
 """
@@ -9,8 +10,10 @@ Source: the authors' release files; ``docs/adr/0002-parameter-names.md``.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 from safetensors.torch import load_file
@@ -19,15 +22,25 @@ from torch import Tensor, nn
 from model.checkpoints.class_table import (
     ClassTable,
     ClassTableError,
+    classes_from_hub,
     classes_from_meta,
     classes_from_metadata,
 )
 from model.checkpoints.file_kind import weights_file_in, weights_file_problem
-from model.checkpoints.find_weights import WeightsError, find_weights, listed
-from model.checkpoints.official_names import naming_of
+from model.checkpoints.find_weights import (
+    FoundWeights,
+    WeightsError,
+    WeightsKind,
+    find_weights,
+    listed,
+)
+from model.checkpoints.hub_config import CONFIG_FILE, hub_config
+from model.checkpoints.official_names import naming_of, official_naming_of
 from model.checkpoints.stand_ins import StoredTensor
+from model.checkpoints.stated_input import either, stated_input
 from model.checkpoints.torch_file import TorchFileError, read_torch_file
 from model.config import BACKBONES
+from model.images.input_config import InputOptions
 
 
 class CheckpointError(ValueError):
@@ -45,6 +58,10 @@ class Checkpoint:
             is not overwritten.
         classes: names and colours of the classes, where the file states them.
         names: the names in the file by ours.
+        weights_kind: "ema" for averaged weights, else "raw".
+        has_both: whether the file holds weights of both kinds.
+        input: what the file, or a hub's ``config.json`` beside it, states of the network's input;
+            what makes no sense is left out.
     """
 
     path: Path
@@ -52,10 +69,18 @@ class Checkpoint:
     state: dict[str, Tensor]
     classes: ClassTable
     names: dict[str, str]
+    weights_kind: WeightsKind
+    has_both: bool
+    input: InputOptions
 
     def name_of(self, ours: str) -> str:
         """Return an entry's name in the file, or ours where the file has none."""
         return self.names.get(ours, ours)
+
+    @property
+    def is_official(self) -> bool:
+        """Whether the file has the authors' names."""
+        return any(ours != name for ours, name in self.names.items())
 
     @property
     def merged(self) -> bool:
@@ -74,13 +99,14 @@ class Checkpoint:
         return weight.shape[0]
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, *, ema: bool = True) -> Checkpoint:
     """Read a weights file of any supported form.
 
     Args:
         path: a file of ``torch.save`` or a ``.safetensors`` file, under the authors' names,
             mmsegmentation's, mmdetection's or ours, branches merged or not, in any wrapping that
             ``find_weights`` knows; or a folder with exactly one such file.
+        ema: whether to prefer averaged weights; otherwise the raw ones are required.
 
     Raises:
         CheckpointError: if the file is missing, truncated, not a checkpoint, ambiguous, or of
@@ -89,26 +115,35 @@ def read_checkpoint(path: Path) -> Checkpoint:
     problem = weights_file_problem(path)
     if problem is not None:
         raise CheckpointError(problem)
-    path = weights_file_in(path)
+    given, path = path, weights_file_in(path)
     try:
         read = _read_safetensors if path.suffix == ".safetensors" else _read_torch_file
-        state, classes = read(path)
+        found, classes, words = read(path, ema)
     except ClassTableError as error:
         raise CheckpointError(f"{path} has an invalid class table: {error}.") from error
     except WeightsError as error:
         raise CheckpointError(f"{path} {error}") from error
-    our_name = naming_of(state)
+    config, config_path = hub_config(given, path), path.with_name(CONFIG_FILE)
+    our_name = naming_of(found.state)
+    state = renamed(found.state)
+    channels = _channels_of(state)
     return Checkpoint(
         path=path,
         digest=_digest(path),
-        state=renamed(state),
-        classes=classes,
-        names={ours: name for name in state if (ours := our_name(name)) is not None},
+        state=state,
+        classes=classes_from_hub(config, config_path) if classes.labels is None else classes,
+        names={ours: name for name in found.state if (ours := our_name(name)) is not None},
+        weights_kind=found.kind,
+        has_both=found.has_both,
+        input=either(
+            stated_input(words, channels, path),
+            stated_input({"config": config}, channels, config_path),
+        ),
     )
 
 
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop what inference ignores and translate the authors' names into ours.
+    """Drop what no network has and translate the authors' names into ours.
 
     Raises:
         CheckpointError: if two entries are the same parameter.
@@ -130,14 +165,11 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: listing every missing, unexpected, wrongly shaped and unusable entry.
     """
-    expected = {
-        name: tensor.shape
-        for name, tensor in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     found = {name: tensor.shape for name, tensor in checkpoint.state.items()}
-    missing = sorted(expected.keys() - found.keys())
-    unexpected = sorted(map(checkpoint.name_of, found.keys() - expected.keys()))
+    name_in_file = official_naming_of(expected) if checkpoint.is_official else str
+    missing = sorted(map(name_in_file, _without_counters(expected.keys() - found.keys())))
+    unexpected = sorted(map(checkpoint.name_of, _without_counters(found.keys() - expected.keys())))
     misshapen = [
         f"{checkpoint.name_of(name)} is {tuple(found[name])}, not {tuple(expected[name])}"
         for name in sorted(expected.keys() & found.keys())
@@ -146,7 +178,7 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     unusable = sorted(
         checkpoint.name_of(name)
         for name, tensor in checkpoint.state.items()
-        if not tensor.is_floating_point() or tensor.is_sparse
+        if tensor.is_sparse or not (tensor.is_floating_point() or _is_counter(name))
     )
     problems = [
         f"{len(names)} {kind}: {listed(names)}"
@@ -160,18 +192,35 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     ]
     if problems:
         found_backbone, backbone = map(_backbone_of, (checkpoint.state, network.state_dict()))
-        if "backbone.downsample2.weight" in checkpoint.state:
-            raise CheckpointError(
-                f"{checkpoint.path} is the state of a folded network, which has no norms left and "
-                "is for inference only: save that of create_model(..., fused=False)."
-            )
-        guess = f"It looks like {found_backbone}, not {backbone}. "
+        refuse_folded(checkpoint)
+        guess = f"It looks like {found_backbone}{f', not {backbone}' if backbone else ''}. "
         raise CheckpointError(
             f"{checkpoint.path} does not fit the network. "
             + (guess if found_backbone not in {None, backbone} else "")
             + "; ".join(problems)
         )
     network.load_state_dict(checkpoint.state, strict=False)
+
+
+def refuse_folded(checkpoint: Checkpoint) -> None:
+    """Refuse the state of a folded network.
+
+    Raises:
+        CheckpointError: saying how to save a network.
+    """
+    if "backbone.downsample2.weight" in checkpoint.state:
+        raise CheckpointError(
+            f"{checkpoint.path} is the state of a folded network, which has no norms left and "
+            "is for inference only: save that of create_model(..., fused=False)."
+        )
+
+
+def _without_counters(names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if not _is_counter(name))
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
 
 
 def _backbone_of(state: dict[str, Tensor]) -> str | None:
@@ -182,24 +231,31 @@ def _backbone_of(state: dict[str, Tensor]) -> str | None:
     return next(names, None)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ClassTable]:
+def _channels_of(state: dict[str, Tensor]) -> int | None:
+    """Return the number of channels of the network's input, if its first convolution is there."""
+    weight = state.get("backbone.stem.layers.0.conv.weight")
+    return None if weight is None or weight.ndim != 4 else weight.shape[1]
+
+
+def _read_safetensors(path: Path, ema: bool) -> tuple[FoundWeights[Tensor], ClassTable, Any]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        state = find_weights(load_file(path), Tensor)
+        found = find_weights(load_file(path), Tensor, ema=ema)
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is no intact safetensors file: {error}") from error
-    return state, classes_from_metadata(metadata)
+    return found, classes_from_metadata(metadata), {"args": metadata}
 
 
-def _read_torch_file(path: Path) -> tuple[dict[str, Tensor], ClassTable]:
+def _read_torch_file(path: Path, ema: bool) -> tuple[FoundWeights[Tensor], ClassTable, Any]:
     try:
         file = read_torch_file(path)
-        found = find_weights(file.contents, StoredTensor)
-        state = {name: file.tensor(stored) for name, stored in found.items()}
+        found = find_weights(file.contents, StoredTensor, ema=ema)
+        state = {name: file.tensor(stored) for name, stored in found.state.items()}
     except (TorchFileError, OSError) as error:
         raise CheckpointError(f"{path} is truncated or no PyTorch checkpoint: {error}.") from error
-    return state, classes_from_meta(file.contents)
+    tensors = FoundWeights(state, found.kind, found.has_both)
+    return tensors, classes_from_meta(file.contents), file.contents
 
 
 def _digest(path: Path) -> str:

@@ -1,18 +1,24 @@
 """Read the class names and colours that a checkpoint states.
 
 mmsegmentation and mmdetection store both as ``meta`` beside the weights, their successors as
-``dataset_meta`` inside it; our own files have them in their metadata.
+``dataset_meta`` inside it; our own files have them in their metadata, timm's hub has names in a
+``config.json``.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from model.checkpoints.inert_arrays import InertArray
-from model.labels.tables import Color
+from model.config import DEFAULT_NUM_CLASSES, Task
+from model.labels.tables import Color, ade20k_labels, ade20k_palette, coco_labels, imagenet_labels
+
+logger = logging.getLogger(__name__)
 
 
 class ClassTableError(ValueError):
@@ -30,6 +36,44 @@ class ClassTable:
 
     labels: tuple[str, ...] | None = None
     palette: tuple[Color, ...] | None = None
+
+
+_PUBLISHED: dict[Task, ClassTable] = {
+    Task.CLASSIFY: ClassTable(imagenet_labels()),
+    Task.SEGMENT: ClassTable(ade20k_labels(), ade20k_palette()),
+    Task.DETECT: ClassTable(coco_labels()),
+}
+
+
+def names_and_colors(
+    stated: ClassTable, task: Task, num_classes: int
+) -> tuple[tuple[str, ...], tuple[Color, ...] | None]:
+    """Return a network's class names and colours; those of the paper's data set where none fit.
+
+    Args:
+        stated: by the checkpoint.
+        task: the network's.
+        num_classes: the network's outputs. A segmenter of one has a background before its class.
+
+    Raises:
+        ClassTableError: if another number of names is stated.
+    """
+    labels, palette = stated.labels, stated.palette
+    if task is Task.SEGMENT and num_classes == 1:
+        labels, num_classes = labels or ("class 1",), 2
+        labels = ("background", *labels) if len(labels) == 1 else labels
+        palette = ((0, 0, 0), *palette) if palette is not None and len(palette) == 1 else palette
+    if labels is not None and len(labels) != num_classes:
+        raise ClassTableError(
+            f"{num_classes} classes, but {len(labels)} class names, in the file or in a "
+            "config.json beside it"
+        )
+    if palette is not None and len(palette) != num_classes:
+        palette = None  # the colours of other classes
+    published = _PUBLISHED[task]
+    if labels is None and num_classes == DEFAULT_NUM_CLASSES[task]:
+        labels, palette = published.labels, published.palette
+    return labels or tuple(f"class {number}" for number in range(num_classes)), palette
 
 
 def classes_from_metadata(metadata: Mapping[str, str]) -> ClassTable:
@@ -72,6 +116,26 @@ def classes_from_meta(contents: Any) -> ClassTable:
         labels=None if labels is None else _names(labels),
         palette=_colors(palette),
     )
+
+
+def classes_from_hub(config: Mapping[str, Any], path: Path) -> ClassTable:
+    """Read a hub's ``config.json``: names, or what they stand for where it describes them.
+
+    Args:
+        config: its contents; names that are none are ignored, with a log line.
+        path: of the file.
+    """
+    names, described = config.get("label_names"), config.get("label_descriptions")
+    if isinstance(names, Mapping):  # by class id, which JSON keeps as text
+        names = [names.get(str(class_id)) for class_id in range(len(names))]
+    if names is None:
+        return ClassTable()
+    described = described if isinstance(described, Mapping) else {}
+    try:
+        return ClassTable(tuple(str(described.get(name, name)) for name in _names(names)))
+    except ClassTableError as error:
+        logger.warning("%s states label_names, which are ignored: %s.", path, error)
+        return ClassTable()
 
 
 def _json_of(metadata: Mapping[str, str], name: str) -> Any:

@@ -1,10 +1,12 @@
 """Find a network's weights in what a training script saved, whatever wraps them.
 
 They are the tensors of the one mapping, under the one prefix, in which the authors' first entry
-lies (or ours). Averaged weights are preferred to raw ones; other candidates are refused.
+lies (or ours). A file can hold averaged weights (EMA) beside the raw ones; the caller says which
+to take; other candidates are refused.
 
-Source: CheckpointSaver of https://github.com/huggingface/pytorch-image-models, and
-https://github.com/open-mmlab/mmengine.
+Source: CheckpointSaver of https://github.com/huggingface/pytorch-image-models, EMAHook of
+https://github.com/open-mmlab/mmengine, WeightAveraging of
+https://github.com/Lightning-AI/pytorch-lightning.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from model.checkpoints.inert_arrays import InertArray
 from model.checkpoints.stand_ins import Inert
 
 T = TypeVar("T")
+
+WeightsKind = Literal["ema", "raw"]
+"""Averaged over the steps of a training, or those of its last step."""
 
 FIRST_ENTRY = r"(?:backbone\.)?patch_embed1\.0\.weight$|backbone\.stem\.layers\.0\.conv\.weight$"
 OTHER_ENTRIES = (
@@ -29,9 +34,15 @@ _FIRST, _OTHER = (
     re.compile(rf"^((?:.*?\.)??)(?:{entries})") for entries in (FIRST_ENTRY, OTHER_ENTRIES)
 )
 _WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")
-_AVERAGED = re.compile(r"(?:^|_)(?:ema|swa|avg|averaged?|shadow)(?:_|\d*$)")
+_AVERAGED = re.compile(
+    r"(?:^|_)(?:ema|swa|avg|averaged?|shadow)(?:_|\d*$)"
+    r"|(?<![A-Z])(?:EMA|SWA|Ema|Swa)(?![a-z])|Averag(?:ed?|ing)(?![a-z])"
+)
+_STATISTICS = re.compile(r"\.(?:running_mean|running_var)$")
+"""Of norms: not parameters, so that many averages leave them out."""
+
 _BESIDE = re.compile(
-    r"^(?:n_averaged$|ema_\w+$|data_preprocessor\.|criterion\.|loss(?:_\w+)?\.|metrics?\."
+    r"^(?:n_averaged$|steps$|ema_\w+$|data_preprocessor\.|criterion\.|loss(?:_\w+)?\.|metrics?\."
     r"|(?:train|val|test)_\w+\.)"
 )
 """What training stores among the weights: averaging, preprocessing, losses and metrics."""
@@ -51,6 +62,21 @@ class WeightsError(ValueError):
 
 
 @dataclass(frozen=True)
+class FoundWeights(Generic[T]):
+    """The weights of a file.
+
+    Attributes:
+        state: by their names in the file, without prefixes.
+        kind: which weights these are.
+        has_both: whether the file holds both kinds.
+    """
+
+    state: dict[str, T]
+    kind: WeightsKind
+    has_both: bool
+
+
+@dataclass(frozen=True, eq=False)
 class _Candidate:
     where: tuple[str, ...]
     prefix: str
@@ -62,15 +88,20 @@ class _Candidate:
         return f"{at} under '{self.prefix}'" if self.prefix else at
 
     def is_averaged(self) -> bool:
-        return any(_AVERAGED.search(part) for part in (*self.where, *self.prefix.split(".")))
+        """Tell by its place, or by the counter of PyTorch's AveragedModel."""
+        names = (_WRAPPERS.sub("", key) for key in self.mapping if isinstance(key, str))
+        return any(_AVERAGED.search(part) for part in (*self.where, *self.prefix.split("."))) or (
+            f"{self.prefix}n_averaged" in names
+        )
 
 
-def find_weights(contents: Any, kind: type[T]) -> dict[str, T]:
-    """Return the weights by their names in the file, without prefixes.
+def find_weights(contents: Any, kind: type[T], *, ema: bool = True) -> FoundWeights[T]:
+    """Find the weights, without the prefixes of their names.
 
     Args:
         contents: of the file, at any depth mappings, lists, tensors and inert objects.
         kind: of its tensors.
+        ema: whether to prefer averaged weights; otherwise the raw ones are required.
 
     Raises:
         WeightsError: if they are not found, are ambiguous, or contain something else than
@@ -80,9 +111,25 @@ def find_weights(contents: Any, kind: type[T]) -> dict[str, T]:
     candidates = _candidates(mappings, _FIRST, kind) or _candidates(mappings, _OTHER, kind)
     if not candidates:
         raise WeightsError(_why_none(contents, mappings, kind))
-    chosen = _chosen(candidates, swapped=_is_of_mmengine(contents))
-    prefixes = [other.prefix for other in candidates if other.mapping is chosen.mapping]
-    return _state(chosen, sorted(prefixes, key=len, reverse=True), kind)
+    swapped = _is_swapped(contents)
+    averaged = [
+        one
+        for one in candidates
+        if (one.where == ("state_dict",) if swapped else one.is_averaged())
+    ]
+    raw = [one for one in candidates if one not in averaged]
+    if not ema and not raw:
+        raise WeightsError(
+            f"holds EMA weights alone, at {listed([one.name for one in averaged])}; the raw ones "
+            "are asked for (ema = false or --raw)."
+        )
+    chosen = _chosen(averaged, raw, ema=ema)
+    state = _state(chosen, candidates, kind)
+    if chosen in averaged and len(raw) == 1 and not any(map(_STATISTICS.search, state)):
+        # An average of the parameters alone is validated with the raw network's statistics.
+        beside = _state(raw[0], candidates, kind)
+        state |= {name: value for name, value in beside.items() if _STATISTICS.search(name)}
+    return FoundWeights(state, "ema" if chosen in averaged else "raw", bool(averaged and raw))
 
 
 def listed(names: list[str]) -> str:
@@ -135,34 +182,36 @@ def _candidates(mappings: list[_Place], entry: re.Pattern[str], kind: type) -> l
     return found
 
 
-def _is_of_mmengine(contents: Any) -> bool:
-    """Tell whether averaged weights lie in ``state_dict``, and raw ones in ``ema_state_dict``.
+def _is_swapped(contents: Any) -> bool:
+    """Tell whether averaged weights lie in ``state_dict``, and raw ones elsewhere.
 
-    Source: its EMAHook, which swaps the two when it saves, https://github.com/open-mmlab/mmengine.
+    mmengine's EMAHook and Lightning's WeightAveraging swap the two when they save.
     """
-    return isinstance(contents, Mapping) and {"message_hub", "ema_state_dict"} <= contents.keys()
-
-
-def _chosen(candidates: list[_Candidate], *, swapped: bool) -> _Candidate:
-    if len(candidates) == 1:
-        return candidates[0]
-    averaged = [
-        one
-        for one in candidates
-        if (one.where == ("state_dict",) if swapped else one.is_averaged())
-    ]
-    if len(averaged) == 1:
-        return averaged[0]
-    names = listed([one.name for one in candidates])
-    raise WeightsError(
-        f"holds the weights of {len(candidates)} networks, and their names do not say which one "
-        f"is averaged: {names}. Save the one to serve: torch.save(model.state_dict(), "
-        "'weights.pth')."
+    keys = contents.keys() if isinstance(contents, Mapping) else set()
+    return "state_dict" in keys and (
+        {"message_hub", "ema_state_dict"} <= keys
+        or {"averaging_state", "current_model_state"} <= keys
     )
 
 
-def _state(chosen: _Candidate, prefixes: list[str], kind: type[T]) -> dict[str, T]:
-    """Take a candidate's entries; ``prefixes`` are those of its mapping, the longest first."""
+def _chosen(averaged: list[_Candidate], raw: list[_Candidate], *, ema: bool) -> _Candidate:
+    for kind in (averaged, raw) if ema else (raw,):
+        if len(kind) == 1:
+            return kind[0]
+        if kind:
+            break
+    candidates = [*averaged, *raw] if ema else raw
+    raise WeightsError(
+        f"holds the weights of {len(candidates)} networks, and their names do not say which one "
+        f"is {'averaged' if ema else 'the raw one'}: {listed([one.name for one in candidates])}. "
+        "Save the one to serve: torch.save(model.state_dict(), 'weights.pth')."
+    )
+
+
+def _state(chosen: _Candidate, candidates: list[_Candidate], kind: type[T]) -> dict[str, T]:
+    """Take a candidate's entries; its mapping can hold those of others too."""
+    sharing = [other.prefix for other in candidates if other.mapping is chosen.mapping]
+    prefixes = sorted(sharing, key=len, reverse=True)
     state: dict[str, T] = {}
     strays, outside = [], []
     for key, value in chosen.mapping.items():

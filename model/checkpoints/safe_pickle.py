@@ -1,8 +1,8 @@
 """Read a pickle without running any of it.
 
-Only what a weights file needs is made: plain values, mappings, descriptions of stored tensors, and
-arrays of class colours. Every other object, whatever opcode makes it, becomes an ``Inert``. No
-name in the file is ever looked up or called.
+Only what a weights file needs is made: plain values, mappings, descriptions of stored tensors,
+arrays of class colours, and the entries of a training's options. Every other object, whatever
+opcode makes it, becomes an ``Inert``. No name in the file is ever looked up or called.
 
 Source: https://docs.python.org/3/library/pickletools.html.
 """
@@ -15,7 +15,7 @@ from mmap import mmap
 from typing import IO, Any, cast
 
 from model.checkpoints.inert_arrays import InertArray, InertDtype
-from model.checkpoints.stand_ins import Inert, StoredNumbers, stand_in
+from model.checkpoints.stand_ins import Inert, InertNamespace, StoredNumbers, stand_in
 
 NUMBERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
 STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING"}
@@ -161,9 +161,10 @@ class _Machine:
 
     def _set(self, values: list[Any]) -> None:
         target = self.stack[-1]
-        if isinstance(target, dict):
+        entries = target.values if isinstance(target, InertNamespace) else target
+        if isinstance(entries, dict):
             keys = map(_as_key, values[::2])
-            target.update(zip(keys, values[1::2], strict=True))
+            entries.update(zip(keys, values[1::2], strict=True))
 
     def _global(self, names: str) -> None:
         self.stack.append(Inert(names.replace(" ", ".", 1)))
@@ -216,6 +217,8 @@ class _Machine:
         state = self.stack.pop()
         if isinstance(self.stack[-1], InertArray | InertDtype):
             self.stack[-1].__setstate__(state)
+        if isinstance(self.stack[-1], InertNamespace) and isinstance(state, dict):
+            self.stack[-1].values.update(state)
 
 
 def _as_key(key: Any) -> Any:

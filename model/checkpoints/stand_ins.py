@@ -5,7 +5,7 @@ Source: torch/_utils.py and torch/_tensor.py, https://github.com/pytorch/pytorch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from model.checkpoints.inert_arrays import InertArray, InertDtype
@@ -18,6 +18,26 @@ MAPPINGS = frozenset(
         "collections.defaultdict",
     }
 )
+NAMESPACES = frozenset(
+    {
+        "argparse.Namespace",
+        "types.SimpleNamespace",
+        "addict.addict.Dict",
+        "easydict.EasyDict",
+        "fvcore.common.config.CfgNode",
+        "lightning.fabric.utilities.data.AttributeDict",
+        "lightning_fabric.utilities.data.AttributeDict",
+        "mmcv.utils.config.ConfigDict",
+        "mmengine.config.config.ConfigDict",
+        "omegaconf.dictconfig.DictConfig",
+        "omegaconf.listconfig.ListConfig",
+        *(f"omegaconf.nodes.{kind}Node" for kind in ("Any", "String", "Integer", "Float")),
+        "pytorch_lightning.utilities.parsing.AttributeDict",
+        "yacs.config.CfgNode",
+    }
+)
+"""Classes of options, whose attributes or entries are kept."""
+
 ARRAYS = frozenset(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core"))
 
 
@@ -30,6 +50,17 @@ class Inert:
     """
 
     name: str
+
+
+@dataclass(frozen=True, eq=False)
+class InertNamespace(Inert):
+    """Stands for an object of options. It is no mapping, so that no weights are sought in it.
+
+    Attributes:
+        values: its attributes and entries, as the file has them: plain values and stand-ins.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +105,14 @@ def stand_in(made: Any, arguments: Any) -> Any:
         arguments: what it would be called with.
 
     Returns:
-        A mapping, an array, a tensor's description or bytes, or else an ``Inert``.
+        A mapping, an array, a tensor's description, a namespace or bytes, or else an ``Inert``.
     """
     name = made.name if isinstance(made, Inert) else type(made).__name__
     given = arguments if isinstance(arguments, tuple) else ()
     if name in MAPPINGS:
         return {}
+    if name in NAMESPACES:
+        return InertNamespace(name)
     if name == "numpy.dtype":
         return InertDtype(*given)
     if name in ARRAYS:

@@ -35,10 +35,12 @@ class ClassificationTask:
 
     def create_network(self) -> nn.Module:
         """Return the demo classifier with random weights, branches merged, and training heads."""
-        network = create_model("demo", weights="random", num_classes=len(CLASS_NAMES), fused=False)
-        return DenselySupervised(
-            merge_branches(cast("ImageClassifier", network)), len(SEGMENT_NAMES)
+        network = cast(
+            "ImageClassifier",
+            create_model("demo", weights="random", num_classes=len(CLASS_NAMES), fused=False),
         )
+        network.overview_head = None  # the label maps supervise more than it would
+        return DenselySupervised(merge_branches(network), len(SEGMENT_NAMES))
 
     def trained(self, network: nn.Module) -> nn.Module:
         """Return the part of the trained network that is kept."""

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from model.checkpoints.find_weights import WeightsKind
 from model.config import CLASSIFIERS, DEFAULT_NUM_CLASSES, DETECTORS, SEGMENTERS, Task
 from model.evaluation.average_precision import DetectionResults
 from model.evaluation.images import EvaluationError
@@ -20,6 +21,9 @@ SAME_IN_ALL = (
     "task",
     "model",
     "digest",
+    "weights_kind",
+    "input",
+    "input_from",
     "data_items",
     "classes",
     "comparable",
@@ -37,10 +41,13 @@ class EvaluationReport:
         model: the network's name.
         weights: the file's name, or "demo" or "random".
         digest: SHA-256 of the weights file, hexadecimal; None for random weights.
+        weights_kind: "ema" for averaged weights, else "raw".
+        input: the values of what was done to an image, by their names.
+        input_from: who stated each value: "option", "checkpoint" or "architecture".
         data: folder of the data, or "demo".
         data_items: images of the whole data set.
         classes: of the network.
-        comparable: whether the paper's number applies to these weights, classes and data.
+        comparable: whether the paper's number applies to these weights, classes, data and input.
         settings: other options that affect the result.
         device: where the network ran.
         offset: index of the first image.
@@ -59,6 +66,9 @@ class EvaluationReport:
     model: str
     weights: str
     digest: str | None
+    weights_kind: WeightsKind
+    input: dict[str, Any]
+    input_from: dict[str, str]
     data: str
     data_items: int
     classes: int
@@ -104,14 +114,21 @@ def published_metrics(
 
 
 def is_comparable(
-    task: Task, weights: str, data: str, *, classes: int, covers_all_classes: bool
+    task: Task,
+    weights: str,
+    data: str,
+    *,
+    classes: int,
+    covers_all_classes: bool,
+    published_input: bool,
 ) -> bool:
-    """Return whether the paper's number, if there is one, applies to this network and data."""
+    """Return whether the paper's number, if there is one, applies to this measurement."""
     return (
         weights not in {"demo", "random"}
         and data != "demo"
         and classes == DEFAULT_NUM_CLASSES[task]
         and covers_all_classes
+        and published_input
     )
 
 

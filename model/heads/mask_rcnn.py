@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.backbone.overlock import OverLoCK
+from model.backbone.trainable import Trainable
 from model.config import BackboneConfig
 from model.heads.detections import Detections
 from model.heads.device_vector import device_vector
@@ -24,7 +25,7 @@ PYRAMID_CHANNELS = 256
 BOX_HEAD_CHANNELS = 1024
 
 
-class MaskRCNN(nn.Module):
+class MaskRCNN(Trainable):
     """An OverLoCK detector.
 
     Args:

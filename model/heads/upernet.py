@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from model.backbone.layers import ConvNorm
 from model.backbone.overlock import OverLoCK
+from model.backbone.trainable import Trainable
 from model.config import BackboneConfig
 from model.heads.pyramid_conv import PyramidConv
 
@@ -67,7 +68,7 @@ class UPerHead(nn.Module):
         return F.relu(self.bottleneck(torch.cat([features, *pooled], dim=1)), inplace=True)
 
 
-class UPerNet(nn.Module):
+class UPerNet(Trainable):
     """An OverLoCK segmenter: normalised RGB (B, 3, H, W) -> logits (B, classes, H/4, W/4).
 
     H and W are multiples of 32; ``model.heads.label_map`` brings the logits to the image's size.

@@ -1,7 +1,7 @@
 """Geometry of the networks' inputs, without torch: an HTTP worker runs it before the link.
 
-Source: timm 0.6.12's evaluation transform; the test pipelines of mmsegmentation 0.30 and
-mmdetection 2.28, both of which resize with mmcv 1.7.
+Source: timm 0.6.12's evaluation transform, and timm 1.0's ``input_img_mode`` of grey networks; the
+test pipelines of mmsegmentation 0.30 and mmdetection 2.28, both of which resize with mmcv 1.7.
 """
 
 from __future__ import annotations
@@ -26,23 +26,28 @@ EXTREME_ASPECT_RATIO = 8
 cv2.setNumThreads(1)
 
 
-def classification_input(image: Image.Image, geometry: ClassificationGeometry) -> NDArray[np.uint8]:
-    """Resize the short side (bicubic, antialiased) and crop the centre.
+def classification_input(
+    image: Image.Image, geometry: ClassificationGeometry, *, channels: int = 3
+) -> NDArray[np.uint8]:
+    """Resize the short side (antialiased) and crop the centre.
 
     Args:
         image: an RGB image of any size.
         geometry: the classifier's geometry.
+        channels: of the network's input; for a grey network, 1, the image is made grey before its
+            resize, and all three channels of the result are equal.
 
     Returns:
         (crop_size, crop_size, 3) uint8.
     """
+    image = _in_channels(image, channels)
     width, height = resized_size(image.width, image.height, geometry.resize_short_side)
     crop = geometry.crop_size
     left, top = round((width - crop) / 2), round((height - crop) / 2)
     if max(width, height) <= EXTREME_ASPECT_RATIO * min(width, height):
         full_box = (0, 0, image.width, image.height)
         crop_box = (left, top, left + crop, top + crop)
-        return resize_and_crop(image, (width, height), full_box, crop_box)
+        return resize_and_crop(image, (width, height), full_box, crop_box, geometry.interpolation)
     # A strip of 1 by 65,000 pixels would become 242 by 16 million. Resizing only the crop's part
     # gives the same within a grey level, since Pillow keeps its corners in single precision.
     x_scale, y_scale = image.width / width, image.height / height
@@ -52,11 +57,11 @@ def classification_input(image: Image.Image, geometry: ClassificationGeometry) -
         min((left + crop) * x_scale, image.width),
         min((top + crop) * y_scale, image.height),
     )
-    return resize_and_crop(image, (crop, crop), box, (0, 0, crop, crop))
+    return resize_and_crop(image, (crop, crop), box, (0, 0, crop, crop), geometry.interpolation)
 
 
 def segmentation_input(
-    image: Image.Image, geometry: ScaledGeometry, *, square: bool = False
+    image: Image.Image, geometry: ScaledGeometry, *, square: bool = False, channels: int = 3
 ) -> NDArray[np.uint8]:
     """Resize the image to scale (bilinear), then stretch it to whole multiples (bicubic).
 
@@ -65,17 +70,21 @@ def segmentation_input(
         geometry: the segmenter's geometry.
         square: resize (bilinear) to short_side by short_side instead. That deviates from the
             published pipeline: it gives up the aspect ratio so that every batch can be full.
+        channels: as in ``classification_input``.
 
     Returns:
         (height, width, 3) uint8, of ``segmentation_size``.
     """
+    image = _in_channels(image, channels)
     size = segmentation_size(image.width, image.height, geometry, square=square)
     if square:
         return _interpolated(packed_pixels(image), size, cv2.INTER_LINEAR)
     return _interpolated(_scaled(image, geometry), size, cv2.INTER_CUBIC)
 
 
-def detection_input(image: Image.Image, geometry: ScaledGeometry) -> NDArray[np.uint8]:
+def detection_input(
+    image: Image.Image, geometry: ScaledGeometry, *, channels: int = 3
+) -> NDArray[np.uint8]:
     """Resize the image to scale (bilinear, not antialiased).
 
     The network's input has ``padded_size``, but its padding is zero after the normalisation, so it
@@ -84,11 +93,12 @@ def detection_input(image: Image.Image, geometry: ScaledGeometry) -> NDArray[np.
     Args:
         image: an RGB image of any size.
         geometry: the detector's geometry.
+        channels: as in ``classification_input``.
 
     Returns:
         (height, width, 3) uint8, of ``detection_size``.
     """
-    return _scaled(image, geometry)
+    return _scaled(_in_channels(image, channels), geometry)
 
 
 def segmentation_size(
@@ -112,6 +122,11 @@ def detection_size(width: int, height: int, geometry: ScaledGeometry) -> tuple[i
 def padded_size(height: int, width: int, multiple: int) -> tuple[int, int]:
     """Return (height, width), each rounded up to a multiple."""
     return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+
+def _in_channels(image: Image.Image, channels: int) -> Image.Image:
+    """Return an RGB image for a network of 3 channels or 1; as timm, grey by Pillow's weights."""
+    return image if channels == 3 else image.convert("L").convert("RGB")
 
 
 def _scaled(image: Image.Image, geometry: ScaledGeometry) -> NDArray[np.uint8]:

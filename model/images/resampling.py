@@ -1,4 +1,4 @@
-"""Bicubic resizing, bit-identical to Pillow's, by our C kernel or by Pillow itself.
+"""Antialiased resizing, bit-identical to Pillow's, by our C kernel or by Pillow itself.
 
 Pillow resizes by integer sums, so equal weights give equal bits in any order of summation. The
 weights are computed as Pillow does it: the same operations in float64, in the same order.
@@ -8,7 +8,7 @@ Source: Pillow, ``src/libImaging/Resample.c``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, floor
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from model.config import Interpolation
 from model.images.pillow_memory import SeveralBlocksError, pixel_memory
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason, native_library
 
@@ -27,8 +28,13 @@ Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 Crop = tuple[int, int, int, int]
 
-BICUBIC_REACH = 2
-"""Radius of the bicubic filter, in pixels of the coarser of its two images."""
+REACH: dict[Interpolation, int] = {"bicubic": 2, "bilinear": 1}
+"""Radius of each filter, in pixels of the coarser of its two images."""
+
+PILLOW: dict[Interpolation, Image.Resampling] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+}
 
 FRACTION_BITS = 22
 """Fractional bits of a fixed-point weight: 32, minus 8 for the pixels and 2 for overshoot."""
@@ -45,17 +51,20 @@ KEPT_WEIGHTS = 64
 """Sets of weights in the cache: 8 kB for a photograph's side, 0.5 MB for one of 32,000 pixels."""
 
 
-def resize_and_crop(image: Image.Image, size: Size, box: Box, crop: Crop) -> NDArray[np.uint8]:
+def resize_and_crop(
+    image: Image.Image, size: Size, box: Box, crop: Crop, interpolation: Interpolation = "bicubic"
+) -> NDArray[np.uint8]:
     """Resize ``box`` of an image to ``size``, along its rows first, and cut ``crop`` out of that.
 
     Pillow does the same, but since version 13 not for every tall image. The order matters where
-    the filter overshoots, since the intermediate result is clipped to uint8.
+    the bicubic filter overshoots, since the intermediate result is clipped to uint8.
 
     Args:
         image: mode RGB.
         size: width and height after resizing.
         box: left, top, right and bottom within the image, in its pixels.
         crop: left, top, right and bottom within ``size``, in pixels.
+        interpolation: the filter.
 
     Returns:
         (height, width, 3) uint8 of the crop.
@@ -70,24 +79,32 @@ def resize_and_crop(image: Image.Image, size: Size, box: Box, crop: Crop) -> NDA
     if image.size == size and box == (0, 0, *size):
         return np.asarray(image.crop(crop))
     resize = _natively if cpu_kernels_unsupported_reason() is None else _in_pillow
-    return resize(image, size, box, crop)
+    return resize(image, size, box, crop, interpolation)
 
 
-def _in_pillow(image: Image.Image, size: Size, box: Box, crop: Crop) -> NDArray[np.uint8]:
+def _in_pillow(
+    image: Image.Image, size: Size, box: Box, crop: Crop, interpolation: Interpolation
+) -> NDArray[np.uint8]:
     left, top, right, bottom = box
-    first, last = _rows_in_reach(box, size, image.height)
-    rows = image.resize(
-        (size[0], last - first), Image.Resampling.BICUBIC, (left, first, right, last)
+    first, last = _rows_in_reach(box, size, image.height, interpolation)
+    resample = PILLOW[interpolation]
+    rows = image.resize((size[0], last - first), resample, (left, first, right, last))
+    # The columns are independent of each other, and the whole result may be larger than memory.
+    rows = rows.crop((crop[0], 0, crop[2], rows.height))
+    box = (0, top - first, rows.width, bottom - first)
+    resized = rows.resize((rows.width, size[1]), resample, box)
+    return np.asarray(resized.crop((0, crop[1], rows.width, crop[3])))
+
+
+def _natively(
+    image: Image.Image, size: Size, box: Box, crop: Crop, interpolation: Interpolation
+) -> NDArray[np.uint8]:
+    left, top, right, bottom = box
+    first, last = _rows_in_reach(box, size, image.height, interpolation)
+    across = weights(image.width, left, right, size[0], crop[0], crop[2], interpolation)
+    down = weights(
+        last - first, top - first, bottom - first, size[1], crop[1], crop[3], interpolation
     )
-    resized = rows.resize(size, Image.Resampling.BICUBIC, (0, top - first, size[0], bottom - first))
-    return np.asarray(resized.crop(crop))
-
-
-def _natively(image: Image.Image, size: Size, box: Box, crop: Crop) -> NDArray[np.uint8]:
-    left, top, right, bottom = box
-    first, last = _rows_in_reach(box, size, image.height)
-    across = weights(image.width, left, right, size[0], crop[0], crop[2])
-    down = weights(last - first, top - first, bottom - first, size[1], crop[1], crop[3])
     width, height = crop[2] - crop[0], crop[3] - crop[1]
     step = -(-width * CHANNELS // GROUP_BYTES) * GROUP_BYTES + GROUP_BYTES
     rows = np.empty((down.last - down.first, step), np.uint8)
@@ -120,9 +137,11 @@ def _natively(image: Image.Image, size: Size, box: Box, crop: Crop) -> NDArray[n
     return resized
 
 
-def _rows_in_reach(box: Box, size: Size, height: int) -> tuple[int, int]:
+def _rows_in_reach(
+    box: Box, size: Size, height: int, interpolation: Interpolation
+) -> tuple[int, int]:
     """Return the rows that resizing a box to a size reads: the first, and one past the last."""
-    reach = BICUBIC_REACH * max(1.0, (box[3] - box[1]) / size[1]) + 1
+    reach = REACH[interpolation] * max(1.0, (box[3] - box[1]) / size[1]) + 1
     return max(0, floor(box[1] - reach)), min(height, ceil(box[3] + reach))
 
 
@@ -157,7 +176,13 @@ class Weights:
 
 @lru_cache(KEPT_WEIGHTS)
 def weights(
-    source_size: int, start: float, end: float, size: int, crop_start: int, crop_end: int
+    source_size: int,
+    start: float,
+    end: float,
+    size: int,
+    crop_start: int,
+    crop_end: int,
+    interpolation: Interpolation = "bicubic",
 ) -> Weights:
     """Return the weights that resize an axis from ``start`` to ``end``, for a crop of the result.
 
@@ -168,19 +193,20 @@ def weights(
         size: length of the result, pixels.
         crop_start: first pixel of the crop in the result.
         crop_end: one past the last pixel of the crop.
+        interpolation: the filter.
     """
     # Single precision, as Pillow takes its box.
     begin = np.float32(start)
     scale = float(np.float32(end) - begin) / size
     filter_scale = max(scale, 1.0)
-    support = BICUBIC_REACH * filter_scale
+    support = REACH[interpolation] * filter_scale
     centres = float(begin) + (np.arange(crop_start, crop_end) + 0.5) * scale
     starts = np.maximum((centres - support + 0.5).astype(np.int64), 0)
     ends = np.minimum((centres + support + 0.5).astype(np.int64), source_size)
     counts = ends - starts
     taps = np.arange(counts.max())
     distances = (starts[:, None] + taps - centres[:, None] + 0.5) * (1.0 / filter_scale)
-    values = np.where(taps < counts[:, None], _bicubic(np.abs(distances)), 0.0)
+    values = np.where(taps < counts[:, None], _FILTERS[interpolation](np.abs(distances)), 0.0)
     # One after another, as Pillow adds them: numpy's sum would round differently.
     values /= np.add.accumulate(values, axis=1)[:, -1:]
     halves = np.where(values < 0, -0.5, 0.5)
@@ -200,6 +226,17 @@ def _bicubic(distances: NDArray[np.float64]) -> NDArray[np.float64]:
     near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1
     far = (((x - 5) * x + 8) * x - 4) * a
     return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
+
+
+def _bilinear(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the triangle's value at distances from 0 on."""
+    return np.maximum(1.0 - distances, 0.0)
+
+
+_FILTERS: dict[Interpolation, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "bicubic": _bicubic,
+    "bilinear": _bilinear,
+}
 
 
 @dataclass(frozen=True)

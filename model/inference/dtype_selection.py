@@ -90,7 +90,7 @@ def _product(dtype: torch.dtype) -> Callable[[], Tensor]:
 def _backbone_pass(backbone: OverLoCK, dtype: torch.dtype) -> Callable[[], object]:
     """Return a forward pass in the form that is served, warmed up."""
     lowered = lower_for_cpu(copy.deepcopy(backbone), dtype)
-    images = torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, dtype=dtype)
+    images = torch.zeros(1, backbone.in_channels, INPUT_SIDE, INPUT_SIDE, dtype=dtype)
     images = images.contiguous(memory_format=torch.channels_last)
     lowered(images)
     return lambda: lowered(images)

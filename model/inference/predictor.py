@@ -17,6 +17,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from model.heads.detections import Detections
 from model.heads.label_map import label_map
 from model.heads.mask_rcnn import MaskRCNN
+from model.images.input_config import InputConfig
 from model.inference.execution import (
     Execution,
     PreparationSeconds,
@@ -29,10 +30,7 @@ from model.inference.staging import StagedImage, Staging, staging_for
 from model.inference.static_module import ForwardFunction, StaticModule, Tensors, as_maps
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.failures import Fallback
-from model.kernels.gpu.support import (
-    turn_off_triton,
-    turned_off_reason,
-)
+from model.kernels.gpu.support import turn_off_triton, turned_off_reason
 from model.lowering.cpu import lower_for_cpu
 from model.lowering.gpu import lower_for_gpu
 
@@ -92,12 +90,13 @@ class Predictor:
         dtype: of weights and images.
         staging: copies pixels to the device; its own by default.
         recordings: of all models on a GPU; its own by default.
+        input_config: of the network's input; by default RGB with ImageNet's mean and deviation.
         compiler: torch.compile backend for the shapes that ``prepare`` is called with; None to run
             everything eagerly. On a CPU it replaces our kernels, which it cannot trace.
 
     Raises:
-        ValueError: for bfloat16 on a CPU without our kernels. PyTorch's large depthwise
-            convolutions in it take minutes there, or never return.
+        ValueError: if the network's input has neither 3 channels nor 1; for bfloat16 on a CPU
+            without our kernels, since PyTorch's own take minutes there, or never return.
     """
 
     def __init__(
@@ -108,6 +107,7 @@ class Predictor:
         staging: Staging | None = None,
         recordings: Recordings | None = None,
         *,
+        input_config: InputConfig | None = None,
         compiler: str | None = None,
     ) -> None:
         reason = kernels_unsupported_reason(device, dtype, compiles=compiler is not None)
@@ -129,7 +129,7 @@ class Predictor:
         if autotuner is not None:
             lower_for_gpu(self.network, autotuner)
         self.staging = staging or staging_for(device)
-        self.static_module = StaticModule(self.network, device, dtype)
+        self.static_module = StaticModule(self.network, device, dtype, input_config)
         gpu = gpu_on(device, recordings, autotuner) if device.type == "cuda" else None
         self.execution = Execution(self.static_module, gpu, compiler)
         self._sizes_with_results: set[Size] = set()
@@ -234,7 +234,7 @@ class Predictor:
     ) -> list[Tensor | None]:
         """Wait for and return each image's logits, (classes, H / 4, W / 4), on the device.
 
-        They are valid until the next batch.
+        A single class has a background before it. They are valid until the next batch.
         """
         logits, finite = self._outputs(images, shape)
         (finite,) = self.staging.receive([finite])

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import Protocol, cast, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import IMAGE_MEAN, IMAGE_STD
 from model.heads.rpn import Candidates
+from model.images.input_config import InputConfig
 
 Tensors = tuple[Tensor, ...]
 
@@ -35,21 +37,30 @@ class Normalisation(nn.Module):
     Args:
         device: of the network.
         dtype: of the network.
+        mean: of each channel of the network's input; a grey one has the first of three equal ones.
+        std: the same.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
         super().__init__()
         self.dtype = dtype
-        self.register_buffer("mean", torch.tensor(IMAGE_MEAN, device=device).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGE_STD, device=device).view(1, 3, 1, 1))
+        self.channels = len(mean)
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values, device=device).view(1, -1, 1, 1))
 
     def forward(self, pixels: Tensor, sizes: Tensor) -> Tensor:
-        """Return (B, 3, H, W); arguments as of ``StaticModule``."""
-        # (B, H, W, 3) permuted to (B, 3, H, W) is channels_last already.
-        values = pixels.permute(0, 3, 1, 2).float().div(255)
+        """Return (B, C, H, W); arguments as of ``StaticModule``."""
+        # (B, H, W, C) permuted to (B, C, H, W) is channels_last already.
+        values = pixels[..., : self.channels].permute(0, 3, 1, 2).float().div(255)
         normalised = ((values - self.mean) / self.std).to(self.dtype)
         rows = torch.arange(pixels.shape[1], device=pixels.device).view(1, 1, -1, 1)
         columns = torch.arange(pixels.shape[2], device=pixels.device).view(1, 1, 1, -1)
@@ -74,11 +85,27 @@ class StaticModule(nn.Module):
         network: in its inference form, on its device.
         device: of the network.
         dtype: of the network.
+        input_config: of the network's input, for mean and deviation; by default those of ImageNet.
+
+    Raises:
+        ValueError: if the network's input has neither 3 channels nor 1.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        dtype: torch.dtype,
+        input_config: InputConfig | None = None,
+    ) -> None:
         super().__init__()
-        self.normalise = Normalisation(device, dtype)
+        mean = IMAGE_MEAN if input_config is None else input_config.mean
+        std = IMAGE_STD if input_config is None else input_config.std
+        if len(mean) not in {1, 3}:
+            raise ValueError(
+                f"the network's input has {len(mean)} channels; an image has 3, or 1 if grey"
+            )
+        self.normalise = Normalisation(device, dtype, mean, std)
         self.network = network
         self.is_detector = isinstance(network, Detector)
         self.is_finite = FinitenessCheck()
@@ -94,13 +121,17 @@ class StaticModule(nn.Module):
 
         Returns:
             For a detector its pyramid, five maps, and its candidates' scores, boxes and levels. For
-            another network its output, and whether each image's is finite, (B,) bool.
+            another network its output, and whether each image's is finite, (B,) bool. A segmenter
+            of one class gets a background before it, whose logit is 0.
         """
         images = self.normalise(pixels, sizes)
         if self.is_detector:
             pyramid, candidates = cast("Detector", self.network).maps(images)
             return (*pyramid, *candidates)
         output = self.network(images)
+        if output.ndim == 4 and output.shape[1] == 1:
+            # One class against the background: a logit above 0 is a probability above 0.5.
+            output = F.pad(output, (0, 0, 0, 0, 1, 0))
         return output, self.is_finite(output)
 
 

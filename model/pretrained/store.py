@@ -239,11 +239,7 @@ def _refuse_another_source(kept: Record, source: Path, folder: Path) -> None:
 
 
 def _save(network: Network, classes: ClassTable, path: Path) -> None:
-    entries = {
-        name: tensor.contiguous()
-        for name, tensor in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
+    entries = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(entries, path, metadata=as_metadata(classes))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from service.answers.inference import EngineResult
 from service.api.errors import InvalidParameterError
-from service.api.schemas import ClassifyQuery, ClassifyResponse, Prediction
+from service.api.queries import ClassifyQuery
+from service.api.schemas import ClassifyResponse, Prediction
 from service.link.messages import ModelInfo
 
 if TYPE_CHECKING:
@@ -32,15 +33,36 @@ def check_query(query: ClassifyQuery, model: ModelInfo) -> None:
 def classify_document(engine_result: EngineResult, query: ClassifyQuery) -> ClassifyResponse:
     """List the most likely classes."""
     started = time.perf_counter()
-    scores, model = engine_result.result.arrays[0], engine_result.model
+    logits, model = engine_result.result.arrays[0], engine_result.model
+    scores = scores_of(logits, model.activation)
     return ClassifyResponse(
         model=model.name,
         predictions=best_predictions(scores, model.labels, query.top_k),
+        logits=logits.tolist() if query.logits else None,
         image=engine_result.prepared.facts,
         timing=engine_result.timing.model_copy(
             update={"render_seconds": time.perf_counter() - started}
         ),
     )
+
+
+def scores_of(
+    logits: NDArray[np.floating[Any]], activation: Literal["softmax", "sigmoid"]
+) -> NDArray[np.floating[Any]]:
+    """Return the classes' scores, 0 to 1.
+
+    Args:
+        logits: one for each class, (classes,), finite.
+        activation: "softmax" for one class of all, "sigmoid" for each class by itself.
+    """
+    if activation == "softmax":
+        shares: NDArray[np.floating[Any]] = np.exp(logits - logits.max())
+        shares /= shares.sum()
+        return shares
+    # Of both forms of the sigmoid the one whose exponential cannot overflow.
+    small = np.exp(-np.abs(logits))
+    either: NDArray[np.floating[Any]] = np.where(logits >= 0, 1, small) / (1 + small)
+    return either.astype(logits.dtype)
 
 
 def best_predictions(

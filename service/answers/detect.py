@@ -11,7 +11,8 @@ import numpy as np
 from model.images.masks import PastedMask, paste_mask, rle_of_region
 from service.answers.drawing.detections import DrawnDetection, detections_png
 from service.answers.inference import EngineResult
-from service.api.schemas import Detection, DetectQuery, DetectResponse, RunLengths
+from service.api.queries import DetectQuery
+from service.api.schemas import Detection, DetectResponse, RunLengths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,14 +13,8 @@ from model.images.masks import rle_of_classes
 from service.answers.drawing.label_maps import label_map_png
 from service.answers.drawing.segments import overlay_png
 from service.answers.inference import EngineResult
-from service.api.schemas import (
-    ClassRunLengths,
-    PngMask,
-    RleMask,
-    SegmentedClass,
-    SegmentQuery,
-    SegmentResponse,
-)
+from service.api.queries import SegmentQuery
+from service.api.schemas import ClassRunLengths, PngMask, RleMask, SegmentedClass, SegmentResponse
 from service.link.messages import ModelInfo
 
 if TYPE_CHECKING:

@@ -1,99 +1,22 @@
-"""Query parameters and JSON documents of the API, as the OpenAPI document shows them."""
+"""JSON documents of the API, as the OpenAPI document shows them."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+import operator
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-
-MAX_TIMEOUT_SECONDS = 600.0
-"""Longest timeout of a request."""
-
-
-def _written_as(pattern: str, form: str) -> BeforeValidator:
-    """Of a value's many spellings take one, as a query's text or a Python value."""
-    spelling = re.compile(pattern, re.ASCII)
-
-    def check(value: Any) -> Any:
-        if isinstance(value, str) and spelling.fullmatch(value) is None:
-            raise ValueError(f"write it as {form}")
-        return value
-
-    return BeforeValidator(check)
-
-
-_WHOLE = _written_as(r"\d+", "a whole number, in digits alone")
-_DECIMAL = _written_as(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", "a number such as 0.5")
-_BOOLEAN = _written_as("true|false", "true or false")
-
-
-class EmptyQuery(BaseModel):
-    """No parameters; unknown ones are refused."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class _Query(EmptyQuery):
-    """Parameters that every task takes."""
-
-    timeout: Annotated[
-        float | None,
-        Field(ge=0.001, le=MAX_TIMEOUT_SECONDS),
-        _DECIMAL,
-        WithJsonSchema({"type": "number", "minimum": 0.001, "maximum": MAX_TIMEOUT_SECONDS}),
-    ] = Field(
-        default=None,
-        description="Seconds from the request's arrival to its deadline.",
-    )
-
-
-class SegmentQuery(_Query):
-    """Parameters of ``POST /v1/segment``."""
-
-    mask: Literal["png", "rle", "none"] = Field(
-        default="png",
-        description="How JSON holds the label map: a base64 PNG whose pixels are class ids, COCO's "
-        "run lengths for each class, or not at all.",
-    )
-    view: Literal["labels", "overlay"] = Field(
-        default="labels",
-        description="What `Accept: image/png` gets: the label map, or the image with the classes "
-        "drawn over it.",
-    )
-
-
-class DetectQuery(_Query):
-    """Parameters of ``POST /v1/detect``."""
-
-    score_threshold: Annotated[float, _DECIMAL] = Field(
-        default=0.05,
-        ge=0.05,
-        le=1,
-        description="Least score of a detection; the network keeps none below 0.05.",
-    )
-    max_detections: Annotated[int, _WHOLE] = Field(
-        default=100, ge=1, le=100, description="Most detections, the best ones."
-    )
-    masks: Annotated[bool, _BOOLEAN] = Field(
-        default=True, description="Whether detections come with their masks."
-    )
-
-
-class ClassifyQuery(_Query):
-    """Parameters of ``POST /v1/classify``."""
-
-    top_k: Annotated[int, _WHOLE] = Field(
-        default=5, ge=1, description="How many classes to answer with; up to all of them."
-    )
+from pydantic import BaseModel, Field, WithJsonSchema
 
 
 class Prediction(BaseModel):
-    """One class and its probability."""
+    """One class and its score."""
 
     class_id: int
     label: str
-    score: float = Field(description="Softmax over all classes, 0 to 1.")
+    score: float = Field(
+        description="0 to 1: softmax over all classes or, of a model with several labels an image "
+        "or a single class, the sigmoid of each; `activation` of `/v1/models` says which."
+    )
 
 
 class ImageFacts(BaseModel):
@@ -119,6 +42,11 @@ class ClassifyResponse(BaseModel):
 
     model: str
     predictions: list[Prediction] = Field(description="Best first.")
+    logits: list[float] | None = Field(
+        default=None,
+        description="Of all classes, in the order of their ids; there with `logits=true`.",
+        exclude_if=operator.not_,
+    )
     image: ImageFacts
     timing: Timing
 
@@ -197,14 +125,44 @@ class DetectResponse(BaseModel):
     timing: Timing
 
 
-class FixedInput(BaseModel):
+InputSource = Literal["file", "checkpoint", "architecture"]
+_OfClassifiers = Annotated[InputSource | None, Field(exclude_if=operator.not_)]
+
+
+class InputSources(BaseModel):
+    """Who stated each value: the models file, the checkpoint, or the architecture by default."""
+
+    input_size: _OfClassifiers = Field(
+        default=None, description="Of a classifier's width and height."
+    )
+    crop_pct: _OfClassifiers = None
+    interpolation: _OfClassifiers = None
+    mean: InputSource
+    std: InputSource
+
+
+class _Normalisation(BaseModel):
+    mean: list[float] = Field(
+        description="Mean of each channel, of values from 0 to 1; one value of a grey network."
+    )
+    std: list[float] = Field(description="Standard deviation of each channel.")
+
+
+class FixedInput(_Normalisation):
     """Every image becomes this size."""
 
     width: int
     height: int
+    crop_pct: float | None = Field(
+        default=None,
+        description="Part of the resized short side that a classifier's crop keeps.",
+    )
+    interpolation: Literal["bicubic", "bilinear"] | None = Field(
+        default=None, description="Of a classifier's resize."
+    )
 
 
-class ScaledInput(BaseModel):
+class ScaledInput(_Normalisation):
     """An image keeps its aspect ratio and fits into these sides."""
 
     short_side: int
@@ -226,12 +184,20 @@ class ServedModel(BaseModel):
 
     name: str
     task: str
+    architecture: str
     weights: str = Field(description="demo, random, or the name of the file.")
     weights_sha256: str | None
+    weights_kind: Literal["ema", "raw"] = Field(
+        description="Which weights of the file: their moving average in training, or the last."
+    )
+    activation: Literal["softmax", "sigmoid"] | None = Field(
+        default=None, description="What makes scores of a classifier's logits; null of others."
+    )
     demo: bool = Field(description="Whether the weights are the bundled ones for drawn scenes.")
     note: str | None = Field(description="What to know before trusting the answers.")
     classes: list[str]
-    input: FixedInput | ScaledInput = Field(description="Size of the network's input.")
+    input: FixedInput | ScaledInput = Field(description="What is done to an image.")
+    input_from: InputSources
     device: str
     device_name: str
     dtype: str

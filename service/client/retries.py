@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import httpx
 
-from service.api.schemas import MAX_TIMEOUT_SECONDS
+from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.client.errors import ClientError, TooLateError, UnreachableError
 from service.client.requests import Call, Reply, error_of
 

@@ -7,12 +7,11 @@ import asyncio
 import logging
 import signal
 
-from model.config import Task
 from service.commands.console.exits import DONE, FAILED, REFUSED
 from service.logs import configure_logging
 from service.processes.start_checks import check_files
 from service.processes.supervisor import Ending, Supervisor
-from service.settings import PREFIX, Settings, load_settings
+from service.settings import PREFIX, Settings, load_settings, specs_of
 
 EXIT_CODE_OF = {Ending.STOPPED: DONE, Ending.REFUSED: REFUSED, Ending.FAILED: FAILED}
 
@@ -40,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in Settings.model_fields}
     settings = load_settings({name: value for name, value in given.items() if value is not None})
     configure_logging(settings.log_format, "service")
-    models = [f"{task} {settings.model_of(task)}" for task in Task if settings.model_of(task)]
+    models = [f"{spec.task} {spec.name}" for spec in specs_of(settings)]
     logger.info("starting: %s; devices: %s", ", ".join(models), settings.devices)
     check_files(settings)
 

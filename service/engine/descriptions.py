@@ -2,48 +2,82 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from model.config import CLASSIFIERS, DETECTORS, MAX_LABEL_MAP_CLASSES, SEGMENTERS, Task
+from model.config import MAX_LABEL_MAP_CLASSES, ClassificationGeometry, Task
+from model.images.input_config import InputConfig
 from model.images.preprocess import padded_size
 from model.labels.label_file import read_labels
 from model.labels.palettes import palette_of
+from service.engine.faults import blaming
 from service.link.messages import FallbackInfo, InputInfo, ModelInfo
+from service.settings import Activation, ModelSpec
 
 if TYPE_CHECKING:
     from model.inference.predictor import Predictor
     from model.inference.preparation import PreparedModel
     from model.zoo import LoadedModel
 
+logger = logging.getLogger(__name__)
+
 USUAL_ASPECT_RATIO = 4 / 3
 """Aspect ratio of the image that warms up a dense task."""
 
 
-def input_of(name: str, task: Task, *, square: bool) -> InputInfo:
+def input_of(config: InputConfig, task: Task, *, square: bool) -> InputInfo:
     """Describe a model's input.
 
     Args:
-        name: the model's.
+        config: what is done to an image.
         task: the model's.
         square: whether a segmenter stretches every image to one size.
     """
-    if task is Task.CLASSIFY:
-        side = CLASSIFIERS[name].geometry.crop_size
-        return InputInfo(height=side, width=side)
-    geometry = SEGMENTERS[name].geometry if task is Task.SEGMENT else DETECTORS[name].geometry
+    shared: dict[str, Any] = {
+        "mean": config.mean,
+        "std": config.std,
+        "sources": {name: str(source) for name, source in config.sources.items()},
+    }
+    geometry = config.geometry
+    if isinstance(geometry, ClassificationGeometry):
+        return InputInfo(
+            height=geometry.crop_size,
+            width=geometry.crop_size,
+            crop_pct=geometry.crop_fraction,
+            interpolation=geometry.interpolation,
+            **shared,
+        )
     if task is Task.SEGMENT and square:
-        return InputInfo(height=geometry.short_side, width=geometry.short_side)
+        return InputInfo(height=geometry.short_side, width=geometry.short_side, **shared)
     return InputInfo(
         short_side=geometry.short_side,
         long_side=geometry.long_side,
         multiple=geometry.multiple,
+        **shared,
     )
 
 
+def activation_of(stated: Activation | None, classes: int) -> Activation:
+    """Return what makes scores of a classifier's logits.
+
+    Args:
+        stated: by the models file; None for sigmoid of one output, and softmax of several.
+        classes: number of outputs.
+
+    Raises:
+        ValueError: for the softmax of one output, which is 1 whatever the image shows.
+    """
+    if stated == "softmax" and classes == 1:
+        raise ValueError(
+            "the softmax of one output is 1 for every image; give sigmoid, or leave it out"
+        )
+    return stated or ("sigmoid" if classes == 1 else "softmax")
+
+
 def describe(
+    spec: ModelSpec,
     loaded: LoadedModel,
-    task: Task,
     labels: tuple[str, ...],
     predictor: Predictor,
     prepared: PreparedModel,
@@ -56,22 +90,28 @@ def describe(
     """Describe a prepared model for HTTP workers and callers.
 
     Args:
+        spec: as it was stated.
         loaded: the model.
-        task: the model's.
         labels: its classes' names.
         predictor: the model on its device.
         prepared: the outcome of its preparation.
-        input_info: the size of its input.
+        input_info: what is done to an image.
         device: its device's name on the host.
         device_name: the device's own name.
         dtype_reason: the reason for the predictor's dtype.
     """
     known = loaded.weights in {"demo", "random"}
+    with blaming(spec.blame("activation")):
+        outputs = loaded.network.num_classes if spec.task is Task.CLASSIFY else len(labels)
+        activation = activation_of(spec.activation, outputs)
     return ModelInfo(
-        name=loaded.name,
-        task=task,
+        name=spec.name,
+        task=spec.task,
+        architecture=loaded.name,
         weights=loaded.weights if known else Path(loaded.weights).name,
         weights_sha256=loaded.digest,
+        weights_kind=loaded.weights_kind,
+        activation=activation,
         labels=labels,
         colors=loaded.palette or palette_of(labels),
         input=input_info,
@@ -87,6 +127,40 @@ def describe(
     )
 
 
+def log_model(model: ModelInfo) -> None:
+    """Say how a model computes, and what is done to its images."""
+    logger.info(
+        "%s %s: %s (%s), kernels: %s, %s (%s).",
+        model.task,
+        model.name,
+        model.dtype,
+        model.dtype_reason,
+        model.kernels,
+        "compiled" if model.compiled else "not compiled",
+        model.compiled_reason,
+    )
+    info = model.input
+    values = {
+        "input_size": info.height,
+        "crop_pct": info.crop_pct,
+        "interpolation": info.interpolation,
+        "mean": _spaced(info.mean),
+        "std": _spaced(info.std),
+    }
+    logger.info(
+        "%s %s: %s weights%s; %s.",
+        model.task,
+        model.name,
+        {"ema": "EMA", "raw": "raw"}[model.weights_kind],
+        f", {model.activation}" if model.task is Task.CLASSIFY else "",
+        ", ".join(f"{name} {values[name]} ({info.sources[name]})" for name in info.sources),
+    )
+
+
+def _spaced(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
 def usual_input_sizes(info: InputInfo) -> tuple[tuple[int, int], ...]:
     """Return the usual input heights and widths: landscape and portrait, or the only one."""
     if info.height is not None and info.width is not None:
@@ -98,19 +172,40 @@ def usual_input_sizes(info: InputInfo) -> tuple[tuple[int, int], ...]:
     return ((height, width), (width, height))
 
 
+def warm_up_sizes(model: ModelInfo, device_type: str) -> tuple[int, ...]:
+    """Return the sizes of the batches that warm a model up; ``Runner.warm_up`` says why."""
+    if device_type == "cuda":
+        return model.batch_sizes
+    return model.batch_sizes[:3:2] if model.task is Task.CLASSIFY else model.batch_sizes[:1]
+
+
+def check_digest(spec: ModelSpec, loaded: LoadedModel) -> None:
+    """Check that the weights are those that were meant.
+
+    Raises:
+        ValueError: if they have another SHA-256 than was stated.
+    """
+    if spec.sha256 not in {None, loaded.digest}:
+        raise ValueError(
+            f"the SHA-256 of {loaded.weights} is {loaded.digest or 'none'}, but "
+            f"{spec.blame('sha256')} is {spec.sha256}"
+        )
+
+
 def labels_of(loaded: LoadedModel, task: Task, labels_file: Path | None) -> tuple[str, ...]:
     """Return the names of a model's classes, in the order of the class ids.
 
     Args:
         loaded: the model.
         task: the model's.
-        labels_file: one name a line; None for the model's own names.
+        labels_file: one name a line; None for the model's own names. Of a segmenter with one
+            output it names the background too, or the other class alone.
 
     Raises:
         ValueError: if the file cannot be read or has another number of lines, or if a label map
             has no room for so many classes.
     """
-    classes = loaded.network.num_classes
+    classes = len(loaded.labels)
     if task is Task.SEGMENT and classes > MAX_LABEL_MAP_CLASSES:
         raise ValueError(
             f"{loaded.name} has {classes} classes; a label map holds {MAX_LABEL_MAP_CLASSES}."
@@ -118,6 +213,8 @@ def labels_of(loaded: LoadedModel, task: Task, labels_file: Path | None) -> tupl
     if labels_file is None:
         return loaded.labels
     labels = read_labels(labels_file)
+    if len(labels) == loaded.network.num_classes == 1 < classes:
+        labels = loaded.labels[:1] + labels
     if len(labels) != classes:
         raise ValueError(
             f"The labels file {labels_file} has {len(labels)} lines; "

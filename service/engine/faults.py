@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from service.settings import PREFIX
-
 
 class Fault(StrEnum):
     """The meaning of an error on the device."""
@@ -43,9 +41,9 @@ def blaming(setting: str) -> Iterator[None]:
     """Begin the message of a ValueError with the setting to change.
 
     Args:
-        setting: its name without the prefix.
+        setting: a variable, or a key of the models file.
     """
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{PREFIX}{setting}: {error}") from error
+        raise ValueError(f"{setting}: {error}") from error

@@ -11,7 +11,7 @@ from service.engine.runner import Runner, failing_device
 from service.engine.scheduling.queues import QueueKey
 from service.engine.scheduling.scheduler import Scheduler
 from service.link.messages import ModelInfo
-from service.settings import Settings
+from service.settings import Settings, specs_of
 
 
 class ConfigurationError(Exception):
@@ -38,7 +38,7 @@ def load(
     """
     with failing_device():
         try:
-            runner = Runner(settings, device, batch_sizes)
+            runner = Runner(settings, specs_of(settings), device, batch_sizes)
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
         for step in runner.warm_up():

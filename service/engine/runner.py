@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -36,11 +36,19 @@ from model.pretrained.records import weights_folder
 from model.pretrained.store import ensure_cached
 from model.zoo import LoadedModel, load_model
 from service.engine.batches import Arrays, BatchResult, Input, WarmUp, arrays_of
-from service.engine.descriptions import describe, input_of, labels_of, usual_input_sizes
+from service.engine.descriptions import (
+    check_digest,
+    describe,
+    input_of,
+    labels_of,
+    log_model,
+    usual_input_sizes,
+    warm_up_sizes,
+)
 from service.engine.device import EngineDevice
 from service.engine.faults import DeviceFailedError, Fault, blaming
 from service.link.messages import FallbackInfo, InputInfo, ModelInfo
-from service.settings import PREFIX, Settings
+from service.settings import PREFIX, ModelSpec, Settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,6 +75,7 @@ class Runner:
 
     Args:
         settings: the service's.
+        specs: the models, at most one of a task.
         device: a torch device, or "auto" for the best one found; with both names where the host
             has another one for it.
         batch_sizes: sizes that batches are padded to.
@@ -80,11 +89,15 @@ class Runner:
     """
 
     def __init__(
-        self, settings: Settings, device: EngineDevice | str, batch_sizes: tuple[int, ...]
+        self,
+        settings: Settings,
+        specs: Sequence[ModelSpec],
+        device: EngineDevice | str,
+        batch_sizes: tuple[int, ...],
     ) -> None:
         self._batch_sizes = batch_sizes
         names = EngineDevice(device, device) if isinstance(device, str) else device
-        with blaming("DEVICES"):
+        with blaming(f"{PREFIX}DEVICES"):
             self.device = find_device(names.local, names.host)
         self.host_device = str(self.device) if names.host == "auto" else names.host
         if self.device.type == "cpu":
@@ -95,11 +108,7 @@ class Runner:
         self._recordings = recordings_on(self.device) if self.device.type == "cuda" else None
         self._predictors: dict[Task, Predictor] = {}
         self._free_at = 0.0  # end of the last batch that was launched
-        self.models = tuple(
-            self._load(settings, task, name)
-            for task in Task
-            if (name := settings.model_of(task)) is not None
-        )
+        self.models = tuple(self._load(settings, spec) for spec in specs)
         self.on_fallback(lambda _: None)  # the warm-up's own are in the models
 
     def stage(self, image: NDArray[np.uint8]) -> Image:
@@ -115,7 +124,7 @@ class Runner:
         for model in self.models:
             for input_size in self._warm_up_input_sizes(model.input):
                 image = Input(np.zeros((*input_size, 3), np.uint8), input_size)
-                for size in self._warm_up_sizes(model):
+                for size in warm_up_sizes(model, self.device.type):
                     for _ in range(WARM_UP_RUNS):
                         result = self.run(model.task, [image] * size, input_size, size)
                         if self.device.type == "cpu" and result.device_seconds > PATIENCE_SECONDS:
@@ -147,7 +156,7 @@ class Runner:
         def wait() -> BatchResult:
             rows = logits()
             seconds, self._free_at = self._seconds_since(started), time.perf_counter()
-            return BatchResult(_scores(rows), seconds, seconds)
+            return BatchResult(_each(rows), seconds, seconds)
 
         return wait
 
@@ -170,12 +179,12 @@ class Runner:
         network_seconds: float | None = None
         match task:
             case Task.CLASSIFY:
-                arrays = _scores(predictor.classify(images, shape))
+                arrays = _each(predictor.classify(images, shape))
             case Task.SEGMENT:
                 pixel_logits = predictor.pixel_logits(images, shape)
                 network_seconds = self._seconds_since(started)
                 label_maps = predictor.label_maps(pixel_logits, input_size, original_sizes)
-                arrays = tuple(None if each is None else (each,) for each in label_maps)
+                arrays = _each(label_maps)
             case Task.DETECT:
                 found = predictor.detect(images, shape, original_sizes)
                 arrays = tuple(None if each is None else arrays_of(each) for each in found)
@@ -228,28 +237,31 @@ class Runner:
         )
         call(fallback.what)
 
-    def _load(self, settings: Settings, task: Task, name: str) -> ModelInfo:
-        """Load a task's model, prepare it for batches and describe it."""
-        with blaming(f"{task.upper()}_WEIGHTS"):
-            loaded = _load_model(settings, task, name)
-        with blaming(f"{task.upper()}_LABELS"):
-            labels = labels_of(loaded, task, settings.labels_of(task))
-        info = input_of(name, task, square=settings.segment_geometry == "square")
+    def _load(self, settings: Settings, spec: ModelSpec) -> ModelInfo:
+        """Load a model, prepare it for batches and describe it."""
+        task = spec.task
+        with blaming(spec.blame("weights")):
+            loaded = _load_model(settings, spec)
+        with blaming(spec.blame("labels")):
+            labels = labels_of(loaded, task, spec.labels)
+        info = input_of(loaded.input, task, square=settings.segment_geometry == "square")
         choice = _find_dtype(settings.dtype, self.device, loaded.network, self._compile)
         compiler = COMPILER if self._compile.compiles else None
-        predictor = Predictor(
-            loaded.network,
-            self.device,
-            choice.dtype,
-            self._staging,
-            self._recordings,
-            compiler=compiler,
-        )
-        prepared = self._prepare(predictor, loaded.name, info)
+        with blaming(spec.blame("weights")):
+            predictor = Predictor(
+                loaded.network,
+                self.device,
+                choice.dtype,
+                self._staging,
+                self._recordings,
+                compiler=compiler,
+                input_config=loaded.input,
+            )
+        prepared = self._prepare(predictor, spec.name, info)
         self._predictors[task] = predictor
         described = describe(
+            spec,
             loaded,
-            task,
             labels,
             predictor,
             prepared,
@@ -258,16 +270,7 @@ class Runner:
             device_name=device_name(self.device),
             dtype_reason=choice.reason,
         )
-        logger.info(
-            "%s %s: %s (%s), kernels: %s, %s (%s).",
-            task,
-            name,
-            described.dtype,
-            described.dtype_reason,
-            described.kernels,
-            "compiled" if described.compiled else "not compiled",
-            described.compiled_reason,
-        )
+        log_model(described)
         return described
 
     def _prepare(self, predictor: Predictor, name: str, info: InputInfo) -> PreparedModel:
@@ -281,20 +284,9 @@ class Runner:
         usual = usual_input_sizes(info)
         return usual if self.device.type == "cuda" else usual[:1]
 
-    def _warm_up_sizes(self, model: ModelInfo) -> tuple[int, ...]:
-        if self.device.type == "cuda":
-            return model.batch_sizes
-        return model.batch_sizes[:3:2] if model.task is Task.CLASSIFY else model.batch_sizes[:1]
 
-
-def _scores(rows: Sequence[NDArray[np.float32] | None]) -> Arrays:
-    return tuple(None if row is None else (_softmax(row),) for row in rows)
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    shares: NDArray[np.float32] = np.exp(logits - logits.max())
-    shares /= shares.sum()
-    return shares
+def _each(rows: Sequence[NDArray[Any] | None]) -> Arrays:
+    return tuple(None if row is None else (row,) for row in rows)
 
 
 def _find_dtype(
@@ -310,9 +302,19 @@ def _find_dtype(
     return DtypeChoice(choice.dtype, f"auto: {choice.reason}")
 
 
-def _load_model(settings: Settings, task: Task, name: str) -> LoadedModel:
-    weights, folder = settings.weights_of(task), weights_folder(settings.cache_folder)
-    if weights == PRETRAINED:
+def _load_model(settings: Settings, spec: ModelSpec) -> LoadedModel:
+    folder = weights_folder(settings.cache_folder)
+    if spec.weights == PRETRAINED and spec.architecture is not None:
         # Log lines, even on a terminal: other processes write there too.
-        ensure_cached(name, folder, show=log_lines)
-    return load_model(name, task=task, weights=weights, pretrained_folder=folder)
+        ensure_cached(spec.architecture, folder, show=log_lines)
+    loaded = load_model(
+        spec.network,
+        task=spec.task,
+        kind=spec.kind,
+        weights=spec.weights,
+        ema=spec.ema,
+        input_options=spec.input,
+        pretrained_folder=folder,
+    )
+    check_digest(spec, loaded)
+    return loaded

@@ -1,14 +1,18 @@
-"""Preparation of a network's input from a request's body, for the service and the command line."""
+"""Preparation of a network's input from a request's body, for the service and the command line.
+
+It knows of a model what its engine offers, and reads no setting of one.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 
 from PIL import Image
 
-from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.config import ClassificationGeometry, ScaledGeometry, Task
 from model.images.preprocess import (
     classification_input,
     detection_input,
@@ -19,7 +23,7 @@ from model.kernels.cpu.library import cpu_kernels_unsupported_reason
 from service.api.schemas import ImageFacts
 from service.images.decode import DecodedImage, ImageLimits, decode_image
 from service.images.upload import find_image
-from service.link.messages import NetworkInput
+from service.link.messages import InputInfo, ModelInfo, NetworkInput
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -44,7 +48,7 @@ class PreparedImage:
 
 
 class ImagePreparer:
-    """Decodes and resizes images for the models of the settings. Thread-safe.
+    """Decodes images and does to them what a model's offer says. Thread-safe.
 
     Its construction compiles the kernel that resizes a classifier's images, once on a machine and
     in a second or two, so that no request has to wait for it.
@@ -55,39 +59,34 @@ class ImagePreparer:
 
     def __init__(self, settings: Settings) -> None:
         self._limits = ImageLimits(settings.max_image_pixels, MAX_IMAGE_SIDE)
-        self._models = {task: settings.model_of(task) for task in Task}
-        self._square_segments = settings.segment_geometry == "square"
-        # A JPEG may be reduced while it is decoded, down to this short side. None for the dense
-        # tasks: their resizing is not antialiased, so a reduced image would give other pixels,
-        # and their results are in the pixels of the original.
-        self._short_sides: dict[Task, int | None] = dict.fromkeys(Task)
-        classifier = self._models[Task.CLASSIFY]
-        if classifier is not None:
-            geometry = CLASSIFIERS[classifier].geometry
-            self._short_sides[Task.CLASSIFY] = geometry.resize_short_side
-            reason = cpu_kernels_unsupported_reason(settings.cache_folder / "kernels")
-            if reason is not None:
-                logger.warning(
-                    "Images to classify are resized by Pillow, at a tenth of the speed, since %s.",
-                    reason,
-                )
+        reason = cpu_kernels_unsupported_reason(settings.cache_folder / "kernels")
+        if reason is not None:
+            logger.warning(
+                "Images to classify are resized by Pillow, at a tenth of the speed, since %s.",
+                reason,
+            )
 
-    def prepare(self, body: bytes, content_type: str | None, task: Task) -> PreparedImage:
-        """Find the image in a body, decode it and bring it to the task's geometry.
+    def prepare(self, body: bytes, content_type: str | None, model: ModelInfo) -> PreparedImage:
+        """Find the image in a body, decode it and make a model's input of it.
 
         Args:
             body: complete.
             content_type: the request's header; None if there is none.
-            task: one that is served.
+            model: as its engine offers it.
 
         Raises:
             ServiceError: if the body, its type or its image is rejected.
         """
         started = time.perf_counter()
-        decoded = self.decode(body, content_type, self._short_sides[task])
+        # A JPEG may be reduced while it is decoded, down to this short side. None for the dense
+        # tasks: their resizing is not antialiased, so a reduced image would give other pixels,
+        # and their results are in the pixels of the original.
+        crops = model.task is Task.CLASSIFY
+        short_side = _crop_of(model.input).resize_short_side if crops else None
+        decoded = self.decode(body, content_type, short_side)
         original_size = (decoded.height, decoded.width)
         return PreparedImage(
-            network_input=self._network_input(decoded.image, original_size, task),
+            network_input=_network_input(decoded.image, original_size, model),
             facts=ImageFacts(width=decoded.width, height=decoded.height, frames=decoded.frames),
             decode_seconds=time.perf_counter() - started,
         )
@@ -104,22 +103,40 @@ class ImagePreparer:
             short_side_needed=short_side_needed,
         )
 
-    def _network_input(
-        self, image: Image.Image, original_size: tuple[int, int], task: Task
-    ) -> NetworkInput:
-        """Resize an upright RGB image as in the evaluation of the task's model."""
-        name = self._models[task]
-        assert name is not None, "the route has checked that the task is served"
-        match task:
-            case Task.CLASSIFY:
-                pixels = classification_input(image, CLASSIFIERS[name].geometry)
-            case Task.SEGMENT:
-                geometry = SEGMENTERS[name].geometry
-                pixels = segmentation_input(image, geometry, square=self._square_segments)
-            case Task.DETECT:
-                geometry = DETECTORS[name].geometry
-                pixels = detection_input(image, geometry)
-                # The engine pads, after it has normalised.
-                size = padded_size(pixels.shape[0], pixels.shape[1], geometry.multiple)
-                return NetworkInput(pixels, size, original_size)
-        return NetworkInput(pixels, (pixels.shape[0], pixels.shape[1]), original_size)
+
+def _network_input(
+    image: Image.Image, original_size: tuple[int, int], model: ModelInfo
+) -> NetworkInput:
+    """Resize an upright RGB image as in the evaluation of a model."""
+    info = model.input
+    channels = len(info.mean)
+    match model.task:
+        case Task.CLASSIFY:
+            pixels = classification_input(image, _crop_of(info), channels=channels)
+        case Task.SEGMENT:
+            square = info.height is not None
+            pixels = segmentation_input(image, _scale_of(info), square=square, channels=channels)
+        case Task.DETECT:
+            geometry = _scale_of(info)
+            pixels = detection_input(image, geometry, channels=channels)
+            # The engine pads, after it has normalised.
+            size = padded_size(pixels.shape[0], pixels.shape[1], geometry.multiple)
+            return NetworkInput(pixels, size, original_size)
+    return NetworkInput(pixels, (pixels.shape[0], pixels.shape[1]), original_size)
+
+
+def _crop_of(info: InputInfo) -> ClassificationGeometry:
+    assert info.height is not None
+    assert info.crop_pct is not None
+    assert info.interpolation is not None
+    return _crop(info.height, info.crop_pct, info.interpolation)
+
+
+_crop = lru_cache(maxsize=64)(ClassificationGeometry)
+
+
+def _scale_of(info: InputInfo) -> ScaledGeometry:
+    """Return a dense model's geometry; that of square inputs has only its short side."""
+    short_side = info.short_side or info.height
+    assert short_side is not None
+    return ScaledGeometry(short_side, info.long_side or short_side, info.multiple or 1)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
-from model.config import Task
+from model.config import IMAGE_MEAN, IMAGE_STD, Interpolation, Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class ArrayHeader(msgspec.Struct, frozen=True, array_like=True):
 
 
 class InputInfo(msgspec.Struct, frozen=True):
-    """The size of a network's input: fixed, or derived from the image's.
+    """What is done to an image before the network sees it.
 
     Attributes:
         height: pixels; None where it is derived from the image's.
@@ -35,6 +35,12 @@ class InputInfo(msgspec.Struct, frozen=True):
         short_side: bound of an input that keeps the aspect ratio, pixels; None for a fixed input.
         long_side: the same.
         multiple: divisor of both sides, pixels; None for a fixed input.
+        crop_pct: part of the resized short side that a classifier's crop keeps; None for others.
+        interpolation: of a classifier's resize, "bicubic" or "bilinear"; None for others.
+        mean: mean of each channel, of values from 0 to 1; one value of a grey network.
+        std: standard deviation of each channel.
+        sources: who stated a value, by its name in a models file: "file", "checkpoint" or
+            "architecture".
     """
 
     height: int | None = None
@@ -42,6 +48,11 @@ class InputInfo(msgspec.Struct, frozen=True):
     short_side: int | None = None
     long_side: int | None = None
     multiple: int | None = None
+    crop_pct: float | None = None
+    interpolation: Interpolation | None = None
+    mean: tuple[float, ...] = IMAGE_MEAN
+    std: tuple[float, ...] = IMAGE_STD
+    sources: dict[str, str] = {}
 
 
 class FallbackInfo(msgspec.Struct, frozen=True):
@@ -60,13 +71,16 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """One served model, as ``GET /v1/models`` shows it.
 
     Attributes:
-        name: its name in ``model.zoo``.
+        name: its name in answers, the architecture's unless a models file gives one.
         task: the task that it answers.
+        architecture: its name in ``model.zoo``.
         weights: their origin: "demo", "random", or a file's name.
         weights_sha256: the file's digest; None for random weights.
+        weights_kind: "ema" or "raw".
+        activation: what makes scores of a classifier's logits, "softmax" or "sigmoid".
         labels: class names in the order of the class ids.
         colors: red, green and blue of the classes, 0 to 255, in the same order.
-        input: the size of the network's input.
+        input: what is done to an image.
         device: such as "cpu" or "cuda:0".
         device_name: the device's own name.
         dtype: such as "float32".
@@ -80,8 +94,11 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
     name: str
     task: Task
+    architecture: str
     weights: str
     weights_sha256: str | None
+    weights_kind: Literal["ema", "raw"]
+    activation: Literal["softmax", "sigmoid"]
     labels: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
     input: InputInfo
@@ -186,7 +203,7 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
 class Answer(msgspec.Struct, tag=True, frozen=True):
     """A result; its arrays follow as frames.
 
-    They are, by task: the scores (classes,); the label map (H, W) in the original size; boxes
+    They are, by task: the logits (classes,); the label map (H, W) in the original size; boxes
     (N, 4) in pixels of the original, scores (N,), labels (N,) and masks (N, 28, 28).
 
     Attributes:

@@ -13,8 +13,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from model.config import Task
-from service.settings import PREFIX, Settings, SettingsError
+from service.settings import PREFIX, ModelSpec, Settings, SettingsError, specs_of
 
 _PRIVATE = 0o700
 _NVIDIA = Path("/proc/driver/nvidia")
@@ -64,13 +63,18 @@ def _key(settings: Settings, device: str) -> str:
         "torch": version("torch"),
         "triton": _version_or_none("triton"),
         "device": [device, *_hardware()],
-        "models": [settings.model_of(task) for task in Task],
+        "models": [_form_of(spec) for spec in specs_of(settings)],
         "geometry": settings.segment_geometry,
         "dtype": settings.dtype,
         "batches": settings.max_batch_size,
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return f"torch-{facts['torch']}-{digest[:16]}"
+
+
+def _form_of(spec: ModelSpec) -> list[object]:
+    backbone = sorted(spec.backbone.items())
+    return [spec.task, spec.architecture, spec.kind, backbone, spec.input.input_size]
 
 
 def _version_or_none(package: str) -> str | None:

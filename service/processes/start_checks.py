@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from model.checkpoints.file_kind import weights_file_problem
-from model.config import Task
 from model.labels.label_file import read_labels
-from service.settings import PREFIX, Settings, SettingsError
-
-NAMED_WEIGHTS = {"demo", "pretrained", "random"}
+from service.settings import NAMED_WEIGHTS, PREFIX, ModelSpec, Settings, SettingsError, specs_of
 
 
 def check_files(settings: Settings) -> None:
@@ -19,7 +16,7 @@ def check_files(settings: Settings) -> None:
         SettingsError: with a line for each setting whose file is missing, cannot be read or is of
             another kind.
     """
-    problems = [problem for task in Task for problem in _problems_of(settings, task)]
+    problems = [problem for spec in specs_of(settings) for problem in _problems_of(spec)]
     if settings.api_keys_file is not None:
         reason = _unreadable_reason(settings.api_keys_file)
         if reason is not None:
@@ -29,19 +26,17 @@ def check_files(settings: Settings) -> None:
         raise SettingsError("\n".join(problems))
 
 
-def _problems_of(settings: Settings, task: Task) -> list[str]:
-    if settings.model_of(task) is None:
-        return []
+def _problems_of(spec: ModelSpec) -> list[str]:
     problems = []
-    weights, labels = settings.weights_of(task), settings.labels_of(task)
-    problem = None if weights in NAMED_WEIGHTS else weights_file_problem(Path(weights))
+    named = spec.weights in NAMED_WEIGHTS
+    problem = None if named else weights_file_problem(Path(spec.weights))
     if problem is not None:
-        problems.append(f"{PREFIX}{task.upper()}_WEIGHTS: {problem}")
-    if labels is not None:
+        problems.append(f"{spec.blame('weights')}: {problem}")
+    if spec.labels is not None:
         try:
-            read_labels(labels)
+            read_labels(spec.labels)
         except ValueError as error:
-            problems.append(f"{PREFIX}{task.upper()}_LABELS: {error}")
+            problems.append(f"{spec.blame('labels')}: {error}")
     return problems
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from service import metrics, tracing
-from service.api.schemas import MAX_TIMEOUT_SECONDS
+from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.processes.child import Child, StartFailedError
 from service.processes.compile_cache import compiler_environment
 from service.processes.environment import engine_environment, gpu_environment, local_device

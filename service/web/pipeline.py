@@ -91,7 +91,6 @@ class Pipeline:
         self.settings = settings
         self.engines = engines
         self.draining = Draining()
-        self._served = {task for task in Task if settings.model_of(task) is not None}
         # Two pools, so that pictures which take seconds to draw do not delay decoding.
         self._decode_threads = _threads("decode")
         self._render_threads = _threads("render")
@@ -112,21 +111,22 @@ class Pipeline:
         """Return the model that answers a task.
 
         Raises:
-            TaskOffError: if the settings have none.
             NotReadyError: while no engine has said what it serves.
+            TaskOffError: if there is none.
         """
-        if task not in self._served:
-            setting = f"{PREFIX}{task.upper()}"
-            raise TaskOffError(
-                f"{setting}_MODEL is off. To {task}, start the service with it set to one of "
-                f"{', '.join(MODELS[task])} and {setting}_WEIGHTS to pretrained or a checkpoint's "
-                "path."
-            )
-        for offer in self.engines.offers:
-            for model in offer.models:
-                if model.task is task:
-                    return model
-        raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
+        models = [model for offer in self.engines.offers for model in offer.models]
+        if not models:
+            raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
+        for model in models:
+            if model.task is task:
+                return model
+        if self.settings.models_file is not None:
+            raise TaskOffError(f"No model of {PREFIX}MODELS_FILE can {task}; state one there.")
+        setting, names = f"{PREFIX}{task.upper()}", ", ".join(MODELS[task])
+        raise TaskOffError(
+            f"{setting}_MODEL is off. To {task}, start the service with it set to one of {names} "
+            f"and {setting}_WEIGHTS to pretrained or a checkpoint's path."
+        )
 
     async def respond(
         self,
@@ -208,7 +208,7 @@ class Pipeline:
                     self._preparer.prepare,
                     context.body,
                     context.content_type,
-                    task,
+                    context.model,
                 )
         _record(stages, "decode", prepared.decode_seconds)
         context.permit.hold(len(context.body) + prepared.network_input.pixels.nbytes)

@@ -20,7 +20,7 @@ import uvloop
 from model.config import Task
 from service import metrics, tracing
 from service.api.errors import all_errors
-from service.api.schemas import MAX_TIMEOUT_SECONDS
+from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.link.client import EngineClient
 from service.link.pool import EnginePool
 from service.logs import configure_logging

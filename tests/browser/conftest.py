@@ -5,7 +5,7 @@ All of it, the service too, runs in one event loop that lasts for the session.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
 from service.settings import Settings
-from support.running_service import RunningService
 from support.served_app import served
 from support.service_fakes import FakeEngines
 
@@ -104,10 +103,3 @@ async def page(chromium: Browser) -> AsyncIterator[Page]:
 
 def is_local(url: str) -> bool:
     return url.startswith(("http://127.0.0.1:", "blob:http://127.0.0.1:"))
-
-
-@pytest.fixture(scope="session")
-def demo() -> Iterator[RunningService]:
-    """The service as it starts without any setting."""
-    with RunningService() as service:
-        yield service

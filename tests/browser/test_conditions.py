@@ -157,17 +157,10 @@ async def test_a_refusal_is_seen_wherever_the_page_was_scrolled_to(
 
 
 async def test_an_overlay_leaves_the_background_clear(
-    page: Page, url: str, monkeypatch: pytest.MonkeyPatch
+    page: Page, url: str, engines: FakeEngines
 ) -> None:
     labels = ("background", *service_fakes.LABELS[1:])
-    monkeypatch.setattr(
-        service_fakes,
-        "WELCOME",
-        replace(
-            service_fakes.WELCOME,
-            models=tuple(replace(model, labels=labels) for model in service_fakes.WELCOME.models),
-        ),
-    )
+    engines.models = tuple(replace(model, labels=labels) for model in engines.models)
     await page.goto(url)
     await select(page, "Segment")
     await choose(page)
@@ -188,17 +181,8 @@ async def test_an_overlay_leaves_the_background_clear(
     assert (await alphas())[1] > 100
 
 
-async def test_a_task_that_is_off_says_how_to_turn_it_on(
-    page: Page, engines: FakeEngines, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        service_fakes,
-        "WELCOME",
-        replace(
-            service_fakes.WELCOME,
-            models=tuple(m for m in service_fakes.WELCOME.models if m.task is not Task.DETECT),
-        ),
-    )
+async def test_a_task_that_is_off_says_how_to_turn_it_on(page: Page, engines: FakeEngines) -> None:
+    engines.models = tuple(m for m in engines.models if m.task is not Task.DETECT)
     async with served(engines, Settings()) as url:
         await page.goto(url)
         await expect(page.get_by_role("tab")).to_have_text(["Classify", "Segment", "Detect"])

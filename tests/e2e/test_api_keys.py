@@ -3,9 +3,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import httpx
-
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 
 KEY, IN_THE_BODY = "k-27182818284590", b"b1b2c3d4e5f6"
 
@@ -17,7 +15,7 @@ def test_a_key_opens_the_service_and_the_log_holds_neither_it_nor_images(tmp_pat
         statuses = []
         for key in (KEY, KEY + "x"):
             headers = {"Authorization": f"Bearer {key}", "Content-Type": "image/png"}
-            answer = httpx.post(
+            answer = CLIENT.post(
                 f"{service.url}/v1/classify",
                 content=b"\x89PNG\r\n\x1a\n" + IN_THE_BODY,
                 headers=headers,

@@ -19,7 +19,7 @@ import pytest
 
 from support.api_requests import JPEG, photo
 from support.documents import blocks
-from support.running_service import RunningService, free_port
+from support.running_service import CLIENT, RunningService, free_port
 
 DELAY_SECONDS = 3
 
@@ -51,7 +51,7 @@ def logged(service: RunningService, request_id: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_both_families_are_served(service: RunningService, host: str) -> None:
-    answer = httpx.get(f"http://{host}:{service.port}/v1/models")
+    answer = CLIENT.get(f"http://{host}:{service.port}/v1/models")
     assert answer.status_code == 200
     line = logged(service, answer.headers["x-request-id"])
     assert line["client"] == host.strip("[]")
@@ -65,10 +65,10 @@ def test_a_trusted_proxy_names_the_client(service: RunningService) -> None:
         ("x=1 status=200", "unknown"),
     ):
         headers = {"X-Forwarded-For": forwarded}
-        answer = httpx.get(f"{service.url}/v1/models", headers=headers)
+        answer = CLIENT.get(f"{service.url}/v1/models", headers=headers)
         assert logged(service, answer.headers["x-request-id"])["client"] == client
     headers = {"X-Forwarded-For": "203.0.113.9"}
-    answer = httpx.get(f"http://[::1]:{service.port}/v1/models", headers=headers)
+    answer = CLIENT.get(f"http://[::1]:{service.port}/v1/models", headers=headers)
     assert logged(service, answer.headers["x-request-id"])["client"] == "::1"
 
 
@@ -106,14 +106,14 @@ def test_the_nginx_of_the_documents_passes_everything_on(
     try:
         address = f"http://127.0.0.1:{port}/overlock"
         service.wait_for(lambda: listens(port))
-        answer = httpx.post(f"{address}/v1/classify", content=photo(), headers=JPEG)
+        answer = CLIENT.post(f"{address}/v1/classify", content=photo(), headers=JPEG)
         assert answer.status_code == 200
         assert logged(service, answer.headers["x-request-id"])["client"] == "127.0.0.1"
-        assert httpx.get(f"{address}/docs").status_code == 200
+        assert CLIENT.get(f"{address}/docs").status_code == 200
         large = photo() + bytes(8_000_000)
-        answer = httpx.post(f"{address}/v1/classify", content=large, headers=JPEG)
+        answer = CLIENT.post(f"{address}/v1/classify", content=large, headers=JPEG)
         assert answer.status_code == 200
-        answer = httpx.post(f"{address}/v1/classify", content=bytes(30_000_000), headers=JPEG)
+        answer = CLIENT.post(f"{address}/v1/classify", content=bytes(30_000_000), headers=JPEG)
         assert answer.json()["type"] == "urn:overlock:problem:body-too-large"
     finally:
         process.terminate()
@@ -133,7 +133,7 @@ def test_sigterm_makes_unready_first_and_refuses_later(service: RunningService) 
         service.wait_for(lambda: service.get("/readyz").status_code == 503)
         assert time.monotonic() - began < DELAY_SECONDS
         waiting = client.submit(
-            httpx.post, f"{service.url}/v1/classify", content=photo(), headers=JPEG
+            CLIENT.post, f"{service.url}/v1/classify", content=photo(), headers=JPEG
         )
         assert waiting.result().status_code == 200
         assert time.monotonic() - began < DELAY_SECONDS

@@ -11,7 +11,7 @@ import pytest
 from model.scenes.scenes import CLASS_NAMES, draw_scene
 from service.web.http.endings import LINGER_BYTES
 from support.image_samples import bad_samples, good_samples
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 from support.scene_files import png
 
 GOOD = good_samples()
@@ -24,7 +24,7 @@ FRESH_SEED = 500_000
 def classify(service: RunningService, body: bytes, media_type: str, **query: int) -> httpx.Response:
     headers = {"Content-Type": media_type}
     url = f"{service.url}/v1/classify"
-    return httpx.post(url, content=body, headers=headers, params=query, timeout=30)
+    return CLIENT.post(url, content=body, headers=headers, params=query, timeout=30)
 
 
 def scores(answer: httpx.Response) -> np.ndarray[Any, Any]:
@@ -78,9 +78,9 @@ def test_every_bad_image_is_refused_with_a_problem(demo: RunningService, name: s
 def test_the_three_forms_get_the_same_answer(demo: RunningService) -> None:
     image = png(draw_scene(FRESH_SEED + 1).image)
     url = f"{demo.url}/v1/classify"
-    raw = httpx.post(url, content=image, headers={"Content-Type": "image/png"})
-    form = httpx.post(url, files={"image": ("scene.png", image, "image/png")})
-    document = httpx.post(url, json={"image": base64.b64encode(image).decode()})
+    raw = CLIENT.post(url, content=image, headers={"Content-Type": "image/png"})
+    form = CLIENT.post(url, files={"image": ("scene.png", image, "image/png")})
+    document = CLIENT.post(url, json={"image": base64.b64encode(image).decode()})
     assert raw.status_code == 200
     assert raw.json()["predictions"] == form.json()["predictions"]
     assert raw.json()["predictions"] == document.json()["predictions"]
@@ -118,7 +118,7 @@ def test_200_requests_of_16_clients_are_all_right_and_share_batches(demo: Runnin
 
 
 def test_models_says_that_it_is_a_demo(demo: RunningService) -> None:
-    model = httpx.get(f"{demo.url}/v1/models").json()["models"][0]
+    model = CLIENT.get(f"{demo.url}/v1/models").json()["models"][0]
     assert model["demo"] is True
     assert model["classes"] == list(CLASS_NAMES)
     assert model["costs"][0]["per_image_seconds"] > 0

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
 from model.scenes.scenes import draw_scene
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 from support.scene_files import png
 
 SETTINGS: dict[str, str | int] = {"compile": "on", "segment_model": "off", "max_batch_size": 1}
@@ -19,7 +18,7 @@ COMPILE_SECONDS = 400.0
 
 
 def scores(service: RunningService, seed: int) -> list[float]:
-    answer = httpx.post(
+    answer = CLIENT.post(
         f"{service.url}/v1/classify",
         params={"top_k": CLASSES},
         content=png(draw_scene(seed).image),

@@ -22,7 +22,7 @@ from model.heads.classifier import ImageClassifier
 from support.fill import image
 from support.filled import filled
 from support.release_server import ReleaseServer, answer_with, drop_after, hold_after
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 from support.scene_files import png
 
 OVERLOCK = str(Path(sys.executable).with_name("overlock"))
@@ -170,7 +170,7 @@ def test_the_service_downloads_what_is_missing_and_is_ready_afterwards(
         assert (model["weights"], model["demo"]) == (FILE, False)
         assert model["weights_sha256"] == hashlib.sha256(published).hexdigest()
         body = png(image("pretrained", 64, 64))
-        classified = httpx.post(
+        classified = CLIENT.post(
             f"{service.url}/v1/classify", content=body, headers={"Content-Type": "image/png"}
         )
         assert len(classified.json()["predictions"]) == 5

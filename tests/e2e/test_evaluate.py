@@ -28,8 +28,9 @@ def test_the_demo_is_measured_on_its_scenes(tmp_path: Path) -> None:
     assert report["metrics"]["top1"] > 90
     lines = done.stdout.splitlines()
     assert lines[1] == "on 64 of 2000 drawn scenes"
-    assert lines[4].split() == ["percent", "measured"]
-    assert lines[5].split() == ["top-1", "accuracy", f"{report['metrics']['top1']:.2f}"]
+    assert lines[3].startswith("input_size 224 (architecture), crop_pct 1.0 (architecture)")
+    assert lines[6].split() == ["percent", "measured"]
+    assert lines[7].split() == ["top-1", "accuracy", f"{report['metrics']['top1']:.2f}"]
     assert "64/64" in done.stderr
 
 

@@ -5,19 +5,17 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
 from model.scenes.scenes import draw_scene
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 from support.scene_files import png
 
 
 def post_scene(service: RunningService, seed: int) -> int:
-    answer = httpx.post(
+    answer = CLIENT.post(
         f"{service.url}/v1/classify",
         content=png(draw_scene(seed).image),
         headers={"Content-Type": "image/png"},
@@ -45,57 +43,17 @@ def test_the_start_says_what_is_served_and_where_to_look(demo: RunningService) -
     assert f"{demo.url}/docs" in demo.log
 
 
-def test_interrupting_stops_quickly_and_quietly() -> None:
-    with RunningService(log_format="json") as service:
+def test_compiled_kernels_are_kept_and_interrupting_stops_quickly_and_quietly(
+    tmp_path: Path,
+) -> None:
+    settings = {"cache_dir": str(tmp_path / "cache"), "log_format": "json", "segment_model": "off"}
+    with RunningService(**settings) as service:
+        assert list((tmp_path / "cache" / "kernels").glob("overlock-*.so"))
         assert post_scene(service, 1) == 200
         started = time.monotonic()
         assert service.stop(signal.SIGINT) == 0
         assert time.monotonic() - started < 2
         assert "Traceback" not in service.log
-
-
-def test_compiled_kernels_are_kept_in_the_cache_folder(tmp_path: Path) -> None:
-    with RunningService(cache_dir=str(tmp_path / "cache"), segment_model="off"):
-        pass
-    assert list((tmp_path / "cache" / "kernels").glob("overlock-*.so"))
-
-
-def test_a_killed_engine_is_replaced_and_waiting_requests_are_answered() -> None:
-    # On a busy machine a restart may take longer than the usual timeout.
-    settings = {"default_timeout_seconds": 120}
-    with RunningService(**settings) as service, ThreadPoolExecutor(4) as clients:
-        (engine,) = service.children("service.engine.process")
-        os.kill(engine, signal.SIGKILL)
-        waiting = [clients.submit(post_scene, service, seed) for seed in range(4)]
-        assert [future.result() for future in waiting] == [200] * 4
-        assert service.metric("overlock_engine_restarts_total") == 1
-        assert "killed by SIGKILL" in service.log
-
-
-def test_a_killed_http_worker_is_replaced() -> None:
-    with RunningService(http_workers=1) as service:
-        (worker,) = service.children("service.web.process")
-        os.kill(worker, signal.SIGKILL)
-        service.wait_ready()
-        assert post_scene(service, 5) == 200
-
-
-def test_nothing_outlives_a_killed_supervisor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with RunningService(segment_model="off") as service:
-        assert len(list(tmp_path.glob("overlock-*"))) == 1
-        children = service.children("service.engine.process") + service.children(
-            "service.web.process"
-        )
-        assert len(children) == 2
-        service.process.kill()
-        until = time.monotonic() + 20
-        while any(Path(f"/proc/{pid}").exists() for pid in children):
-            assert time.monotonic() < until
-            time.sleep(0.05)
-    assert list(tmp_path.glob("overlock-*")) == []
 
 
 def test_what_killed_processes_leave_behind_is_gone_after_the_next_start(

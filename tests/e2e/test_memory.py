@@ -15,7 +15,7 @@ from PIL import Image
 
 from model.scenes.scenes import draw_scene
 from support.checkpoints import official_state
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 
 ENGINE_LIMIT_BYTES = 2_500_000_000
 WORKER_LIMIT_BYTES = 150_000_000
@@ -57,7 +57,7 @@ def status_bytes(pid: int, field: str) -> int:
 
 
 def ask(service: RunningService, task: str, photo: bytes, accept: str) -> httpx.Response:
-    answer = httpx.post(
+    answer = CLIENT.post(
         f"{service.url}/v1/{task}",
         content=photo,
         headers={"Content-Type": "image/jpeg", "Accept": accept},

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -21,7 +20,7 @@ from model.labels.tables import imagenet_labels
 from model.zoo import create_model
 from support.checkpoints import official_state
 from support.fill import image, model_input
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 from support.scene_files import png
 
 NAME = "overlock_xt"
@@ -46,7 +45,7 @@ def service(checkpoint: Path) -> Iterator[RunningService]:
 
 
 def served_scores(service: RunningService, body: bytes, media_type: str) -> np.ndarray[Any, Any]:
-    answer = httpx.post(
+    answer = CLIENT.post(
         f"{service.url}/v1/classify?top_k=1000",
         content=body,
         headers={"Content-Type": media_type},
@@ -72,7 +71,7 @@ def test_the_service_gives_the_scores_of_the_unfolded_network(
     pixels = image(f"served-{height}x{width}", height, width)
     network = create_model(NAME, weights=checkpoint, fused=False)
     cropped = classification_input(Image.fromarray(pixels), CLASSIFIERS[NAME].geometry)
-    logits = network(torch.from_numpy(model_input([cropped])))[0].numpy()
+    logits = network(torch.from_numpy(model_input([cropped])))[0].detach().numpy()
     assert_same_scores(served_scores(service, png(pixels), "image/png"), logits)
 
 
@@ -86,7 +85,7 @@ def test_a_photograph_gets_the_scores_of_the_authors_network(
 
 
 def test_models_names_the_file_and_its_digest(service: RunningService) -> None:
-    model = httpx.get(f"{service.url}/v1/models").json()["models"][0]
+    model = CLIENT.get(f"{service.url}/v1/models").json()["models"][0]
     assert (model["name"], model["demo"], model["note"]) == (NAME, False, None)
     assert model["weights"] == "overlock_xt_in1k_224.pth"
     assert len(model["weights_sha256"]) == 64

@@ -20,7 +20,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from support.checkpoints import official_state
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LABELS = dict(np.load(GOLDEN / "e2e_seg.npz"))
@@ -50,7 +50,7 @@ def service(
 
 
 def ask(service: RunningService, path: str, photo: Path, accept: str) -> httpx.Response:
-    answer = httpx.post(
+    answer = CLIENT.post(
         f"{service.url}{path}",
         content=photo.read_bytes(),
         headers={"Content-Type": "image/jpeg", "Accept": accept},
@@ -70,7 +70,7 @@ def test_a_photograph_gets_the_labels_and_detections_of_the_authors_networks(
     assert agreement >= 0.995
 
     found = ask(service, "/v1/detect", photos_dir / PHOTO, "application/json").json()
-    models = httpx.get(f"{service.url}/v1/models").json()["models"]
+    models = CLIENT.get(f"{service.url}/v1/models").json()["models"]
     key = f"{models[1]['name'].removesuffix('_overlock_xt')}|xt|{PHOTO}"
     shape = tuple(DETECTIONS[f"{key}|shape"])
     masks = np.unpackbits(DETECTIONS[f"{key}|masks"])[: np.prod(shape)].reshape(shape)

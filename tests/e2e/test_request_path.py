@@ -7,12 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
 from service.commands.bench.sample_image import draw_photograph
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 
 INJECTION = Path(__file__).with_name("request_path")
 
@@ -32,9 +31,9 @@ def test_a_classification_crosses_at_most_forty_files(
     with RunningService(segment_model="off") as service:
         classify = f"{service.url}/v1/classify"
         # The first request also loads what later ones find loaded.
-        assert httpx.post(classify, content=body).status_code == 200
+        assert CLIENT.post(classify, content=body).status_code == 200
         flag.touch()
-        assert httpx.post(classify, content=body).status_code == 200
+        assert CLIENT.post(classify, content=body).status_code == 200
         time.sleep(0.2)  # the engine records the batch after it has answered
         flag.unlink()
     lists = [file.read_text().splitlines() for file in tmp_path.glob("*.files")]

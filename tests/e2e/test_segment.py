@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from model.evaluation.metrics import SegmentationCounts
 from model.scenes.scenes import SEGMENT_NAMES, Scene, draw_scene
 from support.image_samples import good_samples
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 from support.scene_files import png
 
 FRESH_SEED = 510_000
@@ -29,7 +29,7 @@ SOME_GOOD = list(GOOD)[::8]
 def segment(
     service: RunningService, body: bytes, query: str = "", accept: str = "application/json"
 ) -> httpx.Response:
-    answer = httpx.post(
+    answer = CLIENT.post(
         f"{service.url}/v1/segment{query}",
         content=body,
         headers=PNG | {"Accept": accept},
@@ -108,7 +108,7 @@ def test_every_kind_of_image_is_segmented_in_its_upright_size(
     sample = GOOD[name]
     headers = {"Content-Type": sample.media_type}
     url = f"{demo.url}/v1/segment?mask=none"
-    answer = httpx.post(url, content=sample.body, headers=headers, timeout=30)
+    answer = CLIENT.post(url, content=sample.body, headers=headers, timeout=30)
     assert answer.status_code == 200, answer.text
     facts = answer.json()["image"]
     assert (facts["height"], facts["width"]) == sample.rgb.shape[:2]
@@ -116,7 +116,7 @@ def test_every_kind_of_image_is_segmented_in_its_upright_size(
 
 def test_a_bad_image_is_refused(demo: RunningService) -> None:
     url = f"{demo.url}/v1/segment"
-    answer = httpx.post(url, content=png(np.zeros((9, 9, 3), np.uint8))[:60], headers=PNG)
+    answer = CLIENT.post(url, content=png(np.zeros((9, 9, 3), np.uint8))[:60], headers=PNG)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
 
@@ -142,6 +142,6 @@ async def test_scenes_of_one_shape_share_batches_and_keep_their_answers(
 
 
 def test_detection_is_off_and_says_how_to_turn_it_on(demo: RunningService) -> None:
-    answer = httpx.post(f"{demo.url}/v1/detect", content=b"", headers=PNG)
+    answer = CLIENT.post(f"{demo.url}/v1/detect", content=b"", headers=PNG)
     assert answer.status_code == 404
     assert "OVERLOCK_DETECT_MODEL" in answer.json()["detail"]

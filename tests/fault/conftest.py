@@ -28,7 +28,16 @@ def start_faulty() -> Start:
 
 
 @pytest.fixture(scope="session")
-def faulty(start_faulty: Start) -> Iterator[RunningService]:
+def faulty_starts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file for the number of ``faulty``'s engines that die before their first line."""
+    return tmp_path_factory.mktemp("faulty") / "starts"
+
+
+@pytest.fixture(scope="session")
+def faulty(start_faulty: Start, faulty_starts: Path) -> Iterator[RunningService]:
     """A faulty service, shared by tests that leave it ready again."""
-    with start_faulty() as service:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAULTY_STARTS_FILE", str(faulty_starts))
+        started = start_faulty()
+    with started as service:
         yield service

@@ -11,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
 import pytest
 
 from support.fault_clients import SLOW, picture
 from support.raw_http import connect, read_answer
 from support.running_nginx import RunningNginx
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 
 Start = Callable[..., RunningService]
 
@@ -121,27 +120,32 @@ def test_javas_own_client_gets_its_answers(guarded: RunningService) -> None:
 
 def test_nginx_passes_every_answer_on(nginx: RunningNginx) -> None:
     for target, (name, value), status in REFUSALS * 3:
-        answer = httpx.post(nginx.url + target, content=BODY, headers={name: value}, timeout=60)
+        answer = CLIENT.post(nginx.url + target, content=BODY, headers={name: value}, timeout=60)
         assert answer.status_code == status, nginx.log
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.fixture(scope="module")
+def crowded(start_faulty: Start) -> Iterator[RunningService]:
+    with start_faulty(max_queue_requests=2, max_batch_size=1) as service:
+        yield service
+
+
 @pytest.mark.parametrize("buffering", [True, False], ids=["buffering", "streaming"])
 def test_under_overload_with_large_bodies_nginx_answers_429_and_never_502(
-    start_faulty: Start, tmp_path: Path, buffering: bool
+    crowded: RunningService, tmp_path: Path, buffering: bool
 ) -> None:
     # The demo's decoder ignores what stands behind the image.
     body = picture(SLOW) + bytes(6_000_000)
 
     def ask(_: int) -> int:
         headers = {"Content-Type": "image/png"}
-        return httpx.post(
+        return CLIENT.post(
             f"{proxy.url}/v1/classify", content=body, headers=headers, timeout=90
         ).status_code
 
     with (
-        start_faulty(max_queue_requests=2, max_batch_size=1) as service,
-        RunningNginx(service, tmp_path, buffering=buffering) as proxy,
+        RunningNginx(crowded, tmp_path, buffering=buffering) as proxy,
         ThreadPoolExecutor(12) as clients,
     ):
         statuses = Counter(clients.map(ask, range(36)))

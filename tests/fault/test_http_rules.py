@@ -6,12 +6,11 @@ import gzip
 import socket
 import zlib
 
-import httpx
 import pytest
 
 from support.fault_clients import HARMLESS, picture
 from support.raw_http import connect, read_all, read_answer, send
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 
 LIVE = b"GET /livez HTTP/1.1\r\nHost: s\r\n"
 POST = b"POST /v1/classify HTTP/1.1\r\nHost: s\r\nContent-Type: image/png\r\n"
@@ -133,7 +132,7 @@ def test_head_is_get_without_the_body(faulty: RunningService, target: str) -> No
     own = {"x-request-id", "server-timing", "date"}
     if target == "/v1/models":
         own.add("content-length")  # its costs are learnt meanwhile
-    got, head = httpx.get(faulty.url + target), httpx.head(faulty.url + target)
+    got, head = CLIENT.get(faulty.url + target), CLIENT.head(faulty.url + target)
     assert head.status_code == got.status_code
     assert {k: v for k, v in head.headers.items() if k not in own} == {
         k: v for k, v in got.headers.items() if k not in own
@@ -146,9 +145,9 @@ def test_head_is_get_without_the_body(faulty: RunningService, target: str) -> No
 def test_a_method_that_a_path_does_not_have_is_405_with_those_it_has(
     faulty: RunningService,
 ) -> None:
-    assert httpx.post(f"{faulty.url}/livez").headers["allow"] == "GET, HEAD"
+    assert CLIENT.post(f"{faulty.url}/livez").headers["allow"] == "GET, HEAD"
     for method in ("GET", "HEAD", "PUT"):
-        answer = httpx.request(method, f"{faulty.url}/v1/classify")
+        answer = CLIENT.request(method, f"{faulty.url}/v1/classify")
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
@@ -215,7 +214,7 @@ def test_many_heads_that_offer_an_upgrade_are_answered_one_after_the_other(
 )
 def test_a_compressed_body_is_decoded(faulty: RunningService, coding: str, body: bytes) -> None:
     headers = {"Content-Type": "image/png", "Content-Encoding": coding}
-    answer = httpx.post(f"{faulty.url}/v1/classify", content=body, headers=headers)
+    answer = CLIENT.post(f"{faulty.url}/v1/classify", content=body, headers=headers)
     assert answer.status_code == 200, answer.text
 
 
@@ -237,7 +236,7 @@ def test_a_coding_is_never_ignored(
     faulty: RunningService, coding: str, body: bytes, status: int
 ) -> None:
     headers = {"Content-Type": "image/png", "Content-Encoding": coding}
-    answer = httpx.post(f"{faulty.url}/v1/classify", content=body, headers=headers)
+    answer = CLIENT.post(f"{faulty.url}/v1/classify", content=body, headers=headers)
     assert answer.status_code == status, answer.text
     if status == 415:
         assert answer.headers["accept-encoding"] == "gzip, deflate"

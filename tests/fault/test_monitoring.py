@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
 from model.scenes.scenes import draw_scene
 from support.compose import panels
 from support.running_prometheus import RunningPrometheus, configuration_for, reason
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 from support.scene_files import png
 
 pytestmark = pytest.mark.skipif(reason() is not None, reason=str(reason()))
@@ -53,7 +52,7 @@ def send_traffic(service: RunningService) -> None:
     def post(task: str, body: bytes, media: str = "image/png") -> int:
         headers = {"Content-Type": media}
         url = f"{service.url}/v1/{task}"
-        return httpx.post(url, content=body, headers=headers, timeout=60).status_code
+        return CLIENT.post(url, content=body, headers=headers, timeout=60).status_code
 
     scene = png(draw_scene(1).image)
     with ThreadPoolExecutor(8) as callers:
@@ -79,7 +78,7 @@ def leave_during_upload(service: RunningService) -> None:
         raise ConnectionAbortedError
 
     with pytest.raises(ConnectionAbortedError):
-        httpx.post(f"{service.url}/v1/classify", content=body())
+        CLIENT.post(f"{service.url}/v1/classify", content=body())
 
 
 def filled(expression: str) -> str:

@@ -137,11 +137,11 @@ def test_an_http_worker_that_gets_sigterm_answers_what_it_has_and_is_replaced(
 
 
 def test_no_request_fails_when_one_service_takes_the_place_of_another_under_load(
-    start_faulty: Start,
+    start_faulty: Start, faulty: RunningService
 ) -> None:
+    new = faulty
     with (
         start_faulty() as old,
-        start_faulty() as new,
         load(old, clients=4) as clients,
         ThreadPoolExecutor(1) as last,
     ):
@@ -180,17 +180,15 @@ def test_sighup_during_the_start_does_not_end_it() -> None:
 
 
 def test_engines_that_die_before_their_first_line_are_counted(
-    start_faulty: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    faulty: RunningService, faulty_starts: Path
 ) -> None:
-    dying = tmp_path / "dying"
-    monkeypatch.setenv("FAULTY_STARTS_FILE", str(dying))
-    with start_faulty() as service:
-        dying.write_text("2")
-        (engine,) = service.children("service.engine.process")
-        os.kill(engine, signal.SIGKILL)
-        service.wait_for(lambda: service.metric("overlock_engine_restarts_total") == 3)
-        service.wait_ready()
-        assert classify(service).status_code == 200
+    restarts_before = faulty.metric("overlock_engine_restarts_total")
+    faulty_starts.write_text("2")
+    (engine,) = faulty.children("service.engine.process")
+    os.kill(engine, signal.SIGKILL)
+    faulty.wait_for(lambda: faulty.metric("overlock_engine_restarts_total") == restarts_before + 3)
+    faulty.wait_ready()
+    assert classify(faulty).status_code == 200
 
 
 def test_an_engine_that_always_dies_ends_the_start(
@@ -215,13 +213,15 @@ def test_after_the_first_ready_an_engine_is_tried_until_its_files_are_back(tmp_p
         (engine,) = service.children("service.engine.process")
         os.kill(engine, signal.SIGKILL)
         service.wait_for(lambda: "labels.txt cannot be read" in service.log)
+        assert "killed by SIGKILL" in service.log
         labels.write_text(text)
         assert classify(service).status_code == 200
 
 
 def test_requests_in_flight_are_answered_at_once_when_the_supervisor_is_killed(
-    start_faulty: Start,
+    start_faulty: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with start_faulty(max_batch_size=1) as service, ThreadPoolExecutor(6) as clients:
         children = [
             *service.children("service.engine.process"),
@@ -247,7 +247,9 @@ def test_requests_in_flight_are_answered_at_once_when_the_supervisor_is_killed(
             if answer.status_code == 503:
                 assert answer.json()["type"].endswith("not-ready")
                 assert answer.headers["retry-after"]
+        assert len(children) == 2
         until = time.monotonic() + 20
         while any(Path(f"/proc/{pid}").exists() for pid in children):
             assert time.monotonic() < until
             time.sleep(0.05)
+    assert list(tmp_path.glob("overlock-*")) == []

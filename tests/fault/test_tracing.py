@@ -17,7 +17,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from support.fault_clients import HARMLESS, POISON, SLOW, classify, only_the_device_is_busy, picture
-from support.running_service import RunningService
+from support.running_service import CLIENT, RunningService
 
 ERROR = 2
 """OTLP's status code."""
@@ -112,7 +112,7 @@ def ask(
 ) -> httpx.Response:
     headers = {"Content-Type": "image/png", "traceparent": f"00-{trace_id}-{CALLER}-01"}
     url = f"{service.url}/v1/classify"
-    return httpx.post(url, content=picture(colour), headers=headers, timeout=60)
+    return CLIENT.post(url, content=picture(colour), headers=headers, timeout=60)
 
 
 @contextmanager

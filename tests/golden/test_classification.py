@@ -1,7 +1,7 @@
 """The classifiers give the authors' numbers.
 
-``cls_logits.npz`` and ``e2e_cls.npz`` hold outputs of the authors' public network in float32 on a
-CPU, with the weights of ``golden.fill``.
+``cls_logits.npz``, ``maps.npz`` and ``e2e_cls.npz`` hold outputs of the authors' public network in
+float32 on a CPU, with the weights of ``golden.fill``.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ from model.lowering.folding import fold, merge_branches
 from model.zoo import create_model
 from support.checkpoints import official_shapes, official_state
 from support.fill import MEAN, STD, image, model_input
+from support.reference_network import Reference
+from support.reference_shapes import official_shapes_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parent
 LOGITS = dict(np.load(FOLDER / "cls_logits.npz"))
+MAPS = dict(np.load(FOLDER / "maps.npz"))
 SMALLEST = "xt-64x96"
 PHOTO_RESULTS = dict(np.load(FOLDER / "e2e_cls.npz"))
 PHOTO_KEYS = [key for key in PHOTO_RESULTS if not key.startswith("input|")]
@@ -88,6 +91,43 @@ def test_logits_are_the_authors(network_of: NetworkOf, key: str, form: str) -> N
     _assert_relative(network_of(variant, form)(images), torch.from_numpy(LOGITS[key]), TOLERANCE)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_the_means_of_the_dense_maps_are_the_authors(network_of: NetworkOf, form: str) -> None:
+    size = "128x160"
+    with torch.inference_mode():
+        maps = network_of("xt", form).backbone.dense_features(_images(f"maps-xt-{size}", size))
+    for name, features in zip(("stage1", "stage2", "focus3", "focus4"), maps, strict=True):
+        want = torch.from_numpy(MAPS[f"xt-{size}|{name}"])
+        _assert_relative(features.mean(dim=(2, 3)), want, TOLERANCE)
+
+
+@pytest.mark.slow
+def test_the_reference_of_other_shapes_gives_the_authors_logits() -> None:
+    reference = Reference(official_state("overlock_xt"), CLASSIFIERS["overlock_xt"].backbone)
+    with torch.inference_mode():
+        logits = reference(_images(SMALLEST, "64x96")[:1]).logits
+    _assert_relative(logits.float(), torch.from_numpy(LOGITS[SMALLEST][:1]), TOLERANCE)
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name != "demo"])
+def test_the_reference_has_the_authors_keys(name: str) -> None:
+    assert official_shapes_of(CLASSIFIERS[name].backbone, 1000) == official_shapes(name)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", ["128x160", "96x96"])
+def test_the_overview_heads_logits_are_the_authors(
+    network_of: NetworkOf, size: str, form: str
+) -> None:
+    network = network_of("xt", form)
+    assert network.overview_head is not None
+    images = _images(f"maps-xt-{size}", size)
+    with torch.inference_mode():
+        overview, _ = network.backbone.last_maps(images)
+        logits = network.overview_head(overview)
+    _assert_relative(logits, torch.from_numpy(MAPS[f"xt-{size}|aux"]), TOLERANCE)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "dtype", "tolerance"),
@@ -117,12 +157,10 @@ def test_official_keys_are_exactly_the_networks(name: str, form: str) -> None:
         official = {
             key: torch.empty(shape) for key, shape in official_shapes(f"{name}{form}").items()
         }
-        network = ImageClassifier(CLASSIFIERS[name].backbone, 1000, merged=form == "_reparam")
-    ours = {
-        key: tensor.shape
-        for key, tensor in network.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
+        network = ImageClassifier(
+            CLASSIFIERS[name].backbone, 1000, merged=form == "_reparam", overview_head=True
+        )
+    ours = {key: tensor.shape for key, tensor in network.state_dict().items()}
     assert {key: tensor.shape for key, tensor in renamed(official).items()} == ours
 
 

@@ -7,13 +7,16 @@ import logging
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
+from msgspec.structs import replace
 from PIL import Image
 
 from service.api.errors import DeadlineUnreachableError, QueueFullError
+from support import service_fakes
 from support.api_requests import JPEG, is_problem, photo
-from support.service_fakes import FakeEngines
+from support.service_fakes import CLASSIFIER, LOGITS, FakeEngines
 
 
 async def test_a_raw_body_is_classified(client: httpx.AsyncClient, engines: FakeEngines) -> None:
@@ -33,6 +36,23 @@ async def test_a_raw_body_is_classified(client: httpx.AsyncClient, engines: Fake
     assert body["timing"]["batch_size"] == 3
     assert engines.images[0].pixels.shape == (224, 224, 3)
     assert engines.images[0].original_size == (200, 300)
+
+
+async def test_logits_come_where_they_are_wanted(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/classify?logits=true&top_k=1", content=photo(), headers=JPEG)
+    assert answer.json()["logits"] == LOGITS.tolist()
+    answer = await client.post("/v1/classify?logits=false", content=photo(), headers=JPEG)
+    assert "logits" not in answer.json()
+
+
+async def test_the_score_of_a_single_output_is_a_sigmoid(
+    client: httpx.AsyncClient, engines: FakeEngines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines.models = (replace(CLASSIFIER, activation="sigmoid", labels=("cat",)),)
+    monkeypatch.setattr(service_fakes, "LOGITS", np.array([-1.0], np.float32))
+    answer = await client.post("/v1/classify", content=photo(), headers=JPEG)
+    (only,) = answer.json()["predictions"]
+    assert only == {"class_id": 0, "label": "cat", "score": pytest.approx(1 / (1 + np.e))}
 
 
 async def test_top_k_limits_the_predictions(client: httpx.AsyncClient) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ from model.scenes.scenes import draw_scene
 from service.settings import Settings
 from service.web.app import create_app
 from support.scene_files import png
-from support.service_fakes import BOXES, DETECTION_SCORES, FakeEngines
+from support.service_fakes import BOXES, CLASSIFIER, DETECTION_SCORES, FakeEngines
 
 HEIGHT, WIDTH = 64, 80
 PICTURE = png(draw_scene(3, HEIGHT, WIDTH).image)
@@ -147,12 +148,24 @@ async def test_a_slow_rendering_holds_up_no_decoding(
     await asyncio.gather(*slow)
 
 
-async def test_a_service_without_a_detector_says_how_to_turn_it_on(engines: FakeEngines) -> None:
-    app = create_app(Settings(), engines)  # type: ignore[arg-type]  # a fake pool
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-        problem = (await detect(client, status=404)).json()
+async def test_a_service_without_a_detector_says_how_to_turn_it_on(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    engines.models = (CLASSIFIER,)
+    problem = (await detect(client, status=404)).json()
     assert problem["type"].endswith("task-off")
     assert "OVERLOCK_DETECT_MODEL" in problem["detail"]
     assert "OVERLOCK_DETECT_WEIGHTS" in problem["detail"]
     assert engines.images == []
+
+
+async def test_a_models_file_without_a_detector_is_where_to_turn_it_on(
+    engines: FakeEngines,
+) -> None:
+    engines.models = (CLASSIFIER,)
+    settings = Settings(models_file=Path("models.toml"))
+    app = create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        problem = (await detect(client, status=404)).json()
+    assert problem["detail"] == "No model of OVERLOCK_MODELS_FILE can detect; state one there."

@@ -51,8 +51,21 @@ async def test_models_says_what_is_served_and_that_it_is_a_demo(client: httpx.As
     assert model["demo"] is True
     assert "no photographs" in model["note"]
     assert model["classes"] == ["circle", "square", "star", "ring"]
-    assert model["input"] == {"width": 224, "height": 224}
-    assert models[1]["input"] == {"short_side": 224, "long_side": 896, "multiple": 32}
+    mean_and_std = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    assert model["input"] == {
+        "width": 224,
+        "height": 224,
+        "crop_pct": 1.0,
+        "interpolation": "bicubic",
+        **mean_and_std,
+    }
+    names = ("input_size", "crop_pct", "interpolation", "mean", "std")
+    assert model["input_from"] == dict.fromkeys(names, "architecture")
+    scaled = {"short_side": 160, "long_side": 640, "multiple": 32}
+    assert models[1]["input"] == scaled | mean_and_std
+    assert models[1]["input_from"]["mean"] == "architecture"
+    assert (model["weights_kind"], model["architecture"]) == ("raw", "demo")
+    assert [each["activation"] for each in models] == ["softmax", None, None]
     assert "mean nothing" in models[1]["note"]
     assert model["weights_sha256"] == "ab" * 32
     assert model["fallbacks"] == []
@@ -125,4 +138,4 @@ async def test_the_openapi_document_shows_the_three_forms_and_the_problems(
     assert {"200", "400", "408", "413", "415", "422", "429", "500", "503", "504"} <= set(
         operation["responses"]
     )
-    assert {p["name"] for p in operation["parameters"]} == {"top_k", "timeout"}
+    assert {p["name"] for p in operation["parameters"]} == {"top_k", "logits", "timeout"}

@@ -7,14 +7,14 @@ import json
 import httpx
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from model.scenes.scenes import draw_scene
-from service.settings import Settings
-from service.web.app import create_app
+from service.link.messages import InputInfo
 from support.scene_files import png
-from support.service_fakes import COLORS, FakeEngines, halves
+from support.service_fakes import COLORS, SEGMENTER, FakeEngines, halves
 
 HEIGHT, WIDTH = 80, 120
 PICTURE = png(draw_scene(3, HEIGHT, WIDTH).image)
@@ -148,11 +148,11 @@ async def test_the_network_gets_multiples_of_32_and_the_original_size(
     assert image.original_size == (HEIGHT, WIDTH)
 
 
-async def test_square_geometry_gives_every_image_one_size(engines: FakeEngines) -> None:
-    app = create_app(Settings(segment_geometry="square"), engines)  # type: ignore[arg-type]
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-        label_map = await segment(client, accept="image/png")
+async def test_square_geometry_gives_every_image_one_size(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    engines.models = (replace(SEGMENTER, input=InputInfo(height=160, width=160)),)
+    label_map = await segment(client, accept="image/png")
     assert engines.images[0].size == (160, 160)
     with Image.open(io.BytesIO(label_map.content)) as image:
         assert image.size == (WIDTH, HEIGHT)

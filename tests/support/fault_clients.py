@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import httpx
 from PIL import Image
 
-from support.running_service import START_SECONDS, RunningService
+from support.running_service import CLIENT, START_SECONDS, RunningService
 
 # What an image of this colour does to the device; see injection/sitecustomize.py.
 POISON, NEVER_FITS, FITS_IN_TWOS = (255, 0, 0), (255, 128, 0), (255, 255, 0)
@@ -31,7 +31,7 @@ def picture(colour: Colour) -> bytes:
 
 def classify(service: RunningService, colour: Colour = HARMLESS, query: str = "") -> httpx.Response:
     """Classify an image, over a connection of its own."""
-    return httpx.post(
+    return CLIENT.post(
         f"{service.url}/v1/classify{query}",
         content=picture(colour),
         headers={"Content-Type": "image/png"},

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from model.config import Task
-from service.api.schemas import MAX_TIMEOUT_SECONDS
+from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.processes.supervisor import ENGINE_GRACE_SECONDS
 from service.settings import PREFIX, Settings, SettingsError, load_settings
 from service.web.routes import health

@@ -51,7 +51,8 @@ class MixingProblem:
         """Return the fast paths' arguments."""
         groups = self.small_position_bias.shape[0]
         keys = self.keys.flatten(2).unflatten(1, (groups, -1))  # (B, G, D, S*S)
-        small_bias, large_bias = self.mix_bias.tensor_split([SMALL_KERNEL**2])
+        small_taps = ((self.small_position_bias.shape[-1] + 1) // 2) ** 2
+        small_bias, large_bias = self.mix_bias.tensor_split([small_taps])
         virtual_keys = self.mix_weight @ keys.transpose(2, 3)  # (B, G, taps, D)
         return (
             self.values,
@@ -77,6 +78,7 @@ def mixing_problem(
     channels_per_group: int = 3,
     query_width: int = 4,
     grid: int = 3,
+    small_kernel: int = SMALL_KERNEL,
     dtype: torch.dtype = torch.float64,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> MixingProblem:
@@ -86,7 +88,7 @@ def mixing_problem(
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
-    taps = SMALL_KERNEL**2 + kernel_size**2
+    taps = small_kernel**2 + kernel_size**2
     return MixingProblem(
         values=normal(batch, 2 * groups * channels_per_group, height, width).contiguous(
             memory_format=memory_format
@@ -97,6 +99,6 @@ def mixing_problem(
         keys=normal(batch, groups * query_width, grid, grid),
         mix_weight=normal(taps, grid**2) / grid,
         mix_bias=normal(taps),
-        small_position_bias=normal(groups, 2 * SMALL_KERNEL - 1, 2 * SMALL_KERNEL - 1),
+        small_position_bias=normal(groups, 2 * small_kernel - 1, 2 * small_kernel - 1),
         large_position_bias=normal(groups, 2 * kernel_size - 1, 2 * kernel_size - 1),
     )

@@ -10,7 +10,7 @@ from typing import Self
 
 import httpx
 
-from support.running_service import RunningService, free_port
+from support.running_service import CLIENT, RunningService, free_port
 
 NGINX = "/usr/sbin/nginx"
 
@@ -77,7 +77,7 @@ class RunningNginx:
         until = time.monotonic() + 20
         while True:
             try:
-                httpx.get(f"{self.url}/livez")
+                CLIENT.get(f"{self.url}/livez")
                 return self
             except httpx.TransportError:
                 assert self._process.poll() is None, self.log

@@ -14,7 +14,7 @@ import httpx
 import yaml
 
 from support.compose import configuration_of_prometheus, mounts
-from support.running_service import free_port
+from support.running_service import CLIENT, free_port
 
 START_SECONDS = 30.0
 
@@ -99,11 +99,11 @@ class RunningPrometheus:
 
     def rules(self) -> list[dict[str, Any]]:
         """Return the alert rules as Prometheus evaluates them."""
-        answer = httpx.get(f"{self.url}/api/v1/rules").raise_for_status().json()
+        answer = CLIENT.get(f"{self.url}/api/v1/rules").raise_for_status().json()
         return [rule for group in answer["data"]["groups"] for rule in group["rules"]]
 
     def _ask(self, path: str, parameters: Mapping[str, str | float]) -> list[dict[str, Any]]:
-        response = httpx.get(f"{self.url}/api/v1/{path}", params=dict(parameters))
+        response = CLIENT.get(f"{self.url}/api/v1/{path}", params=dict(parameters))
         if response.status_code == 503:  # it starts
             return []
         answer = response.json()

@@ -22,16 +22,27 @@ from service.link.messages import (
 
 LABELS = ("circle", "square", "star", "ring")
 COLORS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (9, 9, 9))
-SCORES = np.array([0.1, 0.2, 0.65, 0.05], np.float32)
+LOGITS = np.log(np.array([0.1, 0.2, 0.65, 0.05], np.float32))
+
+SOURCES = dict.fromkeys(("mean", "std"), "architecture")
+CLASSIFIER_SOURCES = {
+    **dict.fromkeys(("input_size", "crop_pct", "interpolation"), "architecture"),
+    **SOURCES,
+}
 
 CLASSIFIER = ModelInfo(
     name="demo",
     task=Task.CLASSIFY,
+    architecture="demo",
     weights="demo",
     weights_sha256="ab" * 32,
+    weights_kind="raw",
+    activation="softmax",
     labels=LABELS,
     colors=COLORS,
-    input=InputInfo(height=224, width=224),
+    input=InputInfo(
+        height=224, width=224, crop_pct=1.0, interpolation="bicubic", sources=CLASSIFIER_SOURCES
+    ),
     device="cpu",
     device_name="CPU, 2 threads",
     dtype="float32",
@@ -41,17 +52,19 @@ CLASSIFIER = ModelInfo(
     compiled_reason="auto: the device is a CPU",
     batch_sizes=(1, 2, 4),
 )
-SCALED = InputInfo(short_side=224, long_side=896, multiple=32)
+SEGMENTED = InputInfo(short_side=160, long_side=640, multiple=32, sources=SOURCES)
+DETECTED = InputInfo(short_side=800, long_side=1333, multiple=32, sources=SOURCES)
 SEGMENTER = replace(
-    CLASSIFIER, task=Task.SEGMENT, weights="random", weights_sha256=None, input=SCALED
+    CLASSIFIER, task=Task.SEGMENT, weights="random", weights_sha256=None, input=SEGMENTED
 )
 DETECTOR = replace(
     CLASSIFIER,
     name="mask_rcnn_overlock_xt",
+    architecture="mask_rcnn_overlock_xt",
     task=Task.DETECT,
     weights="x.pth",
     weights_sha256="cd" * 32,
-    input=SCALED,
+    input=DETECTED,
     fallbacks=(FallbackInfo("record", "no graph could be captured"),),
 )
 WELCOME = Welcome(
@@ -76,6 +89,7 @@ class FakeEngines:
 
     def __init__(self) -> None:
         self.ready = True
+        self.models: tuple[ModelInfo, ...] = (CLASSIFIER, SEGMENTER, DETECTOR)
         self.images: list[NetworkInput] = []
         self.timeouts: list[float] = []
         self.error: Exception | None = None
@@ -96,7 +110,7 @@ class FakeEngines:
 
     @property
     def offers(self) -> list[Welcome]:
-        return [WELCOME] if self.ready else []
+        return [replace(WELCOME, models=self.models)] if self.ready else []
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -126,7 +140,7 @@ class FakeEngines:
 def _arrays(task: Task, image: NetworkInput) -> tuple[NDArray[Any], ...]:
     match task:
         case Task.CLASSIFY:
-            return (SCORES,)
+            return (LOGITS,)
         case Task.SEGMENT:
             return (halves(*image.original_size),)
         case Task.DETECT:

@@ -153,7 +153,7 @@ def _excitations(config: BackboneConfig, size: list[int], dtype: torch.dtype) ->
         layers = (matrix_of, bias[:hidden_channels], matrix_of, bias)
         sums = torch.empty(2, 8, channels)
         rows = torch.empty(2, height * width, channels, dtype=dtype)
-        is_weight = scales_weight(config.mlp_ratio * channels, height, width)
+        is_weight = scales_weight(config.hidden_channels(stage), height, width)
         for tile in scaled_rows.TILES:
             scaled = rows[:1] if is_weight else rows
             excite.squeeze_excite_triton(scaled, sums, height * width, *layers, None, tile)
@@ -187,10 +187,10 @@ def _entries(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Ite
 
 def _hidden_maps(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
     """Launch what lies between a feed-forward part's two products."""
-    parts = [(config.mlp_ratio * channels, channels) for channels in config.channels]
+    parts = [(config.hidden_channels(stage), config.channels[stage]) for stage in range(4)]
     parts += [
-        (config.focus_mlp_ratio * channels, channels + config.context_channels)
-        for channels in config.channels[2:]
+        (config.focus_hidden_channels(stage), config.channels[stage] + config.context_channels)
+        for stage in (2, 3)
     ]
     for (channels, out_channels), stride in zip(parts, [*STRIDES, *STRIDES[2:]], strict=True):
         features = _features(2, channels, size[0] // stride, size[1] // stride, dtype)

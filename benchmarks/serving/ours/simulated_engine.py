@@ -15,35 +15,46 @@ import torch
 from benchmarks.serving.ours.cost_variable import COST_VARIABLE
 from benchmarks.serving.simulated_device import DeviceCost, run_batch
 from model.config import CLASSIFIERS, Task
+from model.images.input_config import input_config
 from model.labels.tables import imagenet_labels
 from service.engine import loading, process
 from service.engine.batches import BatchResult, Input
+from service.engine.descriptions import input_of
 from service.engine.device import EngineDevice
 from service.engine.runner import Runner
-from service.link.messages import InputInfo, ModelInfo
-from service.settings import Settings
+from service.link.messages import ModelInfo
+from service.settings import ModelSpec, Settings
 
 
 class SimulatedRunner(Runner):
     """Classifies by ``run_batch``."""
 
     def __init__(
-        self, settings: Settings, device: EngineDevice | str, batch_sizes: tuple[int, ...]
+        self,
+        settings: Settings,
+        specs: Sequence[ModelSpec],
+        device: EngineDevice | str,
+        batch_sizes: tuple[int, ...],
     ) -> None:
         self.device, self.host_device = torch.device("cpu"), "cpu"
         self._predictors = {}
         self._batch_sizes = batch_sizes
         self._cost = DeviceCost(*map(float, os.environ[COST_VARIABLE].split(",")))
-        side = CLASSIFIERS[settings.classify_model].geometry.crop_size
+        (spec,) = specs
+        name = spec.architecture or ""
+        config = input_config(CLASSIFIERS[name].geometry)
         self.models = (
             ModelInfo(
-                name=settings.classify_model,
+                name=spec.name,
                 task=Task.CLASSIFY,
+                architecture=name,
                 weights="random",
                 weights_sha256=None,
+                weights_kind="raw",
+                activation="softmax",
                 labels=imagenet_labels(),
                 colors=(),
-                input=InputInfo(height=side, width=side),
+                input=input_of(config, Task.CLASSIFY, square=False),
                 device="cpu",
                 device_name="simulated",
                 dtype="uint8",

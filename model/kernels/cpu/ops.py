@@ -22,8 +22,8 @@ from model.kernels.cpu.library import native_library
 LANES = 16
 """Channels (or taps) in a vector; parameters are padded to a multiple."""
 
-MIXING_KERNELS = (5, 7, 13)
-"""Kernel sizes that the ContMix kernel is compiled for: OverLoCK's."""
+MIXING_KERNELS = range(3, 21, 2)
+"""Kernel sizes that the ContMix kernel is compiled for: all that a variant can have."""
 
 LOG2_E = math.log2(math.e)
 NO_WEIGHT = -1e30
@@ -262,7 +262,8 @@ def mix_context(
     assert _shape(queries)[:3] == values.shape[:3]
     assert {values.dtype} == {queries.dtype, virtual_keys.dtype}
     assert min(height, width) >= large_kernel
-    assert {small_kernel, large_kernel} <= {*MIXING_KERNELS}
+    assert small_kernel in MIXING_KERNELS
+    assert large_kernel in MIXING_KERNELS
     virtual_keys = virtual_keys.contiguous()
     result = torch.empty_like(values)
     native_library().overlock_context_mixing(

@@ -9,6 +9,9 @@ import torch
 TritonOrder = Literal["triton", "triton_prefetched", "triton_at_once"]
 TRITON_ORDERS: tuple[TritonOrder, ...] = get_args(TritonOrder)
 
+MAX_AT_ONCE_KERNEL = 15
+"""Largest kernel whose logits fit the registers at once: above, a tap row is padded to 32."""
+
 MAX_STARTS = 2
 """Most first columns of windows that products tell apart; to gather more is less work."""
 
@@ -42,9 +45,10 @@ rows of each other, in twice the registers."""
 def triton_orders(dtype: torch.dtype, kernel_size: int, width: int) -> tuple[TritonOrder, ...]:
     """Return the orders for a dtype, the larger kernel and a map's width.
 
-    float32 has registers for the first alone, and so has one softmax for maps that are wider than
-    their windows by more than a column.
+    float32 has registers for the first alone, and one softmax has none for maps that are wider than
+    their windows by more than a column, nor for the largest kernels.
     """
     if dtype.itemsize != 2:
         return TRITON_ORDERS[:1]
-    return TRITON_ORDERS if width - kernel_size < MAX_STARTS else TRITON_ORDERS[:2]
+    at_once = width - kernel_size < MAX_STARTS and kernel_size <= MAX_AT_ONCE_KERNEL
+    return TRITON_ORDERS if at_once else TRITON_ORDERS[:2]

@@ -15,7 +15,7 @@ import numpy as np
 import uvloop
 
 from model.config import Task
-from service.api.schemas import MAX_TIMEOUT_SECONDS
+from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.client import Client
 from service.client.base import DEFAULT_URL
 from service.commands.bench.connection import Endpoint

@@ -24,6 +24,8 @@ TITLES = {
 }
 """Names of the metrics in the table."""
 
+KINDS = {"ema": ", EMA", "raw": ", raw"}
+
 
 def as_text(report: EvaluationReport) -> str:
     """Return the heading, the table in percent, and notes on it."""
@@ -34,13 +36,26 @@ def as_text(report: EvaluationReport) -> str:
 
 def _heading(report: EvaluationReport) -> str:
     digest = f", SHA-256 {report.digest[:12]}" if report.digest else ""
+    kind = "" if report.weights in {"demo", "random"} else KINDS[report.weights_kind]
     part = "" if report.items == report.data_items else f"{report.items} of "
     data = "drawn scenes" if report.data == "demo" else f"images of {report.data}"
     return (
-        f"{report.model} ({report.weights} weights{digest})\n"
+        f"{report.model} ({report.weights} weights{kind}{digest})\n"
         f"on {part}{report.data_items} {data}\n"
-        f"{report.settings['dtype']} on {report.device}, {report.seconds:.0f} s"
+        f"{report.settings['dtype']} on {report.device}, {report.seconds:.0f} s\n"
+        f"{_input(report)}"
     )
+
+
+def _input(report: EvaluationReport) -> str:
+    """Return two lines: the geometry, then mean and deviation, each value with its source."""
+    shown = {
+        name: f"{name} {' '.join(map(str, value)) if isinstance(value, list) else value} "
+        f"({report.input_from[name]})"
+        for name, value in report.input.items()
+    }
+    statistics = [shown.pop(name) for name in ("mean", "std")]
+    return f"{', '.join(shown.values())}\n{', '.join(statistics)}"
 
 
 def _table(report: EvaluationReport) -> list[str]:

@@ -27,7 +27,8 @@ def _predict() -> int:
     fill_parser(parser)
     arguments = parser.parse_args()
     batch_size = checked_count(arguments.batch_size, DEFAULT_BATCH_SIZE, "batch_size")
-    request, settings = request_of(arguments), settings_of(arguments)
+    request = request_of(arguments)
+    settings, spec = settings_of(arguments)
     sources, skipped = find_sources(arguments.files, sys.stdin.buffer)
     folder = arguments.save if request.pictures else None
     with PredictionReport(sources, request.task, as_json=arguments.json, folder=folder) as report:
@@ -36,7 +37,7 @@ def _predict() -> int:
         from service.commands.predict.local import LocalPredictor
 
         try:
-            predictor = LocalPredictor(settings, request, batch_size)
+            predictor = LocalPredictor(settings, spec, request, batch_size)
         except (ValueError, ServiceError, DeviceFailedError) as error:
             raise RefusedError(str(error)) from error
         report.note(predictor.note)

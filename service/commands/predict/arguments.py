@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from model.config import Task
+from service.commands.console import input_options
 from service.commands.console.option_words import DEVICE_HELP, URL_HELP, setting_help, weights_help
 from service.commands.console.remote_options import add_options
 from service.settings import MODELS
@@ -40,7 +41,11 @@ examples:
   overlock predict {task} photos --url http://127.0.0.1:8000 --json > found.jsonl
 """
 
-LOCAL_OPTIONS = ("model", "weights", "labels", "device", "dtype", "batch_size")
+LOCAL_OPTIONS = (
+    *("model", "weights", "labels", "models_file"),
+    *input_options.NAMES,
+    *("device", "dtype", "batch_size"),
+)
 """Options of a network in this process."""
 
 REMOTE_OPTIONS = ("concurrency", "timeout", "api_key_file")
@@ -123,6 +128,8 @@ def _add_local(group: argparse._ArgumentGroup, task: Task) -> None:
     group.add_argument("--model", metavar="NAME", help=", ".join(MODELS[task]))
     group.add_argument("--weights", help=weights_help(MODELS[task]))
     group.add_argument("--labels", metavar="FILE", help=setting_help("classify_labels"))
+    input_options.add_models_file(group)
+    input_options.add_input_options(group)
     group.add_argument("--device", help=DEVICE_HELP)
     dtype = f"auto, float32 or bfloat16; {setting_help('dtype')} [auto]"
     group.add_argument("--dtype", metavar="TYPE", help=dtype)

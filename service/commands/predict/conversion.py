@@ -8,11 +8,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from model.config import Task
-from service.api.schemas import ClassifyQuery, DetectQuery, SegmentQuery
+from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
 from service.commands.console.exits import RefusedError
+from service.commands.console.input_options import named_in, with_options
 from service.commands.predict.arguments import LOCAL_OPTIONS, REMOTE_OPTIONS
 from service.commands.predict.outcome import PredictRequest, Query
-from service.settings import MODELS, OFF, PREFIX, Settings, SettingsError, load_settings
+from service.settings import (
+    MODELS,
+    OFF,
+    PREFIX,
+    ModelSpec,
+    Settings,
+    SettingsError,
+    load_settings,
+    specs_of,
+)
 
 MAX_AT_ONCE = 256
 """Upper bound of the images in a batch and of the requests in flight."""
@@ -50,36 +60,67 @@ def _query(arguments: argparse.Namespace, *, pictures: bool) -> Query:
             )
 
 
-def settings_of(arguments: argparse.Namespace) -> Settings:
-    """Return the service's settings with those of the options, and no other task's model.
+def settings_of(arguments: argparse.Namespace) -> tuple[Settings, ModelSpec]:
+    """Return the service's settings with those of the options, and the model to predict with.
 
     Raises:
-        RefusedError: if an option or a variable is wrong.
+        RefusedError: if an option, a variable or the models file is wrong.
     """
-    task = Task(arguments.task)
-    names = {
+    try:
+        settings = load_settings(_overrides(arguments))
+        spec = _chosen(arguments, settings)
+    except SettingsError as error:
+        message = str(error)
+        for name, option in _names(Task(arguments.task)).items():
+            message = message.replace(PREFIX + name.upper(), _option(option))
+        raise RefusedError(message) from error
+    # Compiling takes minutes, which no folder of images makes up for.
+    return settings.model_copy(update={"compile": "off"}), with_options(spec, arguments)
+
+
+def _names(task: Task) -> dict[str, str]:
+    """Return the settings that options state, and the options."""
+    return {
         f"{task}_model": "model",
         f"{task}_weights": "weights",
         f"{task}_labels": "labels",
+        "models_file": "models_file",
         "devices": "device",
         "dtype": "dtype",
     }
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    task = Task(arguments.task)
+    names = _names(task)
     overrides = _given(**{name: getattr(arguments, option) for name, option in names.items()})
+    if arguments.models_file is not None:
+        for option in ("weights", "labels"):
+            if getattr(arguments, option) is not None:
+                raise RefusedError(f"--models-file states the models, and their {option} too.")
+        # --model is a name of the file.
+        family = {
+            f"{each}_{part}": OFF if part == "model" else None
+            for each in Task
+            for part in ("model", "weights", "labels")
+        }
+        return overrides | family
     if arguments.model is not None:
         # Weights and labels in the environment are those of another model.
         overrides = {f"{task}_weights": None, f"{task}_labels": None} | overrides
-    try:
-        settings = load_settings(overrides)
-    except SettingsError as error:
-        message = str(error)
-        for name, option in names.items():
-            message = message.replace(PREFIX + name.upper(), _option(option))
-        raise RefusedError(message) from error
-    if settings.model_of(task) is None:
-        raise RefusedError(f"Give --model and --weights: there is {', '.join(MODELS[task])}.")
-    # Compiling takes minutes, which no folder of images makes up for.
-    alone = {f"{other}_model": OFF for other in Task if other != task} | {"compile": "off"}
-    return settings.model_copy(update=alone)
+    if arguments.weights is not None:
+        overrides["models_file"] = None
+    return overrides
+
+
+def _chosen(arguments: argparse.Namespace, settings: Settings) -> ModelSpec:
+    task, specs = Task(arguments.task), specs_of(settings)
+    if settings.models_file is not None:
+        return named_in(specs, settings.models_file, task, arguments.model)
+    for spec in specs:
+        if spec.task is task:
+            return spec
+    raise RefusedError(f"Give --model and --weights: there is {', '.join(MODELS[task])}.")
 
 
 def checked_count(given: int | None, default: int, option: str) -> int:

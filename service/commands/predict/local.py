@@ -13,7 +13,8 @@ from service.answers.detect import detect_document, detect_picture
 from service.answers.inference import EngineResult
 from service.answers.segment import segment_document, segment_picture
 from service.api.errors import DeviceMemoryError, InferenceError, ServiceError
-from service.api.schemas import NOTES, ClassifyQuery, DetectQuery, SegmentQuery, Timing
+from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
+from service.api.schemas import NOTES, Timing
 from service.commands.predict.outcome import (
     Document,
     Failure,
@@ -28,7 +29,7 @@ from service.engine.faults import DeviceFailedError, Fault
 from service.engine.runner import Runner, failing_device
 from service.images.preparation import ImagePreparer, PreparedImage
 from service.link.messages import InferenceResult
-from service.settings import Settings
+from service.settings import ModelSpec, Settings
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class LocalPredictor:
     """A network in this process.
 
     Args:
-        settings: with the task's model, and no other.
+        settings: of the device and the images.
+        spec: the model.
         request: the query for every image.
         batch_size: most images of one shape that share a forward pass.
 
@@ -67,12 +69,14 @@ class LocalPredictor:
         DeviceFailedError: if the device does not work.
     """
 
-    def __init__(self, settings: Settings, request: PredictRequest, batch_size: int) -> None:
+    def __init__(
+        self, settings: Settings, spec: ModelSpec, request: PredictRequest, batch_size: int
+    ) -> None:
         self._request = request
         self._batch_size = batch_size
         self._preparer = ImagePreparer(settings)
         with failing_device():
-            self._runner = Runner(settings, settings.devices.split(",")[0], (batch_size,))
+            self._runner = Runner(settings, (spec,), settings.devices.split(",")[0], (batch_size,))
         (self._model,) = self._runner.models
         if isinstance(request.query, ClassifyQuery):
             check_query(request.query, self._model)
@@ -104,7 +108,7 @@ class LocalPredictor:
         """Read and decode, in a thread."""
         try:
             body = source.read()
-            prepared = self._preparer.prepare(body, None, self._request.task)
+            prepared = self._preparer.prepare(body, None, self._model)
         except (ServiceError, SourceError, OSError) as error:
             return Outcome(source, _failure_of(error))
         return _Ready(source, body, prepared, time.perf_counter())

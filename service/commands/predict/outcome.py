@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.config import Task
-from service.api.schemas import (
-    ClassifyQuery,
-    ClassifyResponse,
-    DetectQuery,
-    DetectResponse,
-    SegmentQuery,
-    SegmentResponse,
-)
+from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
+from service.api.schemas import ClassifyResponse, DetectResponse, SegmentResponse
 from service.commands.predict.sources import Source, SourceError
 
 Query = ClassifyQuery | SegmentQuery | DetectQuery

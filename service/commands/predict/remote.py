@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
-from service.api.schemas import ClassifyQuery, DetectQuery, SegmentQuery
+from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
 from service.client import (
     AsyncClient,
     ClientError,

@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from model.config import Task
-from service.api.schemas import ClassifyQuery, ProblemDocument
+from service.api.queries import ClassifyQuery
+from service.api.schemas import ProblemDocument
 from service.images.decode import SUPPORTED_MEDIA_TYPES
 from service.link.pool import EnginePool
 from service.settings import Settings

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from model.config import Task
 from service.answers.classify import check_query, classify_document
 from service.answers.inference import EngineResult
-from service.api.schemas import ClassifyQuery, ClassifyResponse
+from service.api.queries import ClassifyQuery
+from service.api.schemas import ClassifyResponse
 from service.web.http.negotiation import demand_json
 from service.web.http.openapi import IMAGE_BODY, problems
 from service.web.pipeline import PipelineDep

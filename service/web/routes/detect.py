@@ -10,7 +10,8 @@ from starlette.responses import Response
 from model.config import Task
 from service.answers.detect import detect_document, detect_picture
 from service.answers.inference import EngineResult
-from service.api.schemas import DetectQuery, DetectResponse
+from service.api.queries import DetectQuery
+from service.api.schemas import DetectResponse
 from service.web.http.negotiation import document_response, picture_response, prefers_png
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
 from service.web.pipeline import PipelineDep

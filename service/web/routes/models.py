@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Depends, Query
 
+from model.config import Task
 from service.api.errors import NotReadyError
+from service.api.queries import EmptyQuery
 from service.api.schemas import (
     NOTES,
-    EmptyQuery,
     FixedInput,
+    InputSources,
     ModelsResponse,
     ScaledInput,
     ServedModel,
@@ -48,12 +51,16 @@ def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
     return ServedModel(
         name=model.name,
         task=model.task,
+        architecture=model.architecture,
         weights=model.weights,
         weights_sha256=model.weights_sha256,
+        weights_kind=model.weights_kind,
+        activation=model.activation if model.task is Task.CLASSIFY else None,
         demo=model.weights == "demo",
         note=NOTES.get(model.weights),
         classes=list(model.labels),
-        input=_geometry(model.input),
+        input=_input(model.input),
+        input_from=InputSources.model_validate(model.input.sources),
         device=model.device,
         device_name=model.device_name,
         dtype=model.dtype,
@@ -76,6 +83,8 @@ def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
     )
 
 
-def _geometry(info: InputInfo) -> FixedInput | ScaledInput:
-    sides = {name: side for name in info.__struct_fields__ if (side := getattr(info, name))}
-    return FixedInput(**sides) if info.width else ScaledInput(**sides)
+def _input(info: InputInfo) -> FixedInput | ScaledInput:
+    stated = msgspec.structs.asdict(info)
+    return (FixedInput if info.width else ScaledInput).model_validate(
+        {name: value for name, value in stated.items() if value is not None and name != "sources"}
+    )

@@ -11,7 +11,8 @@ from model.config import Task
 from service.answers.inference import EngineResult
 from service.answers.segment import segment_document, segment_picture
 from service.api.errors import InvalidParameterError
-from service.api.schemas import SegmentQuery, SegmentResponse
+from service.api.queries import SegmentQuery
+from service.api.schemas import SegmentResponse
 from service.web.http.negotiation import document_response, picture_response, prefers_png
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
 from service.web.pipeline import PipelineDep

@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-#define MAX_VECTORS 16 /* of 16 taps: kernels up to 15x15 */
+#define MAX_VECTORS 23 /* of 16 taps: kernels up to 19x19 */
 #define UNITS_PER_THREAD 4
 #define CHAINS 4
 
@@ -245,10 +245,13 @@ typedef void (*unit_t)(const part_t *, int64_t, int64_t, int64_t, words_t *);
 DEFINE_UNIT(float32_5, 5, 2, 0, 0)
 DEFINE_UNIT(float32_7, 7, 4, 0, 0)
 DEFINE_UNIT(float32_13, 13, 11, 0, 0)
+DEFINE_UNIT(float32_any, p->kernel, blocks_of(p->kernel * p->kernel, LANES), 0, 0)
 DEFINE_UNIT(bfloat16_5, 5, 2, PAIRED, 1)
 DEFINE_UNIT(bfloat16_7, 7, 4, PAIRED, 1)
 DEFINE_UNIT(bfloat16_13, 13, 11, PAIRED, 1)
+DEFINE_UNIT(bfloat16_any, p->kernel, blocks_of(p->kernel * p->kernel, LANES), PAIRED, 1)
 
+/* The published networks' kernels are constants: their logits stay in registers. */
 static unit_t unit_for(int64_t kernel, int bfloat16) {
     switch (kernel) {
     case 5:
@@ -258,11 +261,11 @@ static unit_t unit_for(int64_t kernel, int bfloat16) {
     case 13:
         return bfloat16 ? bfloat16_13 : float32_13;
     default:
-        return NULL;
+        return bfloat16 ? bfloat16_any : float32_any;
     }
 }
 
-/* Mix (B, H, W, C); returns 0, or 1 if there is no code for a kernel size. */
+/* Mix (B, H, W, C); returns 0, or 1 if a kernel is larger than the code allows. */
 int overlock_context_mixing(
     const void *values, const void *queries, const void *keys, const float *small_bias,
     const float *large_bias, void *result, int64_t batch, int64_t height, int64_t width,
@@ -284,7 +287,7 @@ int overlock_context_mixing(
     };
     const unit_t functions[2] = {
         unit_for(large_kernel, bfloat16), unit_for(small_kernel, bfloat16)};
-    if (!functions[0] || !functions[1]) {
+    if (blocks_of(largest(small_taps, all_taps - small_taps), LANES) > MAX_VECTORS) {
         return 1;
     }
     const int64_t depth = query_channels / groups;

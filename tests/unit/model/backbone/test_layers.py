@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from model.backbone.layers import (
     ConvNorm,
+    DropPath,
     FeedForward,
     GlobalResponseNorm,
     LayerNorm2d,
@@ -145,3 +146,22 @@ def test_layer_keeps_channels_last(layer: nn.Module) -> None:
     result = layer(channels_last)
     assert result.is_contiguous(memory_format=torch.channels_last)
     assert_close(result.contiguous(), layer(features).contiguous(), rtol=0, atol=EXACT)
+
+
+def test_drop_path_drops_whole_images_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    part = DropPath().train()
+    part.rate = 0.25
+    dropped = part(torch.ones(1000, 2, 3, 4))
+    by_image = dropped.flatten(1)
+    assert (by_image == by_image[:, :1]).all()
+    assert {round(value, 4) for value in by_image[:, 0].unique().tolist()} == {0, 1.3333}
+    assert abs(dropped.mean().item() - 1) < 0.06  # four standard deviations of the mean
+
+
+@pytest.mark.parametrize(("training", "rate"), [(True, 0.0), (False, 0.9)])
+def test_drop_path_without_a_rate_or_training_does_nothing(training: bool, rate: float) -> None:
+    part = DropPath().train(training)
+    part.rate = rate
+    branch = torch.ones(2, 3, 4, 5)
+    assert part(branch) is branch

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from model.backbone.blocks import DynamicBlock
+from model.backbone.layers import DropPath
 from model.backbone.overlock import OverLoCK
 from model.config import BACKBONES
 from model.lowering.folding import fold
@@ -141,3 +143,22 @@ def test_the_overview_shows_in_a_detectors_last_map_alone(detecting: OverLoCK) -
 
 def test_a_classifiers_backbone_has_no_dense_parts(trained: OverLoCK) -> None:
     assert not [name for name in trained.state_dict() if "dense" in name]
+
+
+def test_drop_path_grows_from_the_first_block_to_the_last() -> None:
+    backbone = OverLoCK(NANO)  # 1, 1, 2 and 1 basic blocks, then 2 and 1 dynamic ones
+    backbone.set_drop_path(0.7)
+    rates = [part.rate for part in backbone.modules() if isinstance(part, DropPath)]
+    assert_close(rates, [0.1 * number for number in range(8)])
+
+
+def test_drop_path_drops_both_branches_of_a_dynamic_block() -> None:
+    backbone = filled(OverLoCK(NANO)).train()
+    block = backbone.focus4[-1]
+    assert isinstance(block, DynamicBlock)
+    arguments = random_map(1, 96, 3, 3), random_map(1, 24, 3, 3), random_map(1, 24, 3, 3)
+    block.drop_path.rate = 1 - 1e-12  # drops every image
+    context = block.context_scale(arguments[1]) + block.initial_context_scale(arguments[2])
+    joint = block.position_in(torch.cat((arguments[0], context), dim=1))
+    want = block.output_scale(block.position_out(block.identity_scale(joint)))
+    assert_close(block(*arguments), want)

@@ -80,11 +80,33 @@ def test_merged_official_file_is_known_by_its_lack_of_branches(path: Path) -> No
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
-def test_training_only_entries_are_ignored(path: Path, prefix: str) -> None:
-    ignored = ("aux_head.0.weight", "patch_embed1.1.num_batches_tracked")
-    kept = {f"{prefix}head.4.bias": torch.zeros(3)}
-    torch.save(kept | {f"{prefix}{name}": torch.zeros(1) for name in ignored}, path)
-    assert list(read_checkpoint(path).state) == ["head.classify.bias"]
+def test_the_auxiliary_head_and_counters_are_kept(path: Path, prefix: str) -> None:
+    names = ("head.4.bias", "aux_head.0.weight", "patch_embed1.1.num_batches_tracked")
+    torch.save({f"{prefix}{name}": torch.zeros(1) for name in names}, path)
+    assert list(read_checkpoint(path).state) == [
+        "head.classify.bias",
+        "overview_head.norm.weight",
+        "backbone.stem.layers.0.norm.num_batches_tracked",
+    ]
+
+
+@pytest.mark.parametrize("ignored", ["auxiliary_head.conv_seg.bias", "backbone.aux_head.2.bias"])
+def test_a_dense_files_training_heads_are_ignored(path: Path, ignored: str) -> None:
+    names = ["backbone.patch_embed1.0.weight", "decode_head.conv_seg.bias", ignored]
+    torch.save({name: torch.zeros(1) for name in names}, path)
+    assert list(read_checkpoint(path).state) == [
+        "backbone.stem.layers.0.conv.weight",
+        "head.classify.bias",
+    ]
+
+
+def test_a_file_without_the_auxiliary_head_makes_a_network_without(
+    path: Path, state: dict[str, Tensor]
+) -> None:
+    torch.save(state, path)
+    network = create_model("demo", weights=path)
+    assert isinstance(network, ImageClassifier)
+    assert network.overview_head is None
 
 
 def test_official_names_are_read_from_safetensors_too(tmp_path: Path) -> None:
@@ -121,8 +143,21 @@ def test_other_number_of_classes_than_asked_for_is_refused(
     path: Path, state: dict[str, Tensor]
 ) -> None:
     torch.save(state, path)
-    with pytest.raises(CheckpointError, match="has 7 classes, not 8"):
+    with pytest.raises(CheckpointError, match=r"has 7 classes, not 8\. A new head.*fused=False"):
         create_model("demo", weights=path, num_classes=8)
+
+
+def test_a_network_to_be_trained_gets_a_new_head(
+    path: Path, state: dict[str, Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save({"state_dict": state, "meta": {"CLASSES": LABELS}}, path)
+    loaded = load_model("demo", weights=path, num_classes=1000, fused=False)
+    assert loaded.labels[:2] == ("class 0", "class 1")
+    assert "the head for 1000 is new" in caplog.text
+    new = loaded.network.state_dict()
+    assert new["head.classify.weight"].shape[0] == loaded.network.num_classes == 1000
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith("head.classify")}
+    assert_close({name: new[name] for name in kept}, kept, rtol=0, atol=0)
 
 
 def test_own_safetensors_round_trip(tmp_path: Path, network: ImageClassifier) -> None:

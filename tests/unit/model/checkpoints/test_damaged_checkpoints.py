@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import pickle
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 
 from model.checkpoints.checkpoint import CheckpointError, read_checkpoint
 from model.heads.classifier import ImageClassifier
+from model.images.input_config import InputOptions
 from model.zoo import create_model
 
 
@@ -107,6 +109,20 @@ def test_code_in_place_of_a_weight_is_refused_by_name(
     with pytest.raises(CheckpointError, match=r"head\.4\.weight \(posix\.system\)"):
         read_checkpoint(path)
     assert not proof.exists()
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_code_in_a_trainings_options_does_not_run(
+    tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture, form: str
+) -> None:
+    proof = tmp_path / "it ran"
+    args = argparse.Namespace(img_size=Shell(f"touch '{proof}'"), crop_pct=0.9)
+    contents = {"state_dict": {"head.4.bias": torch.ones(2)}, "args": args}
+    torch.save(contents, path, _use_new_zipfile_serialization=form == "zip")
+    assert read_checkpoint(path).input == InputOptions(crop_pct=0.9)
+    assert not proof.exists()
+    (line,) = caplog.messages
+    assert "states img_size = 'posix.system', which is ignored" in line
 
 
 def test_a_bare_pickle_is_no_checkpoint(tmp_path: Path, path: Path) -> None:

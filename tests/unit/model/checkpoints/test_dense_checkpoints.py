@@ -111,6 +111,31 @@ def test_colours_of_other_classes_are_left_out(path: Path) -> None:
     assert (loaded.labels, loaded.palette) == (NAMES, None)
 
 
+@pytest.mark.parametrize(
+    ("meta", "labels", "palette"),
+    [
+        ({}, ("background", "class 1"), None),
+        ({"CLASSES": ("road",)}, ("background", "road"), None),
+        ({"CLASSES": ("road",), "PALETTE": [(7, 8, 9)]}, None, ((0, 0, 0), (7, 8, 9))),
+        ({"CLASSES": ("land", "road"), "PALETTE": [(1, 1, 1), (7, 8, 9)]}, ("land", "road"), None),
+    ],
+)
+def test_a_segmenter_of_one_class_has_a_background_before_it(
+    path: Path, meta: dict[str, Any], labels: tuple[str, ...] | None, palette: Any
+) -> None:
+    torch.save({"meta": meta, "state_dict": segmenter_state(1)}, path)
+    loaded = load_model("demo", task="segment", weights=path)
+    assert loaded.network.num_classes == 1
+    assert loaded.labels == labels or labels is None
+    assert loaded.palette == palette or palette is None
+
+
+def test_a_segmenter_of_one_class_with_three_names_is_refused(path: Path) -> None:
+    torch.save({"meta": {"CLASSES": NAMES}, "state_dict": segmenter_state(1)}, path)
+    with pytest.raises(CheckpointError, match="has 2 classes, but 3 class names"):
+        load_model("demo", task="segment", weights=path)
+
+
 def test_a_classifiers_file_is_no_segmenters(path: Path) -> None:
     classifier = create_model("demo", weights="random", num_classes=3, fused=False)
     torch.save(classifier.state_dict(), path)

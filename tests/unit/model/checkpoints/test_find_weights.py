@@ -49,34 +49,102 @@ def wrapped(*prefixes: str) -> list[Any]:
 )
 def test_the_one_mapping_is_found_without_its_prefix(contents: Any) -> None:
     found = find_weights(contents, Tensor)
-    assert sorted(found) == sorted(weights())
-    assert found[FIRST].item() == 1
+    assert sorted(found.state) == sorted(weights())
+    assert found.state[FIRST].item() == 1
+    assert not found.has_both
 
 
 def test_the_backbone_of_a_larger_network_keeps_its_prefix() -> None:
     state = {f"model.backbone.{FIRST}": torch.ones(1), "model.neck.bias": torch.ones(1)}
-    assert sorted(find_weights(state, Tensor)) == [f"backbone.{FIRST}", "neck.bias"]
+    assert sorted(find_weights(state, Tensor).state) == [f"backbone.{FIRST}", "neck.bias"]
 
 
-@pytest.mark.parametrize(
-    "contents",
-    [
-        {"state_dict": weights(0), "state_dict_ema": weights()},
-        {"model": weights(0), "model_ema": weights()},
-        {"model": weights(0), "ema": {"module": weights()}},
-        {"params": weights(0), "params_ema": weights()},
-        {"model": weights(0), "swa_model": weights(prefix="module.")},
-        {"state_dict": weights(0, prefix="model.") | weights(prefix="ema_model.")},
-        # mmengine's hook swaps the two when it saves
-        {
-            "state_dict": weights(),
-            "ema_state_dict": weights(0, prefix="module.") | {"steps": torch.tensor(1)},
-            "message_hub": {},
+RAW_AND_AVERAGED = {
+    "timm": {"state_dict": weights(0), "state_dict_ema": weights()},
+    "DeiT": {"model": weights(0), "model_ema": weights()},
+    "a whole object's state": {"model": weights(0), "ema": {"module": weights()}},
+    "ultralytics": {"model": weights(0), "ema": weights(), "updates": 7},
+    "BasicSR": {"params": weights(0), "params_ema": weights()},
+    "by name": {"model": weights(0), "swa_model": weights(prefix="module.")},
+    "AveragedModel by its counter": {
+        "net": weights(0),
+        "smooth": weights(prefix="module.") | {"n_averaged": torch.tensor(3)},
+    },
+    "attributes": {"state_dict": weights(0, prefix="model.") | weights(prefix="ema_model.")},
+    "attributes, AveragedModel": {
+        "state_dict": weights(0, prefix="model.")
+        | weights(prefix="smooth.module.")
+        | {"smooth.n_averaged": torch.tensor(3)}
+    },
+    "a callback's state": {
+        "state_dict": weights(0, prefix="model."),
+        "callbacks": {"EMACallback{'decay': 0.9}": {"shadow": weights(prefix="model.")}},
+    },
+    "Lightning's StochasticWeightAveraging": {
+        "state_dict": weights(0, prefix="model."),
+        "callbacks": {
+            "StochasticWeightAveraging": {"average_model_state": weights(prefix="model.")}
         },
-    ],
-)
-def test_averaged_weights_are_preferred(contents: Any) -> None:
-    assert find_weights(contents, Tensor)[FIRST].item() == 1
+    },
+    "Lightning's WeightAveraging": {
+        "state_dict": weights(prefix="model."),
+        "current_model_state": weights(0, prefix="model."),
+        "averaging_state": {"n_averaged": torch.tensor(3)},
+    },
+    "mmengine": {
+        "state_dict": weights(),
+        "ema_state_dict": weights(0, prefix="module.") | {"steps": torch.tensor(1)},
+        "message_hub": {},
+    },
+}
+
+
+@pytest.mark.parametrize("form", RAW_AND_AVERAGED)
+@pytest.mark.parametrize(("ema", "value"), [(True, 1), (False, 0)])
+def test_averaged_weights_are_preferred_and_raw_ones_given_when_asked_for(
+    form: str, ema: bool, value: int
+) -> None:
+    found = find_weights(RAW_AND_AVERAGED[form], Tensor, ema=ema)
+    assert found.state[FIRST].item() == value
+    assert sorted(found.state) == sorted(weights())
+    assert found.kind == ("ema" if ema else "raw")
+    assert found.has_both
+
+
+ALONE: dict[str, dict[str, Any]] = {
+    "timm": {"state_dict_ema": weights()},
+    "AveragedModel": weights(prefix="module.") | {"n_averaged": torch.tensor(3)},
+    "attribute": {"state_dict": weights(prefix="model_ema.")},
+}
+
+
+@pytest.mark.parametrize("form", ALONE)
+def test_averaged_weights_alone_are_not_given_for_raw_ones(form: str) -> None:
+    found = find_weights(ALONE[form], Tensor)
+    assert (found.kind, found.has_both) == ("ema", False)
+    with pytest.raises(WeightsError, match=r"holds EMA weights alone, at .*\(ema = false or --raw"):
+        find_weights(ALONE[form], Tensor, ema=False)
+
+
+@pytest.mark.parametrize("name", ["schema", "SCHEMA", "cinema", "remake", "Email", "emanuel"])
+def test_a_name_that_only_resembles_an_average_is_raw(name: str) -> None:
+    assert find_weights({name: weights()}, Tensor, ema=False).kind == "raw"
+
+
+def test_an_average_of_parameters_alone_gets_the_raw_networks_statistics() -> None:
+    statistics = {"patch_embed1.1.running_mean": torch.ones(1)}
+    averaged = weights()
+    contents = {"state_dict": weights(0) | statistics, "callbacks": {"EMA": averaged}}
+    assert find_weights(contents, Tensor).state == averaged | statistics
+    averaged["patch_embed1.1.running_mean"] = torch.zeros(1)
+    assert find_weights(contents, Tensor).state == averaged
+
+
+def test_two_raw_networks_beside_an_average_are_refused_when_raw_ones_are_asked_for() -> None:
+    contents = {"student": weights(0), "teacher": weights(2), "student_ema": weights()}
+    assert find_weights(contents, Tensor).state[FIRST].item() == 1
+    with pytest.raises(WeightsError, match=r"which one is the raw one: \['student'\], \['teacher'"):
+        find_weights(contents, Tensor, ema=False)
 
 
 @pytest.mark.parametrize(
@@ -100,14 +168,14 @@ def test_the_same_mapping_twice_is_one_candidate() -> None:
     state = weights()
     state_and_itself: dict[str, Any] = {"model": state, "state_dict": state}
     state_and_itself["self"] = state_and_itself
-    assert find_weights(state_and_itself, Tensor) == state
+    assert find_weights(state_and_itself, Tensor).state == state
 
 
 def test_shared_lists_are_visited_once() -> None:
     nested: list[Any] = [{}]
     for _ in range(60):
         nested = [nested, nested]
-    assert find_weights({"model": weights(), "log": nested}, Tensor)[FIRST].item() == 1
+    assert find_weights({"model": weights(), "log": nested}, Tensor).state[FIRST].item() == 1
 
 
 def test_tensors_of_another_network_beside_the_prefix_are_refused() -> None:

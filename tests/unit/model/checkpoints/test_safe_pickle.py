@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copyreg
 import io
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from model.checkpoints.safe_pickle import PickleError, read_pickle
-from model.checkpoints.stand_ins import Inert
+from model.checkpoints.stand_ins import Inert, InertNamespace
 
 PLAIN = {
     "numbers": [0, -1, 255, 70_000, 1 << 80, -(1 << 2100), 0.5],
@@ -49,7 +50,6 @@ def test_mappings_of_the_standard_library_are_mappings(protocol: int) -> None:
     [
         PurePosixPath("a"),
         datetime.now(UTC),
-        SimpleNamespace(a=1),
         {1, 2},
         frozenset({1}),
         Counter("a"),
@@ -69,6 +69,34 @@ def test_other_objects_are_inert_and_remember_only_a_name(value: object, protoco
         setattr(got["value"], "other", "state")  # noqa: B010 - mypy would refuse it
 
 
+@pytest.mark.parametrize("protocol", range(2, 6))
+@pytest.mark.parametrize("kind", [argparse.Namespace, SimpleNamespace])
+def test_a_namespace_keeps_its_values_and_is_no_mapping(kind: Any, protocol: int) -> None:
+    path = PurePosixPath("a")
+    got = read(pickle.dumps(kind(size=384, mean=(0.5, [0.4]), none=None, path=path), protocol))
+    assert type(got) is InertNamespace
+    assert not isinstance(got, dict)
+    assert type(got.values.pop("path")) is Inert
+    assert got.values == {"size": 384, "mean": (0.5, [0.4]), "none": None}
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_a_namespaces_values_are_never_its_attributes(protocol: int) -> None:
+    hostile = {"name": "other", "values": 3, "__class__": 3, "__dict__": {"name": "b"}, "_val": 1}
+    namespace = argparse.Namespace()
+    vars(namespace).update(hostile)
+    got = read(pickle.dumps(namespace, protocol))
+    assert (type(got), got.name) == (InertNamespace, "argparse.Namespace")
+    assert got.values == hostile
+
+
+def test_a_namespace_that_holds_itself_is_read() -> None:
+    loop = argparse.Namespace(size=384)
+    loop.args = loop
+    got = read(pickle.dumps(loop, 2))
+    assert got.values["args"] is got
+
+
 def text(value: str) -> bytes:
     return b"X" + struct.pack("<I", len(value)) + value.encode()
 
@@ -79,6 +107,7 @@ def hostile(code: str) -> dict[str, bytes]:
     evaluate = b"cbuiltins\nexec\n"
     stacked = text("builtins") + text("exec") + b"\x93"
     record = b"c__main__\nEvil\n"
+    namespace = b"\x80\x02cargparse\nNamespace\n)\x81"
     return {
         "GLOBAL, REDUCE": b"\x80\x02" + evaluate + argument + b"\x85R.",
         "STACK_GLOBAL, REDUCE": b"\x80\x04" + stacked + argument + b"\x85R.",
@@ -92,6 +121,13 @@ def hostile(code: str) -> dict[str, bytes]:
         "SETITEM": b"\x80\x02" + b"csupport_evil\nEvil\n)\x81" + argument + b"Ns.",
         "SETITEMS": b"\x80\x02" + b"csupport_evil\nEvil\n)\x81(" + argument + b"Nu.",
         "ADDITEMS": b"\x80\x04" + b"csupport_evil\nEvil\n)\x81(" + argument + b"\x90.",
+        "value of a namespace": namespace + b"}" + text("a") + evaluate + argument + b"\x85Rsb.",
+        "key of a namespace": namespace + b"}" + evaluate + argument + b"\x85RNsb.",
+        "state of a namespace": namespace + evaluate + argument + b"\x85Rb.",
+        "argument of a namespace": b"\x80\x02ctypes\nSimpleNamespace\n"
+        + evaluate
+        + argument
+        + b"\x85R0)R.",
         "EXT1": b"\x80\x02\x82\xf0" + argument + b"\x85R.",
         "EXT2": b"\x80\x02\x83\xf0\x00" + argument + b"\x85R.",
         "EXT4": b"\x80\x02\x84\xf0\x00\x00\x00" + argument + b"\x85R.",

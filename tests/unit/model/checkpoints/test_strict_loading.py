@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from model.checkpoints.checkpoint import CheckpointError, load_strictly, read_checkpoint
+from model.checkpoints.official_names import official_state
 from model.heads.classifier import ImageClassifier
 from model.zoo import create_model
 from support.checkpoints import official_numbers
@@ -24,6 +25,21 @@ def test_missing_entries_are_listed(path: Path, state: dict[str, Tensor]) -> Non
     want = "2 missing: backbone.stem.layers.0.conv.weight, head.classify.bias"
     with pytest.raises(CheckpointError, match=want):
         create_model("demo", weights=path)
+
+
+def test_missing_entries_are_listed_by_the_names_of_the_file(
+    path: Path, network: ImageClassifier
+) -> None:
+    official = official_state(network)
+    gone = ["blocks1.0.proj.1.dil_conv_k9_2.weight", "head.4.bias", "sub_blocks3.0.rpb2"]
+    torch.save({name: tensor for name, tensor in official.items() if name not in gone}, path)
+    with pytest.raises(CheckpointError, match=f"3 missing: {', '.join(gone)}"):
+        create_model("demo", weights=path)
+
+
+def test_norms_need_no_counters(path: Path, state: dict[str, Tensor]) -> None:
+    torch.save({name: t for name, t in state.items() if "num_batches" not in name}, path)
+    assert create_model("demo", weights=path, fused=False).num_classes == 7
 
 
 def test_unexpected_entries_are_listed(path: Path, state: dict[str, Tensor]) -> None:

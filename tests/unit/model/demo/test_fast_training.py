@@ -34,7 +34,7 @@ def test_outputs_and_gradients_stay(
     outputs, gradients = [], []
     for network in networks:
         network.zero_grad()
-        logits = network(images)
+        logits, _ = network(images)
         logits.square().sum().backward()
         outputs.append(logits.detach())
         gradients.append([parameter.grad for parameter in network.parameters()])

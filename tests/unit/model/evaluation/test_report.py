@@ -35,6 +35,9 @@ def classified(first: int, end: int) -> tuple[EvaluationReport, ClassificationCo
         model="overlock_t",
         weights="w.pth",
         digest="abc",
+        weights_kind="ema",
+        input={"input_size": 224, "mean": [0.5, 0.5, 0.5]},
+        input_from={"input_size": "architecture", "mean": "option"},
         data="/data",
         data_items=30,
         classes=CLASSES,
@@ -157,23 +160,36 @@ def test_the_paper_has_no_mask_ap_of_a_cascade() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "data", "classes", "covers_all_classes"),
+    ("weights", "data", "classes", "covers_all_classes", "published_input"),
     [
-        ("random", "/data", 1000, True),
-        ("demo", "/data", 1000, True),
-        ("w.pth", "demo", 1000, True),
-        ("w.pth", "/data", 10, True),
-        ("w.pth", "/data", 1000, False),
+        ("random", "/data", 1000, True, True),
+        ("demo", "/data", 1000, True, True),
+        ("w.pth", "demo", 1000, True, True),
+        ("w.pth", "/data", 10, True, True),
+        ("w.pth", "/data", 1000, False, True),
+        ("w.pth", "/data", 1000, True, False),
     ],
 )
 def test_what_the_paper_did_not_measure_is_not_compared_with_it(
-    weights: str, data: str, classes: int, covers_all_classes: bool
+    weights: str, data: str, classes: int, covers_all_classes: bool, published_input: bool
 ) -> None:
     assert not is_comparable(
-        Task.CLASSIFY, weights, data, classes=classes, covers_all_classes=covers_all_classes
+        Task.CLASSIFY,
+        weights,
+        data,
+        classes=classes,
+        covers_all_classes=covers_all_classes,
+        published_input=published_input,
     )
     assert published_metrics(Task.CLASSIFY, "overlock_t", weights, comparable=False) is None
 
 
 def test_official_weights_on_the_papers_data_are_compared_with_it() -> None:
-    assert is_comparable(Task.CLASSIFY, "w.pth", "/data", classes=1000, covers_all_classes=True)
+    assert is_comparable(
+        Task.CLASSIFY,
+        "w.pth",
+        "/data",
+        classes=1000,
+        covers_all_classes=True,
+        published_input=True,
+    )

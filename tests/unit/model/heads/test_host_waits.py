@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.config import BACKBONES
+from model.heads import mask_rcnn
 from model.heads import nms as nms_module
 from model.heads import roi_sampler as roi_sampler_module
 from model.heads.mask_rcnn import MaskRCNN
@@ -50,6 +51,12 @@ class WaitCounter(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.fixture(autouse=True)
+def narrow_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mask_rcnn, "PYRAMID_CHANNELS", 8)
+    monkeypatch.setattr(mask_rcnn, "BOX_HEAD_CHANNELS", 16)
+
+
 @pytest.fixture
 def copies_from_host(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what makes a tensor of host data from now on: on a GPU it waits, too."""
@@ -69,7 +76,6 @@ def copies_from_host(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cascade", [False, True], ids=["mask-rcnn", "cascade"])
 def test_a_detection_waits_only_for_the_lengths_of_its_results(
     monkeypatch: pytest.MonkeyPatch, copies_from_host: list[str], cascade: bool
@@ -89,7 +95,6 @@ def test_a_detection_waits_only_for_the_lengths_of_its_results(
     assert counter.waits == {"aten::index": 2, "aten::nonzero_numpy": 1}
 
 
-@pytest.mark.slow
 def test_maps_wait_for_nothing() -> None:
     network = filled(MaskRCNN(BACKBONES["nano"], 3, cascade=False), torch.float32)
     with torch.inference_mode(), WaitCounter() as counter:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.config import CLASSIFIERS, ClassificationGeometry
+from model.config import CLASSIFIERS, ClassificationGeometry, Interpolation
 from model.images.preprocess import EXTREME_ASPECT_RATIO, classification_input, resized_size
 
 GEOMETRY = CLASSIFIERS["overlock_xt"].geometry
@@ -41,6 +42,49 @@ def test_input_is_timms_resize_and_centre_crop(name: str, width: int, height: in
     geometry = CLASSIFIERS[name].geometry
     image = noise(width, height)
     assert np.array_equal(classification_input(image, geometry), timms_input(image, geometry))
+
+
+@given(
+    width=st.integers(1, 300),
+    height=st.integers(1, 300),
+    crop_size=st.integers(32, 300),
+    crop_fraction=st.floats(0.1, 1),
+    interpolation=st.sampled_from(["bicubic", "bilinear"]),
+)
+@settings(derandomize=True, deadline=None, max_examples=60)
+def test_input_of_any_size_crop_and_filter_is_timms(
+    width: int, height: int, crop_size: int, crop_fraction: float, interpolation: Interpolation
+) -> None:
+    assume(max(width, height) <= EXTREME_ASPECT_RATIO * min(width, height))
+    assume(crop_size / crop_fraction * max(width, height) / min(width, height) < 5000)
+    geometry = ClassificationGeometry(crop_size, crop_fraction, interpolation)
+    image = noise(width, height)
+    got = classification_input(image, geometry)
+    assert got.shape == (crop_size, crop_size, 3)
+    assert np.array_equal(got, timms_input(image, geometry))
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_a_quarter_is_antialiased_by_its_filter(interpolation: Interpolation) -> None:
+    """A fine pattern of black and white becomes grey: without antialiasing it would stay."""
+    rows, columns = np.indices((512, 512))
+    pattern = ((rows + columns) % 2 * 255).astype(np.uint8)
+    image = Image.fromarray(np.dstack([pattern] * 3))
+    got = classification_input(image, ClassificationGeometry(128, 1.0, interpolation))
+    assert np.abs(got[2:-2, 2:-2].astype(int) - 127).max() <= 1
+
+
+def test_bilinear_is_another_filter_than_bicubic() -> None:
+    image, bilinear = noise(300, 200), replace(GEOMETRY, interpolation="bilinear")
+    got = classification_input(image, bilinear).astype(int) - classification_input(image, GEOMETRY)
+    assert np.abs(got).max() > 10
+
+
+def test_the_largest_input_of_a_tiny_image_is_made() -> None:
+    geometry = ClassificationGeometry(4096, 0.1, "bilinear")
+    got = classification_input(Image.new("RGB", (24, 3), (10, 20, 30)), geometry)
+    assert got.shape == (4096, 4096, 3)
+    assert (got == (10, 20, 30)).all()
 
 
 def test_crop_of_an_odd_margin_rounds_half_to_even() -> None:
@@ -75,6 +119,23 @@ def test_converted_grey_image_stays_grey() -> None:
     assert (got == got[..., :1]).all()
 
 
+@pytest.mark.parametrize(("width", "height"), [(300, 200), (201, 333), (7, 500)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_a_grey_networks_input_is_made_grey_before_its_resize(
+    width: int, height: int, interpolation: Interpolation
+) -> None:
+    """Pillow resizes the grey image; grey pixels of a resized colour image would be others."""
+    image, geometry = noise(width, height), replace(GEOMETRY, interpolation=interpolation)
+    got = classification_input(image, geometry, channels=1)
+    assert got.shape == (224, 224, 3)
+    assert (got == got[..., :1]).all()
+    grey = image.convert("L")
+    if max(width, height) <= EXTREME_ASPECT_RATIO * min(width, height):
+        assert np.array_equal(got[..., 0], timms_input(grey, geometry))
+        coloured = Image.fromarray(classification_input(image, geometry)).convert("L")
+        assert not np.array_equal(got[..., 0], np.asarray(coloured))
+
+
 def noise(width: int, height: int) -> Image.Image:
     """Return random pixels, the same ones for the same size."""
     generator = np.random.default_rng(0)
@@ -89,8 +150,9 @@ def timms_input(image: Image.Image, geometry: ClassificationGeometry) -> np.ndar
     else:
         size = int(side * image.width / image.height), side
     # timm's Pillow resized along the rows first; Pillow 13 does not for every tall image.
-    rows = image.resize((size[0], image.height), Image.Resampling.BICUBIC)
-    resized = np.asarray(rows.resize(size, Image.Resampling.BICUBIC))
+    resample = Image.Resampling[geometry.interpolation.upper()]
+    rows = image.resize((size[0], image.height), resample)
+    resized = np.asarray(rows.resize(size, resample))
     top = round((resized.shape[0] - crop) / 2)
     left = round((resized.shape[1] - crop) / 2)
     return resized[top : top + crop, left : left + crop]

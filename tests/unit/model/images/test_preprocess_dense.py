@@ -65,6 +65,19 @@ def test_padding_goes_to_the_next_multiple(size: tuple[int, int], padded: tuple[
     assert padded_size(*size, 32) == padded
 
 
+@pytest.mark.parametrize(("width", "height"), [(50, 40), (97, 203)])
+def test_a_grey_networks_inputs_are_those_of_the_grey_image(width: int, height: int) -> None:
+    image = noise(width, height)
+    grey = image.convert("L").convert("RGB")
+    for square in (True, False):
+        got = segmentation_input(image, SMALL, square=square, channels=1)
+        assert np.array_equal(got, segmentation_input(grey, SMALL, square=square))
+        assert (got == got[..., :1]).all()
+    got = detection_input(image, SMALL, channels=1)
+    assert np.array_equal(got, detection_input(grey, SMALL))
+    assert (got == got[..., :1]).all()
+
+
 @pytest.mark.parametrize(("width", "height"), [(50, 40), (97, 203), (300, 20), (640, 480)])
 def test_detection_input_is_bilinear_and_not_antialiased(width: int, height: int) -> None:
     image = noise(width, height)

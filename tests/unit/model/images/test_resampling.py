@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from ctypes import CDLL
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.config import CLASSIFIERS, ClassificationGeometry
+from model.config import CLASSIFIERS, ClassificationGeometry, Interpolation
 from model.images.pillow_memory import SeveralBlocksError, pixel_memory
 from model.images.preprocess import classification_input
-from model.images.resampling import STRIP_PIXELS, resize_and_crop
+from model.images.resampling import PILLOW, STRIP_PIXELS, resize_and_crop
 from model.kernels.cpu import library
 from model.kernels.cpu.library import NativeKernelsError, cpu_kernels_unsupported_reason
 
@@ -31,6 +32,7 @@ pytestmark = [
 GEOMETRIES = {each.geometry: name for name, each in CLASSIFIERS.items()}
 GEOMETRY = CLASSIFIERS["overlock_t"].geometry
 sides = st.integers(min_value=1, max_value=700)
+interpolations = st.sampled_from([*PILLOW])
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -75,6 +77,24 @@ def test_inputs_are_pillows(
     assert np.array_equal(ours, pillows)
 
 
+@given(
+    width=st.integers(1, 200),
+    height=st.integers(1, 200),
+    crop_size=st.integers(32, 130),
+    crop_fraction=st.floats(0.1, 1),
+    interpolation=interpolations,
+)
+@settings(derandomize=True, deadline=None, max_examples=100)
+def test_inputs_of_any_crop_are_pillows(
+    width: int, height: int, crop_size: int, crop_fraction: float, interpolation: Interpolation
+) -> None:
+    geometry = ClassificationGeometry(crop_size, crop_fraction, interpolation)
+    image = squares(width, height)
+    ours, pillows = both(lambda: classification_input(image, geometry))
+    assert ours.shape == (crop_size, crop_size, 3)
+    assert np.array_equal(ours, pillows)
+
+
 @pytest.mark.parametrize(
     ("width", "height"),
     [
@@ -84,11 +104,15 @@ def test_inputs_are_pillows(
     ],
 )
 @pytest.mark.parametrize("draw", [noise, squares])
+@pytest.mark.parametrize("interpolation", PILLOW)
 def test_inputs_of_odd_sizes_are_pillows(
-    width: int, height: int, draw: Callable[[int, int], Image.Image]
+    width: int,
+    height: int,
+    draw: Callable[[int, int], Image.Image],
+    interpolation: Interpolation,
 ) -> None:
-    image = draw(width, height)
-    ours, pillows = both(lambda: classification_input(image, GEOMETRY))
+    image, geometry = draw(width, height), replace(GEOMETRY, interpolation=interpolation)
+    ours, pillows = both(lambda: classification_input(image, geometry))
     assert np.array_equal(ours, pillows)
 
 
@@ -99,22 +123,40 @@ def test_huge_inputs_are_pillows(width: int, height: int) -> None:
     assert np.array_equal(ours, pillows)
 
 
+@pytest.fixture(scope="module")
+def plain_build(tmp_path_factory: pytest.TempPathFactory) -> CDLL:
+    """Compile the kernels that resize, alone, for a processor of no special kind.
+
+    Without vectors of its own the compiler takes ten seconds for the others.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        own = {name: kinds for name, kinds in library._SIGNATURES.items() if "resample" in name}
+        patch.setattr(library, "_SIGNATURES", own)
+        patch.setattr(library, "_sources", lambda pattern: [*library.SOURCES.glob("resample.c")])
+        folder = tmp_path_factory.mktemp("kernels")
+        return library._load(library.compile_library(folder / "plain.so", ()))
+
+
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (300, 235), (641, 479)])
 def test_a_processor_of_no_special_kind_makes_the_same_bits(
-    width: int,
-    height: int,
-    build_for: Callable[[tuple[str, ...]], Path],
-    monkeypatch: pytest.MonkeyPatch,
+    width: int, height: int, plain_build: CDLL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "_loaded", [library._load(build_for(()))])
+    monkeypatch.setattr(library, "_loaded", [plain_build])
     image = squares(width, height)
     ours, pillows = both(lambda: classification_input(image, GEOMETRY))
     assert np.array_equal(ours, pillows)
 
 
-@given(data=st.data(), width=st.integers(1, 90), height=st.integers(1, 90))
+@given(
+    data=st.data(),
+    width=st.integers(1, 90),
+    height=st.integers(1, 90),
+    interpolation=interpolations,
+)
 @settings(derandomize=True, deadline=None, max_examples=300)
-def test_any_box_and_any_crop_are_pillows(data: st.DataObject, width: int, height: int) -> None:
+def test_any_box_and_any_crop_are_pillows(
+    data: st.DataObject, width: int, height: int, interpolation: Interpolation
+) -> None:
     size = data.draw(st.tuples(st.integers(1, 60), st.integers(1, 60)))
     left, right = data.draw(parts(width))
     top, bottom = data.draw(parts(height))
@@ -123,7 +165,7 @@ def test_any_box_and_any_crop_are_pillows(data: st.DataObject, width: int, heigh
     crop_bottom = data.draw(st.integers(crop_top + 1, size[1]))
     image = noise(width, height)
     box, crop = (left, top, right, bottom), (crop_left, crop_top, crop_right, crop_bottom)
-    ours, pillows = both(lambda: resize_and_crop(image, size, box, crop))
+    ours, pillows = both(lambda: resize_and_crop(image, size, box, crop, interpolation))
     assert ours.shape == (crop_bottom - crop_top, crop_right - crop_left, 3)
     assert np.array_equal(ours, pillows)
 

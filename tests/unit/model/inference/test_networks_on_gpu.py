@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from model.config import BACKBONES
+from model.config import BACKBONES, BackboneConfig
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
@@ -25,9 +25,20 @@ from support.filled import filled, random_map
 
 pytestmark = pytest.mark.gpu
 
+OWN = BackboneConfig(  # odd heads, the smallest and the largest kernels, no layer scale
+    depths=(1, 2, 1, 1),
+    focus_depths=(2, 1),
+    channels=(60, 120, 252, 504),
+    focus_heads=(3, 7),
+    kernel_sizes=(19, 5, 19, 11),
+    small_kernel=3,
+    mlp_ratio=2.5,
+    layer_scale=(False, False, False, False),
+)
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "classifier": lambda: ImageClassifier(BACKBONES["overlock_xt"], 100),
     "segmenter": lambda: UPerNet(BACKBONES["overlock_xt"], 128, 20),
+    "own shape": lambda: ImageClassifier(OWN, 100),
     "pyramid": lambda: MaskRCNN(BACKBONES["overlock_xt"], 20, cascade=False),
 }
 # By norms. float32: TF32 is off; bfloat16: issue 4's bound.

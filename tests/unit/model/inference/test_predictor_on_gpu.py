@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from torch import nn
 from torch._dynamo.utils import counters
 
+from model.config import CLASSIFIERS
+from model.images.input_config import InputConfig
 from model.inference.batch_limits import fitting_batch_sizes
 from model.inference.cuda_graphs import RecordedModule
 from model.inference.predictor import Image, Predictor
+from model.lowering.folding import fold
 from model.zoo import create_model
 from support.filled import filled
+from support.grey import as_grey
 
 pytestmark = pytest.mark.gpu
 
@@ -71,6 +75,23 @@ def test_logits_are_the_cpus_in_every_batch(
     assert counters["stats"]["unique_graphs"] == graphs
     assert graphs == (2 * 8 if compiler else 0)  # of every kind of block
     assert not counters["graph_break"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("dtype", BOUNDS, ids=str)
+@pytest.mark.parametrize("compiler", [None, "inductor"])
+def test_a_grey_networks_logits_are_the_cpus(
+    device: torch.device, dtype: torch.dtype, compiler: str | None
+) -> None:
+    network = fold(as_grey(create_model("demo", weights="demo", fused=False)))
+    config = InputConfig(CLASSIFIERS["demo"].geometry, (0.45,), (0.22,))
+    reference = Predictor(copy.deepcopy(network), CPU, torch.float32, input_config=config)
+    predictor = Predictor(network, device, dtype, input_config=config, compiler=compiler)
+    fitting_batch_sizes(predictor, BATCH_SIZES, [(224, 224)])
+    images = pictures(2)
+    want = np.stack(reference.classify(images, (2, 224, 224)))  # type: ignore[arg-type]
+    got = np.stack(predictor.classify(staged(predictor, images), (2, 224, 224)))  # type: ignore[arg-type]
+    assert np.linalg.norm(got - want) < BOUNDS[dtype] * np.linalg.norm(want)
 
 
 @pytest.mark.timeout(600)

@@ -56,7 +56,6 @@ def test_the_weight_is_scaled_where_it_is_smaller_than_the_map() -> None:
         for channels, side in zip(config.channels, sides, strict=True)
     ]
     expands = [
-        scales_weight(channels * config.mlp_ratio, side, side)
-        for channels, side in zip(config.channels, sides, strict=True)
+        scales_weight(config.hidden_channels(stage), side, side) for stage, side in enumerate(sides)
     ]
     assert (projects, expands) == ([True, True, False, False], [True, True, False, False])

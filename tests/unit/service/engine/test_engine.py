@@ -28,7 +28,9 @@ DEVICE = EngineDevice("cuda:1", "cuda:0")
 class FallenBack:
     """A runner that could not compile its model, and later cannot record it."""
 
-    def __init__(self, settings: object, device: object, batch_sizes: object) -> None:
+    def __init__(
+        self, settings: object, specs: object, device: object, batch_sizes: object
+    ) -> None:
         assert device == DEVICE
         self.models: tuple[ModelInfo, ...] = (replace(CLASSIFIER, fallbacks=(COMPILE,)),)
         self.rerecorded: Callable[[], None] = lambda: None

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.config import Task
 from model.kernels.cpu import library
 from service.images.preparation import ImagePreparer
 from service.settings import Settings
+from support.service_fakes import CLASSIFIER
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +35,14 @@ def test_without_a_compiler_pillow_makes_the_same_bits_and_the_log_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(cache_dir=tmp_path)
-    want = ImagePreparer(settings).prepare(png(), None, Task.CLASSIFY).network_input.pixels
+    want = ImagePreparer(settings).prepare(png(), None, CLASSIFIER).network_input.pixels
     if library.cpu_kernels_unsupported_reason() is not None:
         pytest.skip(f"Nothing to compare with: {library.cpu_kernels_unsupported_reason()}")
     assert caplog.records == []
     library._loaded.clear()
     monkeypatch.setenv("PATH", "/nowhere")
     decoding = ImagePreparer(settings)
-    got = decoding.prepare(png(), None, Task.CLASSIFY).network_input.pixels
+    got = decoding.prepare(png(), None, CLASSIFIER).network_input.pixels
     assert np.array_equal(got, want)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -57,12 +57,3 @@ def test_the_kernel_is_kept_in_the_cache_folder_before_there_is_a_request(tmp_pa
     if library.cpu_kernels_unsupported_reason() is not None:
         pytest.skip(f"Nothing is compiled: {library.cpu_kernels_unsupported_reason()}")
     assert [kept.suffix for kept in (tmp_path / "kernels").iterdir()] == [".so"]
-
-
-def test_where_nothing_is_classified_nothing_is_compiled(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    ImagePreparer(Settings(cache_dir=tmp_path, classify_model="off", segment_model="demo"))
-    assert list(tmp_path.iterdir()) == []
-    assert library._loaded == []
-    assert caplog.records == []

@@ -66,7 +66,7 @@ def assert_relative(got: Tensor, want: Tensor, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("kernel_size", [3, 7, 13, 15, 17])
+@pytest.mark.parametrize("kernel_size", [3, 5, 7, 9, 13, 15, 17, 19])
 @pytest.mark.parametrize("shape", MAPS, ids=str)
 def test_depthwise_convolves(shape: tuple[int, ...], kernel_size: int, dtype: torch.dtype) -> None:
     pixels, weight, bias, want = convolution(shape, kernel_size, dtype)
@@ -202,27 +202,34 @@ def test_extreme_gates_open_and_close() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
-    ("height", "width", "kernel_size", "groups", "group_channels", "query_width", "batch"),
+    ("height", "width", "kernels", "groups", "group_channels", "query_width", "batch"),
     [
-        (14, 14, 13, 8, 16, 16, 2),
-        (7, 7, 7, 16, 16, 16, 3),
-        (13, 40, 13, 2, 14, 14, 1),
-        (27, 15, 13, 3, 10, 8, 1),
-        (9, 30, 7, 2, 3, 5, 2),
-        (31, 16, 7, 1, 20, 1, 1),
-        (5, 11, 5, 2, 33, 4, 1),
+        (14, 14, (5, 13), 8, 16, 16, 2),
+        (7, 7, (5, 7), 16, 16, 16, 3),
+        (13, 40, (5, 13), 2, 14, 14, 1),
+        (27, 15, (5, 13), 3, 10, 8, 1),
+        (9, 30, (5, 7), 2, 3, 5, 2),
+        (31, 16, (5, 7), 1, 20, 1, 1),
+        (5, 11, (5, 5), 2, 33, 4, 1),
+        # of variants of one's own
+        (9, 10, (3, 9), 2, 12, 5, 2),
+        (11, 13, (7, 11), 1, 6, 6, 1),
+        (17, 16, (5, 15), 2, 16, 16, 1),
+        (17, 17, (17, 17), 1, 8, 3, 2),
+        (20, 23, (3, 19), 2, 10, 10, 1),
     ],
 )
 def test_context_mixing_is_the_references(
     height: int,
     width: int,
-    kernel_size: int,
+    kernels: tuple[int, int],
     groups: int,
     group_channels: int,
     query_width: int,
     batch: int,
     dtype: torch.dtype,
 ) -> None:
+    small_kernel, kernel_size = kernels
     problem = mixing_problem(
         height,
         width,
@@ -231,6 +238,7 @@ def test_context_mixing_is_the_references(
         groups=groups,
         channels_per_group=group_channels,
         query_width=query_width,
+        small_kernel=small_kernel,
     )
     want = problem.by_reference()
     values, queries, keys, small_bias, large_bias = problem.folded()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -65,6 +62,25 @@ def test_kernel_equals_the_reference(
         channels_per_group=width_of_head,
         query_width=query_width,
         memory_format=layout,
+    )
+    result = kernel.context_mixing_triton(*_cast(problem, torch.float32, kernel_device))
+    assert_close(result.cpu().double(), problem.by_reference(), rtol=0, atol=FLOAT32[kernel_device])
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "small_kernel", "kernel_size"),
+    [
+        (9, 9, 7, 9),
+        pytest.param(11, 12, 3, 11, marks=pytest.mark.slow),
+        pytest.param(17, 17, 5, 17, marks=pytest.mark.slow),
+        pytest.param(19, 20, 3, 19, marks=pytest.mark.slow),
+    ],
+)
+def test_kernels_of_other_variants_are_the_references(
+    kernel: Any, kernel_device: str, height: int, width: int, small_kernel: int, kernel_size: int
+) -> None:
+    problem = mixing_problem(
+        height, width, kernel_size, groups=1, query_width=5, small_kernel=small_kernel
     )
     result = kernel.context_mixing_triton(*_cast(problem, torch.float32, kernel_device))
     assert_close(result.cpu().double(), problem.by_reference(), rtol=0, atol=FLOAT32[kernel_device])
@@ -130,45 +146,9 @@ def test_inconsistent_shapes_are_refused(kernel: Any, kernel_device: str, positi
 
 def test_operator_keeps_its_schema(kernel: Any, kernel_device: str) -> None:
     arguments = _cast(mixing_problem(5, 6, 5, groups=1), torch.float32, kernel_device)
-    # Interpreted, a kernel needs real numbers; the test below traces it without any.
+    # Interpreted, a kernel needs real numbers; test_traced.py traces it without any.
     checks = ("test_schema", "test_faketensor") if kernel_device == "cuda" else ("test_schema",)
     torch.library.opcheck(kernel.context_mixing_triton, arguments, test_utils=checks)
-
-
-TRACED = """
-import torch
-there_is_a_gpu = torch.cuda.is_available
-torch.cuda.is_available = lambda: True  # the kernel is imported where there is one
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch._functorch.aot_autograd import aot_module_simplified
-from model.kernels.context_mixing import context_mixing
-from model.kernels.gpu.mixing_orders import triton_orders
-torch.cuda.is_available = there_is_a_gpu
-
-graphs = []
-
-def backend(module, inputs):
-    def record(graph, inputs):
-        graphs.append(graph.code)
-        raise SystemExit(0 if "triton_kernel_wrapper_functional" in graph.code else 1)
-    return aot_module_simplified(module, inputs, fw_compiler=record)
-
-with FakeTensorMode():
-    shapes = (2, 32, 14, 14), (2, 16, 14, 14), (2, 1, 194, 16), (1, 5, 5, 25), (1, 13, 13, 169)
-    arguments = [torch.empty(shape, device="cuda", dtype=torch.bfloat16) for shape in shapes]
-    arguments[0] = arguments[0].to(memory_format=torch.channels_last)
-    result = context_mixing(*arguments)
-    assert (result.shape, result.stride()) == (arguments[0].shape, arguments[0].stride())
-    torch.compile(context_mixing, fullgraph=True, backend=backend)(*arguments)
-"""
-
-
-def test_compiler_sees_the_kernel_in_one_graph(kernel_device: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    traced = subprocess.run(
-        [sys.executable, "-c", TRACED], env=environment, capture_output=True, text=True, check=False
-    )
-    assert traced.returncode == 0, traced.stderr
 
 
 @pytest.mark.gpu

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -101,37 +98,6 @@ def test_dispatch_takes_the_kernel_and_the_plain_paths_classes_stay(
     labels = dispatch.label_map(logits.to(kernel_device), (32, 40), (75, 50))
     # No two best classes of these 3,750 pixels are as close as float32's error.
     assert torch.equal(labels.cpu(), plain)
-
-
-TRACED = """
-import torch
-there_is_a_gpu = torch.cuda.is_available
-torch.cuda.is_available = lambda: True  # the kernel is imported where there is one
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch._functorch.aot_autograd import aot_module_simplified
-from model.heads.label_map import label_map
-torch.cuda.is_available = there_is_a_gpu
-
-def backend(module, inputs):
-    def record(graph, inputs):
-        raise SystemExit(0 if "triton_kernel_wrapper_functional" in graph.code else 1)
-    return aot_module_simplified(module, inputs, fw_compiler=record)
-
-with FakeTensorMode():
-    logits = torch.empty(150, 128, 176, device="cuda", dtype=torch.bfloat16)
-    labels = label_map(logits, (512, 704), (375, 500))
-    assert (labels.shape, labels.dtype, labels.device.type) == ((375, 500), torch.uint8, "cuda")
-    torch.compile(label_map, fullgraph=True, backend=backend)(logits, (512, 704), (375, 500))
-"""
-
-
-@pytest.mark.slow
-def test_compiler_sees_the_kernel_in_one_graph(kernel_device: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    traced = subprocess.run(
-        [sys.executable, "-c", TRACED], env=environment, capture_output=True, text=True, check=False
-    )
-    assert traced.returncode == 0, traced.stderr
 
 
 def test_operator_keeps_its_schema(kernel: Any, kernel_device: str) -> None:

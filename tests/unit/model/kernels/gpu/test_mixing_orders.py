@@ -20,7 +20,9 @@ def test_weights_are_gathered_where_windows_have_many_first_columns(
     assert ORDERS["triton"].starts(13, width) == 0
 
 
-def test_orders_depend_on_dtype_and_width() -> None:
+def test_orders_depend_on_dtype_width_and_kernel() -> None:
     assert triton_orders(torch.float32, 13, 13) == ("triton",)
     assert triton_orders(torch.float16, 13, 14) == TRITON_ORDERS
     assert triton_orders(torch.bfloat16, 13, 15) == ("triton", "triton_prefetched")
+    assert triton_orders(torch.bfloat16, 15, 15) == TRITON_ORDERS
+    assert triton_orders(torch.bfloat16, 17, 17) == ("triton", "triton_prefetched")

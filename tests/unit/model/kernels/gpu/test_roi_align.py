@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -140,41 +137,6 @@ def test_operator_keeps_its_schema(kernel: Any, kernel_device: str) -> None:
     # Interpreted, a kernel needs real numbers.
     checks = ("test_schema", "test_faketensor") if kernel_device == "cuda" else ("test_schema",)
     torch.library.opcheck(kernel.roi_align_triton, arguments, test_utils=checks)
-
-
-TRACED = """
-import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from model.kernels.gpu.roi_align import roi_align_triton
-
-shapes = ShapeEnv()
-with FakeTensorMode(shape_env=shapes) as mode:
-    sides = ((200, 336), (100, 168), (50, 84), (25, 42))
-    levels = [
-        torch.empty_strided(
-            (256, height, width), (1, width * 256, 256), device="cuda", dtype=torch.bfloat16
-        )
-        for height, width in sides
-    ]
-meta = mode.from_tensor(torch.empty(1000, 4, device="meta"), static_shapes=False)
-with mode:
-    boxes = torch.empty(meta.shape[0], 4, device="cuda")
-    pooled = roi_align_triton(levels, boxes, 7, 4, 56)
-    assert pooled.shape[0] == boxes.shape[0], pooled.shape
-    assert not isinstance(boxes.shape[0], int)
-    assert not shapes.replacements, shapes.replacements
-    assert (pooled.dtype, pooled.shape[1:]) == (torch.bfloat16, (256, 7, 7))
-    assert pooled.stride()[1:] == (1, 7 * 256, 256), pooled.stride()
-"""
-
-
-def test_number_of_boxes_stays_symbolic(kernel_device: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    traced = subprocess.run(
-        [sys.executable, "-c", TRACED], env=environment, capture_output=True, text=True, check=False
-    )
-    assert traced.returncode == 0, traced.stderr
 
 
 def _pooled(kernel: Any, levels: Sequence[Tensor], boxes: Tensor, side: int, device: str) -> Tensor:

@@ -22,6 +22,7 @@ OF_ITS_OWN = {
     "--json": "lines or one object",
     "--max-batch-size": "plan tries several",
     "--max-detections": "evaluate counts them, predict shows them",
+    "--models-file": "predict takes one model of it",
     "--model": "each task has models of its own",
     "--rate": "bench takes several levels",
     "--timeout": "of a request, with retries or without",

@@ -39,7 +39,7 @@ def test_help_tells_the_default_of_every_option_that_has_one(
     monkeypatch: pytest.MonkeyPatch,
     task: str,
 ) -> None:
-    text = help_of(parser, capsys, monkeypatch, task)
+    text = help_of(parser, capsys, monkeypatch, task).replace("[V ...]", "")
     options = re.split(r"\n  (?=-)", text.split("example:")[0])[1:]
     described = {option.split()[0].rstrip(","): option for option in options}
     for name, default in vars(parser.parse_args([task, *REQUIRED])).items():
@@ -87,6 +87,9 @@ def test_help_fits_into_100_columns(
         ("--batch-size", "many", "'many' is not a whole number from 1 on"),
         ("--device", "gpu", "'gpu' is not auto, cpu or cuda:N"),
         ("--dtype", "float64", "invalid choice: 'float64'"),
+        ("--input-size", "large", "invalid int value: 'large'"),
+        ("--interpolation", "lanczos", "invalid choice: 'lanczos'"),
+        ("--mean", "grey", "invalid float value: 'grey'"),
     ],
 )
 def test_a_wrong_value_is_refused(

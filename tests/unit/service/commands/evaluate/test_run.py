@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,31 +13,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from model.config import Task
+from model.config import DETECTORS, Task
 from model.heads.detections import Detections
 from model.heads.rpn import Candidates
+from model.images.input_config import InputConfig
 from model.labels.tables import coco_labels
 from model.scenes.scenes import CLASS_NAMES, draw_scene
-from model.zoo import LoadedModel
-from service.commands.evaluate import __main__, run
+from model.zoo import LoadedModel, create_model
+from service.commands.evaluate import run
 
 DEMO = ("classify", "--model", "demo", "--weights", "demo", "--device", "cpu")
 DETECT = ("detect", "--model", "mask_rcnn_overlock_xt", "--weights", "random", "--device", "cpu")
 Evaluate = Callable[..., int]
-
-
-@pytest.fixture
-def evaluated(monkeypatch: pytest.MonkeyPatch) -> Evaluate:
-    """Call the command and return its exit code."""
-
-    def call(*arguments: str | Path) -> int:
-        monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            __main__.main()
-        assert isinstance(exit_.value.code, int)
-        return exit_.value.code
-
-    return call
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -150,7 +136,20 @@ def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     def load_model(name: str, **_: object) -> LoadedModel:
         network: Any = KnowsThePerson()
-        return LoadedModel(name, Task.DETECT, network, "w3x.pth", "abc", coco_labels(), None)
+        config = InputConfig(DETECTORS[name].geometry)
+        labels = coco_labels()
+        return LoadedModel(
+            name,
+            Task.DETECT,
+            network,
+            "w3x.pth",
+            "abc",
+            labels,
+            None,
+            config,
+            "raw",
+            DETECTORS[name],
+        )
 
     monkeypatch.setattr(run, "load_model", load_model)
     return tmp_path
@@ -210,6 +209,11 @@ def test_annotations_and_images_may_lie_anywhere(evaluated: Evaluate, coco: Path
             ("detect", "--model", "mask_rcnn_overlock_xt", "--data", "nowhere"),
             "There is no annotation file nowhere/annotations/instances_val2017.json",
         ),
+        (("classify", "--model", "demo", "--input-size", "8"), "--input-size is 8; it is from 32"),
+        (("classify", "--model", "demo", "--mean", "0.5"), "mean has 1 values"),
+        (("segment", "--model", "demo", "--crop-pct", "1"), "crop_pct can be set for a classifier"),
+        (("classify", "--model", "demo", "--weights", "one.pth"), "top-1 accuracy is always 100 %"),
+        (("classify", "--model", "demo", "--weights", "ema.pth", "--raw"), "EMA weights alone"),
         (("classify", "--model", "demo", "--offset", "2000"), "Offset 2000 is past the last"),
         (("classify", "--model", "demo", "--device", "cuda:99"), "Device cuda:99 was asked for"),
         (
@@ -228,6 +232,9 @@ def test_an_error_is_one_line_and_exit_code_2(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    one = create_model("demo", weights="random", num_classes=1, fused=False).state_dict()
+    torch.save(one, "one.pth")
+    torch.save({"state_dict_ema": one}, "ema.pth")
     if arguments[0] != "merge":
         defaults = {"--weights": "random", "--data": "demo"}
         missing = [word for item in defaults.items() if item[0] not in arguments for word in item]

@@ -13,6 +13,14 @@ REPORT = EvaluationReport(
     model="overlock_t",
     weights="overlock_t_in1k_224.pth",
     digest="0123456789abcdef",
+    weights_kind="ema",
+    input={"input_size": 384, "crop_pct": 1.0, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]},
+    input_from={
+        "input_size": "checkpoint",
+        "crop_pct": "option",
+        "mean": "architecture",
+        "std": "architecture",
+    },
     data="/data/val",
     data_items=50_000,
     classes=1000,
@@ -34,9 +42,11 @@ REPORT = EvaluationReport(
 
 def test_the_paper_stands_beside_the_measured() -> None:
     assert as_text(REPORT) == (
-        "overlock_t (overlock_t_in1k_224.pth weights, SHA-256 0123456789ab)\n"
+        "overlock_t (overlock_t_in1k_224.pth weights, EMA, SHA-256 0123456789ab)\n"
         "on 50000 images of /data/val\n"
         "float32 on CPU, 61 s\n"
+        "input_size 384 (checkpoint), crop_pct 1.0 (option)\n"
+        "mean 0.5 0.4 0.3 (architecture), std 0.2 0.2 0.2 (architecture)\n"
         "\n"
         "percent         measured  paper  difference\n"
         "top-1 accuracy     84.13   84.2       -0.07\n"
@@ -51,7 +61,7 @@ def test_each_length_of_training_has_its_columns() -> None:
     }
     metrics = {"box_ap": 49.0, "box_ap_small": None, "mask_ap": 43.5}
     text = as_text(replace(REPORT, metrics=metrics, published=published))
-    assert text.splitlines()[4:] == [
+    assert text.splitlines()[6:] == [
         "percent  measured  paper 1x  difference  paper 3x  difference",
         "box AP      49.00      48.3       +0.70      49.6       -0.60",
         "box APs         -",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service import cli
-from service.api.schemas import FixedInput, ServedModel, ShapeCost
+from service.api.schemas import FixedInput, InputSources, ServedModel, ShapeCost
 from service.client.base import BaseClient
 from service.commands.plan import command
 from service.commands.plan.search import make_plan
@@ -124,12 +124,15 @@ def served(device: str, *costs: ShapeCost) -> ServedModel:
     return ServedModel(
         name="overlock_t",
         task="classify",
+        architecture="overlock_t",
         weights="random",
         weights_sha256=None,
+        weights_kind="raw",
         demo=False,
         note=None,
         classes=["a thing"],
-        input=FixedInput(width=224, height=224),
+        input=FixedInput(width=224, height=224, mean=[0.5], std=[0.5]),
+        input_from=InputSources(mean="file", std="file"),
         device=device,
         device_name="a device",
         dtype="float32",

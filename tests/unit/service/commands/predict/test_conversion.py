@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from model.config import Task
-from service.api.schemas import ClassifyQuery, DetectQuery, SegmentQuery
+from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
 from service.commands.console.exits import RefusedError
 from service.commands.predict.arguments import fill_parser
 from service.commands.predict.conversion import checked_count, refuse_mixed, request_of, settings_of
@@ -52,20 +52,19 @@ def test_a_value_out_of_range_is_refused_in_the_options_name(
 
 
 def test_only_the_wanted_task_has_a_model() -> None:
-    settings = settings_of(parsed("segment", "x"))
-    assert [settings.model_of(task) for task in Task] == [None, "demo", None]
+    _, spec = settings_of(parsed("segment", "x"))
+    assert (spec.task, spec.name) == (Task.SEGMENT, "demo")
 
 
 def test_a_variable_counts_and_an_option_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVERLOCK_CLASSIFY_MODEL", "overlock_t")
     monkeypatch.setenv("OVERLOCK_CLASSIFY_WEIGHTS", "t.pth")
     monkeypatch.setenv("OVERLOCK_DTYPE", "float32")
-    settings = settings_of(parsed("classify", "x"))
-    assert settings.model_of(Task.CLASSIFY) == "overlock_t"
-    assert settings.weights_of(Task.CLASSIFY) == "t.pth"
-    settings = settings_of(parsed("classify", "x", "--model", "demo", "--dtype", "bfloat16"))
-    assert settings.model_of(Task.CLASSIFY) == "demo"
-    assert settings.weights_of(Task.CLASSIFY) == "demo"
+    _, spec = settings_of(parsed("classify", "x"))
+    assert (spec.architecture, spec.weights) == ("overlock_t", "t.pth")
+    words = ("--model", "demo", "--dtype", "bfloat16")
+    settings, spec = settings_of(parsed("classify", "x", *words))
+    assert (spec.architecture, spec.weights) == ("demo", "demo")
     assert settings.dtype == "bfloat16"
 
 

@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from model.kernels.gpu.failures import DeviceLostError
-from service.api.schemas import ClassifyQuery, SegmentQuery
+from service.api.queries import ClassifyQuery, SegmentQuery
 from service.commands.predict.local import LocalPredictor
 from service.commands.predict.outcome import Failure, Outcome, PredictAnswer, PredictRequest
 from service.commands.predict.sources import Source
 from service.engine import runner
 from service.engine.batches import BatchResult
 from service.engine.faults import DeviceFailedError
-from service.settings import load_settings
+from service.settings import load_settings, specs_of
 from support.fake_cuda import FakeDevice, device
 
 __all__ = ["device"]
@@ -35,7 +35,8 @@ def here(query: ClassifyQuery | SegmentQuery, *, batch_size: int = 4) -> LocalPr
     task = "classify" if isinstance(query, ClassifyQuery) else "segment"
     off = {"classify": "segment", "segment": "classify"}[task]
     settings = load_settings({f"{off}_model": "off", "dtype": "float32", "devices": "cpu"})
-    return LocalPredictor(settings, PredictRequest(query, pictures=False), batch_size)
+    (spec,) = specs_of(settings)
+    return LocalPredictor(settings, spec, PredictRequest(query, pictures=False), batch_size)
 
 
 @pytest.fixture

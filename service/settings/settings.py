@@ -6,23 +6,19 @@ result to its processes as environment variables again.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
-from service.api.schemas import MAX_TIMEOUT_SECONDS
+from service.api.queries import MAX_TIMEOUT_SECONDS
 
 PREFIX = "OVERLOCK_"
 CUDA_DEVICE = re.compile(r"cuda:\d+")
-LINK = re.compile(r"(tcp|udp|sctp)://")
-"""Value of a service-link variable such as ``OVERLOCK_PORT``."""
 
 
 OFF = "off"
@@ -70,6 +66,10 @@ def _is_prefix(path: str) -> str:
     raise ValueError("give a path like /overlock, without a slash at its end")
 
 
+class SettingsError(ValueError):
+    """The settings are wrong; the message says what to change, a line for each."""
+
+
 class Settings(BaseSettings):
     """One frozen value for the whole service; durations in seconds, sizes in bytes."""
 
@@ -105,6 +105,11 @@ class Settings(BaseSettings):
     )
     detect_weights: str | None = Field(default=None, description="As the classifier's.")
     detect_labels: Path | None = Field(default=None, description="As the classifier's.")
+    models_file: Path | None = Field(
+        default=None,
+        description="A TOML file with a table for each model, in place of the variables above: "
+        "its weights, labels, and how its input is made.",
+    )
     host: str = Field(
         default="127.0.0.1",
         description="Address to listen on; 0.0.0.0 is every one of IPv4, :: every one of both "
@@ -206,6 +211,18 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _states_models_once(self) -> Self:
+        family = [f"{task}_{part}" for task in Task for part in ("model", "weights", "labels")]
+        beside = [
+            PREFIX + name.upper()
+            for name in family
+            if name in self.model_fields_set and getattr(self, name) not in {OFF, None}
+        ]
+        if self.models_file is not None and beside:
+            raise ValueError(f"{PREFIX}MODELS_FILE states the models, so unset {', '.join(beside)}")
+        return self
+
+    @model_validator(mode="after")
     def _has_room_for_a_body(self) -> Self:
         if self.max_queue_bytes < self.max_body_bytes:
             raise ValueError(
@@ -216,23 +233,18 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _serves_something(self) -> Self:
-        if not any(self.model_of(task) for task in Task):
+        if self.models_file is None and not any(self.model_of(task) for task in Task):
             raise ValueError(f"{PREFIX}CLASSIFY_MODEL and the other models are all {OFF}")
         return self
 
     def model_of(self, task: Task) -> str | None:
-        """Return the name of a task's model as ``model.zoo`` takes it, or None if it is off."""
+        """Return the model that a task's variable names, or None if it is off.
+
+        With a models file it says nothing: ``service.settings.models_file.specs_of`` returns what
+        is served.
+        """
         name: str = getattr(self, f"{task}_model")
         return None if name == OFF else name
-
-    def weights_of(self, task: Task) -> str:
-        """Return the weights of a task's model as ``model.zoo`` takes them."""
-        return getattr(self, f"{task}_weights") or "demo"
-
-    def labels_of(self, task: Task) -> Path | None:
-        """Return the file with a task's class names, if there is one."""
-        path: Path | None = getattr(self, f"{task}_labels")
-        return path
 
     @property
     def cache_folder(self) -> Path:
@@ -251,68 +263,5 @@ class Settings(BaseSettings):
 
     def as_environment(self) -> dict[str, str]:
         """Return the variables from which another process reads equal settings."""
-        values = self.model_dump(mode="json", exclude_none=True)
+        values = self.model_dump(mode="json", exclude_none=True, exclude_unset=True)
         return {PREFIX + name.upper(): str(value) for name, value in values.items()}
-
-
-class SettingsError(ValueError):
-    """The settings are wrong; the message says what to change, a line for each."""
-
-
-def load_settings(
-    overrides: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
-) -> Settings:
-    """Read the settings.
-
-    Args:
-        overrides: values by field name that win over the environment.
-        environment: searched for misspelt variables; by default the process's own.
-
-    Raises:
-        SettingsError: for a misspelt variable or a value that does not fit.
-    """
-    _refuse_misspelt(os.environ if environment is None else environment)
-    try:
-        return Settings(**(overrides or {}))  # type: ignore[arg-type]  # strings are validated
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explain(error))) from error
-
-
-def _refuse_misspelt(environment: Mapping[str, str]) -> None:
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
-    lines = []
-    links = _link_variables(environment)
-    for name in environment:
-        if name.startswith(PREFIX) and name not in known and name not in links:
-            close = difflib.get_close_matches(name, known, n=1)
-            lines.append(f"There is no setting {name}." + (f" Is it {close[0]}?" if close else ""))
-    if lines:
-        raise SettingsError("\n".join(lines))
-
-
-def _link_variables(environment: Mapping[str, str]) -> set[str]:
-    """Return the variables that Kubernetes sets for Services named overlock or overlock-*.
-
-    Source: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables.
-    """
-    end = "_SERVICE_HOST"
-    hosts = [name for name in environment if name.startswith(PREFIX) and name.endswith(end)]
-    prefixes = "|".join(re.escape(name.removesuffix(end)) for name in hosts)
-    pattern = re.compile(rf"({prefixes})(_SERVICE_HOST|(_SERVICE)?_PORT(_.*)?)")
-    return {name for name in environment if hosts and pattern.fullmatch(name)}
-
-
-def _explain(error: ValidationError) -> list[str]:
-    lines = []
-    for problem in error.errors():
-        name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else ""
-        message = problem["msg"].removeprefix("Value error, ")
-        value = f" (it is {problem['input']!r})" if problem["loc"] else ""
-        if LINK.match(str(problem["input"])):
-            service = name.removesuffix("_PORT").lower().replace("_", "-")
-            message += (
-                f"; Kubernetes or Docker sets it for a Service named {service}: set "
-                "enableServiceLinks: false, or give the Service another name"
-            )
-        lines.append(f"{name}: {message}{value}" if name else message)
-    return lines

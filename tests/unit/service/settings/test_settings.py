@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model.config import Task
-from service.settings import PREFIX, Settings, SettingsError, load_settings
+from service.settings import PREFIX, Settings, SettingsError, load_settings, specs_of
 
 
 @pytest.fixture(autouse=True)
@@ -101,9 +101,11 @@ def test_a_network_of_the_paper_needs_weights() -> None:
 
 
 def test_the_demo_brings_its_own_weights() -> None:
-    settings = load_settings()
-    for task in (Task.CLASSIFY, Task.SEGMENT):
-        assert (settings.model_of(task), settings.weights_of(task)) == ("demo", "demo")
+    specs = specs_of(load_settings())
+    assert [(spec.task, spec.architecture, spec.weights) for spec in specs] == [
+        (Task.CLASSIFY, "demo", "demo"),
+        (Task.SEGMENT, "demo", "demo"),
+    ]
 
 
 def test_detection_is_off_unless_asked_for() -> None:

@@ -1,0 +1,91 @@
+"""Query parameters of the API, as the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+MAX_TIMEOUT_SECONDS = 600.0
+"""Longest timeout of a request."""
+
+
+def _written_as(pattern: str, form: str) -> BeforeValidator:
+    """Of a value's many spellings take one, as a query's text or a Python value."""
+    spelling = re.compile(pattern, re.ASCII)
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and spelling.fullmatch(value) is None:
+            raise ValueError(f"write it as {form}")
+        return value
+
+    return BeforeValidator(check)
+
+
+_WHOLE = _written_as(r"\d+", "a whole number, in digits alone")
+_DECIMAL = _written_as(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", "a number such as 0.5")
+_BOOLEAN = _written_as("true|false", "true or false")
+
+
+class EmptyQuery(BaseModel):
+    """No parameters; unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Query(EmptyQuery):
+    """Parameters that every task takes."""
+
+    timeout: Annotated[
+        float | None,
+        Field(ge=0.001, le=MAX_TIMEOUT_SECONDS),
+        _DECIMAL,
+        WithJsonSchema({"type": "number", "minimum": 0.001, "maximum": MAX_TIMEOUT_SECONDS}),
+    ] = Field(
+        default=None,
+        description="Seconds from the request's arrival to its deadline.",
+    )
+
+
+class SegmentQuery(_Query):
+    """Parameters of ``POST /v1/segment``."""
+
+    mask: Literal["png", "rle", "none"] = Field(
+        default="png",
+        description="How JSON holds the label map: a base64 PNG whose pixels are class ids, COCO's "
+        "run lengths for each class, or not at all.",
+    )
+    view: Literal["labels", "overlay"] = Field(
+        default="labels",
+        description="What `Accept: image/png` gets: the label map, or the image with the classes "
+        "drawn over it.",
+    )
+
+
+class DetectQuery(_Query):
+    """Parameters of ``POST /v1/detect``."""
+
+    score_threshold: Annotated[float, _DECIMAL] = Field(
+        default=0.05,
+        ge=0.05,
+        le=1,
+        description="Least score of a detection; the network keeps none below 0.05.",
+    )
+    max_detections: Annotated[int, _WHOLE] = Field(
+        default=100, ge=1, le=100, description="Most detections, the best ones."
+    )
+    masks: Annotated[bool, _BOOLEAN] = Field(
+        default=True, description="Whether detections come with their masks."
+    )
+
+
+class ClassifyQuery(_Query):
+    """Parameters of ``POST /v1/classify``."""
+
+    top_k: Annotated[int, _WHOLE] = Field(
+        default=5, ge=1, description="How many classes to answer with; up to all of them."
+    )
+    logits: Annotated[bool, _BOOLEAN] = Field(
+        default=False, description="Whether the answer holds the logits of all classes too."
+    )

@@ -1,0 +1,223 @@
+"""The models file: a TOML table for each model to serve.
+
+Format: ``docs/checkpoints.md``. Paths in it are relative to the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.config import BackboneConfig, Interpolation, NetworkKind, Task
+from model.images.input_config import InputOptions
+from service.settings.model_spec import Activation, ModelSpec, spec_of_variables
+from service.settings.settings import MODELS, PREFIX, Settings, SettingsError
+
+NAMED_WEIGHTS = {"demo", "pretrained", "random"}
+"""Weights that are no path."""
+
+TASK_OF_KIND: dict[NetworkKind, Task] = {
+    "classifier": Task.CLASSIFY,
+    "upernet": Task.SEGMENT,
+    "mask_rcnn": Task.DETECT,
+    "cascade_mask_rcnn": Task.DETECT,
+}
+
+OF_CLASSIFIERS = ("input_size", "crop_pct", "interpolation")
+"""Keys of an input that dense networks have no use for: their geometry is published."""
+
+BACKBONE = tuple(BackboneConfig.__dataclass_fields__)
+"""Keys of a table of a backbone of one's own."""
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+PerChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
+
+
+class _Table(BaseModel):
+    """One model's table; values as TOML has them, without conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    architecture: str | None = None
+    backbone: dict[str, Any] | None = None
+    kind: NetworkKind | None = None
+    weights: str | None = None
+    task: Literal["classify", "segment", "detect"] | None = None
+    labels: str | None = None
+    input_size: int | None = None
+    crop_pct: float | None = None
+    interpolation: Interpolation | None = None
+    mean: PerChannel | None = None
+    std: PerChannel | None = None
+    activation: Activation | None = None
+    ema: bool = True
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    default: bool = False
+
+
+def specs_of(settings: Settings) -> tuple[ModelSpec, ...]:
+    """Return the models to serve, in the order of their tasks.
+
+    Raises:
+        SettingsError: if the models file is wrong; see ``read_models_file``.
+    """
+    if settings.models_file is not None:
+        return read_models_file(settings.models_file)
+    specs = [spec_of_variables(settings, task) for task in Task]
+    return tuple(spec for spec in specs if spec is not None)
+
+
+def read_models_file(path: Path) -> tuple[ModelSpec, ...]:
+    """Read the models that a file states, in the order of their tasks.
+
+    Raises:
+        SettingsError: with a sentence for every mistake: the file cannot be read or is no TOML, a
+            misspelt key, a value that does not fit, no weights, several models of a task.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"{PREFIX}MODELS_FILE: {path} cannot be read: {error.strerror}."
+        ) from error
+    except ValueError as error:  # no UTF-8, or no TOML
+        raise SettingsError(f"{PREFIX}MODELS_FILE: {path} is no TOML: {error}.") from error
+    problems: list[str] = []
+    specs = []
+    for name, table in tables.items():
+        try:
+            specs.append(_spec(path, name, table))
+        except ValueError as error:
+            problems += str(error).splitlines()
+    problems += _crowded(path, specs)
+    if not tables:
+        problems.append(f"{path} states no model: give each one a table such as [birds].")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return tuple(sorted(specs, key=lambda spec: [*Task].index(spec.task)))
+
+
+def _spec(path: Path, name: str, value: Any) -> ModelSpec:
+    where = f"{path}, [{name}]"
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: {name} is outside of any table; begin one such as [birds].")
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"{where}: a name has 1 to 64 letters, digits, dots, underscores and hyphens."
+        )
+    try:
+        table = _Table.model_validate(_with_tuples(value))
+    except ValidationError as error:
+        raise ValueError("\n".join(_explained(where, error))) from error
+    task = _task_of(where, table) if table.backbone is None else _task_of_kind(where, table)
+    return ModelSpec(
+        name=name,
+        task=task,
+        architecture=table.architecture,
+        weights=_weights_of(path, where, table),
+        labels=None if table.labels is None else path.parent / table.labels,
+        input=_input_of(where, table, task),
+        activation=table.activation,
+        ema=table.ema,
+        sha256=table.sha256 and table.sha256.lower(),
+        backbone=_backbone_of(f"{path}, [{name}.backbone]", table),
+        kind=table.kind,
+        blames={key: f"{where} {key}" for key in _Table.model_fields},
+    )
+
+
+def _weights_of(path: Path, where: str, table: _Table) -> str:
+    weights = table.weights or ("demo" if table.architecture == "demo" else None)
+    if weights is None:
+        raise ValueError(f'{where} weights are missing: give a path, "pretrained" or "random".')
+    return weights if weights in NAMED_WEIGHTS else str(path.parent / weights)
+
+
+def _input_of(where: str, table: _Table, task: Task) -> InputOptions:
+    stated = {key: getattr(table, key) for key in InputOptions.__dataclass_fields__}
+    for key in (*OF_CLASSIFIERS, "activation"):
+        if task is not Task.CLASSIFY and getattr(table, key) is not None:
+            raise ValueError(f"{where} {key} can be set for a classifier alone.")
+    try:
+        return InputOptions(**stated)
+    except ValueError as error:
+        raise ValueError(f"{where} {error}.") from error
+
+
+def _backbone_of(where: str, table: _Table) -> dict[str, Any]:
+    """Return what is stated of a backbone; whether it fits, its file says."""
+    stated = _with_tuples(table.backbone or {})
+    for key in stated:
+        if key not in BACKBONE:
+            raise ValueError(f"{where}: there is no key {key}. {_hint(key, BACKBONE)}")
+    if table.backbone is not None and table.weights == "random":
+        try:
+            BackboneConfig(**stated)
+        except TypeError as error:
+            needed = ", ".join(BACKBONE[:4])
+            raise ValueError(f"{where}: random weights need {needed}.") from error
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+    return stated
+
+
+def _task_of_kind(where: str, table: _Table) -> Task:
+    """Return the task of a network on a backbone of one's own."""
+    for key in ("architecture", "task"):
+        if getattr(table, key) is not None:
+            raise ValueError(f"{where} {key}: a network on a backbone of one's own has a kind.")
+    return TASK_OF_KIND[table.kind or "classifier"]
+
+
+def _hint(key: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"Is it {close[0]}?" if close else f"There are {', '.join(known)}."
+
+
+def _with_tuples(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(each) if isinstance(each, list) else each for key, each in table.items()}
+
+
+def _task_of(where: str, table: _Table) -> Task:
+    """Return the task of a table's architecture."""
+    if table.architecture is None:
+        raise ValueError(f"{where}: architecture is missing, or a table of its own backbone.")
+    if table.kind is not None:
+        raise ValueError(f"{where} kind: {table.architecture} says what it is.")
+    tasks = [task for task, names in MODELS.items() if table.architecture in names]
+    if not tasks:
+        names = list(dict.fromkeys(name for names in MODELS.values() for name in names))
+        hint = _hint(table.architecture, names)
+        raise ValueError(f'{where} architecture: there is no "{table.architecture}". {hint}')
+    if table.task is None:
+        return tasks[0]
+    if table.task not in tasks:
+        raise ValueError(
+            f'{where} task is "{table.task}", but {table.architecture} can {" or ".join(tasks)}.'
+        )
+    return Task(table.task)
+
+
+def _crowded(path: Path, specs: list[ModelSpec]) -> Iterator[str]:
+    for task in Task:
+        names = [f"[{spec.name}]" for spec in specs if spec.task is task]
+        if len(names) > 1:
+            yield (f"{path}: {' and '.join(names)} all {task}; one model of a task can be served.")
+
+
+def _explained(where: str, error: ValidationError) -> Iterator[str]:
+    keys = [*_Table.model_fields]
+    for problem in error.errors():
+        key = str(problem["loc"][0])
+        if problem["type"] == "extra_forbidden":
+            yield f"{where}: there is no key {key}. {_hint(key, keys)}"
+        else:
+            message = problem["msg"][:1].lower() + problem["msg"][1:]
+            yield f"{where} {key}: {message} (it is {problem['input']!r})."
