@@ -159,9 +159,9 @@ def _statistics(value: Any, channels: int | None) -> tuple[float, ...]:
     if channels is not None and len(numbers) == 1 and isinstance(value, list):
         numbers *= channels
     if channels is not None and len(numbers) != channels:
-        raise _NonsenseError(f"the network's input has {channels} channels")
-    if not all(0 <= number <= 1 for number in numbers):
-        raise _NonsenseError("it is of values from 0 to 1")
+        raise _NonsenseError(
+            f"the network's input has {channels} {'channel' if channels == 1 else 'channels'}"
+        )
     return numbers
 
 

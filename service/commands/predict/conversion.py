@@ -77,10 +77,12 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, ModelSpec]:
         raise RefusedError(message) from error
     options = input_options_of(arguments)
     stated = {name: getattr(options, name) for name in options.stated}
+    given = [name for name in ("weights", "labels") if getattr(arguments, name) is not None]
     spec = replace(
         spec,
         input=replace(spec.input, **stated),
         ema=spec.ema and not arguments.raw,
+        blames={**spec.blames, **{name: _option(name) for name in (*stated, *given)}},
     )
     # Compiling takes minutes, which no folder of images makes up for.
     return settings.model_copy(update={"compile": "off"}), spec
