@@ -152,10 +152,20 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     """Copy a checkpoint into a network that has exactly the same parameters.
 
     Raises:
-        CheckpointError: as ``check_fit``.
+        CheckpointError: as ``check_fit``, or for values that are not finite.
     """
     check_fit(network, checkpoint)
     network.load_state_dict(checkpoint.state, strict=False)
+    broken = sorted(
+        checkpoint.name_of(name)
+        for name, tensor in network.state_dict().items()
+        if not tensor.isfinite().all()
+    )
+    if broken:
+        raise CheckpointError(
+            f"{checkpoint.path} holds values that are not finite, as after a training that "
+            f"diverged, in {len(broken)} entries: {listed(broken)}."
+        )
 
 
 def check_fit(network: nn.Module, checkpoint: Checkpoint) -> None:
