@@ -158,8 +158,8 @@ def input_config(
         unfit := [each for each in file.stated if each not in {"mean", "std"}]
     ):
         raise InputOptionError(unfit[0], "can be set for a classifier alone")
-    mean = decide("mean", _averaged(IMAGE_MEAN, channels))
-    std = decide("std", _averaged(IMAGE_STD, channels))
+    mean = decide("mean", averaged(IMAGE_MEAN, channels))
+    std = decide("std", averaged(IMAGE_STD, channels))
     for name, values in (("mean", mean), ("std", std)):
         if len(values) != channels:
             raise InputOptionError(
@@ -170,7 +170,11 @@ def input_config(
     return InputConfig(geometry, mean, std, sources)
 
 
-def _averaged(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+def averaged(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Return values for another number of channels: their average for each.
+
+    Source: timm, ``adapt_to_chs`` of ``timm/data/loader.py``.
+    """
     if channels == len(values):
         return values
     return (round(sum(values) / len(values), 6),) * channels

@@ -136,6 +136,11 @@ def test_a_list_of_one_mean_is_that_of_every_channel(channels: int | None, want:
     assert stated({"mean": [0.5], "std": None}, channels).mean == want
 
 
+def test_three_means_of_a_grey_network_count_on_average() -> None:
+    words = {"mean": [0.5, 0.25, 0.75], "std": (0.1, 0.2, 0.3)}
+    assert stated(words, 1) == InputOptions(mean=(0.5,), std=(0.2,))
+
+
 def test_a_plain_number_is_the_mean_of_a_grey_network_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
