@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from model.checkpoints.checkpoint import Checkpoint, CheckpointError, load_strictly
+from model.checkpoints.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    check_fit,
+    kind_of,
+    load_strictly,
+)
+from model.checkpoints.official_names import official_naming_of
 from model.config import (
     CLASSIFIERS,
     DETECTORS,
@@ -33,6 +40,14 @@ KINDS: dict[Task, tuple[NetworkKind, ...]] = {
     Task.DETECT: ("mask_rcnn", "cascade_mask_rcnn"),
 }
 """Networks on a backbone by the task that they perform."""
+
+HEAD_ENTRIES: dict[NetworkKind, tuple[str, ...]] = {
+    "classifier": (),
+    "upernet": ("head.pooled.0.conv.weight",),
+    "mask_rcnn": ("rpn.conv.weight",),
+    "cascade_mask_rcnn": ("rpn.conv.weight", "roi_heads.box_heads.1.classify.weight"),
+}
+"""Entries that tell ``official_naming_of`` what kind of network a name is of."""
 
 
 @dataclass(frozen=True)
@@ -146,12 +161,15 @@ def fitted(architecture: Architecture, checkpoint: Checkpoint) -> Architecture:
     """Take what a backbone does not state from a checkpoint: the width of a segmenter's head.
 
     Raises:
-        CheckpointError: if it holds no segmenter's head.
+        CheckpointError: if the checkpoint does not fit, before memory is taken for the network:
+            one entry's shape can state a network of any size.
     """
-    if not isinstance(architecture.config, SegmenterConfig):
-        return architecture
-    channels = checkpoint.rows_of("head.bottleneck.conv.weight")
-    return Architecture(replace(architecture.config, head_channels=channels))
+    if isinstance(architecture.config, SegmenterConfig):
+        channels = rows_of(architecture, checkpoint, "head.bottleneck.conv.weight")
+        architecture = Architecture(replace(architecture.config, head_channels=channels))
+    with torch.device("meta"):
+        check_fit(_unfilled(architecture, checkpoint), checkpoint)
+    return architecture
 
 
 def network_for(
@@ -162,16 +180,38 @@ def network_for(
     Raises:
         CheckpointError: if the checkpoint does not fit, or has another number of classes.
     """
-    found = checkpoint.rows_of(architecture.classes_entry)
+    found = rows_of(architecture, checkpoint, architecture.classes_entry)
     if num_classes is not None and num_classes != found:
         raise CheckpointError(f"{checkpoint.path} has {found} classes, not {num_classes}.")
-    network = architecture.build(
-        found,
+    network = _unfilled(architecture, checkpoint)
+    load_strictly(network, checkpoint)
+    return network
+
+
+def rows_of(architecture: Architecture, checkpoint: Checkpoint, name: str) -> int:
+    """Return the number of rows of an entry: of a classifying layer, its number of classes.
+
+    Raises:
+        CheckpointError: if there is no such entry.
+    """
+    weight = checkpoint.state.get(name)
+    if weight is None or not weight.ndim or not weight.numel():
+        if checkpoint.is_official:
+            name = official_naming_of([name, *HEAD_ENTRIES[architecture.kind]])(name)
+        kind = kind_of(checkpoint.state)
+        reason = "" if kind in {None, architecture.kind} else f": its kind is {kind}"
+        raise CheckpointError(
+            f"{checkpoint.path} holds no {name}, which a {architecture.kind} has{reason}."
+        )
+    return weight.shape[0]
+
+
+def _unfilled(architecture: Architecture, checkpoint: Checkpoint) -> Network:
+    return architecture.build(
+        rows_of(architecture, checkpoint, architecture.classes_entry),
         merged=checkpoint.merged,
         overview_head="overview_head.classify.weight" in checkpoint.state,
     )
-    load_strictly(network, checkpoint)
-    return network
 
 
 def random_network(architecture: Architecture, num_classes: int) -> Network:

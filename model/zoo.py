@@ -16,6 +16,7 @@ from model.architectures import (
     fitted,
     network_for,
     random_network,
+    rows_of,
 )
 from model.backbone.features import FeatureExtractor
 from model.checkpoints.backbone_shape import backbone_of
@@ -244,7 +245,7 @@ def _for_classes(
     architecture: Architecture, checkpoint: Checkpoint, num_classes: int | None, *, fused: bool
 ) -> Checkpoint:
     """Return the checkpoint, with a new head if another number of classes is wanted."""
-    found = checkpoint.rows_of(architecture.classes_entry)
+    found = rows_of(architecture, checkpoint, architecture.classes_entry)
     if num_classes is None or num_classes == found:
         return checkpoint
     if fused:

@@ -39,7 +39,7 @@ from model.checkpoints.official_names import naming_of, official_naming_of
 from model.checkpoints.stand_ins import StoredTensor
 from model.checkpoints.stated_input import either, stated_input
 from model.checkpoints.torch_file import TorchFileError, read_torch_file
-from model.config import BACKBONES
+from model.config import BACKBONES, NetworkKind
 from model.images.input_config import InputOptions
 
 
@@ -86,17 +86,6 @@ class Checkpoint:
     def merged(self) -> bool:
         """Whether the large kernels' branches are merged already."""
         return not any(".conv.dilated." in name for name in self.state)
-
-    def rows_of(self, name: str) -> int:
-        """Return the number of rows of an entry: of a classifying layer, its number of classes.
-
-        Raises:
-            CheckpointError: if there is no such entry.
-        """
-        weight = self.state.get(name)
-        if weight is None or not weight.ndim or not weight.numel():
-            raise CheckpointError(f"{self.path} holds no {name}: it is of another kind of network.")
-        return weight.shape[0]
 
 
 def read_checkpoint(path: Path, *, ema: bool = True) -> Checkpoint:
@@ -163,6 +152,26 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
     """Copy a checkpoint into a network that has exactly the same parameters.
 
     Raises:
+        CheckpointError: as ``check_fit``, or for values that are not finite.
+    """
+    check_fit(network, checkpoint)
+    network.load_state_dict(checkpoint.state, strict=False)
+    broken = sorted(
+        checkpoint.name_of(name)
+        for name, tensor in network.state_dict().items()
+        if not tensor.isfinite().all()
+    )
+    if broken:
+        raise CheckpointError(
+            f"{checkpoint.path} holds values that are not finite, as after a training that "
+            f"diverged, in {len(broken)} entries: {listed(broken)}."
+        )
+
+
+def check_fit(network: nn.Module, checkpoint: Checkpoint) -> None:
+    """Compare a checkpoint's entries with a network's, which may be on the device "meta".
+
+    Raises:
         CheckpointError: listing every missing, unexpected, wrongly shaped and unusable entry.
     """
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
@@ -194,12 +203,24 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
         found_backbone, backbone = map(_backbone_of, (checkpoint.state, network.state_dict()))
         refuse_folded(checkpoint)
         guess = f"It looks like {found_backbone}{f', not {backbone}' if backbone else ''}. "
+        found_kind, kind = map(kind_of, (checkpoint.state, network.state_dict()))
         raise CheckpointError(
             f"{checkpoint.path} does not fit the network. "
             + (guess if found_backbone not in {None, backbone} else "")
+            + (f"Its kind is {found_kind}, not {kind}. " if found_kind not in {None, kind} else "")
             + "; ".join(problems)
         )
-    network.load_state_dict(checkpoint.state, strict=False)
+
+
+def kind_of(names: Iterable[str]) -> NetworkKind | None:
+    """Tell what is built on a backbone by our names of a network's entries; None if unknown."""
+    heads = [name for name in names if name.startswith(("head.", "rpn.", "roi_heads."))]
+    if any(name.startswith(("rpn.", "roi_heads.")) for name in heads):
+        cascade = any(name.startswith("roi_heads.box_heads.1.") for name in heads)
+        return "cascade_mask_rcnn" if cascade else "mask_rcnn"
+    if any(name.startswith("head.bottleneck.") for name in heads):
+        return "upernet"
+    return "classifier" if any(name.startswith("head.project.") for name in heads) else None
 
 
 def refuse_folded(checkpoint: Checkpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import zipfile
 from pathlib import Path
@@ -14,7 +15,8 @@ _ZIP, _PICKLE, _TAR = b"PK\x03\x04", b"\x80", slice(257, 262)
 
 _PROTOCOLS = range(2, 6)
 _LFS_POINTER = b"version https://git-lfs"
-
+_WEB_PAGE = re.compile(rb"\s*<[!?a-zA-Z]")
+"""More than its first character, which can also be in the length that begins a safetensors file."""
 
 SUFFIXES = {".pth", ".pt", ".ckpt", ".bin", ".safetensors"}
 OF_TRAINING = ("optimizer", "scheduler", "scaler", "rng_state", "training_args", "random_states")
@@ -72,7 +74,7 @@ def _problem_of(path: Path, head: bytes, size_bytes: int) -> str | None:
         return f"{path} is empty."
     if head.startswith(_LFS_POINTER):
         return f"{path} is a Git LFS pointer, not the weights; git lfs pull fetches them."
-    if head.lstrip().startswith(b"<"):
+    if _WEB_PAGE.match(head):
         return f"{path} is a web page, not a weights file; download the file itself."
     if path.suffix == ".safetensors":
         return _safetensors_problem(path, head, size_bytes)
@@ -86,6 +88,8 @@ def _problem_of(path: Path, head: bytes, size_bytes: int) -> str | None:
             f"{path} is a tar archive, as PyTorch wrote before 2017; load it there and save it "
             "again: torch.save(model.state_dict(), 'weights.pth')."
         )
+    if _safetensors_problem(path, head, size_bytes) is None:
+        return f"{path} is a safetensors file by its contents; its name has to end so, too."
     return f"{path} is no PyTorch checkpoint."
 
 

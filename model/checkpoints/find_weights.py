@@ -42,12 +42,15 @@ _STATISTICS = re.compile(r"\.(?:running_mean|running_var)$")
 """Of norms: not parameters, so that many averages leave them out."""
 
 _BESIDE = re.compile(
-    r"^(?:n_averaged$|steps$|ema_\w+$|data_preprocessor\.|criterion\.|loss(?:_\w+)?\.|metrics?\."
+    r"^(?:n_averaged$|steps?$|initted$|ema_\w+$|data_preprocessor\.|criterion\.|loss(?:_\w+)?\.|metrics?\."
     r"|(?:train|val|test)_\w+\.)"
 )
 """What training stores among the weights: averaging, preprocessing, losses and metrics."""
 
 HOW_TO_SAVE = "Save the weights alone: torch.save(model.state_dict(), 'weights.pth')."
+
+MAX_DEPTH = 32
+"""Of mappings and lists in each other; weights are not sought further inside."""
 
 MAX_LISTED = 10
 MAX_NAME_CHARACTERS = 200
@@ -88,9 +91,13 @@ class _Candidate:
         return f"{at} under '{self.prefix}'" if self.prefix else at
 
     def is_averaged(self) -> bool:
-        """Tell by its place, or by the counter of PyTorch's AveragedModel."""
+        """Tell by its place, by its prefix, or by the counter of PyTorch's AveragedModel."""
+        return any(map(_AVERAGED.search, self.where)) or self.is_marked()
+
+    def is_marked(self) -> bool:
+        """Tell by what is in the mapping itself."""
         names = (_WRAPPERS.sub("", key) for key in self.mapping if isinstance(key, str))
-        return any(_AVERAGED.search(part) for part in (*self.where, *self.prefix.split("."))) or (
+        return any(map(_AVERAGED.search, self.prefix.split("."))) or (
             f"{self.prefix}n_averaged" in names
         )
 
@@ -108,14 +115,25 @@ def find_weights(contents: Any, kind: type[T], *, ema: bool = True) -> FoundWeig
             tensors.
     """
     mappings = list(_mappings(contents))
-    candidates = _candidates(mappings, _FIRST, kind) or _candidates(mappings, _OTHER, kind)
+    # Objects count where there are no tensors: DeepSpeed keeps shapes under the same names.
+    candidates = next(
+        filter(
+            None,
+            (
+                _candidates(mappings, entry, values)
+                for values in (kind, (Inert, InertArray))
+                for entry in (_FIRST, _OTHER)
+            ),
+        ),
+        [],
+    )
     if not candidates:
         raise WeightsError(_why_none(contents, mappings, kind))
     swapped = _is_swapped(contents)
     averaged = [
         one
         for one in candidates
-        if (one.where == ("state_dict",) if swapped else one.is_averaged())
+        if (one.where == ("state_dict",) if swapped else _is_averaged(one, candidates))
     ]
     raw = [one for one in candidates if one not in averaged]
     if not ema and not raw:
@@ -148,7 +166,7 @@ def _mappings(contents: Any) -> Iterator[_Place]:
     """Yield every mapping once, with where it lies, the outer ones first."""
     seen: set[int] = set()
     level: list[tuple[tuple[str, ...], Any]] = [((), contents)]
-    while level:
+    for _ in range(MAX_DEPTH):
         inside: list[tuple[tuple[str, ...], Any]] = []
         for where, value in level:
             if id(value) in seen or not isinstance(value, Mapping | list | tuple):
@@ -169,13 +187,25 @@ def _is_optimizer(key: Any) -> bool:
     return isinstance(key, str) and key.startswith("optim")
 
 
-def _candidates(mappings: list[_Place], entry: re.Pattern[str], kind: type) -> list[_Candidate]:
+def _is_averaged(one: _Candidate, candidates: list[_Candidate]) -> bool:
+    """Tell averaged weights; two in one mapping are told apart by what is in it, not by its place.
+
+    The state of ema-pytorch, most often under ``ema``, holds ``ema_model.`` and ``online_model.``.
+    """
+    sharing = [other for other in candidates if other.mapping is one.mapping]
+    within = any(other.is_marked() for other in sharing)
+    return one.is_marked() if within else one.is_averaged()
+
+
+def _candidates(
+    mappings: list[_Place], entry: re.Pattern[str], kinds: type | tuple[type, ...]
+) -> list[_Candidate]:
     found = []
     for where, mapping in mappings:
         matches = (
             entry.match(_WRAPPERS.sub("", key))
             for key, value in mapping.items()
-            if isinstance(key, str) and isinstance(value, (kind, Inert, InertArray))
+            if isinstance(key, str) and isinstance(value, kinds)
         )
         prefixes = dict.fromkeys(match[1] for match in matches if match)
         found += [_Candidate(where, prefix, mapping) for prefix in prefixes]

@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 from model.checkpoints.stand_ins import InertNamespace
 from model.config import Interpolation
-from model.images.input_config import InputOptions
+from model.images.input_config import InputOptions, averaged
 
 logger = logging.getLogger(__name__)
 
@@ -152,16 +152,21 @@ def _interpolation(value: Any, _: int | None) -> str | None:
 
 
 def _statistics(value: Any, channels: int | None) -> tuple[float, ...]:
-    """Return a number for each channel; a list of one is that of all, as in timm."""
+    """Return a number for each channel; a list of one is that of all, as in timm.
+
+    Three of a grey network are those of the network that it began as, and count on average.
+    """
     if isinstance(value, str):
         value = re.split(r"[\s,]+", value.strip("()[] \t\n"))
     numbers = _numbers(_as_list(value))
     if channels is not None and len(numbers) == 1 and isinstance(value, list):
         numbers *= channels
+    if channels == 1 and len(numbers) == 3:
+        numbers = averaged(numbers, channels)
     if channels is not None and len(numbers) != channels:
-        raise _NonsenseError(f"the network's input has {channels} channels")
-    if not all(0 <= number <= 1 for number in numbers):
-        raise _NonsenseError("it is of values from 0 to 1")
+        raise _NonsenseError(
+            f"the network's input has {channels} {'channel' if channels == 1 else 'channels'}"
+        )
     return numbers
 
 

@@ -28,6 +28,9 @@ from model.checkpoints.stand_ins import StoredTensor
 MAX_PICKLE_BYTES = 1 << 30
 """Of an archive's pickle, which names the tensors and does not hold them."""
 
+MAX_EXPANDED_BYTES = 64 << 20
+"""Of a tensor that repeats its numbers: a few bytes of a file can state a tensor of any size."""
+
 MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001
 ALIGNMENT_BYTES = 16
 LOCAL_HEADER_BYTES = 30
@@ -47,6 +50,12 @@ DTYPES = {
     "ComplexFloatStorage": torch.complex64,
     "UntypedStorage": torch.uint8,
 }
+
+NEWER_DTYPES = frozenset(
+    {torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz}
+    | {torch.uint16, torch.uint32, torch.uint64}
+)
+"""Without a storage class of their own."""
 
 
 class TorchFileError(ValueError):
@@ -80,6 +89,9 @@ class TorchFile:
         plain = all(type(side) is int and 0 <= side < 1 << 48 for side in sides)
         if not plain or len(stored.shape) != len(stored.stride) or len(stored.shape) > 8:
             raise TorchFileError("the shape of a tensor makes no sense")
+        size_bytes = math.prod(max(side, 1) for side in stored.shape) * dtype.itemsize
+        if size_bytes > max(storage.nbytes(), MAX_EXPANDED_BYTES):
+            raise TorchFileError("a tensor is larger than its numbers")
         if not math.prod(stored.shape):
             return torch.empty(stored.shape, dtype=dtype)
         last = offset + sum(
@@ -110,9 +122,9 @@ def _dtype_of(stored: StoredTensor) -> torch.dtype:
     if stored.dtype is None:
         return _storage_dtype(stored.numbers.kind)
     dtype = getattr(torch, stored.dtype.removeprefix("torch."), None)
-    if not isinstance(dtype, torch.dtype):
+    if dtype not in NEWER_DTYPES and dtype not in DTYPES.values():
         raise TorchFileError(f"a tensor is of an unknown type, {stored.dtype}")
-    return dtype
+    return cast(torch.dtype, dtype)
 
 
 def _storage_dtype(kind: str) -> torch.dtype:

@@ -7,7 +7,6 @@ Source: timm 0.6.12, ``timm/data/config.py``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -27,7 +26,22 @@ MINIMUM_INPUT_SIZE = 32
 MAXIMUM_INPUT_SIZE = 4096
 """Longest side of a classifier's input, pixels."""
 
+MINIMUM_STD = 0.001
+"""Less makes of a pixel what no network has seen; 1/255 undoes the division of its value."""
+
 Value = TypeVar("Value")
+
+
+class InputOptionError(ValueError):
+    """A stated value that a network has no use for.
+
+    Attributes:
+        name: of the value, in ``InputOptions``.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} {reason}.")
+        self.name = name
 
 
 class InputSource(StrEnum):
@@ -47,7 +61,7 @@ class InputOptions:
         crop_pct: part of the resized short side that a classifier's crop keeps, above 0, up to 1.
         interpolation: of a classifier's resize, "bicubic" or "bilinear".
         mean: mean of each channel, of values from 0 to 1.
-        std: standard deviation of each channel, above 0.
+        std: standard deviation of each channel, from 0.001 to 1.
 
     Raises:
         ValueError: for a value outside of these limits; it names the value.
@@ -67,10 +81,10 @@ class InputOptions:
             )
         if crop is not None and not 0.1 <= crop <= 1:
             raise ValueError(f"crop_pct is {crop}; it is from 0.1 to 1")
-        if self.mean is not None and not all(math.isfinite(each) for each in self.mean):
-            raise ValueError(f"mean is {self.mean}; its values are finite")
-        if self.std is not None and not all(0 < each < math.inf for each in self.std):
-            raise ValueError(f"std is {self.std}; its values are above 0, and finite")
+        for name, values, least in (("mean", self.mean, 0), ("std", self.std, MINIMUM_STD)):
+            if values is not None and not all(least <= value <= 1 for value in values):
+                shown = " ".join(map(str, values))
+                raise ValueError(f"{name} is {shown}; its values are from {least} to 1")
 
     @property
     def stated(self) -> tuple[str, ...]:
@@ -118,15 +132,15 @@ def input_config(
         checkpoint: stated in the checkpoint.
 
     Raises:
-        ValueError: for a mean or deviation of another number of channels, or for the geometry of a
-            dense network in a models file; a checkpoint's is not looked at.
+        InputOptionError: for a mean or deviation of another number of channels, or for the geometry
+            of a dense network in a models file; a checkpoint's is not looked at.
     """
     stated = ((InputSource.FILE, file), (InputSource.CHECKPOINT, checkpoint))
     sources: dict[str, InputSource] = {}
 
     def decide(name: str, architecture: Value) -> Value:
         for source, options in stated:
-            value: Value | None = getattr(options, name, None)
+            value: Value | None = None if options is None else getattr(options, name)
             if value is not None:
                 sources[name] = source
                 return value
@@ -143,19 +157,24 @@ def input_config(
     elif file is not None and (
         unfit := [each for each in file.stated if each not in {"mean", "std"}]
     ):
-        raise ValueError(f"{' and '.join(unfit)} can be set for a classifier alone")
-    mean = decide("mean", _averaged(IMAGE_MEAN, channels))
-    std = decide("std", _averaged(IMAGE_STD, channels))
+        raise InputOptionError(unfit[0], "can be set for a classifier alone")
+    mean = decide("mean", averaged(IMAGE_MEAN, channels))
+    std = decide("std", averaged(IMAGE_STD, channels))
     for name, values in (("mean", mean), ("std", std)):
         if len(values) != channels:
-            raise ValueError(
-                f"{name} has {len(values)} values (by the {sources[name]}); the network's input "
-                f"has {channels} {'channel' if channels == 1 else 'channels'}"
+            raise InputOptionError(
+                name,
+                f"states {len(values)} channel{'s' * (len(values) != 1)}; the network's input has "
+                f"{channels}",
             )
     return InputConfig(geometry, mean, std, sources)
 
 
-def _averaged(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+def averaged(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Return values for another number of channels: their average for each.
+
+    Source: timm, ``adapt_to_chs`` of ``timm/data/loader.py``.
+    """
     if channels == len(values):
         return values
     return (round(sum(values) / len(values), 6),) * channels

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
+from model.images.input_config import InputOptionError
+from service.settings import ModelSpec
+
 
 class Fault(StrEnum):
     """The meaning of an error on the device."""
@@ -37,13 +40,17 @@ class DeviceFailedError(Exception):
 
 
 @contextmanager
-def blaming(setting: str) -> Iterator[None]:
+def blaming(setting: str, spec: ModelSpec | None = None) -> Iterator[None]:
     """Begin the message of a ValueError with the setting to change.
 
     Args:
         setting: a variable, or a key of the models file.
+        spec: states the input that can be wrong instead, of which the error says the value.
     """
     try:
         yield
+    except InputOptionError as error:
+        blamed = setting if spec is None else spec.blame(error.name)
+        raise ValueError(f"{blamed}: {error}") from error
     except ValueError as error:
         raise ValueError(f"{setting}: {error}") from error

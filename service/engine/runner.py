@@ -240,7 +240,7 @@ class Runner:
     def _load(self, settings: Settings, spec: ModelSpec) -> ModelInfo:
         """Load a model, prepare it for batches and describe it."""
         task = spec.task
-        with blaming(spec.blame("weights")):
+        with blaming(spec.blame("weights"), spec):
             loaded = _load_model(settings, spec)
         with blaming(spec.blame("labels")):
             labels = labels_of(loaded, task, spec.labels)

@@ -37,6 +37,15 @@ BACKBONE = tuple(BackboneConfig.__dataclass_fields__)
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
+SENTENCES = {
+    "dict_type": "it is a table of its own",
+    "string_pattern_mismatch": "it is 64 hexadecimal digits",
+    "too_long": "it has a value for each channel, 3 at most",
+    "too_short": "it has a value for each channel, in a list",
+    "tuple_type": "it is a list, with a value for each channel",
+}
+"""What a value is, where pydantic's words are of Python, by the kind of its error."""
+
 PerChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
 
 
@@ -82,12 +91,12 @@ def read_models_file(path: Path) -> tuple[ModelSpec, ...]:
             misspelt key, a value that does not fit, no weights, several models of a task.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(
             f"{PREFIX}MODELS_FILE: {path} cannot be read: {error.strerror}."
         ) from error
-    except ValueError as error:  # no UTF-8, or no TOML
+    except (ValueError, RecursionError) as error:  # no UTF-8, or no TOML
         raise SettingsError(f"{PREFIX}MODELS_FILE: {path} is no TOML: {error}.") from error
     problems: list[str] = []
     specs = []
@@ -105,9 +114,11 @@ def read_models_file(path: Path) -> tuple[ModelSpec, ...]:
 
 
 def _spec(path: Path, name: str, value: Any) -> ModelSpec:
-    where = f"{path}, [{name}]"
+    where = f"{path}, [{_printable(name)}]"
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: {name} is outside of any table; begin one such as [birds].")
+        raise ValueError(
+            f"{path}: {_printable(name)} is outside of any table; begin one such as [birds]."
+        )
     if not NAME.fullmatch(name):
         raise ValueError(
             f"{where}: a name has 1 to 64 letters, digits, dots, underscores and hyphens."
@@ -213,11 +224,20 @@ def _crowded(path: Path, specs: list[ModelSpec]) -> Iterator[str]:
 
 
 def _explained(where: str, error: ValidationError) -> Iterator[str]:
+    """Yield a sentence for each key."""
     keys = [*_Table.model_fields]
-    for problem in error.errors():
-        key = str(problem["loc"][0])
+    for key, problem in {str(each["loc"][0]): each for each in reversed(error.errors())}.items():
         if problem["type"] == "extra_forbidden":
-            yield f"{where}: there is no key {key}. {_hint(key, keys)}"
+            yield f"{where}: there is no key {_printable(key)}. {_hint(key, keys)}"
         else:
-            message = problem["msg"][:1].lower() + problem["msg"][1:]
-            yield f"{where} {key}: {message} (it is {problem['input']!r})."
+            words = problem["msg"][:1].lower() + problem["msg"][1:]
+            message = SENTENCES.get(problem["type"], words)
+            yield f"{where} {key}: {message} (given: {_shown(problem['input'])})."
+
+
+def _shown(value: Any) -> str:
+    return repr([*value] if isinstance(value, tuple) else value)
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else ascii(name)

@@ -53,7 +53,18 @@ def with_options(spec: ModelSpec, arguments: argparse.Namespace) -> ModelSpec:
     """
     options = input_options_of(arguments)
     stated = {name: getattr(options, name) for name in options.stated}
-    return replace(spec, input=replace(spec.input, **stated), ema=spec.ema and not arguments.raw)
+    given = [name for name in ("weights", "labels") if getattr(arguments, name, None) is not None]
+    return replace(
+        spec,
+        input=replace(spec.input, **stated),
+        ema=spec.ema and not arguments.raw,
+        blames={**spec.blames, **{name: option_of(name) for name in (*stated, *given)}},
+    )
+
+
+def option_of(name: str) -> str:
+    """Return the option that states a value."""
+    return "--" + name.replace("_", "-")
 
 
 def add_input_options(group: argparse._ArgumentGroup) -> None:
@@ -107,4 +118,4 @@ def input_options_of(arguments: argparse.Namespace) -> InputOptions:
         )
     except ValueError as error:
         name, _, rest = str(error).partition(" ")
-        raise RefusedError(f"--{name.replace('_', '-')} {rest}.") from error
+        raise RefusedError(f"{option_of(name)} {rest}.") from error

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from model.config import Task
 from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
 from service.commands.console.exits import RefusedError
-from service.commands.console.input_options import named_in, with_options
+from service.commands.console.input_options import named_in, option_of, with_options
 from service.commands.predict.arguments import LOCAL_OPTIONS, REMOTE_OPTIONS
 from service.commands.predict.outcome import PredictRequest, Query
 from service.settings import (
@@ -39,7 +39,7 @@ def request_of(arguments: argparse.Namespace) -> PredictRequest:
         return PredictRequest(_query(arguments, pictures=pictures), pictures)
     except ValidationError as error:
         (problem, *_) = error.errors()
-        option = _option(str(problem["loc"][0]))
+        option = option_of(str(problem["loc"][0]))
         raise RefusedError(f"{option}: {problem['msg']}; it is {problem['input']}.") from error
 
 
@@ -72,7 +72,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, ModelSpec]:
     except SettingsError as error:
         message = str(error)
         for name, option in _names(Task(arguments.task)).items():
-            message = message.replace(PREFIX + name.upper(), _option(option))
+            message = message.replace(PREFIX + name.upper(), option_of(option))
         raise RefusedError(message) from error
     # Compiling takes minutes, which no folder of images makes up for.
     return settings.model_copy(update={"compile": "off"}), with_options(spec, arguments)
@@ -130,7 +130,7 @@ def checked_count(given: int | None, default: int, option: str) -> int:
         RefusedError: if it is out of range.
     """
     if given is not None and not 1 <= given <= MAX_AT_ONCE:
-        raise RefusedError(f"{_option(option)} is {given}; it has to be from 1 to {MAX_AT_ONCE}.")
+        raise RefusedError(f"{option_of(option)} is {given}; it has to be from 1 to {MAX_AT_ONCE}.")
     return default if given is None else given
 
 
@@ -144,13 +144,9 @@ def refuse_mixed(arguments: argparse.Namespace) -> None:
     for name in REMOTE_OPTIONS if local else LOCAL_OPTIONS:
         if getattr(arguments, name) is not None:
             raise RefusedError(
-                f"{_option(name)} has no effect {'without' if local else 'with'} --url."
+                f"{option_of(name)} has no effect {'without' if local else 'with'} --url."
             )
 
 
 def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")

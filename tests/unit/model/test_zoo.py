@@ -191,5 +191,5 @@ def test_a_segmenters_input_keeps_its_published_geometry() -> None:
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_a_mean_of_other_channels_than_the_networks_is_refused(fused: bool) -> None:
-    with pytest.raises(ValueError, match=r"mean has 1 values \(by the file\)"):
+    with pytest.raises(ValueError, match="mean states 1 channel; the network's input has 3"):
         load_model("demo", weights="random", fused=fused, input_options=InputOptions(mean=(0.5,)))

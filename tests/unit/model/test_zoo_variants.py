@@ -12,7 +12,14 @@ from torch.testing import assert_close
 
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.official_names import official_state
-from model.config import SEGMENTERS, BackboneConfig, ClassifierConfig, SegmenterConfig, Task
+from model.config import (
+    SEGMENTERS,
+    BackboneConfig,
+    ClassifierConfig,
+    NetworkKind,
+    SegmenterConfig,
+    Task,
+)
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
 from model.zoo import create_model, load_model
@@ -56,6 +63,41 @@ def test_another_backbone_than_the_files_is_refused_by_its_field(path: Path) -> 
         create_model(replace(OWN, small_kernel=5), weights=path)
 
 
+@pytest.mark.parametrize(
+    ("entry", "shape"),
+    [("blocks1.0.proj.0.weight", (1 << 20,)), ("blocks2.0.proj.4.weight", (1 << 22, 12, 1, 1))],
+)
+def test_a_shape_that_one_entry_states_takes_no_memory(
+    tmp_path: Path, entry: str, shape: tuple[int, ...]
+) -> None:
+    state = official_state_of(OWN, 4) | {entry: torch.zeros(1).expand(shape).contiguous()}
+    torch.save(state, tmp_path / "wide.pth")
+    with pytest.raises(CheckpointError, match="of the wrong shape"):
+        create_model({}, weights=tmp_path / "wide.pth")
+
+
+@pytest.mark.parametrize(
+    ("saved", "asked", "message"),
+    [
+        (
+            "classifier",
+            "upernet",
+            r"no decode_head\.bottleneck\.conv\.weight, .*kind is classifier",
+        ),
+        ("classifier", "mask_rcnn", r"no roi_head\.mask_head\.conv_logits\.weight, .*classifier"),
+        ("classifier", "cascade_mask_rcnn", r"no roi_head\.mask_head\.0\.conv_logits\.weight, "),
+        ("upernet", "classifier", r"Its kind is upernet, not classifier\."),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_its_kind(
+    tmp_path: Path, saved: NetworkKind, asked: NetworkKind, message: str
+) -> None:
+    network = create_model(OWN, weights="random", kind=saved, num_classes=2, fused=False)
+    torch.save(official_state(network), tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=message):
+        create_model({}, weights=tmp_path / "other.pth", kind=asked)
+
+
 def test_random_weights_need_the_whole_backbone() -> None:
     assert create_model(OWN, weights="random", num_classes=3).num_classes == 3
     with pytest.raises(ValueError, match="A backbone for random weights is a whole BackboneConfig"):
@@ -82,11 +124,6 @@ def test_a_segmenters_head_has_the_files_width(tmp_path: Path, how: Any) -> None
     images = random_map(1, 3, 64, 96, dtype=torch.float32)
     want = network(images)
     assert_close(loaded.network(images), want, rtol=0, atol=1e-5 * want.abs().max().item())
-
-
-def test_a_classifiers_file_is_no_segmenter(path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"holds no head\.bottleneck\.conv\.weight"):
-        load_model(OWN, weights=path, kind="upernet")
 
 
 @pytest.mark.slow

@@ -25,6 +25,13 @@ def test_what_safetensors_saves_may_hold_weights(tmp_path: Path) -> None:
     assert weights_file_problem(path) is None
 
 
+def test_a_header_whose_length_looks_like_a_web_page_is_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    header = b"{}".ljust(int.from_bytes(b" <\0", "little"))
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert weights_file_problem(path) is None
+
+
 @pytest.mark.parametrize(
     ("name", "contents", "says"),
     [
@@ -32,6 +39,7 @@ def test_what_safetensors_saves_may_hold_weights(tmp_path: Path) -> None:
         ("w.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS"),
         ("w.pth", b"\n<!DOCTYPE html><html></html>", "is a web page"),
         ("w.pth", b"some notes\n", "is no PyTorch checkpoint"),
+        ("w.pth", b"\2\0\0\0\0\0\0\0{}", "is a safetensors file by its contents"),
         ("w.pth", b"\x80\xff\x00", "is no PyTorch checkpoint"),
         ("w.pth", b"\x80", "is no PyTorch checkpoint"),
         ("w.pth", b"PK\x03\x04 and no more", "is truncated or damaged"),

@@ -76,6 +76,11 @@ RAW_AND_AVERAGED = {
         | weights(prefix="smooth.module.")
         | {"smooth.n_averaged": torch.tensor(3)}
     },
+    "ema-pytorch, with its online model": {
+        "ema": weights(0, prefix="online_model.")
+        | weights(prefix="ema_model.")
+        | {"initted": torch.tensor(True), "step": torch.tensor(3)}
+    },
     "a callback's state": {
         "state_dict": weights(0, prefix="model."),
         "callbacks": {"EMACallback{'decay': 0.9}": {"shadow": weights(prefix="model.")}},
@@ -200,3 +205,16 @@ def test_names_in_a_refusal_are_short_lines() -> None:
 def test_objects_instead_of_weights_are_named_with_their_places() -> None:
     with pytest.raises(WeightsError, match=r"timm\.ModelEma at \['run'\]\['ema'\]"):
         find_weights({"run": {"ema": Inert("timm.ModelEma")}, "epoch": 3}, Tensor)
+
+
+def test_shapes_under_the_weights_names_are_no_second_network() -> None:
+    shapes = {name: Inert("torch.Size") for name in weights()}
+    deepspeed = {"module": weights(), "param_shapes": [shapes], "ds_version": "0.16"}
+    assert find_weights(deepspeed, Tensor).state[FIRST].item() == 1
+
+
+def test_weights_are_sought_to_a_depth_without_taking_longer_for_a_deeper_file() -> None:
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert find_weights({"log": nested, "model": weights()}, Tensor).state[FIRST].item() == 1

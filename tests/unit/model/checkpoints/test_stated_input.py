@@ -136,6 +136,11 @@ def test_a_list_of_one_mean_is_that_of_every_channel(channels: int | None, want:
     assert stated({"mean": [0.5], "std": None}, channels).mean == want
 
 
+def test_three_means_of_a_grey_network_count_on_average() -> None:
+    words = {"mean": [0.5, 0.25, 0.75], "std": (0.1, 0.2, 0.3)}
+    assert stated(words, 1) == InputOptions(mean=(0.5,), std=(0.2,))
+
+
 def test_a_plain_number_is_the_mean_of_a_grey_network_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -179,11 +184,11 @@ def test_the_deviation_of_something_else_is_not_taken(caplog: pytest.LogCaptureF
             [0.5] * 4,
             r"= \[0\.5, 0\.5, 0\.5, 0\.5\], .*: the network's input has 3 channels",
         ),
-        ("mean", [123.675, 116.28, 103.53], "it is of values from 0 to 1"),
+        ("mean", [123.675, 116.28, 103.53], "its values are from 0 to 1"),
         ("mean", ["a", "b", "c"], "it is no number"),
         ("mean", [1 << 20_000] * 3, r"= \[a huge number, a huge number, .*: it is no number"),
-        ("std", [0.2, 0.2, 0.0], "its values are above 0"),
-        ("std", [0.2, 0.2, float("inf")], "it is of values from 0 to 1"),
+        ("std", [0.2, 0.2, 0.0], "its values are from 0.001 to 1"),
+        ("std", [0.2, 0.2, float("inf")], "its values are from 0.001 to 1"),
         ("std", Inert("os.\nsystem"), r"= 'os\.\\nsystem', which is ignored"),
         ("std", [Inert("torch.Tensor")] * 3, r"= \['torch\.Tensor', "),
     ],

@@ -67,6 +67,16 @@ def test_entries_are_listed_by_their_names_in_the_file(path: Path) -> None:
     assert "of the wrong shape: head.4.weight is (2, 3, 1, 1)" in str(refusal.value)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_of_a_training_that_diverged_are_refused(
+    path: Path, state: dict[str, Tensor], value: float
+) -> None:
+    state["head.classify.bias"] = torch.full((7,), value)
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match=r"not finite, .* in 1 entries: head\.classify\.bias"):
+        create_model("demo", weights=path)
+
+
 def test_weights_of_another_variant_are_recognised(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(create_model("overlock_xt", weights="random", fused=False).state_dict(), path)
@@ -132,5 +142,7 @@ def test_parameter_under_two_names_is_refused(path: Path, first: str, second: st
 def test_file_without_a_classifier_is_refused(path: Path, weight: Tensor | None) -> None:
     entries = {"head.4.bias": torch.zeros(2)}
     torch.save(entries if weight is None else entries | {"head.4.weight": weight}, path)
-    with pytest.raises(CheckpointError, match="another kind of network"):
+    with pytest.raises(
+        CheckpointError, match=r"holds no head\.4\.weight, which a classifier has\."
+    ):
         create_model("demo", weights=path)

@@ -94,6 +94,10 @@ NEEDED = 'architecture = "overlock_t"\nweights = "x.pth"\n'
     [
         ("", "states no model"),
         ("[a", "is no TOML"),
+        ("x = " + "[" * 5000, "is no TOML"),
+        ('["a\\u001b[31m\\n"]', r"\['a\\x1b\[31m\\n'\]: a name has"),
+        ('[a]\n"\\u001b" = 1', r"no key '\\x1b'"),
+        ("[a]\nbackbone = [1]", "backbone: it is a table of its own"),
         ('architecture = "demo"', "architecture is outside of any table"),
         ("[a]", r"\[a\]: architecture is missing, or a table of its own backbone"),
         ('[a]\nkind = "upernet"\n' + NEEDED, r"\[a\] kind: overlock_t says what it is"),
@@ -120,18 +124,24 @@ NEEDED = 'architecture = "overlock_t"\nweights = "x.pth"\n'
         (f"[a]\n{NEEDED}zzz = 1", "There are architecture, backbone, kind, weights"),
         (f'[a]\n{NEEDED}task = "segment"', 'task is "segment", but overlock_t can classify'),
         (f"[a]\n{NEEDED}input_size = 16", "input_size is 16; it is from 32 to 4096"),
-        (f'[a]\n{NEEDED}input_size = "224"', r"input_size: input should be a valid integer \(it"),
+        (f'[a]\n{NEEDED}input_size = "224"', r"valid integer \(given: '224'\)"),
         (f"[a]\n{NEEDED}input_size = true", "input_size: input should be a valid integer"),
         (f"[a]\n{NEEDED}crop_pct = 1.5", "crop_pct is 1.5; it is from 0.1 to 1"),
         (f"[a]\n{NEEDED}crop_pct = nan", "crop_pct is nan"),
         (f'[a]\n{NEEDED}interpolation = "lanczos"', "interpolation: .*'bicubic' or 'bilinear'"),
-        (f"[a]\n{NEEDED}std = [0.1, 0, 0.1]", "std is .*above 0"),
-        (f"[a]\n{NEEDED}mean = [inf, 0, 0.1]", "mean is .*finite"),
-        (f"[a]\n{NEEDED}mean = []", "mean: tuple should have at least 1 item"),
-        (f"[a]\n{NEEDED}mean = 0.5", r"mean: input should be a valid tuple \(it is 0.5\)"),
+        (
+            f"[a]\n{NEEDED}std = [0.1, 0, 0.1]",
+            r"std is 0\.1 0\.0 0\.1; its values are from 0\.001 to 1",
+        ),
+        (f"[a]\n{NEEDED}mean = [inf, 0, 0.1]", "mean is inf .*from 0 to 1"),
+        (f"[a]\n{NEEDED}mean = [123.7, 116.3, 103.5]", "mean is 123.7 .*from 0 to 1"),
+        (f"[a]\n{NEEDED}mean = [true, true, true]", r"mean: .* number \(given: True\)"),
+        (f"[a]\n{NEEDED}mean = [1, 1, 1, 1]", "mean: .*3 at most .given: .1, 1, 1, 1"),
+        (f"[a]\n{NEEDED}mean = []", "mean: it has a value for each channel"),
+        (f"[a]\n{NEEDED}mean = 0.5", r"mean: it is a list, .* \(given: 0\.5\)"),
         (f'[a]\n{NEEDED}activation = "relu"', "activation: .*'softmax' or 'sigmoid'"),
         (f'[a]\n{NEEDED}ema = "no"', "ema: input should be a valid boolean"),
-        (f'[a]\n{NEEDED}sha256 = "abc"', "sha256: string should match"),
+        (f'[a]\n{NEEDED}sha256 = "abc"', "sha256: it is 64 hexadecimal digits"),
         (
             '[a]\narchitecture = "upernet_overlock_t"\nweights = "x"\ninput_size = 64',
             "input_size can be set for a classifier alone",
@@ -150,6 +160,11 @@ def test_a_mistake_is_told_by_file_table_and_key(tmp_path: Path, text: str, mess
         specs(tmp_path, text)
     assert "models.toml" in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_mark_of_byte_order_before_the_text_is_no_mistake(tmp_path: Path) -> None:
+    (spec,) = specs(tmp_path, f"\ufeff[a]\n{NEEDED}")
+    assert spec.name == "a"
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:

@@ -68,6 +68,12 @@ def test_a_variable_counts_and_an_option_wins(monkeypatch: pytest.MonkeyPatch) -
     assert settings.dtype == "bfloat16"
 
 
+def test_what_an_option_states_is_blamed_by_its_name() -> None:
+    words = ("--model", "overlock_t", "--weights", "t.pth", "--crop-pct", "0.9")
+    _, spec = settings_of(parsed("classify", "x", *words))
+    assert [spec.blame(value) for value in ("weights", "crop_pct")] == ["--weights", "--crop-pct"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
