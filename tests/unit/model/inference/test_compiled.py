@@ -23,22 +23,27 @@ from model.inference.compiled import (
     on_compilation,
 )
 from model.inference.static_module import StaticModule
+from model.kernels.gpu.autotune import Autotuner
 from model.lowering.folding import fold
+from model.lowering.gpu import lower_for_gpu
 from model.zoo import create_model
 from support.filled import filled
 
 CPU = torch.device("cpu")
 BATCHES = (4, 2, 1)
 # Normalisation; stem; stages 1, 2, 3 and the overview; of the focus net the first block, stage 3
-# and stage 4; the head; the check of the output.
-KINDS = {"classifier": 11, "segmenter": 10, "detector": 9}
+# and stage 4; the head; the check of the output. For a GPU both stages of the focus net have an
+# entry, and all blocks of a stage are of one kind.
+KINDS = {"classifier": 11, "classifier for a GPU": 12, "segmenter": 10, "detector": 9}
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "classifier": lambda: create_model("demo", weights="random"),
+    "classifier for a GPU": lambda: lowered_for_gpu(create_model("demo", weights="random")),
     "segmenter": lambda: fold(filled(UPerNet(BACKBONES["nano"], 8, 5), torch.float32)),
     "detector": lambda: fold(filled(MaskRCNN(BACKBONES["nano"], 3, cascade=False), torch.float32)),
 }
 SHAPES = {
     "classifier": ((224, 224),),
+    "classifier for a GPU": ((224, 224),),
     "segmenter": ((64, 96), (96, 64)),
     "detector": ((96, 64),),
 }
@@ -50,6 +55,11 @@ def _forgetful_compiler() -> Iterator[None]:
     counters.clear()
     yield
     torch._dynamo.reset()
+
+
+def lowered_for_gpu(network: nn.Module) -> nn.Module:
+    lower_for_gpu(network, Autotuner())
+    return network
 
 
 def batch_of(count: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
