@@ -30,6 +30,7 @@ def operator(kernel_device: str) -> Any:
     return importlib.import_module("model.kernels.gpu.depthwise_paired").depthwise_paired_triton
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tile", "dtype"), CASES, ids=str)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_kernel_equals_the_reference(
