@@ -14,6 +14,7 @@ Counts: docs/kernels.md.
 
 from __future__ import annotations
 
+import torch
 import triton  # type: ignore[import-untyped,import-not-found,unused-ignore]
 import triton.language as tl  # type: ignore[import-untyped,import-not-found,unused-ignore]
 from torch import Tensor
@@ -206,8 +207,10 @@ def depthwise_paired_triton(
         (B, C, H, W) in channels_last, and each strip's channel sums over its pixels,
         (B, strips, C) float32, or (B, 0, C) without ``with_sums``.
     """
-    if features.storage_offset() % 2:
-        features = features.clone()  # a pair must not straddle two words of memory
+    places = (features.storage_offset(), *(features.stride(axis) for axis in (0, 2, 3)))
+    if any(place % 2 for place in places):  # a stride along a single entry may be any
+        # A pair must not straddle two words of memory.
+        features = features.clone(memory_format=torch.channels_last)
     pairs = PAIRS[tile_name]
     launch = strip_launch(features, ROWS, STRIPS, with_sums=with_sums)
     grid = (triton.cdiv(features.shape[1], 2 * pairs), launch.blocks)

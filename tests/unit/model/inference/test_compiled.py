@@ -21,13 +21,16 @@ from model.inference.compiled import (
     on_compilation,
 )
 from model.inference.static_module import StaticModule
+from model.kernels.gpu.autotune import Autotuner
+from model.lowering.gpu import lower_for_gpu
 from model.zoo import create_model
 
 CPU = torch.device("cpu")
 BATCHES = (4, 2, 1)
-KINDS = 10
+KINDS = {"as folded": 10, "for a GPU": 11}
 """Normalisation; stem; stages 1, 2, 3 and the overview; of the focus net the first block, stage 3
-and stage 4; the head. The check of a classifier's output sees the same shape at all sizes."""
+and stage 4, or for a GPU each stage's entry and its blocks; the head. The check of a classifier's
+output sees the same shape at all sizes."""
 
 SIZES = ((224, 224), (64, 96))
 """The last stages' maps are as large as their windows, and smaller."""
@@ -49,11 +52,14 @@ def batch_of(count: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.timeout(400)  # half a minute by itself
 @pytest.mark.compiler
+@pytest.mark.parametrize("form", KINDS)
 @torch.inference_mode()
-def test_all_batches_of_a_size_share_two_graphs_and_no_other_is_ever_compiled() -> None:
+def test_all_batches_of_a_size_share_two_graphs_and_no_other_is_ever_compiled(form: str) -> None:
     # Segmenters and detectors have the same blocks, and heads that are not compiled.
     network = create_model("demo", weights="random")
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if form == "for a GPU":
+        lower_for_gpu(network, Autotuner())
     part = StaticModule(network, CPU, torch.float32)
     eager = copy.deepcopy(part)
     # What breaks a graph or asks for a new one is the tracer's matter, not the code generator's.
@@ -61,7 +67,7 @@ def test_all_batches_of_a_size_share_two_graphs_and_no_other_is_ever_compiled() 
     for size in SIZES:
         for count in BATCHES:
             compiled.prepare(*batch_of(count, size))
-    graphs = 2 * (KINDS * len(SIZES) + 1)
+    graphs = 2 * (KINDS[form] * len(SIZES) + 1)
     assert counters["stats"]["unique_graphs"] == graphs
     assert not counters["graph_break"]
 
