@@ -35,7 +35,7 @@ from model.evaluation.report import (
     published_metrics,
     save,
 )
-from model.images.input_config import InputConfig, InputSource
+from model.images.input_config import InputConfig, InputOptionError, InputSource
 from model.inference.devices import find_device
 from model.inference.predictor import DTYPES, Predictor
 from model.pretrained.records import weights_folder
@@ -178,6 +178,8 @@ def _load(arguments: argparse.Namespace, spec: ModelSpec) -> LoadedModel:
         )
         check_digest(spec, loaded)
         return replace(loaded, labels=labels_of(loaded, spec.task, spec.labels))
+    except InputOptionError as error:
+        raise EvaluationError(f"{spec.blame(error.name)}: {error}") from error
     except ValueError as error:
         raise EvaluationError(str(error)) from error
 
