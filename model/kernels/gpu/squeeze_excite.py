@@ -22,7 +22,7 @@ HIDDEN_CHANNELS = 16
 """Most hidden channels of a block; no network has fewer."""
 
 HIDDEN_BYTES = 16384
-"""Most bytes of either layer in a block; each thread holds 64."""
+"""Most bytes of either layer in a block of several channels; each thread holds 64."""
 
 
 # A size of a dense input is often a new one: it must not ask for a compilation under traffic.
@@ -110,6 +110,7 @@ def squeeze_excite_triton(
     (images, parts, channels), count = partial.shape, rows.shape[1]
     result = torch.empty((images, count, channels), dtype=rows.dtype, device=rows.device)
     sizes = constants(tile_name, channels)
+    block_channels = HIDDEN_BYTES // (sizes["CHANNELS"] * reduce.itemsize)
     wrap_triton(_squeeze_excite_kernel)[(triton.cdiv(count, TILES[tile_name]), images)](
         rows,
         partial,
@@ -125,7 +126,7 @@ def squeeze_excite_triton(
         channels,
         reduce.shape[0],
         **sizes,
-        HIDDEN=min(HIDDEN_CHANNELS, HIDDEN_BYTES // (sizes["CHANNELS"] * reduce.itemsize)),
+        HIDDEN=max(1, min(HIDDEN_CHANNELS, block_channels)),
         ALIGNED=math.gcd(16, channels),
         SHARED=rows.shape[0] == 1,
         GATED=gate is not None,

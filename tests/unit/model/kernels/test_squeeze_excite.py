@@ -95,6 +95,15 @@ def test_kernel_equals_the_reference(
     assert_close(got.cpu().double(), want, rtol=rounding, atol=5e-6)
 
 
+def test_a_program_holds_a_hidden_channel_of_any_width(kernel: Any, kernel_device: str) -> None:
+    channels = 4097  # padded to more than a block of either layer in float32
+    layer = random_map(16, channels, dtype=torch.float32).to(kernel_device) / channels**0.5
+    layers = (layer, layer[1, :16], layer, layer[0])
+    rows = random_map(1, 1, channels, dtype=torch.float32).to(kernel_device)
+    want = squeeze_excite_reference(rows, None, 1, layers, None)
+    assert_close(kernel(rows, None, 1, *layers, None, "few"), want, rtol=0, atol=5e-6)
+
+
 def test_kernel_takes_sums_of_any_strides(kernel: Any, kernel_device: str) -> None:
     layers = layers_of(filled(SqueezeExcite(20)).to(kernel_device, torch.float32))
     sums = random_map(20, 1, 3, dtype=torch.float32).to(kernel_device).permute(2, 1, 0)
