@@ -108,6 +108,7 @@ def read_checkpoint(path: Path, *, ema: bool = True) -> Checkpoint:
     try:
         read = _read_safetensors if path.suffix == ".safetensors" else _read_torch_file
         found, classes, words = read(path, ema)
+        _refuse_partitioned(found.state)
         state = renamed(found.state)
     except ClassTableError as error:
         raise CheckpointError(f"{path} has an invalid class table: {error}.") from error
@@ -234,6 +235,19 @@ def refuse_folded(checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.path} is the state of a folded network, which has no norms left and "
             "is for inference only: save that of create_model(..., fused=False)."
+        )
+
+
+def _refuse_partitioned(state: dict[str, Tensor]) -> None:
+    """Refuse a network whose parameters are in the files of several ranks.
+
+    Source: ``zero_to_fp32.py`` of https://github.com/deepspeedai/DeepSpeed.
+    """
+    empty = [name for name, tensor in state.items() if not tensor.numel()]
+    if 2 * len(empty) > len(state):
+        raise WeightsError(
+            f"holds {len(empty)} entries without values, as DeepSpeed's ZeRO-3 leaves them: "
+            f"{listed(empty)}. Gather them first, with its zero_to_fp32.py."
         )
 
 

@@ -76,6 +76,19 @@ def test_values_of_a_training_that_diverged_are_refused(
         create_model("demo", weights=path)
 
 
+def test_parameters_that_lie_in_other_files_are_refused(
+    path: Path, network: ImageClassifier
+) -> None:
+    parameters = {name for name, _ in network.named_parameters()}
+    zero3 = {
+        name: torch.empty(0) if name in parameters else tensor
+        for name, tensor in network.state_dict().items()
+    }
+    torch.save({"module": zero3, "ds_version": "0.16"}, path)
+    with pytest.raises(CheckpointError, match=r"without values, as DeepSpeed's .* Gather them"):
+        create_model("demo", weights=path)
+
+
 def test_weights_of_another_variant_are_recognised(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(create_model("overlock_xt", weights="random", fused=False).state_dict(), path)
