@@ -45,26 +45,22 @@ serve: $(READY)
 	@exec env $(if $(MODEL),OVERLOCK_CLASSIFY_MODEL=$(MODEL)) $(if $(WEIGHTS),OVERLOCK_CLASSIFY_WEIGHTS=$(WEIGHTS)) \
 	    $(BIN)/overlock serve
 
-# Beside other work, threads that spin while they wait make a test ten times slower.
+# Two at a time, tests and their services compute on one thread each; where a test wants several, they
+# do not spin while they wait. Beside other work that makes a test ten times slower.
+test test-fast: export OMP_NUM_THREADS := 1
 test test-fast: export GOMP_SPINCOUNT := 2000
-# Tests that start no service compute on one thread each, two at a time; a file shares its networks.
-FAST := tests/golden tests/service tests/unit
-PAIRED := -n 2 --dist loadfile --no-loadscope-reorder --durations 15
-PAIR := OMP_NUM_THREADS=1 $(BIN)/pytest $(FAST) $(PAIRED)
+# A file's tests share its networks and services.
+PAIR := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
-# Tests of a running service mostly wait for it, so two of their files run at a time, each with
-# services of its own. Both parts always run.
 test: $(READY)
-	@code=0; \
-	$(PAIR) -m 'not exhaustive' || code=$$?; \
-	$(BIN)/pytest $(FAST:%=--ignore %) $(PAIRED) -m 'not exhaustive' || code=$$?; \
-	exit $$code
+	$(PAIR) -m 'not exhaustive'
 
 # All but the tests that start a service (tests/e2e, tests/fault, tests/browser) and those marked
-# `slow` (a second of a core and more: whole networks, kernels in Triton's interpreter) or `compiler`
-# (what torch.compile makes of a network, what Triton makes of the kernels for an H100).
+# `slow` (half a second of a core and more: whole networks, kernels in Triton's interpreter) or
+# `compiler` (what torch.compile makes of a network, what Triton makes of the kernels for an H100).
 test-fast: $(READY)
-	$(PAIR) -m 'not slow and not compiler and not exhaustive'
+	$(PAIR) --ignore tests/browser --ignore tests/e2e --ignore tests/fault \
+	    -m 'not slow and not compiler and not exhaustive'
 
 # Minutes, of what seldom changes: see CONTRIBUTING.md.
 test-exhaustive: $(READY)
@@ -99,12 +95,12 @@ bench: $(READY)
 	$(BIN)/python benchmarks/network.py --models overlock_t --batches 8 --repeats 7 \
 	    --forms folded compiled served --threads 2 --output network-compiled-cpu
 	$(BIN)/python benchmarks/where_time_goes.py --threads 2
-	$(BIN)/python benchmarks/bfloat16.py $(if $(PHOTOS),--photos $(PHOTOS))
+	PYTHONPATH=tests $(BIN)/python benchmarks/bfloat16.py $(if $(PHOTOS),--photos $(PHOTOS))
 	taskset -c 0 $(BIN)/python -m benchmarks.resizing
 
 # Ten thousand damaged images against a running service: no 5xx, no hang, no memory that grows.
 fuzz: $(READY)
-	$(BIN)/python tests/support/hostile_images.py --count 10000
+	PYTHONPATH=tests $(BIN)/python -m support.hostile_images --count 10000
 
 # Clients that come and leave for a minute, after which nothing may be kept.
 SECONDS ?= 60

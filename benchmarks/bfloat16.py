@@ -5,7 +5,7 @@
 - The demo classifier and segmenter on the held-out drawn scenes: top-1 and mean IoU in both dtypes,
   and how often they agree.
 
-    python benchmarks/bfloat16.py --photos FOLDER
+    PYTHONPATH=tests python benchmarks/bfloat16.py --photos FOLDER
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def main() -> None:
     photos = sorted(arguments.photos.glob("*.JPEG")) if arguments.photos else []
     errors = [logit_error(name, photos) for name in CLASSIFIERS if name != "demo" and photos]
     agreements = [classified_alike(arguments.scenes), segmented_alike(arguments.scenes)]
-    command = "python benchmarks/bfloat16.py" + (" --photos FOLDER" if photos else "")
+    command = "PYTHONPATH=tests python benchmarks/bfloat16.py" + (
+        " --photos FOLDER" if photos else ""
+    )
     machine = describe_machine(load_at_start, torch.get_num_threads())
     report = {
         "command": command,

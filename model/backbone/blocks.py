@@ -1,7 +1,5 @@
 """The two blocks: the basic one of the base and overview nets, the dynamic one of the focus net.
 
-The focus net's stages are here too, since their blocks hand two maps on.
-
 Source: OverLoCK (arXiv:2502.20087), figure 3.
 """
 
@@ -132,15 +130,3 @@ class DynamicBlock(nn.Module):
         gate = F.silu(self.gate(fused))
         mixed = self.mixed_project(self.context_mixing(fused, guided)) + self.local(fused)
         return cast("Tensor", self.squeeze_excite(mixed)) * gate
-
-
-class FocusStage(nn.ModuleList):
-    """Dynamic blocks of one resolution, each of which refines what the one before it made."""
-
-    def forward(self, features: Tensor, context: Tensor, initial_context: Tensor) -> Tensor:
-        """Refine features and context together; arguments and result as of ``DynamicBlock``."""
-        widths = [features.shape[1], context.shape[1]]
-        for block in self:
-            joint: Tensor = block(features, context, initial_context)
-            features, context = joint.split(widths, dim=1)
-        return joint

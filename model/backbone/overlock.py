@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbone.blocks import BasicBlock, DynamicBlock, FocusStage
+from model.backbone.blocks import BasicBlock, DynamicBlock
 from model.backbone.layers import ConvNorm, ConvScale, LayerNorm2d
 from model.backbone.trainable import Trainable
 from model.config import BackboneConfig
@@ -57,6 +57,18 @@ class Stem(nn.Module):
         for index, layer in enumerate(self.layers):
             features = layer(features if index == 0 else F.gelu(features))
         return features
+
+
+class FocusStage(nn.ModuleList):
+    """Dynamic blocks of one resolution, each of which refines what the one before it made."""
+
+    def forward(self, features: Tensor, context: Tensor, initial_context: Tensor) -> Tensor:
+        """Refine features and context together; arguments and result as of ``DynamicBlock``."""
+        widths = [features.shape[1], context.shape[1]]
+        for block in self:
+            joint: Tensor = block(features, context, initial_context)
+            features, context = joint.split(widths, dim=1)
+        return joint
 
 
 class OverLoCK(Trainable):

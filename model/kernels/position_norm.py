@@ -69,7 +69,9 @@ def position_norm(
     for tensor in (bias, norm_weight, norm_bias, scale, shift):
         if tensor.shape != (channels,):
             raise ValueError(f"A tensor of {channels} channels is not {tuple(tensor.shape)}.")
-    contexts = () if context is None or context_scale is None else (context, context_scale)
+    contexts = tuple(each for each in (context, context_scale) if each is not None)
+    if contexts:
+        _check_context(features, *contexts)
     tensors = (features, taps, bias, norm_weight, norm_bias, scale, shift, *contexts)
     implementation = selected(choice, map_problem(OPERATION, features), tensors, features)
     if implementation == "plain":
@@ -77,6 +79,17 @@ def position_norm(
         return position_norm_reference(features, weight, bias, *vectors, *contexts)
     result = position_norm_triton(*tensors[:7], context, context_scale, implementation)
     return cast("tuple[Tensor, Tensor]", result)
+
+
+def _check_context(features: Tensor, context: Tensor, *scales: Tensor) -> None:
+    batch, channels, *size = features.shape
+    added = context.shape[1:2]
+    fits = context.shape == (batch, *added, *size) and [scale.shape for scale in scales] == [added]
+    if not fits or added[0] > channels:
+        shapes = [tuple(each.shape) for each in (context, *scales)]
+        raise ValueError(
+            f"No context of {tuple(features.shape)} features, and its scale: {shapes}."
+        )
 
 
 def position_norm_reference(

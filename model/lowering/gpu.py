@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from model.backbone.blocks import BasicBlock, FocusStage
-from model.backbone.overlock import OverLoCK
+from model.backbone.blocks import BasicBlock
+from model.backbone.overlock import FocusStage, OverLoCK
 from model.heads.classifier import ClassifierHead
 from model.kernels.gpu.autotune import Autotuner
 from model.lowering.gpu_blocks import GpuBasicBlock, GpuFocusStage

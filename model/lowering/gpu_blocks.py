@@ -18,9 +18,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from model.backbone.blocks import BasicBlock, DynamicBlock, FocusStage
+from model.backbone.blocks import BasicBlock, DynamicBlock
 from model.backbone.context_mixing import FoldedContextMixing
 from model.backbone.layers import LayerScale, bias_of
+from model.backbone.overlock import FocusStage
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.scaled_product import add_product, as_map, as_rows
 from model.lowering.gpu_context_mixing import GpuContextMixing

@@ -6,7 +6,7 @@ import reprlib
 from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import Field, File, create_form_parser
+from python_multipart.multipart import Field, File, create_form_parser, parse_options_header
 
 from service.api.errors import MalformedRequestError
 
@@ -90,7 +90,10 @@ def _parse(body: bytes, content_type: str) -> list[_Part]:
         raise MalformedRequestError(f"The multipart body cannot be parsed: {error}") from error
     if not ended:
         raise MalformedRequestError("The form has no end: the closing boundary is missing.")
-    if not body.rstrip(b" \t\r\n").endswith(b"--"):
+    # The parser drops what follows, which could be another image.
+    boundary = parse_options_header(content_type)[1][b"boundary"]
+    end = b"\r\n--%b--" % boundary
+    if body[body.find(end) + len(end) :].strip(b" \t\r\n"):
         raise MalformedRequestError("The form has more bytes after its closing boundary.")
     return parts
 

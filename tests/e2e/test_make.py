@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
+import sys
 
 import pytest
 
 from support.documents import ROOT
+
+SCRIPT = re.compile(r"^\t(.*)\$\(BIN\)/python (-m (?!pip)\S+|\S+\.py)", re.MULTILINE)
+SCRIPTS = sorted(set(SCRIPT.findall((ROOT / "Makefile").read_text("utf-8"))))
+
+
+@pytest.mark.parametrize(("before", "script"), SCRIPTS)
+def test_every_script_finds_what_it_imports(before: str, script: str) -> None:
+    # A module is searched for in the current folder, and what a script imports in the script's.
+    module = script.removeprefix("-m ")
+    if module == script:
+        imported = f"import runpy; runpy.run_path({script!r}, run_name='imported')"
+        folder = (ROOT / script).parent
+    else:
+        is_package = (ROOT / "/".join(module.split(".")) / "__main__.py").exists()
+        imported = f"import {module}" + (".__main__" if is_package else "")
+        folder = ROOT
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); {imported}"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        ["bash", "-c", f"{before} {sys.executable} -P -c {shlex.quote(code)}"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:

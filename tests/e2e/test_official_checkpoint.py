@@ -40,7 +40,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def service(checkpoint: Path) -> Iterator[RunningService]:
     settings = {"classify_model": NAME, "classify_weights": str(checkpoint)}
-    with RunningService(**settings) as service:
+    with pytest.MonkeyPatch.context() as patch:
+        # On as many threads as there are cores: the tests' services have one.
+        patch.delenv("OMP_NUM_THREADS", raising=False)
+        started = RunningService(**settings)
+    with started as service:
         yield service
 
 

@@ -37,7 +37,8 @@ def test_the_curl_command_prints_what_the_readme_shows(demo: RunningService) -> 
         assert mine["score"] == pytest.approx(theirs["score"], abs=2e-3)
 
 
-def test_the_start_says_what_the_readme_shows() -> None:
+def test_the_start_says_what_the_readme_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # as where a user starts it
     (shown,) = blocks(README, "text")
     with RunningService(dtype="auto") as service:
         log = [without_what_varies(line) for line in service.log.splitlines()]

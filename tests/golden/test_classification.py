@@ -77,11 +77,17 @@ def _checkpoint_file(tmp_path_factory: pytest.TempPathFactory, key_table: str) -
 
 
 FORMS = ("trained", "merged", "folded", "channels_last", "native")
+SERVED_FORMS = ("folded", "native")
+"""Of the largest images and network; the other forms are as much others of the smaller ones."""
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    "key", [pytest.param(key, marks=() if key == SMALLEST else pytest.mark.slow) for key in LOGITS]
+    ("key", "form"),
+    [
+        pytest.param(key, form, marks=() if key == SMALLEST else pytest.mark.slow)
+        for key in LOGITS
+        for form in (SERVED_FORMS if key.endswith("224x224") else FORMS)
+    ],
 )
 def test_logits_are_the_authors(network_of: NetworkOf, key: str, form: str) -> None:
     variant, size = key.split("-")

@@ -107,8 +107,8 @@ def test_official_keys_are_exactly_the_networks(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["upernet_overlock_t", "upernet_overlock_b"])
-def test_other_variants_fold_exactly(name: str) -> None:
+def test_another_variant_folds_exactly() -> None:
+    name = "upernet_overlock_t"
     config = SEGMENTERS[name]
     network = UPerNet(config.backbone, config.head_channels, 150)
     state = renamed(official_state(name))

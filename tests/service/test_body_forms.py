@@ -101,6 +101,8 @@ async def test_an_image_is_read_in_any_form_that_clients_send(
         (FORM, form((FILE, IMAGE), end=b"--a-"), "closing boundary is missing"),
         (FORM, form((FILE, IMAGE), end=b"")[:-200], "closing boundary is missing"),
         (FORM, form((FILE, IMAGE)) + b"and more", "after its closing boundary"),
+        (FORM, 2 * form((FILE, IMAGE)), "after its closing boundary"),
+        (FORM, form((FILE, IMAGE)) + b"and --", "after its closing boundary"),
         (FORM, form(end=b"--a--\r\n"), "it has nothing"),
     ],
 )

@@ -49,7 +49,8 @@ async def test_an_integer_is_written_in_digits_alone(
     client: httpx.AsyncClient, route: str, name: str, value: str
 ) -> None:
     answer = await asked(client, route, f"{name}={value}")
-    assert f"{name}: " in is_problem(answer, 422, "invalid-parameter")
+    detail = is_problem(answer, 422, "invalid-parameter")
+    assert detail.startswith((f"{name}: write it as", f"{name}: Input should be"))
 
 
 @pytest.mark.parametrize("value", ["True", "FALSE", "1", "0", "yes", "on", "%20true", ""])

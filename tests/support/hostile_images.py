@@ -1,6 +1,6 @@
 """Attack on a running service with damaged images, and its report.
 
-python tests/support/hostile_images.py --count 10000
+``make fuzz``
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from model.kernels.gpu import squeeze_excite as excite
 from model.kernels.gpu.depthwise_layout import lay_out
 from model.kernels.gpu.mixing_orders import triton_orders
 from model.kernels.large_depthwise import triton_tiles
+from model.kernels.scaled_product import scales_weight
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 LAST = torch.channels_last
@@ -37,7 +38,8 @@ INPUTS = {
     (variant, height, width): config
     for variant, config in BACKBONES.items()
     for height, width in ((224, 224), (800, 1344))
-    if variant != "nano" or height == 224
+    # On larger maps S and B differ from T and XT in the widths that they have on small ones too.
+    if height == 224 or variant in {"overlock_xt", "overlock_t"}
 }
 STRIDES = (4, 8, 16, 32)
 
@@ -143,22 +145,25 @@ def _depthwise(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> I
 
 
 def _excitations(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
-    """Launch squeeze-excite of maps and weights, and of maps by their own sums."""
-    for channels, stride in zip(config.channels, STRIDES, strict=True):
+    """Launch squeeze-excite of maps or weights, and of the focus net's maps by their own sums."""
+    for stage, (channels, stride) in enumerate(zip(config.channels, STRIDES, strict=True)):
         hidden_channels = max(16, channels // 8)
-        pixels = size[0] // stride * (size[1] // stride)
+        height, width = (side // stride for side in size)
         matrix_of = torch.empty(hidden_channels, channels, dtype=dtype)
         bias = torch.empty(channels, dtype=dtype)
         layers = (matrix_of, bias[:hidden_channels], matrix_of, bias)
-        rows, sums = torch.empty(2, pixels, channels, dtype=dtype), torch.empty(2, 8, channels)
+        sums = torch.empty(2, 8, channels)
+        rows = torch.empty(2, height * width, channels, dtype=dtype)
+        is_weight = scales_weight(config.hidden_channels(stage), height, width)
         for tile in scaled_rows.TILES:
-            for each in (rows, rows[:1]):
-                excite.squeeze_excite_triton(each, sums, pixels, *layers, None, tile)
-                yield f"squeeze-excite of {channels} channels, {tile} rows"
-            excite.squeeze_excite_triton(rows, None, pixels, *layers, rows, tile)
-            yield f"squeeze-excite of {channels} channels by their own sums, {tile} rows"
-            response_norm.response_norm_triton(rows, None, bias, bias, tile)
-            yield f"response norm of {channels} channels by their own squares, {tile} rows"
+            scaled = rows[:1] if is_weight else rows
+            excite.squeeze_excite_triton(scaled, sums, height * width, *layers, None, tile)
+            yield f"squeeze-excite of {channels} channels, {tile} rows"
+            if stage >= 2:
+                excite.squeeze_excite_triton(rows, None, height * width, *layers, rows, tile)
+                yield f"squeeze-excite of {channels} channels by their own sums, {tile} rows"
+                response_norm.response_norm_triton(rows, None, bias, bias, tile)
+                yield f"response norm of {channels} channels by their own squares, {tile} rows"
 
 
 def _entries(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
@@ -183,19 +188,23 @@ def _entries(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Ite
 
 def _hidden_maps(config: BackboneConfig, size: list[int], dtype: torch.dtype) -> Iterator[str]:
     """Launch what lies between a feed-forward part's two products."""
-    hidden = [config.hidden_channels(stage) for stage in range(4)]
-    hidden += [config.focus_hidden_channels(stage) for stage in (2, 3)]
-    for channels, stride in zip(hidden, [*STRIDES, *STRIDES[2:]], strict=True):
+    parts = [(config.hidden_channels(stage), config.channels[stage]) for stage in range(4)]
+    parts += [
+        (config.focus_hidden_channels(stage), config.channels[stage] + config.context_channels)
+        for stage in (2, 3)
+    ]
+    for (channels, out_channels), stride in zip(parts, [*STRIDES, *STRIDES[2:]], strict=True):
         features = _features(2, channels, size[0] // stride, size[1] // stride, dtype)
         bias, taps = torch.empty(channels, dtype=dtype), torch.empty(9, channels, dtype=dtype)
         for tile in activated.TILES:
             _, squares = activated.activated_depthwise_triton(features, bias, taps, bias, tile)
             yield f"activated depthwise of {channels} channels, {tile} strips"
         rows = torch.empty(2, 49, channels, dtype=dtype)
+        if scales_weight(out_channels, size[0] // stride, size[1] // stride):
+            rows = rows[:1]
         for tile in scaled_rows.TILES:
-            for each in (rows, rows[:1]):
-                response_norm.response_norm_triton(each, squares, bias, bias, tile)
-                yield f"response norm of {channels} channels, {tile} rows"
+            response_norm.response_norm_triton(rows, squares, bias, bias, tile)
+            yield f"response norm of {channels} channels, {tile} rows"
 
 
 def _dense(dtype: torch.dtype) -> Iterator[str]:

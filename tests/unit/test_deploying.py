@@ -67,6 +67,7 @@ def test_every_folder_is_in_the_table() -> None:
     assert {*listed} == {path.name for path in K8S.iterdir()}
 
 
+@pytest.mark.slow
 def test_commands_name_objects_and_containers_that_there_are() -> None:
     text = "\n".join(commands())
     (namespace,) = names("Namespace")

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
 from model.kernels.gpu.activations import gelu, short_gelu
+from model.kernels.gpu.pixel_taps import load_taps
 from model.kernels.gpu.support import empty_result
 
 
@@ -127,10 +128,7 @@ def _activated_depthwise_kernel(  # type: ignore[no-untyped-def]
         for _ in tl.static_range(COLUMNS):
             begun = begun + (add_after,)
         for tap in tl.static_range(3):
-            above = tl.load(taps + tap * channels, mask=is_channel, other=0.0).to(tl.float32)
-            beside = tl.load(taps + (3 + tap) * channels, mask=is_channel, other=0.0)
-            below = tl.load(taps + (6 + tap) * channels, mask=is_channel, other=0.0)
-            beside, below = beside.to(tl.float32), below.to(tl.float32)
+            above, beside, below = load_taps(taps, tap, channels, is_channel)
             new_ended = ()
             new_continued = ()
             new_begun = ()

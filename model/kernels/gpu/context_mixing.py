@@ -92,27 +92,22 @@ def _context_mixing_kernel(  # type: ignore[no-untyped-def]
     keys += image * keys_b + group * keys_g
     values += image * values_b + part_group * CHANNELS * values_c
     result += image * result_b + part_group * CHANNELS * result_c
+    values_strides = (values_c, values_h, values_w)
+    queries_strides = (queries_c, queries_h, queries_w)
+    result_strides = (result_c, result_h, result_w)
+    place = (row, first_column, height, width)
     if is_small:
         mix_tile(
             values,
-            values_c,
-            values_h,
-            values_w,
             queries,
-            queries_c,
-            queries_h,
-            queries_w,
             keys,
-            keys_t,
             small_bias + group * (SMALL * SMALL * SMALL * SMALL),
             result,
-            result_c,
-            result_h,
-            result_w,
-            row,
-            first_column,
-            height,
-            width,
+            values_strides,
+            queries_strides,
+            keys_t,
+            result_strides,
+            place,
             KERNEL=SMALL,
             CHANNELS=CHANNELS,
             QUERY=QUERY,
@@ -127,24 +122,15 @@ def _context_mixing_kernel(  # type: ignore[no-untyped-def]
     else:
         mix_tile(
             values,
-            values_c,
-            values_h,
-            values_w,
             queries,
-            queries_c,
-            queries_h,
-            queries_w,
             keys + SMALL * SMALL * keys_t,
-            keys_t,
             large_bias + group * (LARGE * LARGE * LARGE * LARGE),
             result,
-            result_c,
-            result_h,
-            result_w,
-            row,
-            first_column,
-            height,
-            width,
+            values_strides,
+            queries_strides,
+            keys_t,
+            result_strides,
+            place,
             KERNEL=LARGE,
             CHANNELS=CHANNELS,
             QUERY=QUERY,

@@ -52,24 +52,15 @@ def _weights_at_once(  # type: ignore[no-untyped-def]
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
 def mix_tile(  # type: ignore[no-untyped-def]
     values,
-    values_c,
-    values_h,
-    values_w,
     queries,
-    queries_c,
-    queries_h,
-    queries_w,
     keys,
-    keys_t,
     bias,
     result,
-    result_c,
-    result_h,
-    result_w,
-    row,
-    first_column,
-    height,
-    width,
+    values_strides,
+    queries_strides,
+    keys_t,
+    result_strides,
+    place,
     KERNEL: tl.constexpr,
     CHANNELS: tl.constexpr,
     QUERY: tl.constexpr,
@@ -83,8 +74,15 @@ def mix_tile(  # type: ignore[no-untyped-def]
 ):
     """Mix one tile; the pointers point at its image, group and kernel size.
 
+    Strides are a channel's, a row's and a column's. The place is the tile's row and first column,
+    and the map's height and width.
+
     ``STARTS`` first columns of windows are told apart by products, any number, if 0, by gathering.
     """
+    values_c, values_h, values_w = values_strides
+    queries_c, queries_h, queries_w = queries_strides
+    result_c, result_h, result_w = result_strides
+    row, first_column, height, width = place
     columns = tl.minimum(first_column + tl.arange(0, TILE), width - 1)  # repeats the last pixel
     channel = tl.arange(0, PADDED)  # of values and of queries, which are as wide in OverLoCK
     tap_column = tl.arange(0, TAPS)

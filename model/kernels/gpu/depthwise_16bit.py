@@ -55,6 +55,74 @@ TILES = {
 for each product."""
 
 
+class StripLaunch(NamedTuple):
+    """What a launch over strips of a map needs.
+
+    Attributes:
+        arguments: result, partial sums, and sizes, as the kernels take them after their weights.
+        blocks: number of blocks of strips.
+        aligned: a divisor of the number of channels and of the map's strides, at most 16.
+    """
+
+    arguments: tuple[Tensor, Tensor, int, int, int, int, int, int]
+    blocks: int
+    aligned: int
+
+    @property
+    def results(self) -> tuple[Tensor, Tensor]:
+        """Return what the kernel writes: the convolved map and its partial sums."""
+        return self.arguments[:2]
+
+
+def strip_launch(features: Tensor, rows: int, strips: int, *, with_sums: bool) -> StripLaunch:
+    """Prepare a launch over the strips of a map, (B, C, H, W) in channels_last.
+
+    Args:
+        features: the map.
+        rows: output rows of a strip.
+        strips: number of strips in a program.
+        with_sums: whether to make room for partial sums.
+    """
+    batch, channels, height, width = features.shape
+    strip_rows, strip_columns = triton.cdiv(height, rows), triton.cdiv(width, STRIP_COLUMNS)
+    result = empty_result(features, torch.channels_last)
+    partial_sums = torch.empty(
+        (batch, strip_rows * strip_columns if with_sums else 0, channels),
+        dtype=torch.float32,
+        device=features.device,
+    )
+    all_strips = batch * strip_rows * strip_columns
+    sizes = (channels, height, width, all_strips, strip_rows, strip_columns)
+    return StripLaunch(
+        (result, partial_sums, *sizes),
+        (all_strips + strips - 1) // strips,  # not triton.cdiv: to the compiler it is a symbol
+        math.gcd(16, channels, features.stride(0), features.stride(2), features.stride(3)),
+    )
+
+
+@triton.jit  # type: ignore[untyped-decorator,unused-ignore]
+def place_strips(  # type: ignore[no-untyped-def]
+    strips,
+    strip_rows,
+    strip_columns,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    STRIPS: tl.constexpr,
+):
+    """Return the program's strips, whether they exist, their images, first rows and columns.
+
+    Images are the first strip's, and how far each strip's is behind it: offsets from that image fit
+    32 bits, since the others are only a few strips away.
+    """
+    strips_per_image = strip_rows * strip_columns
+    strip = tl.program_id(1) * STRIPS + tl.arange(0, STRIPS)
+    first_image = tl.program_id(1) * STRIPS // strips_per_image
+    image_offset = strip // strips_per_image - first_image
+    first_row = strip % strips_per_image // strip_columns * ROWS
+    first_column = strip % strip_columns * COLUMNS
+    return strip, strip < strips, first_image, image_offset, first_row, first_column
+
+
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
 def store_strips(  # type: ignore[no-untyped-def]
     result,
@@ -129,16 +197,11 @@ def _depthwise_matrix_kernel(  # type: ignore[no-untyped-def]
     features_b = features_b // ALIGNED * ALIGNED
     features_h = features_h // ALIGNED * ALIGNED
     features_w = features_w // ALIGNED * ALIGNED
-    strips_per_image = strip_rows * strip_columns
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = channel < channels
-    strip = tl.program_id(1) * STRIPS + tl.arange(0, STRIPS)
-    is_strip = strip < strips
-    # Offsets from the first strip's image fit 32 bits: the others are only a few strips away.
-    first_image = tl.program_id(1) * STRIPS // strips_per_image
-    image_offset = strip // strips_per_image - first_image
-    first_row = strip % strips_per_image // strip_columns * ROWS
-    first_column = strip % strip_columns * COLUMNS
+    strip, is_strip, first_image, image_offset, first_row, first_column = place_strips(
+        strips, strip_rows, strip_columns, ROWS, COLUMNS, STRIPS
+    )
 
     # The strips' unions of windows, from their first input row down.
     row = first_row - KERNEL // 2
@@ -206,20 +269,9 @@ def depthwise_matrix_triton(
         (B, C, H, W) in channels_last, and each strip's channel sums over its pixels,
         (B, strips, C) float32, or (B, 0, C) without ``with_sums``.
     """
-    batch, channels, height, width = features.shape
     tile = TILES[tile_name]
-    strip_rows, strip_columns = triton.cdiv(height, tile.rows), triton.cdiv(width, STRIP_COLUMNS)
-    strips = batch * strip_rows * strip_columns
-    strip_blocks = (
-        strips + tile.strips - 1
-    ) // tile.strips  # not triton.cdiv: to the compiler the batch is a symbol
-    result = empty_result(features, torch.channels_last)
-    partial_sums = torch.empty(
-        (batch, strip_rows * strip_columns if with_sums else 0, channels),
-        dtype=torch.float32,
-        device=features.device,
-    )
-    grid = (triton.cdiv(channels, tile.channels), strip_blocks)
+    launch = strip_launch(features, tile.rows, tile.strips, with_sums=with_sums)
+    grid = (triton.cdiv(features.shape[1], tile.channels), launch.blocks)
     wrap_triton(_depthwise_matrix_kernel)[grid](
         features,
         features.stride(0),
@@ -227,14 +279,7 @@ def depthwise_matrix_triton(
         features.stride(3),
         table,
         bias,
-        result,
-        partial_sums,
-        channels,
-        height,
-        width,
-        strips,
-        strip_rows,
-        strip_columns,
+        *launch.arguments,
         KERNEL=table.shape[2] - 2 * (MAX_STRIP_ROWS - 1),
         TABLE_ROWS=table.shape[2],
         UNION=table.shape[1],
@@ -243,8 +288,8 @@ def depthwise_matrix_triton(
         ROWS=tile.rows,
         STRIPS=tile.strips,
         CHANNELS=tile.channels,
-        ALIGNED=math.gcd(16, channels, features.stride(0), features.stride(2), features.stride(3)),
+        ALIGNED=launch.aligned,
         WITH_SUMS=with_sums,
         num_warps=tile.warps,
     )
-    return result, partial_sums
+    return launch.results

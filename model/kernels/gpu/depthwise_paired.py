@@ -14,17 +14,14 @@ Counts: docs/kernels.md.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import triton  # type: ignore[import-untyped,import-not-found,unused-ignore]
 import triton.language as tl  # type: ignore[import-untyped,import-not-found,unused-ignore]
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from model.kernels.gpu.depthwise_16bit import store_strips
+from model.kernels.gpu.depthwise_16bit import place_strips, store_strips, strip_launch
 from model.kernels.gpu.depthwise_layout import STRIP_COLUMNS
-from model.kernels.gpu.support import empty_result
 
 PAIRS = {"few_paired": 8, "many_paired": 16}
 """Pairs of channels of a program, a warp for each, by tile: sixteen read less for each product."""
@@ -123,16 +120,11 @@ def _depthwise_paired_kernel(  # type: ignore[no-untyped-def]
     features_b = features_b // ALIGNED * (ALIGNED // 2)  # in pairs, as the next two
     features_h = features_h // ALIGNED * (ALIGNED // 2)
     features_w = features_w // ALIGNED * (ALIGNED // 2)
-    strips_per_image = strip_rows * strip_columns
     pair = tl.program_id(0) * PAIRS + tl.arange(0, PAIRS)
     is_pair = pair < channels // 2
-    strip = tl.program_id(1) * STRIPS + tl.arange(0, STRIPS)
-    is_strip = strip < strips
-    # Offsets from the first strip's image fit 32 bits: the others are only a few strips away.
-    first_image = tl.program_id(1) * STRIPS // strips_per_image
-    image_offset = strip // strips_per_image - first_image
-    first_row = strip % strips_per_image // strip_columns * ROWS
-    first_column = strip % strip_columns * COLUMNS
+    strip, is_strip, first_image, image_offset, first_row, first_column = place_strips(
+        strips, strip_rows, strip_columns, ROWS, COLUMNS, STRIPS
+    )
 
     # The strips' unions of windows, from their first input row down.
     row = first_row - KERNEL // 2
@@ -215,44 +207,29 @@ def depthwise_paired_triton(
         (B, C, H, W) in channels_last, and each strip's channel sums over its pixels,
         (B, strips, C) float32, or (B, 0, C) without ``with_sums``.
     """
-    if features.storage_offset() % 2:
-        features = features.clone()  # a pair must not straddle two words of memory
-    batch, channels, height, width = features.shape
+    places = (features.storage_offset(), *(features.stride(axis) for axis in (0, 2, 3)))
+    if any(place % 2 for place in places):  # a stride along a single entry may be any
+        # A pair must not straddle two words of memory.
+        features = features.clone(memory_format=torch.channels_last)
     pairs = PAIRS[tile_name]
-    strip_rows, strip_columns = triton.cdiv(height, ROWS), triton.cdiv(width, STRIP_COLUMNS)
-    strips = batch * strip_rows * strip_columns
-    strip_blocks = (
-        strips + STRIPS - 1
-    ) // STRIPS  # not triton.cdiv: to the compiler the batch is a symbol
-    result = empty_result(features, torch.channels_last)
-    partial_sums = torch.empty(
-        (batch, strip_rows * strip_columns if with_sums else 0, channels),
-        dtype=torch.float32,
-        device=features.device,
-    )
-    wrap_triton(_depthwise_paired_kernel)[(triton.cdiv(channels, 2 * pairs), strip_blocks)](
+    launch = strip_launch(features, ROWS, STRIPS, with_sums=with_sums)
+    grid = (triton.cdiv(features.shape[1], 2 * pairs), launch.blocks)
+    wrap_triton(_depthwise_paired_kernel)[grid](
         features,
         features.stride(0),
         features.stride(2),
         features.stride(3),
         weight,
         bias,
-        result,
-        partial_sums,
-        channels,
-        height,
-        width,
-        strips,
-        strip_rows,
-        strip_columns,
+        *launch.arguments,
         KERNEL=weight.shape[-1],
         UNION=2 * STRIP_COLUMNS,
         COLUMNS=STRIP_COLUMNS,
         ROWS=ROWS,
         STRIPS=STRIPS,
         PAIRS=pairs,
-        ALIGNED=math.gcd(16, channels, features.stride(0), features.stride(2), features.stride(3)),
+        ALIGNED=launch.aligned,
         WITH_SUMS=with_sums,
         num_warps=pairs,
     )
-    return result, partial_sums
+    return launch.results

@@ -17,10 +17,8 @@ from torch import Tensor
 from model.kernels import activated_depthwise as activated
 from model.kernels import position_norm as position
 from model.kernels.gpu.autotune import Problem
-from model.kernels.gpu.selection import Implementation
+from model.kernels.gpu.selection import TILES, Implementation
 from model.kernels.gpu.support import triton_unsupported_reason
-
-TILES: tuple[Implementation, ...] = ("few", "many")
 
 
 class _MapProblem(NamedTuple):

@@ -18,6 +18,7 @@ import triton.language as tl  # type: ignore[import-untyped,import-not-found,unu
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
+from model.kernels.gpu.pixel_taps import load_taps
 from model.kernels.gpu.support import empty_result
 
 
@@ -112,10 +113,7 @@ def _position_norm_kernel(  # type: ignore[no-untyped-def]
                 mask=(inside & is_strip)[:, None] & is_channel[None, :],
                 other=0.0,
             ).to(tl.float32)
-            tap = taps + x * channels + channel
-            above = tl.load(tap, mask=is_channel, other=0.0).to(tl.float32)
-            beside = tl.load(tap + 3 * channels, mask=is_channel, other=0.0).to(tl.float32)
-            below = tl.load(tap + 6 * channels, mask=is_channel, other=0.0).to(tl.float32)
+            above, beside, below = load_taps(taps + channel, x, channels, is_channel)
             ended += values * below[None, :]
             continued += values * beside[None, :]
             beginning += values * above[None, :]

@@ -17,10 +17,8 @@ from torch import Tensor
 from model.kernels import response_norm as norm
 from model.kernels import squeeze_excite as excite
 from model.kernels.gpu.autotune import Problem
-from model.kernels.gpu.selection import Implementation
+from model.kernels.gpu.selection import TILES, Implementation
 from model.kernels.gpu.support import triton_unsupported_reason
-
-TILES: tuple[Implementation, ...] = ("few", "many")
 
 PARTS = 8
 """Partial sums of an image: some number between those of small maps and of large ones."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from model.kernels.gpu.support import triton_unsupported_reason
 
 Tile = Literal["few", "many"]
 """Small programs, which keep a device busy with one image, or large ones, which load less."""
+
+TILES: tuple[Tile, ...] = get_args(Tile)
 
 Implementation = Literal["plain"] | Tile
 """PyTorch's operators, or a tile of the operation's Triton kernel."""

@@ -18,8 +18,11 @@ from torch.library import triton_op, wrap_triton
 from model.kernels.gpu.activations import gelu
 from model.kernels.gpu.scaled_rows import TILES, WARPS, channel_totals, constants, store_scaled
 
-HIDDEN_BLOCK = 16
-"""Hidden channels of a block; no network has fewer."""
+HIDDEN_CHANNELS = 16
+"""Most hidden channels of a block; no network has fewer."""
+
+HIDDEN_BYTES = 16384
+"""Most bytes of either layer in a block; each thread holds 64."""
 
 
 # A size of a dense input is often a new one: it must not ask for a compilation under traffic.
@@ -106,6 +109,7 @@ def squeeze_excite_triton(
     partial = rows if sums is None else sums.contiguous()
     (images, parts, channels), count = partial.shape, rows.shape[1]
     result = torch.empty((images, count, channels), dtype=rows.dtype, device=rows.device)
+    sizes = constants(tile_name, channels)
     wrap_triton(_squeeze_excite_kernel)[(triton.cdiv(count, TILES[tile_name]), images)](
         rows,
         partial,
@@ -120,8 +124,8 @@ def squeeze_excite_triton(
         pixels,
         channels,
         reduce.shape[0],
-        **constants(tile_name, channels),
-        HIDDEN=HIDDEN_BLOCK,
+        **sizes,
+        HIDDEN=min(HIDDEN_CHANNELS, HIDDEN_BYTES // (sizes["CHANNELS"] * reduce.itemsize)),
         ALIGNED=math.gcd(16, channels),
         SHARED=rows.shape[0] == 1,
         GATED=gate is not None,

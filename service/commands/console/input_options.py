@@ -1,15 +1,70 @@
-"""The options of ``predict`` and ``evaluate`` on weights and on what is done to an image."""
+"""The options of ``predict`` and ``evaluate`` on a model and on what is done to its images."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
+from model.config import Task
 from model.images.input_config import InputOptions
 from service.commands.console.exits import RefusedError
+from service.commands.console.option_words import setting_help
+from service.settings import ModelSpec
 
 NAMES = ("raw", "input_size", "crop_pct", "interpolation", "mean", "std")
 
 SAID = "[the checkpoint's own, else the architecture's]"
+
+
+def add_models_file(group: argparse._ArgumentGroup) -> None:
+    """Add the option of a models file."""
+    group.add_argument(
+        "--models-file",
+        type=Path,
+        metavar="FILE",
+        help=f"{setting_help('models_file')}; --model is a name in it [none]",
+    )
+
+
+def named_in(specs: Sequence[ModelSpec], path: Path, task: Task, name: str | None) -> ModelSpec:
+    """Return a task's model of a models file: that of a name, or the only one.
+
+    Raises:
+        RefusedError: if there is none.
+    """
+    able = [spec for spec in specs if spec.task is task]
+    for spec in able:
+        if name in {None, spec.name}:
+            return spec
+    asked = f"no model {name}" if name else "no model"
+    known = ", ".join(spec.name for spec in able)
+    raise RefusedError(
+        f"{path} has {asked} that can {task}" + (f"; it has {known}." if known else ".")
+    )
+
+
+def with_options(spec: ModelSpec, arguments: argparse.Namespace) -> ModelSpec:
+    """Return a model with what the options state of its weights and input.
+
+    Raises:
+        RefusedError: for a value out of its limits.
+    """
+    options = input_options_of(arguments)
+    stated = {name: getattr(options, name) for name in options.stated}
+    given = [name for name in ("weights", "labels") if getattr(arguments, name, None) is not None]
+    return replace(
+        spec,
+        input=replace(spec.input, **stated),
+        ema=spec.ema and not arguments.raw,
+        blames={**spec.blames, **{name: option_of(name) for name in (*stated, *given)}},
+    )
+
+
+def option_of(name: str) -> str:
+    """Return the option that states a value."""
+    return "--" + name.replace("_", "-")
 
 
 def add_input_options(group: argparse._ArgumentGroup) -> None:
@@ -63,4 +118,4 @@ def input_options_of(arguments: argparse.Namespace) -> InputOptions:
         )
     except ValueError as error:
         name, _, rest = str(error).partition(" ")
-        raise RefusedError(f"--{name.replace('_', '-')} {rest}.") from error
+        raise RefusedError(f"{option_of(name)} {rest}.") from error

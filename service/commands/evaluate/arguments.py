@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
-from service.commands.console.input_options import add_input_options
+from service.commands.console.input_options import add_input_options, add_models_file
 from service.commands.console.option_words import DEVICE_HELP, weights_help
 from service.commands.download.arguments import add_cache_dir
 
@@ -137,12 +137,9 @@ def _add_task(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     inputs = parser.add_argument_group("input")
-    inputs.add_argument("--model", required=True, metavar="NAME", help=", ".join(models))
-    inputs.add_argument(
-        "--weights",
-        required=True,
-        help=weights_help(models),
-    )
+    inputs.add_argument("--model", metavar="NAME", help=", ".join(models))
+    inputs.add_argument("--weights", help=weights_help(models))
+    add_models_file(inputs)
     inputs.add_argument("--data", required=task is not Task.DETECT, metavar="DIR", help=data)
     inputs.add_argument(
         "--offset", type=_count, default=0, metavar="N", help="leave out the first N images [0]"

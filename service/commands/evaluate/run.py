@@ -9,6 +9,8 @@ import argparse
 import shlex
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +35,20 @@ from model.evaluation.report import (
     published_metrics,
     save,
 )
-from model.images.input_config import InputConfig, InputSource
+from model.images.input_config import InputConfig, InputOptionError, InputSource
 from model.inference.devices import find_device
 from model.inference.predictor import DTYPES, Predictor
 from model.pretrained.records import weights_folder
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
 from model.zoo import LoadedModel, load_model
 from service.commands.console.exits import DONE, INTERRUPTED, RefusedError, print_error
-from service.commands.console.input_options import input_options_of
+from service.commands.console.input_options import input_options_of, named_in, with_options
 from service.commands.evaluate.arguments import PROGRAM
 from service.commands.evaluate.setups import Setup, set_up
 from service.commands.evaluate.table import as_text
+from service.engine.descriptions import check_digest, labels_of
+from service.settings import ModelSpec, SettingsError
+from service.settings.models_file import read_models_file
 
 MODELS: dict[Task, tuple[str, dict[str, Any]]] = {
     Task.CLASSIFY: ("classifier", CLASSIFIERS),
@@ -66,20 +71,20 @@ def run(arguments: argparse.Namespace) -> int:
         return _merge(arguments) if arguments.task == "merge" else _evaluate(arguments)
     except torch.OutOfMemoryError as error:
         raise RefusedError("The device has too little memory for this.") from error
-    except EvaluationError as error:
+    except (EvaluationError, SettingsError) as error:
         raise RefusedError(" ".join(str(error).split())) from error
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     task = Task(arguments.task)
-    _check_model(task, arguments.model)
+    spec = with_options(_spec(arguments, task), arguments)
     if task is Task.DETECT:
         _check_detection_data(arguments)
     try:
         device = find_device(arguments.device)
     except ValueError as error:
         raise EvaluationError(str(error)) from error
-    loaded = _load(arguments)
+    loaded = _load(arguments, spec)
     dtype = DTYPES[arguments.dtype]
     predictor = Predictor(loaded.network, device, dtype, input_config=loaded.input)
     setup = set_up(arguments, loaded, predictor)
@@ -89,7 +94,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     seconds = time.monotonic() - started
     if task is Task.DETECT:
         print_error("comparing the detections with the annotations", PROGRAM)
-    report = _report(arguments, loaded, setup, device, seconds)
+    report = _report(arguments, spec, loaded, setup, device, seconds)
     _finish(report, setup.counts, arguments.output)
     return DONE if finished else INTERRUPTED
 
@@ -113,6 +118,28 @@ def _check_output(output: Path | None) -> None:
         raise EvaluationError(f"The result cannot be written to {output}: there is no such folder.")
 
 
+def _spec(arguments: argparse.Namespace, task: Task) -> ModelSpec:
+    """Return the model that the options name, or that a models file states."""
+    name, weights, path = arguments.model, arguments.weights, arguments.models_file
+    if path is not None:
+        if weights is not None:
+            raise RefusedError("--models-file states the models, and their weights too.")
+        return _measurable(named_in(read_models_file(path), path, task, name))
+    if name is None or weights is None:
+        raise RefusedError("Give --model and --weights, or --models-file.")
+    _check_model(task, name)
+    return ModelSpec(name, task, name, weights)
+
+
+def _measurable(spec: ModelSpec) -> ModelSpec:
+    if spec.activation == "sigmoid":
+        raise RefusedError(
+            f"{spec.blame('activation')} is sigmoid, for several labels an image; top-1 accuracy "
+            "is of one."
+        )
+    return spec
+
+
 def _check_model(task: Task, name: str) -> None:
     kind, models = MODELS[task]
     if name in models:
@@ -134,26 +161,32 @@ def _check_detection_data(arguments: argparse.Namespace) -> None:
         raise EvaluationError("Give --data, or both --annotations and --images.")
 
 
-def _load(arguments: argparse.Namespace) -> LoadedModel:
+def _load(arguments: argparse.Namespace, spec: ModelSpec) -> LoadedModel:
     # A network with random weights can have any number of classes.
-    fits_scenes = arguments.weights == "random" and arguments.data == "demo"
-    num_classes = SCENE_CLASSES[Task(arguments.task)] if fits_scenes else None
+    fits_scenes = spec.weights == "random" and arguments.data == "demo"
+    num_classes = SCENE_CLASSES[spec.task] if fits_scenes else None
     try:
-        return load_model(
-            arguments.model,
-            weights=arguments.weights,
-            task=Task(arguments.task),
+        loaded = load_model(
+            spec.network,
+            weights=spec.weights,
+            task=spec.task,
+            kind=spec.kind,
             num_classes=num_classes,
             pretrained_folder=arguments.cache_dir and weights_folder(arguments.cache_dir),
-            ema=not arguments.raw,
-            input_options=input_options_of(arguments),
+            ema=spec.ema,
+            input_options=spec.input,
         )
+        check_digest(spec, loaded)
+        return replace(loaded, labels=labels_of(loaded, spec.task, spec.labels))
+    except InputOptionError as error:
+        raise EvaluationError(f"{spec.blame(error.name)}: {error}") from error
     except ValueError as error:
         raise EvaluationError(str(error)) from error
 
 
 def _report(
     arguments: argparse.Namespace,
+    spec: ModelSpec,
     loaded: LoadedModel,
     setup: Setup,
     device: torch.device,
@@ -161,25 +194,25 @@ def _report(
 ) -> EvaluationReport:
     task, classes, items = Task(arguments.task), len(loaded.labels), setup.counts.items
     weights = Path(loaded.weights).name
-    config, published = loaded.input, MODELS[task][1][loaded.name].geometry
-    values = _values_of(config)
+    config, published = loaded.input, loaded.config.geometry
+    values, options = _values_of(config), input_options_of(arguments).stated
     comparable = is_comparable(
         task,
         weights,
         setup.place,
         classes=classes,
         covers_all_classes=setup.data.covers_all_classes,
-        published_input=(config.geometry, config.mean, config.std)
-        == (published, IMAGE_MEAN, IMAGE_STD),
+        published_input=spec.architecture is not None
+        and (config.geometry, config.mean, config.std) == (published, IMAGE_MEAN, IMAGE_STD),
     )
     return EvaluationReport(
         task=task,
-        model=loaded.name,
+        model=spec.name,
         weights=weights,
         digest=loaded.digest,
         weights_kind=loaded.weights_kind,
         input=values,
-        input_from={name: _source(config, name) for name in values},
+        input_from={name: _source(config, name, options) for name in values},
         data=setup.place,
         data_items=len(setup.data),
         classes=classes,
@@ -214,9 +247,8 @@ def _values_of(config: InputConfig) -> dict[str, Any]:
     return {**values, "mean": [*config.mean], "std": [*config.std]}
 
 
-def _source(config: InputConfig, name: str) -> str:
-    source = config.sources.get(name, InputSource.ARCHITECTURE)
-    return "option" if source is InputSource.FILE else source.value
+def _source(config: InputConfig, name: str, options: Sequence[str]) -> str:
+    return "option" if name in options else config.sources.get(name, InputSource.ARCHITECTURE).value
 
 
 def _command() -> str:

@@ -128,11 +128,7 @@ def _add_local(group: argparse._ArgumentGroup, task: Task) -> None:
     group.add_argument("--model", metavar="NAME", help=", ".join(MODELS[task]))
     group.add_argument("--weights", help=weights_help(MODELS[task]))
     group.add_argument("--labels", metavar="FILE", help=setting_help("classify_labels"))
-    group.add_argument(
-        "--models-file",
-        metavar="FILE",
-        help=f"{setting_help('models_file')}; --model is a name in it",
-    )
+    input_options.add_models_file(group)
     input_options.add_input_options(group)
     group.add_argument("--device", help=DEVICE_HELP)
     dtype = f"auto, float32 or bfloat16; {setting_help('dtype')} [auto]"

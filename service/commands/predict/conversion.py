@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +10,7 @@ from pydantic import ValidationError
 from model.config import Task
 from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
 from service.commands.console.exits import RefusedError
-from service.commands.console.input_options import input_options_of
+from service.commands.console.input_options import named_in, option_of, with_options
 from service.commands.predict.arguments import LOCAL_OPTIONS, REMOTE_OPTIONS
 from service.commands.predict.outcome import PredictRequest, Query
 from service.settings import (
@@ -40,7 +39,7 @@ def request_of(arguments: argparse.Namespace) -> PredictRequest:
         return PredictRequest(_query(arguments, pictures=pictures), pictures)
     except ValidationError as error:
         (problem, *_) = error.errors()
-        option = _option(str(problem["loc"][0]))
+        option = option_of(str(problem["loc"][0]))
         raise RefusedError(f"{option}: {problem['msg']}; it is {problem['input']}.") from error
 
 
@@ -73,19 +72,10 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, ModelSpec]:
     except SettingsError as error:
         message = str(error)
         for name, option in _names(Task(arguments.task)).items():
-            message = message.replace(PREFIX + name.upper(), _option(option))
+            message = message.replace(PREFIX + name.upper(), option_of(option))
         raise RefusedError(message) from error
-    options = input_options_of(arguments)
-    stated = {name: getattr(options, name) for name in options.stated}
-    given = [name for name in ("weights", "labels") if getattr(arguments, name) is not None]
-    spec = replace(
-        spec,
-        input=replace(spec.input, **stated),
-        ema=spec.ema and not arguments.raw,
-        blames={**spec.blames, **{name: _option(name) for name in (*stated, *given)}},
-    )
     # Compiling takes minutes, which no folder of images makes up for.
-    return settings.model_copy(update={"compile": "off"}), spec
+    return settings.model_copy(update={"compile": "off"}), with_options(spec, arguments)
 
 
 def _names(task: Task) -> dict[str, str]:
@@ -124,19 +114,13 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _chosen(arguments: argparse.Namespace, settings: Settings) -> ModelSpec:
-    task = Task(arguments.task)
-    specs = [spec for spec in specs_of(settings) if spec.task is task]
-    if settings.models_file is not None and arguments.model is not None:
-        known = ", ".join(spec.name for spec in specs)
-        specs = [spec for spec in specs if spec.name == arguments.model]
-        if not specs:
-            raise RefusedError(
-                f"--model {arguments.model}: {settings.models_file} has no such model that can "
-                f"{task}; it has {known or 'none'}."
-            )
-    if not specs:
-        raise RefusedError(f"Give --model and --weights: there is {', '.join(MODELS[task])}.")
-    return specs[0]
+    task, specs = Task(arguments.task), specs_of(settings)
+    if settings.models_file is not None:
+        return named_in(specs, settings.models_file, task, arguments.model)
+    for spec in specs:
+        if spec.task is task:
+            return spec
+    raise RefusedError(f"Give --model and --weights: there is {', '.join(MODELS[task])}.")
 
 
 def checked_count(given: int | None, default: int, option: str) -> int:
@@ -146,7 +130,7 @@ def checked_count(given: int | None, default: int, option: str) -> int:
         RefusedError: if it is out of range.
     """
     if given is not None and not 1 <= given <= MAX_AT_ONCE:
-        raise RefusedError(f"{_option(option)} is {given}; it has to be from 1 to {MAX_AT_ONCE}.")
+        raise RefusedError(f"{option_of(option)} is {given}; it has to be from 1 to {MAX_AT_ONCE}.")
     return default if given is None else given
 
 
@@ -160,13 +144,9 @@ def refuse_mixed(arguments: argparse.Namespace) -> None:
     for name in REMOTE_OPTIONS if local else LOCAL_OPTIONS:
         if getattr(arguments, name) is not None:
             raise RefusedError(
-                f"{_option(name)} has no effect {'without' if local else 'with'} --url."
+                f"{option_of(name)} has no effect {'without' if local else 'with'} --url."
             )
 
 
 def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")

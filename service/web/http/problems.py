@@ -87,5 +87,6 @@ async def _on_validation_error(request: Request, error: RequestValidationError) 
         if fault["type"] == "extra_forbidden":
             details.append(f"There is no parameter {name}.")
         else:
-            details.append(f"{name}: {fault['msg']}; it is {reprlib.repr(fault['input'])}.")
+            reason = fault["msg"].removeprefix("Value error, ")  # pydantic's, of our own checks
+            details.append(f"{name}: {reason}; it is {reprlib.repr(fault['input'])}.")
     return await _on_service_error(request, InvalidParameterError(" ".join(details)))

@@ -21,7 +21,10 @@ def build_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, 
     return cache(lambda flags: library.compile_library(folder / f"{'-'.join(flags)}.so", flags))
 
 
-@pytest.fixture(params=["this processor", *BUILDS], scope="module")
+@pytest.fixture(
+    params=["this processor", *(pytest.param(name, marks=pytest.mark.slow) for name in BUILDS)],
+    scope="module",
+)
 def instructions(
     request: pytest.FixtureRequest, build_for: Callable[[tuple[str, ...]], Path]
 ) -> Iterator[None]:

@@ -105,6 +105,7 @@ class StemAlone(nn.Module):
         return features.mean(dim=(2, 3))
 
 
+@pytest.mark.slow
 def test_listed_shapes_run_compiled_and_eagerly_once_the_compiler_is_disabled() -> None:
     eager = predictor(StemAlone())
     compiled = Predictor(StemAlone(), CPU, torch.float32, compiler="eager")

@@ -54,6 +54,7 @@ def test_squares_of_a_short_dtype_add_up_in_float32() -> None:
     assert_close(squares[:, 0].double(), exact, rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "sizes"),
     [

@@ -120,6 +120,27 @@ def test_tensors_of_another_width_are_refused() -> None:
         run(*arguments[:7], arguments[7][:2], "plain")
 
 
+@pytest.mark.parametrize(
+    ("context", "scale"),
+    [
+        ((1, 2, 4, 4), (2,)),
+        ((2, 2, 4, 3), (2,)),
+        ((2, 2, 4, 4), (3,)),
+        ((2, 2, 4, 4), None),
+        ((2, 4, 4, 4), (4,)),
+        (None, (2,)),
+    ],
+    ids=str,
+)
+def test_a_context_that_does_not_fit_is_refused(
+    context: tuple[int, ...] | None, scale: tuple[int, ...] | None
+) -> None:
+    arguments = map_problem(2, 3, 4, 4).normalised()
+    added = (None if shape is None else torch.ones(shape) for shape in (context, scale))
+    with pytest.raises(ValueError, match=r"No context of \(2, 3, 4, 4\) features, and its scale"):
+        position_norm(*arguments, "plain", *added)
+
+
 def test_a_requested_tile_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.kernels.gpu.selection.triton_unsupported_reason", lambda *_: None)
     monkeypatch.setattr(dispatch, "position_norm_triton", lambda *_: _, raising=False)

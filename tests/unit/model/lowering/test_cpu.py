@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from model.config import CLASSIFIERS, BackboneConfig
+from model.heads import mask_rcnn
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
@@ -112,8 +113,10 @@ def test_a_segmenter_is_the_same_function(size: tuple[int, int]) -> None:
     assert_relative(native(images.float()), want, FLOAT32)
 
 
-@pytest.mark.slow
-def test_a_detector_is_the_same_function() -> None:
+def test_a_detector_is_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mask_rcnn, "PYRAMID_CHANNELS", 40)
+    monkeypatch.setattr(mask_rcnn, "BOX_HEAD_CHANNELS", 72)
+
     def network() -> MaskRCNN:
         return fold(filled(MaskRCNN(UNEVEN, 4, cascade=False), torch.float32))
 

@@ -92,6 +92,7 @@ def test_a_label_map_has_the_size_of_the_callers_image() -> None:
     assert outcome.arrays[0][0].dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_detections_cross_as_four_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     detecting = runner(detect_model="mask_rcnn_overlock_xt", detect_weights="random")
     found = Detections(

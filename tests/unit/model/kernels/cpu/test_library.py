@@ -41,6 +41,7 @@ def test_kernels_are_compiled_once_and_kept(tmp_path: Path) -> None:
     assert kept.stat().st_mtime_ns == compiled_at
 
 
+@pytest.mark.slow
 def test_other_sources_are_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources, kept = tmp_path / "sources", tmp_path / "kept"
     sources.mkdir()

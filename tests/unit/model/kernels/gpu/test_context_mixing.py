@@ -25,6 +25,7 @@ def kernel(kernel_device: str) -> Any:
     return importlib.import_module("model.kernels.gpu.context_mixing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("height", "width", "kernel_size", "batch", "groups", "width_of_head", "query_width", "layout"),
     [
@@ -86,6 +87,7 @@ def test_kernels_of_other_variants_are_the_references(
     assert_close(result.cpu().double(), problem.by_reference(), rtol=0, atol=FLOAT32[kernel_device])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(
     ("height", "width", "kernel_size", "layout"), [(7, 9, 7, LAST), (5, 18, 5, CONTIGUOUS)], ids=str
@@ -128,6 +130,7 @@ def test_result_keeps_the_memory_format(
     assert result.stride() == arguments[0].stride()
 
 
+@pytest.mark.slow
 def test_arguments_may_be_views(kernel: Any, kernel_device: str) -> None:
     dense = _cast(mixing_problem(5, 8, 5, groups=1, batch=2), torch.float32, kernel_device)
     views = [torch.stack((part, part), dim=-1)[..., 0] for part in dense]

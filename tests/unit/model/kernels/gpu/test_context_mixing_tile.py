@@ -26,6 +26,7 @@ def kernel(kernel_device: str) -> Any:
     return importlib.import_module("model.kernels.gpu.context_mixing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sizes", "dtype"),
     [

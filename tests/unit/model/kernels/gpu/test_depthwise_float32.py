@@ -67,6 +67,7 @@ def kernels(kernel_device: str) -> Kernels:
     return Kernels()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tile", "dtype", "sizes"),
     [

@@ -30,6 +30,7 @@ def operator(kernel_device: str) -> Any:
     return importlib.import_module("model.kernels.gpu.depthwise_paired").depthwise_paired_triton
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tile", "dtype"), CASES, ids=str)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_kernel_equals_the_reference(
@@ -65,6 +66,25 @@ def test_features_may_start_at_an_odd_number(operator: Any, kernel_device: str) 
     assert features.is_contiguous(memory_format=torch.channels_last)
     odd = _convolved(operator, problem._replace(features=features), "few_paired")
     assert_close(odd, _convolved(operator, problem, "few_paired"), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "strides"),
+    [((3, 2, 1, 1), (2, 1, 1, 1)), ((1, 2, 3, 4), (7, 1, 8, 2))],
+    ids=str,
+)
+def test_a_stride_along_a_single_entry_may_be_odd(
+    operator: Any,
+    kernel_device: str,
+    sizes: tuple[int, int, int, int],
+    strides: tuple[int, int, int, int],
+) -> None:
+    problem = depthwise_arguments(*sizes, 3, dtype=torch.float16, device=kernel_device)
+    problem = problem._replace(features=problem.features.as_strided(sizes, strides))
+    assert problem.features.is_contiguous(memory_format=torch.channels_last)
+    convolved, _ = _convolved(operator, problem, "few_paired")
+    rounding = torch.finfo(torch.float16).eps
+    assert_close(convolved.double(), _exact(problem), rtol=rounding, atol=1e-5)
 
 
 def test_operator_keeps_its_schema(operator: Any, kernel_device: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from model.kernels.gpu.map_candidates import TILES, map_candidates
-from model.kernels.gpu.selection import map_problem
+from model.kernels.gpu.map_candidates import map_candidates
+from model.kernels.gpu.selection import TILES, map_problem
 
 OPERATIONS = ("activated_depthwise", "depthwise_gelu", "position_norm")
 

@@ -58,6 +58,7 @@ def test_boxes_are_taken_from_the_level_that_suits_their_size(
     _assert_plain(_pooled(kernel, pyramid, boxes, 7, kernel_device), pyramid, boxes, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("doubling", [112.0, 224.0, 448.0])
 def test_levels_change_at_the_plain_paths_side(
     kernel: Any, kernel_device: str, doubling: float
@@ -78,6 +79,7 @@ def test_channels_may_be_any_number(kernel: Any, kernel_device: str, channels: i
     _assert_plain(_pooled(kernel, [features], boxes, 3, kernel_device), [features], boxes, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_short_maps_are_averaged_in_float32(
     kernel: Any, kernel_device: str, dtype: torch.dtype
@@ -92,6 +94,7 @@ def test_short_maps_are_averaged_in_float32(
     assert ((pooled.double() - exact).abs() <= rounding).all()
 
 
+@pytest.mark.slow
 def test_maps_may_be_of_either_layout_and_slices_of_a_batch(
     kernel: Any, kernel_device: str
 ) -> None:

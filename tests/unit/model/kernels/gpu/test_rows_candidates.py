@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from model.kernels.gpu.rows_candidates import TILES, rows_candidates
-from model.kernels.gpu.selection import rows_problem
+from model.kernels.gpu.rows_candidates import rows_candidates
+from model.kernels.gpu.selection import TILES, rows_problem
 
 OPERATIONS = ("response_norm", "squeeze_excite")
 KINDS = ("map", "weight", "own sums")

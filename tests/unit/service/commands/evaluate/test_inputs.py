@@ -109,3 +109,63 @@ def test_a_segmenter_of_one_class_is_measured_with_its_background(
     assert read(output)["classes"] == 2
     assert sum(read(output)["counts"]["label"]) == 64
     assert read(output)["input_from"]["short_side"] == "architecture"
+
+
+MODELS = """\
+[shapes]
+weights = "last.pth.tar"
+ema = false
+crop_pct = 0.8
+{more}
+[shapes.backbone]
+small_kernel = 5
+"""
+
+
+def test_a_models_file_states_what_is_measured_and_an_option_wins(
+    evaluated: Evaluate, tmp_path: Path, run_of_timm: Path
+) -> None:
+    models, output = tmp_path / "models.toml", tmp_path / "r.json"
+    models.write_text(MODELS.format(more=""))
+    words = ("classify", "--models-file", models, "--device", "cpu", "--data", "demo")
+    assert evaluated(*words, "--limit", "20", "--input-size", "192", "--output", output) == 0
+    report = read(output)
+    assert (report["model"], report["weights_kind"]) == ("shapes", "raw")
+    assert report["metrics"]["top1"] > 50
+    assert (report["input"]["input_size"], report["input"]["crop_pct"]) == (192, 0.8)
+    sources = [report["input_from"][name] for name in ("input_size", "crop_pct", "interpolation")]
+    assert sources == ["option", "file", "checkpoint"]
+    assert report["published"] is None
+
+
+@pytest.mark.parametrize(
+    ("more", "words", "message"),
+    [
+        ("", ("--model", "birds"), "has no model birds that can classify; it has shapes"),
+        ("", ("--weights", "demo"), "--models-file states the models, and their weights too"),
+        ('activation = "sigmoid"', (), "activation is sigmoid, for several labels an image"),
+        ('labels = "two.txt"', (), "two.txt has 2 lines; the network has 10 classes"),
+        (f'sha256 = "{"ab" * 32}"', (), "[shapes] sha256 is abab"),
+    ],
+)
+def test_what_a_models_file_cannot_be_measured_by_is_refused(
+    evaluated: Evaluate,
+    tmp_path: Path,
+    run_of_timm: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: str,
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    models = tmp_path / "models.toml"
+    models.write_text(MODELS.format(more=more))
+    (tmp_path / "two.txt").write_text("one\ntwo\n")
+    assert evaluated("classify", "--models-file", models, "--data", "demo", *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_and_its_weights_are_needed(
+    evaluated: Evaluate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluated("classify", "--model", "demo", "--data", "demo") == 2
+    assert "Give --model and --weights, or --models-file." in capsys.readouterr().err

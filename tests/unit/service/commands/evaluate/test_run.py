@@ -210,7 +210,7 @@ def test_annotations_and_images_may_lie_anywhere(evaluated: Evaluate, coco: Path
             "There is no annotation file nowhere/annotations/instances_val2017.json",
         ),
         (("classify", "--model", "demo", "--input-size", "8"), "--input-size is 8; it is from 32"),
-        (("classify", "--model", "demo", "--mean", "0.5"), "mean states 1 channel"),
+        (("classify", "--model", "demo", "--mean", "0.5"), "--mean: mean states 1 channel"),
         (("segment", "--model", "demo", "--crop-pct", "1"), "crop_pct can be set for a classifier"),
         (("classify", "--model", "demo", "--weights", "one.pth"), "top-1 accuracy is always 100 %"),
         (("classify", "--model", "demo", "--weights", "ema.pth", "--raw"), "EMA weights alone"),

@@ -31,7 +31,7 @@ ALONE_SECONDS = 0.0055
 @pytest.mark.parametrize("utilisation", [0.3, 0.7])
 def test_one_by_one_the_wait_is_pollaczeks_and_khinchines(utilisation: float) -> None:
     rate = utilisation / ALONE_SECONDS
-    found = simulate(replace(SETUP, batch_limit=1), rate, requests=40_000)
+    found = simulate(replace(SETUP, batch_limit=1), rate, requests=20_000)
     wait_seconds = utilisation * ALONE_SECONDS / (2 * (1 - utilisation))
     assert found.mean_seconds is not None
     # Chance: a standard error of two percent of the wait.
@@ -86,7 +86,7 @@ def batch_queue(rate: float, limit: int, most: int = 200) -> tuple[float, float,
 @pytest.mark.parametrize("load", [0.1, 0.5, 0.85])
 def test_batches_are_those_of_the_queues_markov_chain(load: float) -> None:
     rate = load * SETUP.most_per_second
-    found = simulate(SETUP, rate, requests=40_000)
+    found = simulate(SETUP, rate, requests=20_000)
     utilisation, requests_per_batch, mean_seconds = batch_queue(rate, SETUP.batch_limit)
     assert found.utilisation == pytest.approx(utilisation, rel=0.02)
     assert found.requests_per_batch == pytest.approx(requests_per_batch, rel=0.02)
