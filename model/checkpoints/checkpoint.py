@@ -108,13 +108,14 @@ def read_checkpoint(path: Path, *, ema: bool = True) -> Checkpoint:
     try:
         read = _read_safetensors if path.suffix == ".safetensors" else _read_torch_file
         found, classes, words = read(path, ema)
+        _refuse_partitioned(found.state)
+        state = renamed(found.state)
     except ClassTableError as error:
         raise CheckpointError(f"{path} has an invalid class table: {error}.") from error
     except WeightsError as error:
         raise CheckpointError(f"{path} {error}") from error
     config, config_path = hub_config(given, path), path.with_name(CONFIG_FILE)
     our_name = naming_of(found.state)
-    state = renamed(found.state)
     channels = _channels_of(state)
     return Checkpoint(
         path=path,
@@ -135,16 +136,17 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Drop what no network has and translate the authors' names into ours.
 
     Raises:
-        CheckpointError: if two entries are the same parameter.
+        WeightsError: if two entries are the same parameter.
     """
     our_name = naming_of(state)
-    result = {}
+    result: dict[str, Tensor] = {}
+    names: dict[str, str] = {}
     for official, tensor in state.items():
         name = our_name(official)
         if name in result:
-            raise CheckpointError(f"{name} comes twice, the second time as {official}.")
+            raise WeightsError(f"holds one entry twice: {listed([names[name], official])}.")
         if name is not None:
-            result[name] = tensor
+            result[name], names[name] = tensor, official
     return result
 
 
@@ -155,17 +157,17 @@ def load_strictly(network: nn.Module, checkpoint: Checkpoint) -> None:
         CheckpointError: as ``check_fit``, or for values that are not finite.
     """
     check_fit(network, checkpoint)
-    network.load_state_dict(checkpoint.state, strict=False)
     broken = sorted(
         checkpoint.name_of(name)
-        for name, tensor in network.state_dict().items()
-        if not tensor.isfinite().all()
+        for name, tensor in checkpoint.state.items()
+        if not tensor.float().isfinite().all()  # as it will be in the network
     )
     if broken:
         raise CheckpointError(
             f"{checkpoint.path} holds values that are not finite, as after a training that "
             f"diverged, in {len(broken)} entries: {listed(broken)}."
         )
+    network.load_state_dict(checkpoint.state, strict=False)
 
 
 def check_fit(network: nn.Module, checkpoint: Checkpoint) -> None:
@@ -233,6 +235,19 @@ def refuse_folded(checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.path} is the state of a folded network, which has no norms left and "
             "is for inference only: save that of create_model(..., fused=False)."
+        )
+
+
+def _refuse_partitioned(state: dict[str, Tensor]) -> None:
+    """Refuse a network whose parameters are in the files of several ranks.
+
+    Source: ``zero_to_fp32.py`` of https://github.com/deepspeedai/DeepSpeed.
+    """
+    empty = [name for name, tensor in state.items() if not tensor.numel()]
+    if 2 * len(empty) > len(state):
+        raise WeightsError(
+            f"holds {len(empty)} entries without values, as DeepSpeed's ZeRO-3 leaves them: "
+            f"{listed(empty)}. Gather them first, with its zero_to_fp32.py."
         )
 
 

@@ -256,7 +256,7 @@ def _state(chosen: _Candidate, candidates: list[_Candidate], kind: type[T]) -> d
         elif owner is None:
             outside.append(key)
         elif name in state:
-            raise WeightsError(f"is ambiguous: {name} comes twice, the second time as {key}.")
+            raise WeightsError(f"holds one entry twice: {listed([name, key])}.")
         else:
             state[name] = value
     if strays:
@@ -266,8 +266,8 @@ def _state(chosen: _Candidate, candidates: list[_Candidate], kind: type[T]) -> d
         )
     if outside:
         raise WeightsError(
-            f"holds the weights under '{chosen.prefix}', and beside them tensors that the network "
-            f"has no use for: {listed(outside)}. {HOW_TO_SAVE}"
+            f"holds the weights under '{_printable(chosen.prefix)}', and beside them tensors that "
+            f"the network has no use for: {listed(outside)}. {HOW_TO_SAVE}"
         )
     return state
 
@@ -305,6 +305,8 @@ def _tensor_names(mapping: Mapping[Any, Any], kind: type) -> list[str]:
 
 
 def _kind(value: Any) -> str:
+    if isinstance(value, InertArray):
+        return "numpy.ndarray"
     return value.name if isinstance(value, Inert) else type(value).__name__
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoints.find_weights import WeightsError, find_weights
+from model.checkpoints.inert_arrays import InertArray
 from model.checkpoints.stand_ins import Inert
 
 FIRST = "patch_embed1.0.weight"
@@ -195,11 +196,22 @@ def test_an_object_in_place_of_a_weight_is_refused_by_its_class() -> None:
         find_weights(state, Tensor)
 
 
+def test_an_array_in_place_of_a_weight_is_called_numpys() -> None:
+    with pytest.raises(WeightsError, match=rf"should be: {FIRST} \(numpy\.ndarray\)"):
+        find_weights({FIRST: InertArray()}, Tensor)
+
+
 def test_names_in_a_refusal_are_short_lines() -> None:
     with pytest.raises(WeightsError, match=r"\\n") as refusal:
         find_weights({"model": {"\n" + "x" * 5000: torch.zeros(1)}}, Tensor)
     assert str(refusal.value).isprintable()
     assert len(str(refusal.value)) < 400
+
+
+def test_a_prefix_in_a_refusal_is_printable() -> None:
+    with pytest.raises(WeightsError, match="and beside them tensors") as refusal:
+        find_weights(weights(prefix="\x1b[2J.") | {"other": torch.zeros(1)}, Tensor)
+    assert str(refusal.value).isprintable()
 
 
 def test_objects_instead_of_weights_are_named_with_their_places() -> None:
