@@ -24,6 +24,12 @@ REFUSED = [
     pytest.param(b"GET /livez HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, id="host with a path"),
     pytest.param(b"GET /livez HTTP/1.1\r\nHost: a:b\r\n\r\n", 400, id="host with a bad port"),
     pytest.param(b"GET /livez HTTP/1.1\r\nHost:\r\n\r\n", 400, id="empty host"),
+    pytest.param(b"GET /livez HTTP/1.1\r\nHost: [1:::2]\r\n\r\n", 400, id="no IPv6 address"),
+    pytest.param(b"GET /livez HTTP/1.1\r\nHost: a:65536\r\n\r\n", 400, id="host with a high port"),
+    pytest.param(b"GET /livez HTTP/1.1\r\nHost: a%zz\r\n\r\n", 400, id="host with a bad escape"),
+    pytest.param(
+        b"GET http://[::::]/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, id="target without a host"
+    ),
     pytest.param(LIVE + b"A: b\r\n c\r\n\r\n", 400, id="folded line"),
     pytest.param(LIVE + b"A : b\r\n\r\n", 400, id="space before the colon"),
     pytest.param(LIVE + b"A\r\n\r\n", 400, id="no colon"),
@@ -54,6 +60,7 @@ REFUSED = [
     pytest.param(POST + b"Transfer-Encoding: gzip\r\n\r\n", 501, id="transfer coding"),
     pytest.param(POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501, id="transfer codings"),
     pytest.param(POST + b"Transfer-Encoding: xchunked\r\n\r\n", 501, id="nearly chunked"),
+    pytest.param(POST + b"Transfer-Encoding: chunked,\r\n\r\n", 400, id="an empty coding"),
     pytest.param(POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n", 400, id="chunked twice"),
     pytest.param(
         b"POST /v1/classify HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -84,6 +91,8 @@ ANSWERED = [
     pytest.param(b"GET /livez HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", 200, id="IPv6 host"),
     pytest.param(b"GET /livez HTTP/1.0\r\n\r\n", 200, id="HTTP/1.0 without a host"),
     pytest.param(LIVE + b"Expect: 100-Continue\r\n\r\n", 200, id="expectation without a body"),
+    pytest.param(LIVE + 2 * b"Expect: 100-continue\r\n" + b"\r\n", 200, id="expected twice"),
+    pytest.param(b"GET /livez HTTP/1.1\r\nHost: a%C3%A9:00080\r\n\r\n", 200, id="escaped host"),
     pytest.param(LIVE + b"A:\tb\xe9 \r\n\r\n", 200, id="obs-text"),
     pytest.param(b"get /livez HTTP/1.1\r\nHost: s\r\n\r\n", 405, id="lower-case method"),
     pytest.param(b"BREW /livez HTTP/1.1\r\nHost: s\r\n\r\n", 405, id="unknown method"),

@@ -13,6 +13,7 @@ import re
 import reprlib
 import string
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from urllib.parse import unquote
 
 from service.api.errors import (
@@ -25,6 +26,8 @@ from service.api.errors import (
 from service.web.http.chunks import Chunked
 from service.web.http.head_limits import MAX_FIRST_LINE_BYTES, MAX_HEAD_BYTES, check_beginning
 
+MAX_PORT = 65535
+
 MAX_LENGTH_DIGITS = 18
 """Maximum digits of a Content-Length; more bytes than that no one can send."""
 
@@ -32,7 +35,9 @@ _TOKEN_BYTES = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").encode
 _HEAD_BYTES = b"\t\r\n" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _FIRST_LINE = re.compile(rb"([^ ]+) ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])")
 _ABSOLUTE = re.compile(rb"https?://([^/?]+)(.*)", re.IGNORECASE)
-_HOST = re.compile(rb"([\w.~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
+_HOST = re.compile(
+    rb"((?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::0*([0-9]{0,5}))?"
+)
 _SPECIAL = {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"}
 
 
@@ -222,7 +227,7 @@ def _origin_form(target: bytes, method: bytes) -> bytes:
     if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
         return target
     absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None or not _HOST.fullmatch(absolute[1]):
+    if absolute is None or not _is_host(absolute[1]):
         raise MalformedRequestError(f"{_shown(target)} is neither a path nor a URL.")
     rest: bytes = absolute[2]
     return rest if rest.startswith(b"/") else b"/" + rest
@@ -233,8 +238,22 @@ def _check_host(hosts: list[bytes], version: str) -> None:
         return
     if len(hosts) != 1:
         raise MalformedRequestError(f"There are {len(hosts)} Host headers; there has to be one.")
-    if not _HOST.fullmatch(hosts[0]):
+    if not _is_host(hosts[0]):
         raise MalformedRequestError(f"Host is {_shown(hosts[0])}, which is no host.")
+
+
+def _is_host(value: bytes) -> bool:
+    """Return whether a value is a name or an address, perhaps with a port (RFC 3986, 3.2.2)."""
+    matched = _HOST.fullmatch(value)
+    if matched is None or int(matched[2] or b"0") > MAX_PORT:
+        return False
+    if not value.startswith(b"["):
+        return True
+    try:
+        IPv6Address(matched[1][1:-1].decode("ascii"))
+    except ValueError:
+        return False
+    return True
 
 
 def _body_bytes(special: dict[bytes, list[bytes]], version: str) -> int | None:
@@ -261,6 +280,9 @@ def _check_codings(codings: list[bytes], version: str) -> None:
         raise MalformedRequestError("HTTP/1.0 has no Transfer-Encoding.")
     names = [coding.strip(b" \t").lower() for coding in b",".join(codings).split(b",")]
     unknown = [name for name in names if name != b"chunked"]
+    if b"" in names:
+        # An empty element means nothing, but other readers differ on what is left of the list.
+        raise MalformedRequestError("Transfer-Encoding is empty, or has an empty element.")
     if unknown:
         raise TransferCodingError(coding=_shown(unknown[0]))
     if len(names) > 1:
@@ -270,8 +292,9 @@ def _check_codings(codings: list[bytes], version: str) -> None:
 def _expects_continue(expectations: list[bytes], version: str) -> bool:
     if not expectations or version == "1.0":
         return False
-    if [each.lower() for each in expectations] != [b"100-continue"]:
-        raise ExpectationError(expectation=_shown(expectations[-1]))
+    for each in b",".join(expectations).split(b","):
+        if each.strip(b" \t").lower() != b"100-continue":
+            raise ExpectationError(expectation=_shown(each.strip(b" \t")))
     return True
 
 
