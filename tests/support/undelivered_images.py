@@ -53,6 +53,11 @@ def _png() -> _Files:
     passes = png_file(WIDTH, HEIGHT, rows[: HEIGHT // 2], interlaced=True)
     yield "png-interlaced-half-the-rows", passes
     yield "png-no-pixels-at-all", with_pixels()
+    for at, part in ((10, "compression"), (11, "filters"), (12, "interlace")):
+        header = bytearray(png_file(WIDTH, HEIGHT, rows))
+        header[16 + at] = 9
+        header[29:33] = struct.pack(">I", zlib.crc32(header[12:29]))
+        yield f"png-unknown-{part}", bytes(header)
     for missing in (1, 4, 5, 100):
         yield f"png-stream-cut-by-{missing}", with_pixels(pixels[:-missing])
     yield "png-second-piece-missing", with_pixels(pixels[:99])
@@ -208,6 +213,9 @@ def _tiff() -> _Files:
         body = encoded(Image.fromarray(image), "TIFF", compression=name)
         for share in (0.5, 0.95):
             yield f"tiff-{name}-{share}", _shortened(body, share)
+    body = encoded(Image.fromarray(noise), "TIFF", compression="jpeg")
+    yield "tiff-jpeg-too-narrow", _with_values(body, {256: 80})
+    yield "tiff-jpeg-too-low", _with_values(body, {257: 80, 278: 80})
 
 
 def _entry(body: bytes, wanted: int) -> int:
@@ -216,6 +224,14 @@ def _entry(body: bytes, wanted: int) -> int:
     (count,) = struct.unpack_from("<H", body, directory)
     entries = range(directory + 2, directory + 2 + 12 * count, 12)
     return next(at for at in entries if struct.unpack_from("<H", body, at) == (wanted,)) + 8
+
+
+def _with_values(body: bytes, values: dict[int, int]) -> bytes:
+    """Change the values of tags, each in its place."""
+    changed = bytearray(body)
+    for tag, value in values.items():
+        struct.pack_into("<H", changed, _entry(body, tag), value)
+    return bytes(changed)
 
 
 def _moved(body: bytes, tag: int) -> bytes:

@@ -20,6 +20,9 @@ DRAWING = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 GREY, RGB, PALETTE = 0, 2, 3
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, 4: 2, 6: 4}
 
+METHODS = {(0, 0, 0), (0, 0, 1)}
+"""How pixels can be compressed, filtered and interlaced (PNG, 11.2.2)."""
+
 PASSES = (
     *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
     *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
@@ -95,6 +98,9 @@ def _draw(
 ) -> Image.Image:
     if header.colour_type not in CHANNELS:
         raise InvalidImageError(f"The PNG file is damaged: colour type {header.colour_type}.")
+    methods = header.compression, header.filters, header.interlaced
+    if methods not in METHODS:
+        raise InvalidImageError(f"The PNG file is damaged: its methods are {methods}.")
     has_palette = header.colour_type == PALETTE
     if has_palette and (palette_bytes == 0 or palette_bytes % 3 != 0):
         raise InvalidImageError(

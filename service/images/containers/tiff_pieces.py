@@ -104,18 +104,22 @@ def check_contents(pieces: Pieces, body: bytes) -> None:
             check_inflated([body[offset : offset + size]], needed, "TIFF")
     elif pieces.compression == JPEG:
         tables = pieces.jpeg_tables.removesuffix(END_OF_IMAGE_BYTES)
-        for offset, size, _ in _distinct(pieces):
+        whole_bytes = max(pieces.unpacked_sizes)
+        for offset, size, needed in _distinct(pieces):
             strip = body[offset : offset + size]
             file = tables + strip.removeprefix(START_OF_IMAGE) if tables else strip
             try:
                 frame = read_jpeg(file)
             except (struct.error, IndexError) as error:
                 raise damaged("the JPEG file in a strip or tile is truncated") from error
-            if (
-                frame.width > pieces.columns + MAX_JPEG_SURPLUS
-                or frame.height > pieces.rows + MAX_JPEG_SURPLUS
-            ):
-                raise damaged(f"a strip or tile holds {frame.width} x {frame.height} pixels")
+            # The last strip may have fewer rows. libtiff leaves missing ones as they were.
+            rows = pieces.rows * needed // whole_bytes
+            surplus = frame.width - pieces.columns, frame.height - rows
+            if min(surplus) < 0 or max(surplus) > MAX_JPEG_SURPLUS:
+                raise damaged(
+                    f"a strip or tile holds {frame.width} x {frame.height} pixels and needs "
+                    f"{pieces.columns} x {rows}"
+                )
             frame.draw(None)
 
 
