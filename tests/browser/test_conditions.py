@@ -192,6 +192,7 @@ async def test_a_task_that_is_off_says_how_to_turn_it_on(page: Page, engines: Fa
         command = page.get_by_label("Command that turns it on")
         await expect(command).to_contain_text("--detect-model mask_rcnn_overlock_t")
         await expect(page.get_by_role("button", name="Copy")).to_be_visible()
+        await expect(page.locator(".advice")).to_contain_text("with a models file")
         await select(page, "Classify")
         await expect(page.locator(".bar")).to_have_count(4)
         await page.goto("about:blank")

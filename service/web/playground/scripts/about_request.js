@@ -62,7 +62,7 @@ export function modelSection(models) {
   const { width, height, short_side: short, long_side: long } = model.input;
   const digest = model.weights_sha256?.slice(0, 12);
   const facts = {
-    Model: model.name,
+    Model: model.name === model.architecture ? model.name : `${model.name} (${model.architecture})`,
     Weights: digest ? `${model.weights} (sha256 ${digest}…)` : model.weights,
     Classes: model.classes.length.toLocaleString("en"),
     Input: width ? `${width} × ${height} pixels` : `sides of at most ${short} and ${long} pixels`,
@@ -96,7 +96,10 @@ export function weightsNote(model, untrusted, announce) {
 export function offSection(task, announce) {
   const lead = element("p", { class: "lead" }, `This service does not ${task}.`);
   const command = commandWithCopy(servingCommand(task), "Command that turns it on", announce);
-  return element("div", { class: "stack" }, lead, element("div", { class: "advice" }, element("p", {}, "To turn it on, start it with:"), ...command));
+  return element("div", { class: "stack" }, lead, element(
+    "div", { class: "advice" }, element("p", {}, "To turn it on, start it with:"), ...command,
+    element("p", {}, "A service with a models file needs such a model there instead."),
+  ));
 }
 
 const NETWORKS = { classify: "overlock_t", segment: "upernet_overlock_t", detect: "mask_rcnn_overlock_t" };
