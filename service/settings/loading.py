@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pydantic import ValidationError
 
@@ -13,6 +13,13 @@ from service.settings.settings import PREFIX, Settings, SettingsError
 
 LINK = re.compile(r"(tcp|udp|sctp)://")
 """Value of a service-link variable such as ``OVERLOCK_PORT``."""
+
+LINKS = (
+    ("_SERVICE_HOST", "", r"(_SERVICE_HOST|(_SERVICE)?_PORT(_.*)?)"),
+    ("_NAME", "/", r"(_NAME|_PORT(_.*)?|_ENV_.*)"),
+)
+"""For Kubernetes and for Docker: the end of the variable that every service has, the beginning of
+its value, and the ends of all of the service's variables."""
 
 
 def load_settings(
@@ -47,15 +54,29 @@ def _refuse_misspelt(environment: Mapping[str, str]) -> None:
 
 
 def _link_variables(environment: Mapping[str, str]) -> set[str]:
-    """Return the variables that Kubernetes sets for Services named overlock or overlock-*.
+    """Return the variables of Services, or linked containers, named overlock or overlock-*.
 
-    Source: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables.
+    Source: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    and https://docs.docker.com/engine/network/links/#environment-variables.
     """
-    end = "_SERVICE_HOST"
-    hosts = [name for name in environment if name.startswith(PREFIX) and name.endswith(end)]
-    prefixes = "|".join(re.escape(name.removesuffix(end)) for name in hosts)
-    pattern = re.compile(rf"({prefixes})(_SERVICE_HOST|(_SERVICE)?_PORT(_.*)?)")
-    return {name for name in environment if hosts and pattern.fullmatch(name)}
+    return {
+        name
+        for end, start_of_value, pattern in LINKS
+        for name in _linked(environment, end, start_of_value, pattern)
+    }
+
+
+def _linked(
+    environment: Mapping[str, str], end: str, start_of_value: str, pattern: str
+) -> Iterator[str]:
+    services = {
+        name.removesuffix(end)
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and name.endswith(end) and value.startswith(start_of_value)
+    }
+    for service in services:
+        expected = re.compile(re.escape(service) + pattern)
+        yield from filter(expected.fullmatch, environment)
 
 
 def _explain(error: ValidationError) -> list[str]:

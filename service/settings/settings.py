@@ -107,8 +107,8 @@ class Settings(BaseSettings):
     detect_labels: Path | None = Field(default=None, description="As the classifier's.")
     models_file: Path | None = Field(
         default=None,
-        description="A TOML file with a table for each model, in place of the variables above: "
-        "its weights, labels, and how its input is made.",
+        description="A TOML file with a table for each model: its weights, labels, and how its "
+        "input is made. The settings of models, weights and labels then stay unset.",
     )
     host: str = Field(
         default="127.0.0.1",

@@ -45,6 +45,22 @@ def test_service_links_stop_no_start() -> None:
     load_settings(environment=own)
 
 
+def test_docker_links_stop_no_start() -> None:
+    link = {
+        "OVERLOCK_CACHE_NAME": "/web/overlock-cache",
+        "OVERLOCK_CACHE_PORT": "tcp://172.17.0.5:6379",
+        "OVERLOCK_CACHE_PORT_6379_TCP": "tcp://172.17.0.5:6379",
+        "OVERLOCK_CACHE_PORT_6379_TCP_PROTO": "tcp",
+        "OVERLOCK_CACHE_PORT_6379_TCP_PORT": "6379",
+        "OVERLOCK_CACHE_PORT_6379_TCP_ADDR": "172.17.0.5",
+        "OVERLOCK_CACHE_ENV_REDIS_VERSION": "7",
+    }
+    load_settings(environment=link)
+    for wrong in ({"OVERLOCK_CACHE_NAME": "x"}, link | {"OVERLOCK_CACHE_MODEL": "demo"}):
+        with pytest.raises(SettingsError, match="There is no setting OVERLOCK_CACHE_"):
+            load_settings(environment=wrong)
+
+
 @pytest.mark.parametrize(
     ("host", "name"),
     [
