@@ -72,6 +72,17 @@ async def test_a_page_may_read_what_helps_it(serving: Clients, engines: FakeEngi
         assert "Origin" in answer.headers["vary"]
 
 
+async def test_a_page_may_send_every_header_that_the_documents_name(serving: Clients) -> None:
+    names = "accept, authorization, content-encoding, content-type, x-request-id"
+    async with serving(cors_origins=PAGE) as client:
+        asked = PREFLIGHT | {"Access-Control-Request-Headers": names}
+        assert (await client.options("/v1/classify", headers=asked)).status_code == 200
+        asked["Access-Control-Request-Headers"] = "x-other"
+        refused = await client.options("/v1/classify", headers=asked)
+    assert refused.status_code == 403
+    assert "send Authorization, Content-Encoding" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize("change", [{"Origin": "https://b.example"}, {"Origin": "null"}])
 async def test_another_page_is_refused_by_a_problem(
     serving: Clients, change: dict[str, str]

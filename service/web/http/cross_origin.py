@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 EXPOSED_HEADERS = ("X-Request-ID", "Server-Timing", "Retry-After", "X-Model-Weights")
 """Headers of answers that a page of another origin may read."""
 
-SENT_HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "traceparent", "tracestate")
+SENT_HEADERS = (
+    *("Authorization", "Content-Encoding", "Content-Type"),
+    *("X-Request-ID", "traceparent", "tracestate"),
+)
 """Headers of requests that it may send, beside those that every page may."""
+
+METHODS = ("GET", "HEAD", "POST")
 
 
 class CrossOriginMiddleware(CORSMiddleware):
@@ -38,7 +43,7 @@ class CrossOriginMiddleware(CORSMiddleware):
         super().__init__(
             app,
             allow_origins=origins,
-            allow_methods=("GET", "HEAD", "POST"),
+            allow_methods=METHODS,
             allow_headers=SENT_HEADERS,
             expose_headers=EXPOSED_HEADERS,
         )
@@ -49,7 +54,10 @@ class CrossOriginMiddleware(CORSMiddleware):
         response = super().preflight_response(request_headers)
         if response.status_code != 200:
             reason = bytes(response.body).decode()
-            error = OriginRefusedError(f"{reason}; see {PREFIX}CORS_ORIGINS.")
+            error = OriginRefusedError(
+                f"{reason}. Pages of the origins in {PREFIX}CORS_ORIGINS may ask by "
+                f"{', '.join(METHODS)} and send {', '.join(SENT_HEADERS)}."
+            )
             response = problem_response(error, path="", request_id=request_id)
         response.headers["X-Request-ID"] = request_id
         return response
