@@ -19,6 +19,7 @@ import pytest
 
 from support.api_requests import JPEG, photo
 from support.documents import blocks
+from support.raw_http import send
 from support.running_service import CLIENT, RunningService, free_port
 
 DELAY_SECONDS = 3
@@ -70,6 +71,12 @@ def test_a_trusted_proxy_names_the_client(service: RunningService) -> None:
     headers = {"X-Forwarded-For": "203.0.113.9"}
     answer = CLIENT.get(f"http://[::1]:{service.port}/v1/models", headers=headers)
     assert logged(service, answer.headers["x-request-id"])["client"] == "::1"
+
+
+def test_a_refusal_of_the_connection_names_its_other_end(service: RunningService) -> None:
+    refused = send(service, b"GET /livez HTTP/1.1\r\n\r\n")
+    line = logged(service, refused.problem["request_id"])
+    assert line["client"] == "127.0.0.1"
 
 
 def test_an_idle_connection_stays_open_as_long_as_it_should(service: RunningService) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -41,6 +42,10 @@ FILE = 'name="image"; filename="x.png"'
         (
             "application/json",
             json.dumps({"image": f"data:image/jpeg;name=x.jpg;base64,{BASE64}"}).encode(),
+        ),
+        (
+            "application/json",
+            json.dumps({"image": f"data:image/png; base64,{quote(BASE64, safe='')}"}).encode(),
         ),
         ("application/json", json.dumps({"image": WRAPPED}).encode()),
         ("application/json", json.dumps({"image": WRAPPED.replace("\n", "\r\n")}).encode()),

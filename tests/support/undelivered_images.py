@@ -280,6 +280,8 @@ def _heif() -> _Files:
         for missing in (1, 60):
             whole = replace(coded, content=coded.content[:-missing])
             yield f"{name}-picture-cut-by-{missing}", heif_file([whole])
+        yield f"{name}-too-narrow", heif_file([replace(coded, width=coded.width + 40)])
+        yield f"{name}-too-low", heif_file([replace(coded, height=2 * coded.height)])
         tiles = [coded, replace(coded, content=coded.content[:-60])]
         yield f"{name}-tile-cut", heif_file(tiles, grid=(1, 2, 128, 64))
         missing_tile = heif_file([coded], grid=(1, 2, 128, 64))

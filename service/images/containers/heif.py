@@ -144,22 +144,43 @@ def _canvas(body: bytes, items: dict[int, Item], number: int, format_name: str) 
     if item.kind != codec:
         kind = item.kind.decode("latin-1").strip()
         raise UnsupportedMediaError(f"{format_name} with pictures of type {kind} is not supported.")
-    configuration = item.first(CONFIGURATIONS[codec])
+    coded = _coded_size(item, item.content(body), format_name)
+    if max(coded[0] - width, coded[1] - height) > MAX_CODED_SURPLUS:
+        raise _contradiction(coded, (width, height), format_name)
+    return width, height
+
+
+def _coded_size(item: Item, content: bytes, format_name: str) -> tuple[int, int]:
+    """Return the largest size that an item's bitstream states."""
+    configuration = item.first(CONFIGURATIONS[item.kind])
     if configuration is None:
         raise InvalidImageError(f"The {format_name} file is damaged: its picture has no codec.")
-    content = item.content(body)
-    sizes = (
+    sizes = list(
         av1_sizes(configuration, content)
-        if codec == b"av01"
+        if item.kind == b"av01"
         else hevc_sizes(hevc_units(configuration, content))
     )
-    for coded_width, coded_height in sizes:
-        if max(coded_width - width, coded_height - height) > MAX_CODED_SURPLUS:
-            raise InvalidImageError(
-                f"The {format_name} file is damaged: it codes {coded_width} x {coded_height} "
-                f"pixels and states {width} x {height}."
-            )
-    return width, height
+    if not sizes:
+        raise InvalidImageError(f"The {format_name} file is damaged: its picture has no size.")
+    return max(width for width, _ in sizes), max(height for _, height in sizes)
+
+
+def _contradiction(
+    coded: tuple[int, int], stated: tuple[int, int], format_name: str
+) -> InvalidImageError:
+    return InvalidImageError(
+        f"The {format_name} file is damaged: it codes {coded[0]} x {coded[1]} pixels and states "
+        f"{stated[0]} x {stated[1]}."
+    )
+
+
+def _check_delivered(items: dict[int, Item], contents: dict[int, bytes], format_name: str) -> None:
+    """Refuse a picture or tile that is smaller than stated: libavif would enlarge it."""
+    for number, item in items.items():
+        if item.kind == CODECS[format_name]:
+            coded, stated = _coded_size(item, contents[number], format_name), _stated_size(item)
+            if coded[0] < stated[0] or coded[1] < stated[1]:
+                raise _contradiction(coded, stated, format_name)
 
 
 def _grid(content: bytes) -> _Grid:
@@ -232,6 +253,7 @@ def _draw_avif(
     _: int | None,
 ) -> Image.Image:
     contents = {number: item.content(body) for number, item in items.items()}
+    _check_delivered(items, contents, "AVIF")
     file = written(items, contents, primary, KEPT, "AVIF")
     return _shown(open_image(file, "AVIF", _stated_size(items[primary])), crop)
 
@@ -244,6 +266,7 @@ def _draw_heic(
         configuration = item.first(CONFIGURATIONS[b"hvc1"])
         if item.kind == b"hvc1" and configuration is not None:
             check_hevc(hevc_units(configuration, contents[number]))
+    _check_delivered(items, contents, "HEIC")
     size = _stated_size(items[primary])
     return _shown(decode_heic(written(items, contents, primary, KEPT, "HEIC"), size), crop)
 

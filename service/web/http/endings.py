@@ -76,6 +76,7 @@ class EndingConnection(asyncio.Protocol, ABC):
 
     writable: asyncio.Event
     _transport: asyncio.Transport
+    _addresses: dict[str, tuple[str, int | None] | None]
     _loop: asyncio.AbstractEventLoop
     _open_connections: OpenConnections
     _incoming: Incoming
@@ -141,7 +142,14 @@ class EndingConnection(asyncio.Protocol, ABC):
                 return
         metrics.CONNECTIONS_CUT.labels(error.slug).inc()
         answers_head = exchange is None and self._incoming.pending.startswith(b"HEAD ")
-        answer = refusal(error, self.default_headers, with_body=not answers_head, fault=fault)
+        address = self._addresses["client"]
+        answer = refusal(
+            error,
+            self.default_headers,
+            client="unknown" if address is None else address[0],
+            with_body=not answers_head,
+            fault=fault,
+        )
         self.write(answer[exchange.sent_of_start if exchange else 0 :])
         self._linger()
 

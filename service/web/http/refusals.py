@@ -43,6 +43,7 @@ def refusal(
     error: ServiceError,
     default_headers: Iterable[tuple[bytes, bytes]],
     *,
+    client: str,
     with_body: bool,
     fault: Exception | None = None,
 ) -> bytes:
@@ -51,6 +52,7 @@ def refusal(
     Args:
         error: why.
         default_headers: of every answer.
+        client: the other end's address, which is a proxy's where one is in front.
         with_body: unless the request's method is HEAD.
         fault: of ours, if one is the cause.
     """
@@ -66,7 +68,7 @@ def refusal(
         logging.INFO if fault is None else logging.ERROR,
         "refused: %s",
         error.slug,
-        extra={"status": response.status_code, "request_id": request_id}
+        extra={"status": response.status_code, "client": client, "request_id": request_id}
         | ({} if fault is None else {"fault": repr(fault)}),
     )
     lines = [b"%b: %b\r\n" % header for header in headers]
