@@ -125,7 +125,9 @@ class BodyTooLargeError(ServiceError):
 
     def __init__(self, *, limit_bytes: int, declared_bytes: int | None = None) -> None:
         size = "more" if declared_bytes is None else f"{declared_bytes} bytes"
-        super().__init__(f"The body has {size}; the limit is {limit_bytes} bytes.")
+        super().__init__(
+            f"The body has {size}; the limit is {limit_bytes} bytes (OVERLOCK_MAX_BODY_BYTES)."
+        )
 
 
 class ImageTooLargeError(ServiceError):

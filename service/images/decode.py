@@ -210,7 +210,11 @@ def _check_size(width: int, height: int, limits: ImageLimits) -> None:
     if max(width, height) > limits.max_side:
         raise ImageTooLargeError(width=width, height=height, limit=f"{limits.max_side} on a side")
     if width * height > limits.max_pixels:
-        raise ImageTooLargeError(width=width, height=height, limit=f"{limits.max_pixels} in all")
+        raise ImageTooLargeError(
+            width=width,
+            height=height,
+            limit=f"{limits.max_pixels} in all (OVERLOCK_MAX_IMAGE_PIXELS)",
+        )
 
 
 def _decode(frame: FirstFrame, format_name: str, short_side_needed: int | None) -> Image.Image:
