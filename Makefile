@@ -56,7 +56,7 @@ test: $(READY)
 	$(PAIR) -m 'not exhaustive'
 
 # All but the tests that start a service (tests/e2e, tests/fault, tests/browser) and those marked
-# `slow` (half a second of a core and more: whole networks, kernels in Triton's interpreter) or
+# `slow` (half a second and more: whole networks, downloads, kernels in Triton's interpreter) or
 # `compiler` (what torch.compile makes of a network, what Triton makes of the kernels for an H100).
 test-fast: $(READY)
 	$(PAIR) --ignore tests/browser --ignore tests/e2e --ignore tests/fault \

@@ -97,6 +97,7 @@ def test_logits_are_the_authors(network_of: NetworkOf, key: str, form: str) -> N
     _assert_relative(network_of(variant, form)(images), torch.from_numpy(LOGITS[key]), TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_the_means_of_the_dense_maps_are_the_authors(network_of: NetworkOf, form: str) -> None:
     size = "128x160"
@@ -120,6 +121,7 @@ def test_the_reference_has_the_authors_keys(name: str) -> None:
     assert official_shapes_of(CLASSIFIERS[name].backbone, 1000) == official_shapes(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("size", ["128x160", "96x96"])
 def test_the_overview_heads_logits_are_the_authors(

@@ -105,6 +105,7 @@ def test_pyramid_is_the_authors(detector_of: DetectorOf, kind: str, form: str) -
         assert_close(got, want, rtol=0, atol=TOLERANCE * want.abs().max().item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_proposals_are_the_authors(detector_of: DetectorOf, kind: str, form: str) -> None:

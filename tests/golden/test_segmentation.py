@@ -71,6 +71,7 @@ def test_dense_maps_and_logits_are_the_authors(
     _assert_relative(network(images), "logits4")
 
 
+@pytest.mark.slow
 def test_channels_last_gives_the_authors_logits(folded: UPerNet, images: Tensor) -> None:
     network = Predictor(folded, torch.device("cpu"), torch.float32).network
     logits = network(images.contiguous(memory_format=torch.channels_last))

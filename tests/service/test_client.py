@@ -85,6 +85,7 @@ async def test_the_service_gets_most_of_the_clients_time(
     assert engines.timeouts == [pytest.approx(18.0, abs=0.5)]
 
 
+@pytest.mark.slow
 async def test_a_busy_service_is_asked_again(sending: AsyncClient, engines: FakeEngines) -> None:
     asked = 0
 

@@ -127,6 +127,7 @@ def fill_the_image(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[floa
     return begun
 
 
+@pytest.mark.slow
 async def test_a_deadline_holds_while_the_answer_is_rendered(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +138,7 @@ async def test_a_deadline_holds_while_the_answer_is_rendered(
     assert len(begun) == 1  # the other two masks were not begun
 
 
+@pytest.mark.slow
 async def test_a_slow_rendering_holds_up_no_decoding(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,7 @@ def test_what_linters_find_is_not_there(document: dict[str, Any]) -> None:
     assert document["info"]["description"]
 
 
+@pytest.mark.slow
 def test_spectral_finds_no_error(document: dict[str, Any], tmp_path: Path) -> None:
     spectral = which("spectral")
     if spectral is None:

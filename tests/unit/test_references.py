@@ -74,6 +74,7 @@ def test_nothing_names_a_file_that_readers_do_not_have() -> None:
     assert found == [], "\n".join(found)
 
 
+@pytest.mark.slow
 def test_quoted_names_exist() -> None:
     found = [
         f"{named(path, line)}: {name}"

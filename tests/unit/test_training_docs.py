@@ -33,6 +33,7 @@ def run(block: str, published: Path, **names: Any) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.slow
 def test_training_for_other_classes_ends_in_a_file_to_serve(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

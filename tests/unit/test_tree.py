@@ -176,6 +176,7 @@ def test_a_forbidden_word_is_found_in_a_name(text: str, found: list[str]) -> Non
     assert forbidden_in(text) == found
 
 
+@pytest.mark.slow
 def test_renamed_identifiers_are_gone() -> None:
     found = {
         f"{named(path)}: {token.string}"

@@ -20,6 +20,8 @@ from model.zoo import create_model, load_model
 from support.checkpoints import training_files
 from support.filled import filled
 
+pytestmark = pytest.mark.slow
+
 ENTRY = "head.classify.weight"
 CLASSES = 5
 FORMS = (
@@ -68,7 +70,6 @@ def test_a_file_of_averages_alone_is_never_taken_for_raw(tmp_path: Path) -> None
         load_model("demo", weights=tmp_path / "run.pth", ema=False)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "crop_pct", "interpolation"),
     [(384, 1.0, "bicubic"), (160, 0.875, "bilinear")],

@@ -122,6 +122,7 @@ def bias_of(network: nn.Module) -> Tensor:
     return network.get_parameter("head.classify.bias")
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_loaded_unless_the_raw_ones_are_asked_for(averaged: Path) -> None:
     ema, raw = (create_model("demo", weights=averaged, ema=ema) for ema in (True, False))
     assert_close(bias_of(ema), bias_of(raw) / 2, rtol=0, atol=0)

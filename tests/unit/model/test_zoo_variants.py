@@ -26,6 +26,8 @@ from model.zoo import create_model, load_model
 from support.filled import filled, random_map
 from support.reference_shapes import official_state_of
 
+pytestmark = pytest.mark.slow
+
 OWN = BackboneConfig(
     depths=(1, 1, 1, 1),
     focus_depths=(1, 1),
@@ -126,7 +128,6 @@ def test_a_segmenters_head_has_the_files_width(tmp_path: Path, how: Any) -> None
     assert_close(loaded.network(images), want, rtol=0, atol=1e-5 * want.abs().max().item())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cascade", [False, True])
 def test_a_detector_can_be_built_on_a_backbone(cascade: bool) -> None:
     kind = "cascade_mask_rcnn" if cascade else "mask_rcnn"

@@ -19,6 +19,8 @@ from model.lowering.folding import fold
 from support.checkpoints import official_shapes
 from support.reference_shapes import official_shapes_of
 
+pytestmark = pytest.mark.slow
+
 OWN = BackboneConfig(
     depths=(1, 2, 1, 3),
     focus_depths=(3, 1),

@@ -18,6 +18,8 @@ from model.zoo import create_model, load_model
 from support.checkpoints import official_shapes
 from support.filled import filled
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("road", "roof", "tree")
 COLORS = ((1, 2, 3), (40, 50, 60), (255, 0, 7))
 
@@ -69,7 +71,6 @@ def test_a_fine_tuned_segmenter_brings_its_classes_and_colours(path: Path) -> No
     assert loaded.network(torch.zeros(1, 3, 64, 96)).shape == (1, 3, 16, 24)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mask_rcnn_overlock_xt", "cascade_mask_rcnn_overlock_xt"])
 def test_a_fine_tuned_detector_follows_its_number_of_classes(path: Path, name: str) -> None:
     torch.save({"meta": {"CLASSES": NAMES}, "state_dict": detector_state(name, 3)}, path)

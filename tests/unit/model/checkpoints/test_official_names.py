@@ -39,6 +39,7 @@ def test_every_name_of_a_file_comes_back(file: str) -> None:
     assert [*map(official_naming_of(kept), kept)] == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merged", [False, True])
 def test_a_classifier_comes_back_to_the_bit(tmp_path: Path, merged: bool) -> None:
     network = ImageClassifier(NANO, 7, merged=merged, overview_head=True)

@@ -17,6 +17,8 @@ from model.heads.mask_rcnn import MaskRCNN
 from model.lowering.folding import fold
 from support.filled import filled, random_map
 
+pytestmark = pytest.mark.slow
+
 BOTH_KINDS = pytest.mark.parametrize("cascade", [False, True])
 PADDED = (64, 96)
 SIZES = ((64, 70), (40, 96))
@@ -29,7 +31,6 @@ def small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpn_module, "MAXIMUM_PROPOSALS", 100)
 
 
-@pytest.mark.slow
 @BOTH_KINDS
 def test_an_images_detections_do_not_depend_on_its_batch(cascade: bool) -> None:
     network, images = _network(cascade=cascade), _images(SIZES)

@@ -28,6 +28,8 @@ from model.zoo import create_model
 from support.filled import filled
 from support.grey import as_grey
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SIZES = ((64, 96), (97, 33))
 RGB = InputConfig(CLASSIFIERS["demo"].geometry, (0.5, 0.4, 0.3), (0.3, 0.2, 0.1))

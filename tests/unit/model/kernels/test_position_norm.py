@@ -18,6 +18,8 @@ from model.kernels.position_norm import position_norm, position_norm_reference
 from support.filled import filled, random_map
 from support.map_problem import map_problem
 
+pytestmark = pytest.mark.slow
+
 # B, C, H, W: odd sizes, and a strip that is no whole one; one pixel; blocks that hold several
 # images; more channels than a block.
 SIZES = [(1, 5, 9, 3), (2, 24, 1, 1), (5, 40, 2, 1), (1, 1100, 1, 2)]

@@ -47,6 +47,7 @@ SIZES = [(1, 1, 1, 5), (2, 65, 82, 56), (3, 17, 3, 1344)]
 CASES = [("few", SIZES[0]), ("few", SIZES[1]), ("many", SIZES[1]), ("many", SIZES[2])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["map", "weight", "own sums"])
 @pytest.mark.parametrize(("tile", "sizes"), CASES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)

@@ -16,6 +16,8 @@ from model.kernels.scaled_product import as_map, as_rows
 from model.kernels.squeeze_excite import Layers, squeeze_excite, squeeze_excite_reference
 from support.filled import filled, random_map
 
+pytestmark = pytest.mark.slow
+
 # The channels of each variant that are not a power of two, the most, and hidden ones that do not
 # fill their last block.
 CASES = [("few", 56), ("many", 56), ("many", 64), ("few", 336), ("many", 512), ("few", 576)]

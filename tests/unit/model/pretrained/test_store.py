@@ -23,8 +23,9 @@ from support.filled import random_map
 from support.published_weights import FILE, KEPT, names_in, nano, saved
 from support.release_server import ReleaseServer, answer_with, drop_after
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_weights_are_downloaded_once_and_are_those_of_the_file(
     page: ReleaseServer, folder: Path, network: ImageClassifier, published: bytes
 ) -> None:
@@ -53,7 +54,6 @@ def test_the_record_says_where_from_and_both_digests(
     verify_cached(record, folder)
 
 
-@pytest.mark.slow
 def test_the_authors_own_format_is_converted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = official_state("overlock_xt")
     with ReleaseServer({"overlock_xt_in1k_224.pth": saved(state)}) as page:
@@ -90,7 +90,6 @@ def test_a_changed_file_is_refused_until_it_is_deleted(page: ReleaseServer, fold
     load_cached("demo", folder)
 
 
-@pytest.mark.slow
 def test_another_file_under_the_same_url_is_refused_until_its_record_is_deleted(
     page: ReleaseServer, folder: Path
 ) -> None:

@@ -19,6 +19,8 @@ from support.filled import filled
 from support.published_weights import FILE, names_in, nano, saved
 from support.release_server import ReleaseServer, without_length
 
+pytestmark = pytest.mark.slow
+
 
 def flipped(contents: bytes) -> bytes:
     damaged = bytearray(contents)
@@ -39,7 +41,6 @@ WRONG_FILES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", WRONG_FILES)
 def test_a_wrong_file_is_refused_and_leaves_nothing(
     page: ReleaseServer, folder: Path, published: bytes, kind: str

@@ -251,6 +251,7 @@ async def test_every_request_on_a_lost_device_is_a_suspect(tmp_path: Path) -> No
     assert engine.on_device() == "abcd"
 
 
+@pytest.mark.slow
 async def test_a_batch_hangs_when_its_own_turn_has_lasted_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ async def worker_side(address: Path, name: bytes) -> AsyncIterator[zmq.asyncio.S
         socket.close()
 
 
+@pytest.mark.slow
 async def test_a_worker_that_left_is_found_gone_and_a_silent_one_is_not(tmp_path: Path) -> None:
     gone: list[bytes] = []
     address = tmp_path / "engine.sock"

@@ -134,6 +134,7 @@ async def test_what_a_child_prints_is_not_taken_for_an_announcement(
     assert "not JSON" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 async def test_a_child_that_leaves_a_process_behind_is_replaced(tmp_path: Path) -> None:
     # What it started may keep the pipe for announcements open.
     code = f"{ANNOUNCE}; import time\nif os.fork() == 0: time.sleep(5)"
@@ -163,6 +164,7 @@ async def test_a_child_that_falls_silent_is_killed_and_replaced(
     await watched.stop()
 
 
+@pytest.mark.slow
 async def test_a_child_that_beats_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
