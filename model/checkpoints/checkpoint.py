@@ -42,6 +42,12 @@ from model.checkpoints.torch_file import TorchFileError, read_torch_file
 from model.config import BACKBONES, NetworkKind
 from model.images.input_config import InputOptions
 
+OWN_SHAPE = (
+    "Its backbone has none of the named shapes: give it as one's own, by a table [NAME.backbone] "
+    "in a models file, or by create_model({}, ...). "
+)
+"""Said of a file that fits no named network."""
+
 
 class CheckpointError(ValueError):
     """A file is not a checkpoint, or does not fit the network; the message says why."""
@@ -209,6 +215,7 @@ def check_fit(network: nn.Module, checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.path} does not fit the network. "
             + (guess if found_backbone not in {None, backbone} else "")
+            + (OWN_SHAPE if found_backbone is None and misshapen else "")
             + (f"Its kind is {found_kind}, not {kind}. " if found_kind not in {None, kind} else "")
             + "; ".join(problems)
         )

@@ -136,3 +136,8 @@ def test_a_detector_can_be_built_on_a_backbone(cascade: bool) -> None:
     assert (loaded.name, loaded.network.backbone.config) == (kind, OWN)
     (found,) = loaded.network(torch.zeros(1, 3, 64, 64), [(64, 64)])
     assert found.masks.shape[1:] == (28, 28)
+
+
+def test_a_named_model_says_how_a_shape_of_ones_own_is_given(path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none of the named shapes.*\[NAME.backbone\]"):
+        create_model("overlock_xt", weights=path)
