@@ -58,7 +58,7 @@ class InputOptions:
 
     Attributes:
         input_size: side of a classifier's square input, pixels, from 32 to 4096.
-        crop_pct: part of the resized short side that a classifier's crop keeps, above 0, up to 1.
+        crop_pct: part of the resized short side that a classifier's crop keeps, from 0.1 to 1.
         interpolation: of a classifier's resize, "bicubic" or "bilinear".
         mean: mean of each channel, of values from 0 to 1.
         std: standard deviation of each channel, from 0.001 to 1.
