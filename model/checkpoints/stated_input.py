@@ -172,11 +172,11 @@ def _statistics(value: Any, channels: int | None) -> tuple[float, ...]:
 
 def _numbers(values: list[Any]) -> tuple[float, ...]:
     if not values or not all(type(each) in {int, float, str} for each in values):
-        raise _NonsenseError("it is no number")
+        raise _NonsenseError("it is not a number")
     try:
         return tuple(map(float, values))
     except (ValueError, OverflowError) as error:
-        raise _NonsenseError("it is no number") from error
+        raise _NonsenseError("it is not a number") from error
 
 
 def _as_list(value: Any) -> list[Any]:

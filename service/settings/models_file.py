@@ -87,8 +87,8 @@ def read_models_file(path: Path) -> tuple[ModelSpec, ...]:
     """Read the models that a file states, in the order of their tasks.
 
     Raises:
-        SettingsError: with a sentence for every mistake: the file cannot be read or is no TOML, a
-            misspelt key, a value that does not fit, no weights, several models of a task.
+        SettingsError: with a sentence for every mistake: the file cannot be read or is not valid
+            TOML, a misspelt key, a value that does not fit, no weights, several models of a task.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -97,7 +97,7 @@ def read_models_file(path: Path) -> tuple[ModelSpec, ...]:
             f"{PREFIX}MODELS_FILE: {path} cannot be read: {error.strerror}."
         ) from error
     except (ValueError, RecursionError) as error:  # no UTF-8, or no TOML
-        raise SettingsError(f"{PREFIX}MODELS_FILE: {path} is no TOML: {error}.") from error
+        raise SettingsError(f"{PREFIX}MODELS_FILE: {path} is not valid TOML: {error}.") from error
     problems: list[str] = []
     specs = []
     for name, table in tables.items():

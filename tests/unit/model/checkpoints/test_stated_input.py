@@ -164,9 +164,9 @@ def test_the_deviation_of_something_else_is_not_taken(caplog: pytest.LogCaptureF
     [
         ("crop_pct", 3, r"= 3, which is ignored: crop_pct is 3\.0; it is from 0\.1 to 1"),
         ("crop_pct", float("nan"), "from 0.1 to 1"),
-        ("crop_pct", True, "= True, which is ignored: it is no number"),
-        ("crop_pct", "most", "= 'most', which is ignored: it is no number"),
-        ("crop_pct", [0.9], "it is no number"),
+        ("crop_pct", True, "= True, which is ignored: it is not a number"),
+        ("crop_pct", "most", "= 'most', which is ignored: it is not a number"),
+        ("crop_pct", [0.9], "it is not a number"),
         ("img_size", 8, "= 8, which is ignored: input_size is 8; it is from 32 to 4096"),
         ("img_size", 384.0, "it is no size in pixels"),
         pytest.param(
@@ -185,8 +185,8 @@ def test_the_deviation_of_something_else_is_not_taken(caplog: pytest.LogCaptureF
             r"= \[0\.5, 0\.5, 0\.5, 0\.5\], .*: the network's input has 3 channels",
         ),
         ("mean", [123.675, 116.28, 103.53], "its values are from 0 to 1"),
-        ("mean", ["a", "b", "c"], "it is no number"),
-        ("mean", [1 << 20_000] * 3, r"= \[a huge number, a huge number, .*: it is no number"),
+        ("mean", ["a", "b", "c"], "it is not a number"),
+        ("mean", [1 << 20_000] * 3, r"= \[a huge number, a huge number, .*: it is not a number"),
         ("std", [0.2, 0.2, 0.0], "its values are from 0.001 to 1"),
         ("std", [0.2, 0.2, float("inf")], "its values are from 0.001 to 1"),
         ("std", Inert("os.\nsystem"), r"= 'os\.\\nsystem', which is ignored"),

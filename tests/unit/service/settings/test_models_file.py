@@ -93,8 +93,8 @@ NEEDED = 'architecture = "overlock_t"\nweights = "x.pth"\n'
     ("text", "message"),
     [
         ("", "states no model"),
-        ("[a", "is no TOML"),
-        ("x = " + "[" * 5000, "is no TOML"),
+        ("[a", "is not valid TOML"),
+        ("x = " + "[" * 5000, "is not valid TOML"),
         ('["a\\u001b[31m\\n"]', r"\['a\\x1b\[31m\\n'\]: a name has"),
         ('[a]\n"\\u001b" = 1', r"no key '\\x1b'"),
         ("[a]\nbackbone = [1]", "backbone: it is a table of its own"),
