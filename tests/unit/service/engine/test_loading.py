@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+import torch
 
 from model.kernels.gpu.failures import DeviceLostError
 from service.engine import loading
+from service.engine.batches import DeviceFailedError
 from service.engine.device import EngineDevice
-from service.engine.faults import DeviceFailedError
 from service.engine.loading import ConfigurationError, load
 from service.engine.scheduling.scheduler import Scheduler
 from service.settings import load_settings
+from support.service_fakes import CLASSIFIER
 
 LOST = "an illegal memory access was encountered"
 
 
 def start() -> None:
     scheduler = cast("Scheduler[Any]", object())
-    load(load_settings({}), EngineDevice("cuda:1", "cuda:0"), (1, 2), scheduler)
+    load(load_settings({}), (), EngineDevice("cuda:1", "cuda:0"), (1, 2), scheduler)
 
 
 @pytest.mark.parametrize(
@@ -46,10 +47,13 @@ def test_a_device_that_is_lost_in_the_warm_up_is_a_failed_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Losing:
+        models = (CLASSIFIER,)
+        device = torch.device("cpu")
+
         def __init__(self, *_: object) -> None:
             """Load nothing."""
 
-        def warm_up(self) -> Iterator[object]:
+        def warm_up_input_sizes(self, _: object) -> tuple[tuple[int, int], ...]:
             raise DeviceLostError(LOST)
 
     monkeypatch.setattr(loading, "Runner", Losing)
