@@ -1,6 +1,6 @@
 """Measure reloads of a real service under load: memory, duration, what requests notice.
 
-A service of OverLoCK-T with random weights gets requests at 70 % of what it answers, and is reloaded
+A service of OverLoCK-T with random weights gets requests at 70 % of its capacity, and is reloaded
 several times. The memory is that which the engines share with no other process or file
 (``RssAnon``), looked at all the time.
 
