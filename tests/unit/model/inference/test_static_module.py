@@ -18,8 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from model.config import BACKBONES
+from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
+from model.inference.passes import EmbeddingNetwork, ExplainingNetwork
 from model.inference.static_module import StaticModule
 from model.kernels.gpu.autotune import Autotuner
 from model.lowering.folding import fold
@@ -27,9 +29,17 @@ from model.lowering.gpu import lower_for_gpu
 from model.zoo import create_model
 
 META = torch.device("meta")
+
+
+def _classifier() -> ImageClassifier:
+    return fold(ImageClassifier(BACKBONES["nano"], 5, overview_head=True).eval())
+
+
 CONSTRUCTORS = ("tensor", "as_tensor", "asarray", "scalar_tensor")
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "classifier": lambda: create_model("demo", weights="random"),
+    "embeddings": lambda: EmbeddingNetwork(_classifier()),
+    "class maps": lambda: ExplainingNetwork(_classifier()),
     "UPerNet": lambda: fold(UPerNet(BACKBONES["nano"], 8, 5).eval()),
     "Mask R-CNN": lambda: fold(MaskRCNN(BACKBONES["nano"], 3, cascade=False).eval()),
     "Cascade Mask R-CNN": lambda: fold(MaskRCNN(BACKBONES["nano"], 3, cascade=True).eval()),
