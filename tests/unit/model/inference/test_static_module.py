@@ -103,3 +103,17 @@ def test_a_forward_pass_neither_copies_from_the_host_nor_waits(
                 module(pixels, sizes)
     assert host_data == []
     assert copies.found == []
+
+
+def test_maps_of_chosen_classes_are_made_without_the_host(host_data: list[str]) -> None:
+    network = ExplainingNetwork(_classifier().to(META, torch.bfloat16))
+    images = torch.empty(2, 3, 64, 96, dtype=torch.bfloat16, device=META)
+    wanted = torch.empty(2, 3, dtype=torch.int64, device=META)
+    host_data.clear()
+    copies = CopiesFromHost()
+    with torch.inference_mode(), copies:
+        class_ids, focus, overview = network.chosen_maps(network(images), wanted)
+    assert class_ids.shape == (2, 3)
+    assert focus.shape == overview.shape == (2, 3, 2, 3)
+    assert host_data == []
+    assert copies.found == []
