@@ -11,7 +11,7 @@ from model.backbone.layers import ConvNorm, fold_norm_before
 from model.backbone.overlock import OverLoCK
 from model.config import BackboneConfig
 from model.heads.class_maps import ClassMaps, check_class_ids, position_logits
-from model.heads.embedding import Embedding, map_mean
+from model.heads.embedding import Embeddable, map_mean
 
 
 class ActivatedMean(nn.Module):
@@ -90,7 +90,7 @@ class ExplainedLogits(NamedTuple):
     overview: Tensor | None
 
 
-class ImageClassifier(Embedding):
+class ImageClassifier(Embeddable):
     """An OverLoCK classifier: normalised RGB (B, 3, H, W) -> logits (B, classes).
 
     In training mode, with an overview head, the result is the logits and that head's.
@@ -99,7 +99,8 @@ class ImageClassifier(Embedding):
         config: the backbone's variant.
         num_classes: width of the result.
         merged: whether large kernels are built in their merged form.
-        overview_head: whether it has the auxiliary head of training, which inference does not run.
+        overview_head: whether it has the auxiliary head of training, which inference runs for class
+            maps alone.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from model.backbone.overlock import OverLoCK, StageMaps
 from model.backbone.trainable import Trainable
 
 
-class Embedding(Trainable):
+class Embeddable(Trainable):
     """A network on a backbone, whose maps' means are embeddings of its images.
 
     Attributes:

@@ -16,7 +16,7 @@ from model.backbone.overlock import OverLoCK
 from model.config import BackboneConfig
 from model.heads.detections import Detections
 from model.heads.device_vector import device_vector
-from model.heads.embedding import Embedding
+from model.heads.embedding import Embeddable
 from model.heads.fpn import FeaturePyramid
 from model.heads.roi_heads import RoiHeads
 from model.heads.rpn import Candidates, RegionProposalNetwork
@@ -25,7 +25,7 @@ PYRAMID_CHANNELS = 256
 BOX_HEAD_CHANNELS = 1024
 
 
-class MaskRCNN(Embedding):
+class MaskRCNN(Embeddable):
     """An OverLoCK detector.
 
     Args:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from model.heads.classifier import ImageClassifier
-from model.heads.embedding import Embedding
+from model.heads.embedding import Embeddable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ class EmbeddingNetwork(nn.Module):
         layers: the columns of each layer, the default one first.
     """
 
-    def __init__(self, network: Embedding) -> None:
+    def __init__(self, network: Embeddable) -> None:
         super().__init__()
         self.network = network
         ends = accumulate(network.layer_dimensions.values(), initial=0)

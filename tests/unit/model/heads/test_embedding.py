@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from model.backbone.overlock import StageMaps
 from model.config import BACKBONES
 from model.heads.classifier import ImageClassifier
-from model.heads.embedding import Embedding
+from model.heads.embedding import Embeddable
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
 from model.kernels.gpu.autotune import Autotuner
@@ -23,7 +23,7 @@ from model.lowering.gpu import lower_for_gpu
 from support.filled import filled, random_map
 
 NANO = BACKBONES["nano"]
-NETWORKS: dict[str, Callable[[], Embedding]] = {
+NETWORKS: dict[str, Callable[[], Embeddable]] = {
     "classifier": lambda: ImageClassifier(NANO, 3),
     "segmenter": lambda: UPerNet(NANO, 8, 3),
     "detector": lambda: MaskRCNN(NANO, 3, cascade=False),
@@ -78,11 +78,11 @@ def test_the_layer_backbone_is_the_map_that_a_head_reads_last(kind: str) -> None
     assert torch.equal(means["backbone"], means["focus4"]) == (kind == "classifier")
 
 
-def lowered_for_cpu(network: Embedding) -> Embedding:
+def lowered_for_cpu(network: Embeddable) -> Embeddable:
     return lower_for_cpu(network, torch.float32)
 
 
-def lowered_for_gpu(network: Embedding) -> Embedding:
+def lowered_for_gpu(network: Embeddable) -> Embeddable:
     lower_for_gpu(network, Autotuner())
     return network
 
@@ -104,7 +104,7 @@ def lowered_for_gpu(network: Embedding) -> Embedding:
 )
 @pytest.mark.parametrize("kind", NETWORKS)
 @torch.inference_mode()
-def test_every_form_gives_the_same(kind: str, lowered: Callable[[Embedding], Embedding]) -> None:
+def test_every_form_gives_the_same(kind: str, lowered: Callable[[Embeddable], Embeddable]) -> None:
     trained = filled(NETWORKS[kind](), torch.float32)
     images = random_map(2, 3, 64, 96, dtype=torch.float32)
     images = images.contiguous(memory_format=torch.channels_last)
