@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
@@ -18,15 +17,18 @@ from model.heads.detections import Detections
 from model.heads.label_map import label_map
 from model.heads.mask_rcnn import MaskRCNN
 from model.images.input_config import InputConfig
+from model.inference.devices import current_device
 from model.inference.execution import (
     Execution,
     PreparationSeconds,
     gpu_on,
     kernels_unsupported_reason,
 )
+from model.inference.image_results import where_finite, where_usable
+from model.inference.passes import ExplainingNetwork, Explanation
 from model.inference.recordings import Recordings
 from model.inference.result_kernels import launch_result_kernels
-from model.inference.staging import StagedImage, Staging, staging_for
+from model.inference.staging import StagedImage, Staging, image_size, staging_for
 from model.inference.static_module import ForwardFunction, StaticModule, Tensors, as_maps
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.failures import Fallback
@@ -52,11 +54,6 @@ Parameters = ParamSpec("Parameters")
 logger = logging.getLogger(__name__)
 
 
-def _current(device: torch.device) -> AbstractContextManager[object]:
-    """Make a GPU the current one: kernels are launched on it, whatever their tensors' device."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
 def _computing(
     method: Callable[Concatenate[Predictor, Parameters], Row],
 ) -> Callable[Concatenate[Predictor, Parameters], Row]:
@@ -66,7 +63,7 @@ def _computing(
     def run(
         predictor: Predictor, /, *arguments: Parameters.args, **options: Parameters.kwargs
     ) -> Row:
-        with torch.inference_mode(), _current(predictor.device):
+        with torch.inference_mode(), current_device(predictor.device):
             if predictor.device.type == "cpu":
                 return method(predictor, *arguments, **options)
             run_once = partial(method, predictor, *arguments, **options)
@@ -159,12 +156,12 @@ class Predictor:
 
     def do_not_compile(self, reason: str) -> None:
         """Run everything uncompiled, after a failure of the compiler."""
-        with _current(self.device):
+        with current_device(self.device):
             self.execution.do_not_compile(reason)
 
     def start_over(self) -> None:
         """Forget all recordings, before smaller batches are prepared."""
-        with _current(self.device):
+        with current_device(self.device):
             self.execution.start_over()
 
     @_computing
@@ -208,7 +205,7 @@ class Predictor:
 
     @_computing
     def launch(self, images: Sequence[Image], shape: tuple[int, int, int]) -> Launched:
-        """Launch a classification; return a function that waits for each image's logits.
+        """Launch logits or embeddings; return a function that waits for each image's.
 
         It may be called on any thread, and after later batches were launched.
         """
@@ -216,7 +213,31 @@ class Predictor:
 
         def wait() -> list[NDArray[np.float32] | None]:
             logits, finite = receipt.wait()
-            return _where_finite(logits[: len(images)].float().numpy(), finite)
+            return where_finite(logits[: len(images)].float().numpy(), finite)
+
+        return wait
+
+    @_computing
+    def launch_explanations(
+        self,
+        images: Sequence[Image],
+        shape: tuple[int, int, int],
+        wanted: Sequence[Sequence[int]],
+    ) -> Callable[[], list[Explanation | None]]:
+        """Launch an ``ExplainingNetwork``; return a function that waits, as of ``launch``.
+
+        ``wanted`` has a row of classes for each image, all of one length; their values are those of
+        ``ExplainingNetwork.chosen_maps``.
+        """
+        *outputs, finite = (each[: len(images)] for each in self._outputs(images, shape))
+        network = cast("ExplainingNetwork", self.network)
+        made = network.chosen_maps(tuple(outputs), self.staging.send(np.array(wanted, np.int64)))
+        receipt = self.staging.fetch([finite, outputs[0].float(), *made])
+
+        def wait() -> list[Explanation | None]:
+            finite, *parts = receipt.wait()
+            rows = zip(*(part.numpy() for part in parts), strict=True)
+            return where_finite((Explanation(*row) for row in rows), finite)
 
         return wait
 
@@ -241,7 +262,7 @@ class Predictor:
         """
         logits, finite = self._outputs(images, shape)
         (finite,) = self.staging.receive([finite])
-        return _where_finite(logits[: len(images)].unbind(), finite)
+        return where_finite(logits[: len(images)].unbind(), finite)
 
     @_computing
     def label_maps(
@@ -273,7 +294,7 @@ class Predictor:
         count = len(images)
         padded = self.execution.padded_size((count, *shape[1:]))
         maps = as_maps(self._outputs(images, (padded, *shape[1:])), count)
-        sizes = [_size(image) for image in images]
+        sizes = [image_size(image) for image in images]
         detector = cast("MaskRCNN", self.network)
         find = partial(detector.detections, *maps, sizes, original_sizes)
         return self._to_host(self.execution.with_kernels(find))
@@ -299,22 +320,4 @@ class Predictor:
     def _to_host(self, found: Sequence[Detections]) -> list[Detections | None]:
         parts = [(each.boxes, each.scores, each.labels, each.masks) for each in found]
         received = iter(self.staging.receive([tensor for each in parts for tensor in each]))
-        return [_where_usable(Detections(*islice(received, 4))) for _ in found]
-
-
-def _size(image: Image) -> Size:
-    if isinstance(image, StagedImage):
-        return image.size
-    return image.shape[0], image.shape[1]
-
-
-def _where_finite(rows: Iterable[Row], finite: Tensor) -> list[Row | None]:
-    """Return the finite rows, None for the others; ``finite`` also covers padding."""
-    return [
-        row if is_finite else None for row, is_finite in zip(rows, finite.tolist(), strict=False)
-    ]
-
-
-def _where_usable(found: Detections) -> Detections | None:
-    floats = (found.boxes, found.scores, found.masks)
-    return found if all(tensor.isfinite().all() for tensor in floats) else None
+        return [where_usable(Detections(*islice(received, 4))) for _ in found]

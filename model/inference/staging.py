@@ -162,6 +162,12 @@ class Staging:
             self._gather(self._copier, images, entries)
         return pixels, places
 
+    def send(self, numbers: NDArray[np.int64]) -> Tensor:
+        """Copy a few numbers to the device, in the order of the computing stream; do not wait."""
+        if self._copier is None:
+            return torch.from_numpy(numbers)
+        return self._copier.pin(numbers).to(self._device, non_blocking=True)
+
     def fetch(self, results: Sequence[Tensor]) -> Receipt:
         """Start copying results to the host's memory, behind the computation, before later work."""
         if self._copier is None:
@@ -210,6 +216,11 @@ class Staging:
     def _release(self, size_bytes: int) -> None:
         with self._lock:
             self._staged_bytes -= size_bytes
+
+
+def image_size(image: NDArray[np.uint8] | StagedImage) -> tuple[int, int]:
+    """Return an image's height and width, pixels."""
+    return image.size if isinstance(image, StagedImage) else (image.shape[0], image.shape[1])
 
 
 def staging_for(device: torch.device) -> Staging:

@@ -11,7 +11,7 @@ from model.backbone.layers import bias_of
 from model.kernels.context_mixing import context_mixing
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.scaled_product import as_rows, pixel_product
-from model.lowering.gpu_layers import matrix_of
+from model.lowering.pixel_product import matrix_of
 
 
 class GpuContextMixing(nn.Module):

@@ -62,6 +62,7 @@ WITHOUT_A_SOURCE = {
     "test_models_file_page.py": "docs/models-file.md",
     "test_observability_page.py": "docs/observability.md",
     "test_playground_pictures.py": "pictures made by tests/support",
+    "test_python_page.py": "docs/python.md",
     "test_readme.py": "README.md",
     "test_references.py": "references in docstrings",
     "test_reliability.py": "docs/reliability.md",
