@@ -17,11 +17,17 @@ from model.variants.backbone_config import BackboneConfig as BackboneConfig
 
 
 class Task(StrEnum):
-    """The tasks that a network can perform on an image."""
+    """The tasks that can be asked of a network: that which it was trained for, and its insides."""
 
     CLASSIFY = "classify"
     SEGMENT = "segment"
     DETECT = "detect"
+    EMBED = "embed"
+    EXPLAIN = "explain"
+
+
+TRAINED_TASKS = (Task.CLASSIFY, Task.SEGMENT, Task.DETECT)
+"""Tasks that a network is trained for; each network has one."""
 
 
 class Operation(NamedTuple):

@@ -96,7 +96,10 @@ class Turns:
 
     def _start(self, runner: Runner, batch: Batch[Work]) -> RunningBatch:
         work = [request.payload for request in batch.requests]
-        inputs = [Input(item.image, item.submit.original_size) for item in work]
+        inputs = [
+            Input(each.image, each.submit.original_size, each.submit.layer, each.submit.class_ids)
+            for each in work
+        ]
         return self._device.start(runner, batch, inputs, [item.identity for item in work])
 
     async def _finish(self, runner: Runner, running: RunningBatch) -> None:

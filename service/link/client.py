@@ -31,6 +31,7 @@ from service.link.messages import (
     InferenceResult,
     ModelInfo,
     NetworkInput,
+    Question,
     Refusal,
     Returned,
     Submit,
@@ -171,7 +172,13 @@ class EngineClient:
             tasks.create_task(self._receive())
 
     async def submit(
-        self, model: ModelInfo, image: NetworkInput, *, deadline: float, timeout_seconds: float
+        self,
+        model: ModelInfo,
+        question: Question,
+        image: NetworkInput,
+        *,
+        deadline: float,
+        timeout_seconds: float,
     ) -> InferenceResult:
         """Send an image to the engine and await the result.
 
@@ -179,6 +186,7 @@ class EngineClient:
 
         Args:
             model: as the engine offers it.
+            question: what is asked of it.
             image: in the model's geometry.
             deadline: monotonic moment after which the caller no longer waits.
             timeout_seconds: the caller's timeout, for the error's text.
@@ -190,13 +198,15 @@ class EngineClient:
             raise DeadlineExceededError(timeout_seconds=timeout_seconds)
         submit = Submit(
             request_id=next(self._request_ids),
-            operation=model.operation,
+            operation=Operation(model.name, question.task),
             weights_sha256=model.weights_sha256,
             image=header_of(image.pixels),
             input_size=image.size,
             original_size=image.original_size,
             deadline=deadline,
             timeout_seconds=timeout_seconds,
+            layer=question.layer,
+            class_ids=question.class_ids,
             traceparent=tracing.traceparent(),
         )
         pending = _Pending(submit, image.pixels, asyncio.get_running_loop().create_future())

@@ -15,7 +15,7 @@ from service.api.errors import (
     UnknownModelError,
 )
 from service.link.client import EngineClient
-from service.link.messages import InferenceResult, ModelInfo, NetworkInput, Welcome
+from service.link.messages import InferenceResult, ModelInfo, NetworkInput, Question, Welcome
 
 ALL_READY_SECONDS = 10.0
 """Seconds after which a new generation takes requests although some of its engines, which were
@@ -126,7 +126,13 @@ class EnginePool:
             wait.cancel()
 
     async def submit(
-        self, model: ModelInfo, image: NetworkInput, *, deadline: float, timeout_seconds: float
+        self,
+        model: ModelInfo,
+        question: Question,
+        image: NetworkInput,
+        *,
+        deadline: float,
+        timeout_seconds: float,
     ) -> InferenceResult:
         """Send an image to the least loaded engine, as ``EngineClient.submit`` does.
 
@@ -138,7 +144,9 @@ class EnginePool:
         if not candidates:
             raise NotReadyError(f"No engine offers {model.name} now.", retry_after_seconds=1.0)
         client = min(candidates, key=lambda client: client.load)
-        return await client.submit(model, image, deadline=deadline, timeout_seconds=timeout_seconds)
+        return await client.submit(
+            model, question, image, deadline=deadline, timeout_seconds=timeout_seconds
+        )
 
 
 @dataclass(frozen=True)

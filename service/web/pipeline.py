@@ -17,12 +17,13 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model.config import Task
+from model.config import Operation, Task
 from service import metrics, tracing
 from service.answers.inference import EngineResult
 from service.api.errors import DeadlineExceededError, TaskOffError
 from service.api.schemas import NOTES, Timing
 from service.images.preparation import ImagePreparer
+from service.link.messages import Question
 from service.link.pool import Generations, OfferedModel
 from service.settings import MODELS, PREFIX, Settings
 from service.web.admission import (
@@ -56,6 +57,7 @@ class RequestContext:
 
     Attributes:
         model: the model that answers it.
+        question: what is asked of the model.
         body: the raw bytes of the request's body.
         content_type: the request's Content-Type header.
         coding: the body's content coding; None if it comes as it is.
@@ -67,6 +69,7 @@ class RequestContext:
     """
 
     model: OfferedModel
+    question: Question
     body: bytes
     content_type: str | None
     coding: str | None
@@ -142,6 +145,7 @@ class Pipeline:
         self,
         request: Request,
         model: OfferedModel,
+        question: Question,
         timeout_seconds: float | None,
         render: Callable[[EngineResult], Response],
         *,
@@ -152,6 +156,7 @@ class Pipeline:
         Args:
             request: its body has not been read yet.
             model: returned by ``model_for``.
+            question: what is asked of it.
             timeout_seconds: the caller's, if it named one.
             render: makes the response, in a thread.
             renders_at_once: whether rendering is too quick to be worth a thread.
@@ -161,17 +166,20 @@ class Pipeline:
             ClientDisconnect: if the client left; work on its request is cancelled.
         """
         with self.draining.request():
-            return await self._respond(request, model, timeout_seconds, render, renders_at_once)
+            return await self._respond(
+                request, model, question, timeout_seconds, render, renders_at_once
+            )
 
     async def _respond(
         self,
         request: Request,
         model: OfferedModel,
+        question: Question,
         timeout_seconds: float | None,
         render: Callable[[EngineResult], Response],
         renders_at_once: bool,
     ) -> Response:
-        operation = model.info.operation
+        operation = Operation(model.info.name, question.task)
         request.state.model = operation.model
         tracing.describe(model=operation.model)
         timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
@@ -193,7 +201,15 @@ class Pipeline:
             permit.start()
             content_type = headers.get("content-type")
             context = RequestContext(
-                model, body, content_type, coding, deadline, timeout_seconds, permit, stages
+                model,
+                question,
+                body,
+                content_type,
+                coding,
+                deadline,
+                timeout_seconds,
+                permit,
+                stages,
             )
             try:
                 return await unless_client_leaves(
@@ -227,10 +243,12 @@ class Pipeline:
         # The engines keep the deadline themselves: they know why there is no answer yet.
         result = await context.model.engines.submit(
             model,
+            context.question,
             prepared.network_input,
             deadline=context.deadline,
             timeout_seconds=context.timeout_seconds,
         )
+        context.permit.hold(len(context.body) + sum(array.nbytes for array in result.arrays))
         stages |= {"queue": result.queue_seconds, "inference": result.inference_seconds}
         engine_result = EngineResult(
             model,
@@ -257,7 +275,7 @@ class Pipeline:
         if model.weights in NOTES:
             response.headers["X-Model-Weights"] = model.weights
         own = {stage: stages[stage] for stage in OWN_STAGES}
-        metrics.observe_stages(model.operation, **own)
+        metrics.observe_stages(Operation(model.name, context.question.task), **own)
         return response
 
     async def _inflated(self, context: RequestContext, coding: str) -> RequestContext:

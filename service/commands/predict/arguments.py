@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from model.config import Task
+from model.config import TRAINED_TASKS, Task
 from service.commands.console import input_options
 from service.commands.console.option_words import DEVICE_HELP, URL_HELP, setting_help, weights_help
 from service.commands.console.remote_options import add_options
@@ -61,7 +61,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
     tasks = parser.add_subparsers(
         prog="overlock predict", dest="task", required=True, metavar="TASK", help=argparse.SUPPRESS
     )
-    for task in Task:
+    for task in TRAINED_TASKS:
         _add_task(tasks, task)
 
 

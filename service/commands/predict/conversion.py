@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model.config import Task
+from model.config import TRAINED_TASKS, Task
 from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
 from service.commands.console.exits import RefusedError
 from service.commands.console.input_options import named_in, option_of, with_options
@@ -104,7 +104,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         # --model is a name of the file.
         family = {
             f"{each}_{part}": OFF if part == "model" else None
-            for each in Task
+            for each in TRAINED_TASKS
             for part in ("model", "weights", "labels")
         }
         return overrides | family
