@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from model.heads.classifier import ImageClassifier
+from model.inference.dtype_selection import DTYPES
 from model.inference.passes import BEST, EmbeddingNetwork, ExplainingNetwork
-from model.inference.predictor import DTYPES, Predictor
+from model.inference.predictor import Predictor
 from model.zoo import create_model
 
 SIDE_PIXELS = 224

@@ -85,11 +85,10 @@ class Predictor:
         device: where it runs.
         dtype: of weights and images.
         staging: copies pixels to the device; its own by default.
-        recordings: of all models on a GPU; its own by default.
+        recordings: of all models on a GPU; its own by default, as the autotuner.
         input_config: of the network's input; by default RGB with ImageNet's mean and deviation.
         compiler: torch.compile backend for the shapes that ``prepare`` is called with; None to run
             everything eagerly. On a CPU it replaces our kernels, which it cannot trace.
-        autotuner: of all models on a GPU; its own by default.
 
     Raises:
         ValueError: if the network's input has neither 3 channels nor 1; for bfloat16 on a CPU
@@ -121,12 +120,10 @@ class Predictor:
         self.device = device
         self.dtype = dtype
         if device.type == "cuda" and dtype == torch.float32:
-            # PyTorch's convolutions use TF32 by default, with 10 bits of float32's 23.
+            # By default PyTorch's convolutions use TF32, of 10 bits.
             torch.backends.cudnn.allow_tf32 = False
-        if device.type == "cpu" or reason is not None:
-            autotuner = None
-        else:
-            autotuner = autotuner or Autotuner()
+        autotuner = autotuner or Autotuner() if device.type == "cuda" and reason is None else None
+        if autotuner is not None:
             lower_for_gpu(self.network, autotuner)
         self.staging = staging or staging_for(device)
         self.static_module = StaticModule(self.network, device, dtype, input_config)

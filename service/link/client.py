@@ -40,7 +40,7 @@ from service.link.messages import (
     decode_to_worker,
     encode,
 )
-from service.link.sockets import Channel, array_from, header_of
+from service.link.sockets import Channel, header_of, inference_result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +145,7 @@ class EngineClient:
     def offers(self, model: ModelInfo) -> bool:
         """Return whether the engine's offer has this model, with the same weights."""
         return self._offer is not None and any(
-            (each.operation, each.weights_sha256) == (model.operation, model.weights_sha256)
+            (each.name, each.weights_sha256) == (model.name, model.weights_sha256)
             for each in self._offer.models
         )
 
@@ -259,7 +259,7 @@ class EngineClient:
                 self._take_welcome(message)
             case Answer():
                 self._load.report(message)
-                self._resolve(message.request_id, _inference_result(message, frames))
+                self._resolve(message.request_id, inference_result(message, frames))
             case Returned(request_id):
                 # No engine holds it now, so an engine's death is not counted against it.
                 if request_id in self._pending:
@@ -306,15 +306,6 @@ class EngineClient:
             pending.answer.set_result(outcome)
         else:
             pending.answer.set_exception(outcome)
-
-
-def _inference_result(answer: Answer, frames: list[bytes]) -> InferenceResult:
-    arrays = tuple(
-        array_from(header, frame) for header, frame in zip(answer.arrays, frames, strict=True)
-    )
-    return InferenceResult(
-        arrays, answer.queue_seconds, answer.inference_seconds, answer.batch_size
-    )
 
 
 def _marginal_seconds(costs: tuple[CostInfo, ...], submit: Submit) -> float:

@@ -292,13 +292,7 @@ class NetworkInput:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a model.
-
-    Attributes:
-        task: one of the model's operations'.
-        layer: of an embedding; None for the model's default one.
-        class_ids: of an explanation's maps; ``BEST`` stands for the next best class.
-    """
+    """What is asked of a model: a task, and what ``Submit`` says of it."""
 
     task: Task
     layer: str | None = None

@@ -64,7 +64,7 @@ class EnginePool:
         models = {model.name: model for offer in self.offers for model in offer.models}
         if not models:
             raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
-        able = [model.name for model in models.values() if model.task is task]
+        able = [model.name for model in models.values() if _performs(model, task)]
         if name is None:
             return models[able[0]] if able else None
         if name not in models:
@@ -149,12 +149,19 @@ class EnginePool:
         )
 
 
+def _performs(model: ModelInfo, task: Task) -> bool:
+    if task is Task.EXPLAIN:
+        return model.task is Task.CLASSIFY
+    return task in {Task.EMBED, model.task}
+
+
 @dataclass(frozen=True)
 class OfferedModel:
-    """A model, and the generation of engines that offers it."""
+    """A model, the generation of engines that offers it, and what is asked of it."""
 
     info: ModelInfo
     engines: EnginePool
+    question: Question
 
 
 class Generations:

@@ -57,7 +57,6 @@ class RequestContext:
 
     Attributes:
         model: the model that answers it.
-        question: what is asked of the model.
         body: the raw bytes of the request's body.
         content_type: the request's Content-Type header.
         coding: the body's content coding; None if it comes as it is.
@@ -69,7 +68,6 @@ class RequestContext:
     """
 
     model: OfferedModel
-    question: Question
     body: bytes
     content_type: str | None
     coding: str | None
@@ -130,7 +128,7 @@ class Pipeline:
             found = engines.find(task, name)
             if found is None:
                 raise self._task_off(task)
-            yield OfferedModel(found, engines)
+            yield OfferedModel(found, engines, Question(task))
 
     def _task_off(self, task: Task) -> TaskOffError:
         if self.settings.models_file is not None:
@@ -145,7 +143,6 @@ class Pipeline:
         self,
         request: Request,
         model: OfferedModel,
-        question: Question,
         timeout_seconds: float | None,
         render: Callable[[EngineResult], Response],
         *,
@@ -156,7 +153,6 @@ class Pipeline:
         Args:
             request: its body has not been read yet.
             model: returned by ``model_for``.
-            question: what is asked of it.
             timeout_seconds: the caller's, if it named one.
             render: makes the response, in a thread.
             renders_at_once: whether rendering is too quick to be worth a thread.
@@ -166,20 +162,17 @@ class Pipeline:
             ClientDisconnect: if the client left; work on its request is cancelled.
         """
         with self.draining.request():
-            return await self._respond(
-                request, model, question, timeout_seconds, render, renders_at_once
-            )
+            return await self._respond(request, model, timeout_seconds, render, renders_at_once)
 
     async def _respond(
         self,
         request: Request,
         model: OfferedModel,
-        question: Question,
         timeout_seconds: float | None,
         render: Callable[[EngineResult], Response],
         renders_at_once: bool,
     ) -> Response:
-        operation = Operation(model.info.name, question.task)
+        operation = Operation(model.info.name, model.question.task)
         request.state.model = operation.model
         tracing.describe(model=operation.model)
         timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
@@ -202,7 +195,6 @@ class Pipeline:
             content_type = headers.get("content-type")
             context = RequestContext(
                 model,
-                question,
                 body,
                 content_type,
                 coding,
@@ -243,7 +235,7 @@ class Pipeline:
         # The engines keep the deadline themselves: they know why there is no answer yet.
         result = await context.model.engines.submit(
             model,
-            context.question,
+            context.model.question,
             prepared.network_input,
             deadline=context.deadline,
             timeout_seconds=context.timeout_seconds,
@@ -275,7 +267,7 @@ class Pipeline:
         if model.weights in NOTES:
             response.headers["X-Model-Weights"] = model.weights
         own = {stage: stages[stage] for stage in OWN_STAGES}
-        metrics.observe_stages(Operation(model.name, context.question.task), **own)
+        metrics.observe_stages(Operation(model.name, context.model.question.task), **own)
         return response
 
     async def _inflated(self, context: RequestContext, coding: str) -> RequestContext:

@@ -12,7 +12,6 @@ from service.answers.classify import check_query, classify_document
 from service.answers.inference import EngineResult
 from service.api.queries import ClassifyQuery
 from service.api.schemas import ClassifyResponse
-from service.link.messages import Question
 from service.web.http.negotiation import demand_json
 from service.web.http.openapi import IMAGE_BODY, problems
 from service.web.pipeline import PipelineDep
@@ -42,6 +41,4 @@ async def classify(
 
     with pipeline.model_for(Task.CLASSIFY, query.model) as model:
         check_query(query, model.info)
-        return await pipeline.respond(
-            request, model, Question(Task.CLASSIFY), query.timeout, render, renders_at_once=True
-        )
+        return await pipeline.respond(request, model, query.timeout, render, renders_at_once=True)

@@ -12,7 +12,6 @@ from service.answers.detect import detect_document, detect_picture
 from service.answers.inference import EngineResult
 from service.api.queries import DetectQuery
 from service.api.schemas import DetectResponse
-from service.link.messages import Question
 from service.web.http.negotiation import document_response, picture_response, prefers_png
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
 from service.web.pipeline import PipelineDep
@@ -44,4 +43,4 @@ async def detect(
         return document_response(detect_document(engine_result, query))
 
     with pipeline.model_for(Task.DETECT, query.model) as model:
-        return await pipeline.respond(request, model, Question(Task.DETECT), query.timeout, render)
+        return await pipeline.respond(request, model, query.timeout, render)

@@ -13,7 +13,6 @@ from service.answers.segment import segment_document, segment_picture
 from service.api.errors import InvalidParameterError
 from service.api.queries import SegmentQuery
 from service.api.schemas import SegmentResponse
-from service.link.messages import Question
 from service.web.http.negotiation import document_response, picture_response, prefers_png
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
 from service.web.pipeline import PipelineDep
@@ -47,4 +46,4 @@ async def segment(
         return document_response(segment_document(engine_result, query))
 
     with pipeline.model_for(Task.SEGMENT, query.model) as model:
-        return await pipeline.respond(request, model, Question(Task.SEGMENT), query.timeout, render)
+        return await pipeline.respond(request, model, query.timeout, render)
