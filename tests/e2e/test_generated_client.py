@@ -76,4 +76,4 @@ def test_it_sends_files_as_forms(generated: ModuleType, client: Any) -> None:
     answer = generated.api.inference.classify.sync(client=client, body=body)
     assert isinstance(answer, models.ClassifyResponse)
     models_of_service = generated.api.inference.list_models.sync(client=client)
-    assert {model.name for model in models_of_service.models} == {"demo"}
+    assert {model.name for model in models_of_service.models} == {"demo", "demo-segment"}

@@ -264,7 +264,7 @@ async def test_a_batch_hangs_when_its_own_turn_has_lasted_too_long(
     await engine.comes_to("ab")
     await asyncio.sleep(0.6)  # longer than its patience since it was launched
     assert not working.done()
-    with pytest.raises(DeviceFailedError, match="A classify batch of 2 hangs"):
+    with pytest.raises(DeviceFailedError, match="A classify batch of 2 for net hangs"):
         await working
     assert engine.on_device() == "cd"
     engine.runner.end_of("cd").set()
