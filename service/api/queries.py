@@ -11,6 +11,10 @@ MAX_TIMEOUT_SECONDS = 600.0
 """Longest timeout of a request."""
 
 
+MAX_MAPS = 64
+"""Most class maps of a request."""
+
+
 def _written_as(pattern: str, form: str) -> BeforeValidator:
     """Of a value's many spellings take one, as a query's text or a Python value."""
     spelling = re.compile(pattern, re.ASCII)
@@ -93,4 +97,34 @@ class ClassifyQuery(_Query):
     )
     logits: Annotated[bool, _BOOLEAN] = Field(
         default=False, description="Whether the answer holds the logits of all classes too."
+    )
+
+
+class EmbedQuery(_Query):
+    """Parameters of ``POST /v1/embed``."""
+
+    layer: str | None = Field(
+        default=None,
+        max_length=32,
+        description="Whose mean is the embedding: head (of a classifier; its default), backbone, "
+        "stage1, stage2, stage3, overview, focus3 or focus4.",
+    )
+    normalize: Annotated[bool, _BOOLEAN] = Field(
+        default=False, description="Whether the embedding is scaled to a length of 1."
+    )
+
+
+class ExplainQuery(_Query):
+    """Parameters of ``POST /v1/explain``."""
+
+    top_k: Annotated[int, _WHOLE] = Field(
+        default=1, ge=1, le=MAX_MAPS, description="How many classes to map, the most likely ones."
+    )
+    class_id: list[Annotated[int, Field(ge=0), _WHOLE]] = Field(
+        default=[], max_length=MAX_MAPS, description="Classes to map instead, one or several."
+    )
+    view: Literal["focus", "overview", "both"] = Field(
+        default="focus",
+        description="What `Accept: image/png` gets over the image: the map of the close look, that "
+        "of the overview before it, or both side by side; of the first class.",
     )

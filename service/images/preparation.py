@@ -82,7 +82,7 @@ class ImagePreparer:
         # tasks: their resizing is not antialiased, so a reduced image would give other pixels,
         # and their results are in the pixels of the original.
         crops = model.task is Task.CLASSIFY
-        short_side = _crop_of(model.input).resize_short_side if crops else None
+        short_side = crop_of(model.input).resize_short_side if crops else None
         decoded = self.decode(body, content_type, short_side)
         original_size = (decoded.height, decoded.width)
         return PreparedImage(
@@ -112,7 +112,7 @@ def _network_input(
     channels = len(info.mean)
     match model.task:
         case Task.CLASSIFY:
-            pixels = classification_input(image, _crop_of(info), channels=channels)
+            pixels = classification_input(image, crop_of(info), channels=channels)
         case Task.SEGMENT:
             square = info.height is not None
             pixels = segmentation_input(image, _scale_of(info), square=square, channels=channels)
@@ -125,7 +125,8 @@ def _network_input(
     return NetworkInput(pixels, (pixels.shape[0], pixels.shape[1]), original_size)
 
 
-def _crop_of(info: InputInfo) -> ClassificationGeometry:
+def crop_of(info: InputInfo) -> ClassificationGeometry:
+    """Return the geometry of a classifier's input."""
     assert info.height is not None
     assert info.crop_pct is not None
     assert info.interpolation is not None

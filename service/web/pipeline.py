@@ -131,6 +131,8 @@ class Pipeline:
             yield OfferedModel(found, engines, Question(task))
 
     def _task_off(self, task: Task) -> TaskOffError:
+        if task is Task.EXPLAIN:
+            task = Task.CLASSIFY  # it is classifiers that can be explained
         if self.settings.models_file is not None:
             return TaskOffError(f"No model of {PREFIX}MODELS_FILE can {task}; state one there.")
         setting, names = f"{PREFIX}{task.upper()}", ", ".join(MODELS[task])

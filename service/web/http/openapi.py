@@ -86,6 +86,12 @@ def png_or_json(description: str) -> dict[int | str, Node]:
     return {200: {"content": {"image/png": {"schema": _BINARY | {"description": description}}}}}
 
 
+def bytes_or_json(description: str) -> dict[int | str, Node]:
+    """Document that a route also answers with plain bytes."""
+    schema = _BINARY | {"description": description}
+    return {200: {"content": {"application/octet-stream": {"schema": schema}}}}
+
+
 def problems(*statuses: int) -> dict[int | str, Node]:
     """Document the problems that a route may answer with."""
     return {
