@@ -187,12 +187,19 @@ class Engine:
         device: the names of its device.
         server: the link to the HTTP workers.
         journal: path of the in-flight journal, which outlives the engine.
+        pins: file of the versions that all engines' weights have; see ``model.remote.fetch``.
     """
 
     def __init__(
-        self, settings: Settings, device: EngineDevice, server: LinkServer, journal: Path
+        self,
+        settings: Settings,
+        device: EngineDevice,
+        server: LinkServer,
+        journal: Path,
+        pins: Path | None = None,
     ) -> None:
         self._settings = settings
+        self._pins = pins
         self._device_names = device
         self._server = server
         self._batch_sizes = batch_sizes_up_to(settings.max_batch_size)
@@ -222,8 +229,9 @@ class Engine:
             tasks.create_task(self._receive())
             tasks.create_task(self._expire())
             tasks.create_task(self._workers.watch())
+            names, sizes = self._device_names, self._batch_sizes
             runner = await self._device.do(
-                load, self._settings, self._device_names, self._batch_sizes, self._scheduler
+                load, self._settings, names, sizes, self._scheduler, self._pins
             )
             self._watch(runner)
             self._stage = runner.stage

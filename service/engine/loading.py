@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from model.pretrained.progress import log_lines
+from model.pretrained.records import weights_folder
+from model.remote.addresses import is_address
+from model.remote.fetch import fetch
 from service import metrics
 from service.engine.device import EngineDevice
-from service.engine.faults import Fault
+from service.engine.faults import Fault, blaming
 from service.engine.runner import Runner, failing_device
 from service.engine.scheduling.queues import QueueKey
 from service.engine.scheduling.scheduler import Scheduler
 from service.link.messages import ModelInfo
-from service.settings import Settings, specs_of
+from service.settings import ModelSpec, Settings, specs_of
 
 
 class ConfigurationError(Exception):
@@ -23,6 +29,7 @@ def load(
     device: EngineDevice,
     batch_sizes: tuple[int, ...],
     scheduler: Scheduler[Any],
+    pins: Path | None = None,
 ) -> Runner:
     """Load all models and warm them up, on the device's thread.
 
@@ -31,6 +38,7 @@ def load(
         device: the names of the device.
         batch_sizes: that batches are padded to.
         scheduler: learns what batches cost, and which fit.
+        pins: see ``service.engine.engine.Engine``.
 
     Raises:
         ConfigurationError: if the models cannot be loaded as the settings say.
@@ -38,7 +46,8 @@ def load(
     """
     with failing_device():
         try:
-            runner = Runner(settings, specs_of(settings), device, batch_sizes)
+            specs = [_pinned(spec, settings, pins) for spec in specs_of(settings)]
+            runner = Runner(settings, specs, device, batch_sizes)
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
         for step in runner.warm_up():
@@ -57,6 +66,17 @@ def load(
     metrics.start_at_zero(metrics.BATCH_FAULTS, tasks, Fault)
     metrics.start_at_zero(metrics.NOT_FINITE, tasks)
     return runner
+
+
+def _pinned(spec: ModelSpec, settings: Settings, pins: Path | None) -> ModelSpec:
+    """Fetch a model's weights if they have an address, and pin them to what was fetched."""
+    if not is_address(spec.weights):
+        return spec
+    with blaming(spec.blame("weights")):
+        # Log lines, even on a terminal: other processes write there too.
+        folder = weights_folder(settings.cache_folder)
+        fetched = fetch(spec.weights, folder, pins=pins, show=log_lines)
+    return replace(spec, weights=fetched.source)
 
 
 def summary(model: ModelInfo) -> dict[str, object]:

@@ -43,7 +43,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
     server = LinkServer(arguments.socket)
     record = arguments.socket.with_suffix(".flight")
     device = EngineDevice(arguments.device, arguments.local_device or arguments.device)
-    engine = asyncio.create_task(Engine(settings, device, server, record).run())
+    engine = asyncio.create_task(Engine(settings, device, server, record, arguments.pins).run())
     heartbeats = asyncio.create_task(
         send_heartbeats(metrics.EVENT_LOOP_LAG_SECONDS.labels("engine").observe)
     )
@@ -72,6 +72,7 @@ def main() -> None:
     parser = child_parser("An engine of overlock-service.")
     parser.add_argument("--socket", required=True, type=Path)
     parser.add_argument("--device", required=True, help="its name on the host")
+    parser.add_argument("--pins", type=Path, help="of the weights' versions, for all engines")
     parser.add_argument("--local-device", help="its name in this process, if that is another")
     arguments = parser.parse_args()
     begin(arguments)

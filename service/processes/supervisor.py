@@ -92,7 +92,8 @@ class Supervisor:
         sockets = [self._runtime.path / f"engine-{index}.sock" for index in range(len(devices))]
         for index, (device, path) in enumerate(zip(devices, sockets, strict=True)):
             names = ("--device", device, "--local-device", local_device(device))
-            command = ("service.engine.process", "--socket", str(path), *names)
+            pins = ("--pins", str(self._runtime.path / "weights.json"))
+            command = ("service.engine.process", "--socket", str(path), *names, *pins)
             engine = self._child(f"engine-{index}", command, metrics.ENGINE_RESTARTS)
             engine.environment |= engine_environment() | gpu_environment(device)
             engine.environment |= compiler_environment(self._settings, device)

@@ -53,6 +53,7 @@ def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
         task=model.task,
         architecture=model.architecture,
         weights=model.weights,
+        weights_source=model.weights_source,
         weights_sha256=model.weights_sha256,
         weights_kind=model.weights_kind,
         activation=model.activation if model.task is Task.CLASSIFY else None,
