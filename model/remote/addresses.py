@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from urllib.parse import quote, unquote
 
 FORMS = (
@@ -34,6 +35,10 @@ _SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _FILE_URL = re.compile(r"https://[^/]+/(?:.*/)?[^/]+", re.DOTALL)
 _NO_MODELS = {"datasets", "spaces", "buckets"}
 """What else ``huggingface_hub`` has under such addresses."""
+
+
+_NEEDED = {"hf": ("huggingface_hub", "hub"), "s3": ("s3fs", "cloud"), "gs": ("gcsfs", "cloud")}
+"""The package that fetches from a kind of address, and the extra that installs it."""
 
 
 class RemoteError(ValueError):
@@ -111,12 +116,9 @@ class BucketAddress:
     def __str__(self) -> str:
         text = f"{self.scheme}://{self.bucket}/{self.key}"
         if self.version is not None:
-            return (
-                f"{text}?versionId={self.version}"
-                if self.scheme == "s3"
-                else (f"{text}#{self.version}")
-            )
-        return text if self.etag is None else f"{text}#etag={self.etag}"
+            mark = "?versionId=" if self.scheme == "s3" else "#"
+            return f"{text}{mark}{quote(self.version, safe='')}"
+        return text if self.etag is None else f"{text}#etag={quote(self.etag, safe='')}"
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,22 @@ def parse_address(weights: str) -> Address:
     raise RemoteError(f"{without_secrets(weights)} is no address of weights: give {FORMS}.")
 
 
+def check_address(weights: str) -> Address:
+    """Read an address, without any network.
+
+    Raises:
+        RemoteError: if it is incomplete, or the package that fetches from it is not installed.
+    """
+    address = parse_address(weights)
+    scheme = str(address).partition("://")[0]
+    package, extra = _NEEDED.get(scheme, (None, None))
+    if package is not None and find_spec(package) is None:
+        raise RemoteError(
+            f"{address} needs the package {package}: pip install 'overlock-service[{extra}]'."
+        )
+    return address
+
+
 def without_secrets(text: str) -> str:
     """Return an address without user, password and query, and any other text as it is."""
     found = _PARTS.fullmatch(text)
@@ -211,10 +229,10 @@ def _bucket_address(weights: str) -> BucketAddress:
     scheme, bucket, key = found["scheme"], found["bucket"], found["key"]
     version = _VERSION[scheme].fullmatch(key)
     if version is not None:
-        return BucketAddress(scheme, bucket, version["key"], version=version["version"])
+        return BucketAddress(scheme, bucket, version["key"], version=unquote(version["version"]))
     etag = _ETAG.fullmatch(key)
     if etag is not None:
-        return BucketAddress(scheme, bucket, etag["key"], etag=etag["etag"])
+        return BucketAddress(scheme, bucket, etag["key"], etag=unquote(etag["etag"]))
     return BucketAddress(scheme, bucket, key)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 from model.pretrained import progress
@@ -12,8 +11,8 @@ from model.remote.addresses import (
     Address,
     BucketAddress,
     HubAddress,
-    RemoteError,
     WebAddress,
+    check_address,
     parse_address,
 )
 from model.remote.buckets import fetch_from_bucket
@@ -21,31 +20,10 @@ from model.remote.cache import RemoteWeights
 from model.remote.hub import fetch_from_hub
 from model.remote.web import fetch_from_web
 
-__all__ = ["RemoteError", "RemoteWeights", "check_address", "fetch", "remote_folder"]
-
-_NEEDED = {"hf": ("huggingface_hub", "hub"), "s3": ("s3fs", "cloud"), "gs": ("gcsfs", "cloud")}
-"""The package that fetches from a kind of address, and the extra that installs it."""
-
 
 def remote_folder(weights_folder: Path) -> Path:
     """Return where files of buckets and web servers are kept below the folder of weights."""
     return weights_folder / "remote"
-
-
-def check_address(weights: str) -> Address:
-    """Read an address, without any network.
-
-    Raises:
-        RemoteError: if it is incomplete, or the package that fetches from it is not installed.
-    """
-    address = parse_address(weights)
-    scheme = str(address).partition("://")[0]
-    package, extra = _NEEDED.get(scheme, (None, None))
-    if package is not None and find_spec(package) is None:
-        raise RemoteError(
-            f"{address} needs the package {package}: pip install 'overlock-service[{extra}]'."
-        )
-    return address
 
 
 def fetch(

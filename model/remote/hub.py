@@ -162,7 +162,8 @@ def _download(address: HubAddress, show: Progress) -> Path:
 def _host() -> str:
     from huggingface_hub import constants
 
-    return urlsplit(constants.ENDPOINT).netloc.rpartition("@")[2]
+    endpoint: str = constants.ENDPOINT
+    return urlsplit(endpoint).netloc.rpartition("@")[2]
 
 
 def _reason(error: Exception) -> str:

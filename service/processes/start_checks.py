@@ -6,8 +6,7 @@ from pathlib import Path
 
 from model.checkpoints.file_kind import weights_file_problem
 from model.labels.label_file import read_labels
-from model.remote.addresses import is_address
-from model.remote.fetch import RemoteError, check_address
+from model.remote.addresses import RemoteError, check_address, is_address
 from service.settings import NAMED_WEIGHTS, PREFIX, ModelSpec, Settings, SettingsError, specs_of
 
 

@@ -7,8 +7,7 @@ import textwrap
 from pathlib import Path
 
 from model.pretrained.assets import ASSETS, RELEASE_PAGE, PretrainedError, asset_of
-from model.remote.addresses import is_address
-from model.remote.fetch import RemoteError, check_address
+from model.remote.addresses import RemoteError, check_address, is_address
 
 DESCRIPTION = """\
 Download the weights that the authors published, verify them, and keep them for weights=pretrained;

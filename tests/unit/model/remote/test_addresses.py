@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from model.remote.addresses import (
     HubAddress,
     RemoteError,
     WebAddress,
+    check_address,
     is_address,
     parse_address,
     without_secrets,
@@ -31,6 +33,7 @@ SHA256 = "ab" * 32
         ("s3://bucket/a/m.pth", BucketAddress("s3", "bucket", "a/m.pth")),
         ("s3://b/m?versionId=1.x_-", BucketAddress("s3", "b", "m", version="1.x_-")),
         ("s3://b/m#etag=ab-3", BucketAddress("s3", "b", "m", etag="ab-3")),
+        ("s3://b/m#etag=a%2Fb%3D", BucketAddress("s3", "b", "m", etag="a/b=")),
         ("s3://b/a?b#c", BucketAddress("s3", "b", "a?b#c")),
         ("gs://b/a b/m.pth", BucketAddress("gs", "b", "a b/m.pth")),
         ("gs://b/m#17012", BucketAddress("gs", "b", "m", version="17012")),
@@ -125,3 +128,32 @@ def test_a_signed_address_shows_neither_user_nor_signature() -> None:
 )
 def test_what_has_a_scheme_is_an_address(weights: object, expected: bool) -> None:
     assert is_address(weights) is expected
+
+
+@pytest.mark.parametrize(
+    ("address", "package", "extra"),
+    [
+        ("hf://o/r/m", "huggingface_hub", "hub"),
+        ("s3://b/m", "s3fs", "cloud"),
+        ("gs://b/m", "gcsfs", "cloud"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    address: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_address(address)
+    monkeypatch.setattr(
+        "model.remote.addresses.find_spec",
+        lambda name: None if name == package else find_spec(name),
+    )
+    with pytest.raises(RemoteError) as caught:
+        check_address(address)
+    assert str(caught.value) == (
+        f"{address} needs the package {package}: pip install 'overlock-service[{extra}]'."
+    )
+
+
+def test_https_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.remote.addresses.find_spec", lambda name: None)
+    address = check_address(f"https://h/m#sha256={'a' * 64}")
+    assert address.is_pinned

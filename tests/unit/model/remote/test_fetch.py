@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from model.remote.addresses import RemoteError
 from model.remote.cache import RemoteWeights
-from model.remote.fetch import RemoteError, check_address, fetch, remote_folder
+from model.remote.fetch import fetch, remote_folder
 from support.hub_server import HubServer, Repository
 
 ADDRESS = "hf://owner/birds/m.pth"
@@ -20,34 +20,6 @@ ADDRESS = "hf://owner/birds/m.pth"
 def birds(hub: HubServer) -> Repository:
     repository = hub.repositories["owner/birds"] = Repository()
     return repository
-
-
-@pytest.mark.parametrize(
-    ("address", "package", "extra"),
-    [
-        ("hf://o/r/m", "huggingface_hub", "hub"),
-        ("s3://b/m", "s3fs", "cloud"),
-        ("gs://b/m", "gcsfs", "cloud"),
-    ],
-)
-def test_a_missing_package_is_named_with_its_extra(
-    address: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    check_address(address)
-    monkeypatch.setattr(
-        "model.remote.fetch.find_spec", lambda name: None if name == package else find_spec(name)
-    )
-    with pytest.raises(RemoteError) as caught:
-        check_address(address)
-    assert str(caught.value) == (
-        f"{address} needs the package {package}: pip install 'overlock-service[{extra}]'."
-    )
-
-
-def test_https_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.remote.fetch.find_spec", lambda name: None)
-    address = check_address(f"https://h/m#sha256={'a' * 64}")
-    assert address.is_pinned
 
 
 def test_without_pins_the_current_version_is_taken(birds: Repository, folder: Path) -> None:

@@ -49,7 +49,7 @@ def test_an_address_is_read_and_not_fetched() -> None:
 def test_a_wrong_address_or_a_missing_package_is_named_with_its_setting(
     weights: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.remote.fetch.find_spec", lambda _: None)
+    monkeypatch.setattr("model.remote.addresses.find_spec", lambda _: None)
     with pytest.raises(SettingsError) as refusal:
         check_files(load_settings({"classify_weights": weights}))
     assert str(refusal.value).startswith("OVERLOCK_CLASSIFY_WEIGHTS: ")
