@@ -149,7 +149,10 @@ def _download(address: HubAddress, show: Progress) -> Path:
         raise RemoteError(_refusal(address, error)) from error
     except httpx2.HTTPError as error:
         raise _UnreachableError(_reason(error)) from error
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        if getattr(error, "errno", None) is None:  # of Xet's client, or a file of another length
+            failed = f"the download from {_host()} failed ({type(error).__name__})"
+            raise _UnreachableError(failed) from error
         raise RemoteError(
             f"{address} cannot be kept in the hub's cache: {error}. Make room there, or name "
             "another one in HF_HOME."
@@ -212,7 +215,11 @@ def _refusal(address: HubAddress, error: Exception) -> str:
 
 
 def _bar(report: ShowProgress) -> type[Bar]:
-    """Return the progress bar that ``huggingface_hub`` draws: it draws nothing, and reports."""
+    """Return the progress bar that ``huggingface_hub`` draws: it draws nothing, and reports.
+
+    Of Xet's two bars, for the network and for the disk, the one that is further counts.
+    """
+    furthest = 0
 
     class Reporting(Bar):
         def __init__(self, **options: Any) -> None:
@@ -220,8 +227,10 @@ def _bar(report: ShowProgress) -> type[Bar]:
             self.n, self.total = options.get("initial", 0), options.get("total")
 
         def update(self, n: float | None = 1) -> bool | None:
+            nonlocal furthest
             self.n += n or 0
-            report(int(self.n), None if self.total is None else int(self.total))
+            furthest = max(furthest, int(self.n))
+            report(furthest, None if self.total is None else int(self.total))
             return None
 
     return Reporting

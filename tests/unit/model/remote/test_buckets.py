@@ -239,3 +239,15 @@ def test_an_object_of_google_is_pinned_to_its_generation(
     assert said(caplog)[0] == (f"Downloading gs://plain/a/m.pth#18 to {fetched.path.parent}.")
     google.stop()
     assert fetch("gs://plain/a/m.pth#18", folder) == fetched
+
+
+def test_progress_is_reported_up_to_the_whole_object(s3: Any, folder: Path) -> None:
+    s3.put_object(Bucket="plain", Key="m.pth", Body=WEIGHTS)
+    seen: list[tuple[int, int | None]] = []
+
+    def show(name: str) -> nullcontext[ShowProgress]:
+        assert name == "m.pth"
+        return nullcontext(lambda done, total: seen.append((done, total)))
+
+    fetch_from_bucket(BucketAddress("s3", "plain", "m.pth"), folder, show)
+    assert seen[-1] == (len(WEIGHTS), len(WEIGHTS))

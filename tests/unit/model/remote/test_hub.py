@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from model.pretrained.progress import ShowProgress
 from model.remote.addresses import HubAddress, RemoteError, parse_address
 from model.remote.cache import RemoteWeights
-from model.remote.hub import fetch_from_hub
+from model.remote.hub import _bar, fetch_from_hub
 from support.hub_server import SIGNATURE, HubServer, Repository
 
 TOKEN = "hf_a-secret-of-the-tests"
@@ -220,6 +220,25 @@ def test_a_refusal_is_not_covered_up_by_the_cache(
         fetch("hf://owner/birds.v1/m.pth")
 
 
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CAS Client Error: hf_secret"), PermissionError("hf_secret")]
+)
+def test_a_failure_of_xets_client_is_as_a_hub_that_is_down(
+    birds: Repository, hub: HubServer, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    birds.commit({"m.pth": LARGE})
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(RemoteError) as caught:
+        fetch("hf://owner/birds.v1/m.pth")
+    assert str(caught.value) == (
+        "hf://owner/birds.v1/m.pth cannot be fetched, and is not in the cache: the download from "
+        f"127.0.0.1:{hub.port} failed ({type(error).__name__})."
+    )
+
+
 def test_a_cache_that_cannot_be_written_is_named(birds: Repository, hub_cache: Path) -> None:
     birds.commit({"m.pth": LARGE})
     hub_cache.write_text("a file where the folder should be", encoding="utf-8")
@@ -237,3 +256,13 @@ def test_progress_is_reported_up_to_the_whole_file(birds: Repository) -> None:
 
     fetch_from_hub(HubAddress("owner/birds.v1", None, "m.pth"), show)
     assert seen[-1] == (len(LARGE), len(LARGE))
+
+
+def test_of_two_bars_the_one_that_is_further_is_reported() -> None:
+    seen: list[tuple[int, int | None]] = []
+    bar = _bar(lambda done, total: seen.append((done, total)))
+    network, disk = bar(total=100, desc="network"), bar(total=100, desc="disk", initial=0)
+    network.update(60)
+    disk.update(20)
+    disk.update(80)
+    assert seen == [(60, 100), (60, 100), (100, 100)]
