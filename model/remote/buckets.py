@@ -38,7 +38,8 @@ def fetch_from_bucket(address: BucketAddress, folder: Path, show: Progress) -> R
         return kept
     try:
         with _quiet():
-            files = _file_system(address.scheme)
+            with in_words(address):
+                files = _file_system(address.scheme)
             pinned = _look_up(files, address)
             return keep(address, pinned, folder, lambda part: _download(files, pinned, part, show))
     except UnreachableError as error:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.checkpoints.file_kind import SUFFIXES
 from model.pretrained.one_at_a_time import one_at_a_time
 from model.pretrained.partial_file import PartialDownload
 from model.pretrained.progress import megabytes
 from model.pretrained.records import replace_durably, sha256_of
 from model.remote.addresses import Address, RemoteError, parse_address
 
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_LONGEST_NAME_BYTES = 200
+"""With an ending for unfinished files, a file system's own limit is 255."""
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +141,15 @@ def _record_path(address: Address, folder: Path) -> Path:
 
 
 def _path(pinned: Address, folder: Path) -> Path:
-    name = pinned.file_name if _PLAIN_NAME.fullmatch(pinned.file_name) else "weights"
+    name = pinned.file_name
+    if (
+        name.startswith(".")
+        or "/" in name
+        or not name.isprintable()
+        or len(os.fsencode(name)) > _LONGEST_NAME_BYTES
+    ):
+        suffix = Path(name).suffix
+        name = f"weights{suffix if suffix in SUFFIXES else ''}"
     return folder / _key(pinned) / name
 
 

@@ -68,11 +68,11 @@ def fetch_from_hub(address: HubAddress, show: Progress) -> RemoteWeights:
     return RemoteWeights(path, str(pinned), blob if _LFS_ETAG.fullmatch(blob) else None)
 
 
-def _cached(address: HubAddress, file: str | None = None) -> Path | None:
+def _cached(address: HubAddress) -> Path | None:
     """Return the path of a file in the hub's cache, at the commit that its revision was last."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(address.repo, file or address.file, revision=address.revision)
+    found = try_to_load_from_cache(address.repo, address.file, revision=address.revision)
     return Path(found) if isinstance(found, str) else None
 
 

@@ -75,11 +75,21 @@ def test_a_download_that_dies_leaves_no_file(folder: Path) -> None:
     assert find_kept(FIRST, folder) is None
 
 
-@pytest.mark.parametrize("key", ["a/..", "a/.hidden", "a/ä b.pth", "x" * 300])
-def test_no_name_leads_out_of_the_folder(folder: Path, key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("a/..", "weights"),
+        ("a/.hidden.pth", "weights.pth"),
+        ("a/b\n.safetensors", "weights.safetensors"),
+        ("ä" * 150 + ".bin", "weights.bin"),
+        ("a/ä (1).safetensors", "ä (1).safetensors"),
+        ("a/birds.v1", "birds.v1"),
+    ],
+)
+def test_no_name_leads_out_of_the_folder(folder: Path, key: str, name: str) -> None:
     address = BucketAddress("s3", "b", key, version="1")
     kept = keep(address, address, folder, lambda part: writes(b"1", part))
-    assert kept.path.name == "weights"
+    assert kept.path.name == name
     assert kept.path.parent.parent == folder
 
 
