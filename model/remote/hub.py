@@ -133,6 +133,8 @@ def _download(address: HubAddress, show: Progress) -> Path:
                 raise
             except EntryNotFoundError:
                 pass
+        if _cached(address.at(commit)) is None:
+            logger.info("Downloading %s to the hub's cache.", address.at(commit))
         with show(address.file_name) as report:
             downloaded = hf_hub_download(
                 address.repo, address.file, revision=commit, tqdm_class=_bar(report)

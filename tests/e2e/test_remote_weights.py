@@ -85,7 +85,9 @@ def test_downloaded_beforehand_the_weights_need_no_network_and_are_compared(
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).read_bytes() == weights
     digest = hashlib.sha256(weights).hexdigest()
-    assert done.stderr == f"{pinned} has the SHA-256 {digest}.\n"
+    assert done.stderr == (
+        f"Downloading {pinned} to the hub's cache.\n{pinned} has the SHA-256 {digest}.\n"
+    )
     hub.stop()
     models = tmp_path / "models.toml"
     table = f'[birds]\narchitecture = "demo"\nweights = "{pinned}"\nsha256 = "{"0" * 64}"\n'

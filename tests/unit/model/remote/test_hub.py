@@ -53,12 +53,21 @@ def test_a_small_file_in_a_folder_of_a_branch_has_no_known_digest(birds: Reposit
     assert (fetched.path.read_bytes(), fetched.sha256) == (b"small", None)
 
 
-def test_a_moved_branch_is_fetched_again_and_a_commit_stays(birds: Repository) -> None:
+def test_a_moved_branch_is_fetched_again_and_a_commit_stays(
+    birds: Repository, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "model.remote")
     first = birds.commit({"m.pth": LARGE})
-    assert fetch("hf://owner/birds.v1/m.pth").source.count(first)
+    for _ in range(2):
+        assert fetch("hf://owner/birds.v1/m.pth").source.count(first)
     second = birds.commit({"m.pth": LARGE + b"2", "more": b""})
     assert fetch("hf://owner/birds.v1/m.pth").source.count(second)
     assert fetch(f"hf://owner/birds.v1@{first}/m.pth").path.read_bytes() == LARGE
+    downloads = [line for line in caplog.messages if line.startswith("Downloading")]
+    assert downloads == [
+        f"Downloading hf://owner/birds.v1@{commit}/m.pth to the hub's cache."
+        for commit in (first, second)
+    ]
 
 
 def test_a_cached_commit_asks_nobody(birds: Repository, hub: HubServer) -> None:
