@@ -16,14 +16,14 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from model.config import Task
+from model.config import Operation, Task
 from service.engine.scheduling.cost_model import batch_sizes_up_to
 from service.engine.scheduling.queues import QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
 
 FIXED_SECONDS, IMAGE_SECONDS = 0.005, 0.0005
 THREADS = 2
-SHAPE = QueueKey(Task.CLASSIFY, (224, 224))
+SHAPE = QueueKey(Operation("net", Task.CLASSIFY), (224, 224))
 SIZES = batch_sizes_up_to(16)
 REQUESTS = 20_000
 

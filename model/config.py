@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from model.variants.backbone_config import BackboneConfig as BackboneConfig
 
@@ -22,6 +22,18 @@ class Task(StrEnum):
     CLASSIFY = "classify"
     SEGMENT = "segment"
     DETECT = "detect"
+
+
+class Operation(NamedTuple):
+    """A task of a named model. Of a device's time each operation gets a share of its own.
+
+    Attributes:
+        model: the model's name.
+        task: the task.
+    """
+
+    model: str
+    task: Task
 
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)

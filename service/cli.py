@@ -23,6 +23,7 @@ from service.release import release
 
 COMMANDS = {
     "serve": ("service.commands.serve", "run the service"),
+    "reload": ("service.commands.reload", "have a running service read its models again"),
     "predict": (
         "service.commands.predict.command",
         "classify, segment or detect on files, here or by a service",

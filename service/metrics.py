@@ -11,8 +11,17 @@ from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    values,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from model.config import Operation
 
 _RESERVED_BYTES = {
     "counter": 2**16,
@@ -25,6 +34,15 @@ _RESERVED_BYTES = {
 
 PROCESS_BYTES = sum(_RESERVED_BYTES.values())
 """Disk space for one process's metrics."""
+
+
+METRICS_OWNER = "PROMETHEUS_MULTIPROC_OWNER"
+"""Variable with the name of the owner of a process's files. A process that replaces another one is
+given the same: it goes on with the files, so that restarts and reloads leave none behind."""
+
+
+def _owner() -> str:
+    return os.environ.get(METRICS_OWNER) or str(os.getpid())
 
 
 def reserve_file(folder: Path, kind: str) -> Path:
@@ -40,13 +58,15 @@ def reserve_file(folder: Path, kind: str) -> Path:
     Raises:
         OSError: if there is not enough space.
     """
-    path = folder / f"{kind}_{os.getpid()}.db"
+    path = folder / f"{kind}_{_owner()}.db"
     with path.open("ab") as file:
         os.posix_fallocate(file.fileno(), 0, _RESERVED_BYTES[kind])
     return path
 
 
 if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    # Its default would name the files by the process's id.
+    values.ValueClass = values.MultiProcessValue(_owner)  # type: ignore[no-untyped-call]
     for _kind in _RESERVED_BYTES:
         reserve_file(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), _kind)
 
@@ -65,7 +85,7 @@ REQUEST_SECONDS = Histogram(
 STAGE_SECONDS = Histogram(
     "overlock_stage_duration_seconds",
     "Time by stage: read, decode, queue, render by request; device, postprocess by batch.",
-    ["task", "stage"],
+    ["model", "task", "stage"],
     buckets=_SECONDS,
 )
 IN_FLIGHT = Gauge(
@@ -104,13 +124,18 @@ HELD_BYTES = Gauge(
 BATCHES = Counter(
     "overlock_batches_total",
     "Batches by trigger: free (the device was idle), full (the largest size), closed (a retry).",
-    ["task", "trigger"],
+    ["model", "task", "trigger"],
 )
 BATCH_SIZE = Histogram(
-    "overlock_batch_size", "Requests in a batch, padding left out.", ["task"], buckets=_BATCH_SIZES
+    "overlock_batch_size",
+    "Requests in a batch, padding left out.",
+    ["model", "task"],
+    buckets=_BATCH_SIZES,
 )
 BATCH_PADDING = Counter(
-    "overlock_batch_padding_total", "Places in batches that held no request.", ["task"]
+    "overlock_batch_padding_total",
+    "Places in batches that held no request.",
+    ["model", "task"],
 )
 DEVICE_SECONDS = Counter(
     "overlock_device_busy_seconds_total", "Time that the device spent on batches.", ["device"]
@@ -118,7 +143,7 @@ DEVICE_SECONDS = Counter(
 BATCH_FAULTS = Counter(
     "overlock_batch_faults_total",
     "Batches that failed: request, out-of-memory (they are split and tried again), device-lost.",
-    ["task", "fault"],
+    ["model", "task", "fault"],
 )
 OUT_OF_MEMORY = Counter(
     "overlock_out_of_memory_total",
@@ -128,10 +153,20 @@ OUT_OF_MEMORY = Counter(
 NOT_FINITE = Counter(
     "overlock_outputs_not_finite_total",
     "Requests for which the network's output held NaN or infinity.",
-    ["task"],
+    ["model", "task"],
 )
 ENGINE_RESTARTS = Counter(
     "overlock_engine_restarts_total", "Engines started to replace one that died."
+)
+RELOADS = Counter("overlock_reloads_total", "Reloads after which other engines serve.")
+RELOAD_FAILURES = Counter(
+    "overlock_reload_failures_total",
+    "Reloads that failed, so that the engines before them go on serving.",
+)
+GENERATION = Gauge(
+    "overlock_generation",
+    "Number of the engines that take new requests; a reload that succeeds adds one.",
+    multiprocess_mode="livemax",
 )
 HTTP_WORKER_RESTARTS = Counter(
     "overlock_http_worker_restarts_total", "HTTP workers started to replace one that died."
@@ -172,14 +207,14 @@ def start_at_zero(counter: Counter, *label_values: Iterable[str]) -> None:
         counter: with labels.
         label_values: all values of each label, in the order of the labels.
     """
-    for values in product(*label_values):
-        counter.labels(*values)
+    for each in product(*label_values):
+        counter.labels(*each)
 
 
-def observe_stages(task: str, **seconds: float) -> None:
+def observe_stages(operation: Operation, **seconds: float) -> None:
     """Observe the durations of stages, by their names."""
     for stage, duration in seconds.items():
-        STAGE_SECONDS.labels(task, stage).observe(duration)
+        STAGE_SECONDS.labels(*operation, stage).observe(duration)
 
 
 def exposition() -> bytes:

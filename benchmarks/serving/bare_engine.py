@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.serving.payload import draw_payloads
 from benchmarks.serving.peer_work import decode
-from model.inference.predictor import DTYPES, Predictor
+from model.inference.dtype_selection import DTYPES
+from model.inference.predictor import Predictor
 from model.zoo import load_model
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import cast
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from model.backbone.overlock import OverLoCK
 from model.lowering.cpu import lower_for_cpu, lowering_unsupported_reason
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 MIN_SPEEDUP = 1.2
 """Least speedup for which bfloat16 is chosen: less is noise, and not worth its rounding."""
@@ -37,6 +39,55 @@ class DtypeChoice:
 
     dtype: torch.dtype
     reason: str
+
+
+class DtypeChooser:
+    """Chooses the networks' dtypes on a device, each form's once.
+
+    Args:
+        device: where they will run.
+        compiles: whether they will be compiled.
+        requested: a name among ``DTYPES`` for all of them, or ``"auto"``.
+        setting: the setting that requests it, for the reason.
+        known: ``choices`` of another process on the same device.
+
+    Attributes:
+        choices: dtype and reason of each form for which it was chosen.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        *,
+        compiles: bool,
+        requested: str,
+        setting: str,
+        known: Mapping[str, tuple[str, str]],
+    ) -> None:
+        self._device = device
+        self._compiles = compiles
+        self._requested = requested
+        self._setting = setting
+        self.choices = dict(known)
+
+    def choose(self, network: nn.Module, form: str) -> DtypeChoice:
+        """Return a network's dtype.
+
+        Args:
+            network: as ``choose_dtype`` takes it.
+            form: all that its speed depends on, in words.
+        """
+        if self._requested != "auto":
+            return DtypeChoice(DTYPES[self._requested], f"{self._setting}={self._requested}")
+        if self._device.type == "cuda":
+            return DtypeChoice(torch.bfloat16, "auto on a GPU")
+        if self._compiles:
+            return DtypeChoice(torch.float32, "auto: compiled for a CPU")
+        if form not in self.choices:
+            choice = choose_dtype(network)
+            self.choices[form] = str(choice.dtype).removeprefix("torch."), choice.reason
+        name, reason = self.choices[form]
+        return DtypeChoice(DTYPES[name], f"auto: {reason}")
 
 
 def choose_dtype(

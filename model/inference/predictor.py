@@ -37,7 +37,6 @@ from model.lowering.gpu import lower_for_gpu
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 Size = tuple[int, int]
 """Height and width, pixels."""
@@ -93,6 +92,7 @@ class Predictor:
         input_config: of the network's input; by default RGB with ImageNet's mean and deviation.
         compiler: torch.compile backend for the shapes that ``prepare`` is called with; None to run
             everything eagerly. On a CPU it replaces our kernels, which it cannot trace.
+        autotuner: of all models on a GPU; its own by default.
 
     Raises:
         ValueError: if the network's input has neither 3 channels nor 1; for bfloat16 on a CPU
@@ -109,6 +109,7 @@ class Predictor:
         *,
         input_config: InputConfig | None = None,
         compiler: str | None = None,
+        autotuner: Autotuner | None = None,
     ) -> None:
         reason = kernels_unsupported_reason(device, dtype, compiles=compiler is not None)
         if device.type == "cpu" and reason is None:
@@ -125,8 +126,10 @@ class Predictor:
         if device.type == "cuda" and dtype == torch.float32:
             # PyTorch's convolutions use TF32 by default, with 10 bits of float32's 23.
             torch.backends.cudnn.allow_tf32 = False
-        autotuner = Autotuner() if device.type == "cuda" and reason is None else None
-        if autotuner is not None:
+        if device.type == "cpu" or reason is not None:
+            autotuner = None
+        else:
+            autotuner = autotuner or Autotuner()
             lower_for_gpu(self.network, autotuner)
         self.staging = staging or staging_for(device)
         self.static_module = StaticModule(self.network, device, dtype, input_config)

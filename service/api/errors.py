@@ -71,6 +71,12 @@ class TaskOffError(ServiceError):
     status, slug, title = 404, "task-off", "This task is not served"
 
 
+class UnknownModelError(ServiceError):
+    """No model of that name is served."""
+
+    status, slug, title = 404, "unknown-model", "There is no such model"
+
+
 class NotAcceptableError(ServiceError):
     """The caller accepts none of the media types that the answer comes in."""
 

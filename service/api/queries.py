@@ -37,6 +37,11 @@ class EmptyQuery(BaseModel):
 class _Query(EmptyQuery):
     """Parameters that every task takes."""
 
+    model: str | None = Field(
+        default=None,
+        description="The model's name, as `/v1/models` lists it; the task's default model without.",
+        max_length=64,
+    )
     timeout: Annotated[
         float | None,
         Field(ge=0.001, le=MAX_TIMEOUT_SECONDS),

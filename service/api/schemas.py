@@ -182,8 +182,9 @@ class ShapeCost(BaseModel):
 class ServedModel(BaseModel):
     """One model on one device."""
 
-    name: str
+    name: str = Field(description="What the parameter `model` takes.")
     task: str
+    default: bool = Field(description="Whether it answers its task's requests that name no model.")
     architecture: str
     weights: str = Field(description="demo, random, or the name of the file.")
     weights_source: str | None = Field(
@@ -220,6 +221,13 @@ class ServedModel(BaseModel):
 class ModelsResponse(BaseModel):
     """The answer to ``GET /v1/models``."""
 
+    generation: int = Field(
+        description="Counts the sets of engines, from 1; a reload that succeeds adds one."
+    )
+    reload_error: str | None = Field(
+        default=None,
+        description="Why the last reload has changed nothing; null if it did not fail.",
+    )
     models: list[ServedModel]
 
 

@@ -39,9 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in Settings.model_fields}
     settings = load_settings({name: value for name, value in given.items() if value is not None})
     configure_logging(settings.log_format, "service")
-    models = [f"{spec.task} {spec.name}" for spec in specs_of(settings)]
+    specs = specs_of(settings)
+    models = [f"{spec.task} {spec.name}" for spec in specs]
     logger.info("starting: %s; devices: %s", ", ".join(models), settings.devices)
-    check_files(settings)
+    check_files(settings, specs)
 
     async def serve() -> Ending:
         return await Supervisor(settings).run()

@@ -1,13 +1,14 @@
-"""What goes to the device, and what comes back."""
+"""Batches: what goes to the device, what comes back, and how they fail."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from model.config import Task
+from model.config import Operation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class BatchResult:
 class WarmUp:
     """The cost of one warm-up batch, for the scheduler."""
 
-    task: Task
+    operation: Operation
     input_size: tuple[int, int]
     size: int
     device_seconds: float
@@ -65,3 +66,32 @@ def arrays_of(found: Detections) -> tuple[NDArray[Any], ...]:
         np.ascontiguousarray(tensor.numpy())
         for tensor in (found.boxes, found.scores, found.labels, found.masks)
     )
+
+
+class Fault(StrEnum):
+    """The meaning of an error on the device."""
+
+    REQUEST = "request"
+    """A poison request: the others can be run again without it."""
+
+    OUT_OF_MEMORY = "out-of-memory"
+    """The batch was too large; the device still works."""
+
+    DEVICE_LOST = "device-lost"
+    """This process can no longer use the device; a new process can."""
+
+
+class BatchFailedError(Exception):
+    """A batch failed; the device still works.
+
+    Attributes:
+        fault: the reason.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+
+class DeviceFailedError(Exception):
+    """The device hangs or is lost; only a new process can use it."""

@@ -1,17 +1,18 @@
-"""Descriptions of a model for HTTP workers and callers: its input and its labels."""
+"""Descriptions of a model for HTTP workers and callers, and the setting that a mistake is in."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.config import MAX_LABEL_MAP_CLASSES, ClassificationGeometry, Task
-from model.images.input_config import InputConfig
+from model.images.input_config import InputConfig, InputOptionError
 from model.images.preprocess import padded_size
 from model.labels.label_file import read_labels
 from model.labels.palettes import palette_of
-from service.engine.faults import blaming
 from service.link.messages import FallbackInfo, InputInfo, ModelInfo
 from service.settings import Activation, ModelSpec
 
@@ -163,6 +164,23 @@ def log_model(model: ModelInfo) -> None:
 
 def _spaced(values: tuple[float, ...]) -> str:
     return " ".join(f"{value:g}" for value in values)
+
+
+@contextmanager
+def blaming(setting: str, spec: ModelSpec | None = None) -> Iterator[None]:
+    """Begin the message of a ValueError with the setting to change.
+
+    Args:
+        setting: a variable, or a key of the models file.
+        spec: states the input that can be wrong instead, of which the error says the value.
+    """
+    try:
+        yield
+    except InputOptionError as error:
+        blamed = setting if spec is None else spec.blame(error.name)
+        raise ValueError(f"{blamed}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{setting}: {error}") from error
 
 
 def usual_input_sizes(info: InputInfo) -> tuple[tuple[int, int], ...]:

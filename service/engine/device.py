@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from service import metrics
-from service.engine.faults import BatchFailedError, DeviceFailedError, Fault
+from service.engine.batches import BatchFailedError, DeviceFailedError, Fault
 from service.engine.scheduling.queues import Batch
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Device:
         running = RunningBatch(batch, identities)
         self._running.append(running)
         self._write_journal()
-        arguments = batch.queue.task, inputs, batch.queue.input_size, batch.size
+        arguments = batch.queue.operation, inputs, batch.queue.input_size, batch.size
         running.result = (
             asyncio.create_task(self._launch(running, runner, arguments))
             if runner.launches
@@ -185,7 +185,7 @@ class Device:
             BatchFailedError: if the batch fails and the device still works.
             DeviceFailedError: if it hangs, or the device is lost.
         """
-        task, size = running.batch.queue.task, running.batch.size
+        operation, size = running.batch.queue.operation, running.batch.size
         patience_seconds = max(HANG_FLOOR_SECONDS, HANG_FACTOR * expected_seconds)
         try:
             async with asyncio.timeout(patience_seconds):
@@ -197,8 +197,8 @@ class Device:
                     raise await self._failure(running, runner, error) from error
         except TimeoutError:
             raise DeviceFailedError(
-                f"A {task} batch of {size} hangs: it has not ended after "
-                f"{patience_seconds:.3g} s; {expected_seconds:.3g} s were expected."
+                f"A {operation.task} batch of {size} for {operation.model} hangs: it has not ended "
+                f"after {patience_seconds:.3g} s; {expected_seconds:.3g} s were expected."
             ) from None
         self._end(running)
         return result
@@ -207,11 +207,13 @@ class Device:
         self, running: RunningBatch, runner: Runner, error: Exception
     ) -> BatchFailedError | DeviceFailedError:
         fault = await self.do(runner.fault_of, error)
-        task, size = running.batch.queue.task, running.batch.size
-        metrics.BATCH_FAULTS.labels(task, fault).inc()
+        (name, task), size = running.batch.queue.operation, running.batch.size
+        metrics.BATCH_FAULTS.labels(name, task, fault).inc()
         if fault is Fault.DEVICE_LOST:
             return DeviceFailedError(f"The device is lost: {error}")
-        logger.error("A %s batch of %d failed (%s).", task, size, fault, exc_info=error)
+        logger.error(
+            "A %s batch of %d for %s failed (%s).", task, size, name, fault, exc_info=error
+        )
         self._end(running)
         return BatchFailedError(fault)
 

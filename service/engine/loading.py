@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
 
 from model.pretrained.progress import log_lines
 from model.pretrained.records import weights_folder
 from model.remote.addresses import is_address
 from model.remote.fetch import fetch
 from service import metrics
+from service.engine.batches import Fault, Input, WarmUp
+from service.engine.descriptions import blaming, warm_up_sizes
 from service.engine.device import EngineDevice
-from service.engine.faults import Fault, blaming
 from service.engine.runner import Runner, failing_device
 from service.engine.scheduling.queues import QueueKey
 from service.engine.scheduling.scheduler import Scheduler
 from service.link.messages import ModelInfo
-from service.settings import ModelSpec, Settings, specs_of
+from service.processes.handover import MeasuredCost, Measurements
+from service.settings import ModelSpec, Settings
 
 
 class ConfigurationError(Exception):
     """The settings cannot be met; a restart would not help."""
 
 
+WARM_UP_RUNS = 2
+PATIENCE_SECONDS = 1.0
+"""A first warm-up run that takes longer on a CPU is not repeated: caches hardly matter then."""
+
+
 def load(
     settings: Settings,
+    specs: Sequence[ModelSpec],
     device: EngineDevice,
     batch_sizes: tuple[int, ...],
     scheduler: Scheduler[Any],
+    known: Measurements | None = None,
     pins: Path | None = None,
 ) -> Runner:
     """Load all models and warm them up, on the device's thread.
 
     Args:
         settings: the service's.
+        specs: the models.
         device: the names of the device.
         batch_sizes: that batches are padded to.
         scheduler: learns what batches cost, and which fit.
+        known: what the engine before has measured; it is not measured again.
         pins: see ``service.engine.engine.Engine``.
 
     Raises:
@@ -46,25 +61,34 @@ def load(
     """
     with failing_device():
         try:
-            specs = [_pinned(spec, settings, pins) for spec in specs_of(settings)]
-            runner = Runner(settings, specs, device, batch_sizes)
+            pinned = [_pinned(spec, settings, pins) for spec in specs]
+            runner = Runner(settings, pinned, device, batch_sizes, known)
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
-        for step in runner.warm_up():
-            key = QueueKey(step.task, step.input_size)
-            scheduler.learn(key, step.size, step.device_seconds)
+        for model in runner.models:
+            costs = _known_costs(runner, model, known)
+            for step in warm_up(runner, model, once=bool(costs)):
+                if not costs:
+                    key = QueueKey(step.operation, step.input_size)
+                    scheduler.learn(key, step.size, step.device_seconds)
+            for cost in costs:
+                # Two points determine the line.
+                for size in (1, batch_sizes[-1] + 1):
+                    seconds = cost.fixed_seconds + size * cost.per_image_seconds
+                    scheduler.learn(QueueKey(model.operation, cost.input_size), size, seconds)
     for model in runner.models:
-        scheduler.limit(model.task, model.batch_sizes[-1])
+        scheduler.limit(model.operation, model.batch_sizes[-1])
         metrics.MODEL_INFO.labels(
             model.task, model.name, model.weights, model.device, model.dtype
         ).set(1)
         for fallback in model.fallbacks:
             metrics.GPU_FALLBACKS.labels(fallback.what).inc()
-    tasks = [model.task for model in runner.models]
     metrics.start_at_zero(metrics.GPU_FALLBACKS, ("compile", "record", "kernels"))
     metrics.start_at_zero(metrics.OUT_OF_MEMORY, ("split", "refused"))
-    metrics.start_at_zero(metrics.BATCH_FAULTS, tasks, Fault)
-    metrics.start_at_zero(metrics.NOT_FINITE, tasks)
+    for model in runner.models:
+        name, task = model.operation
+        metrics.start_at_zero(metrics.BATCH_FAULTS, [name], [task], Fault)
+        metrics.start_at_zero(metrics.NOT_FINITE, [name], [task])
     return runner
 
 
@@ -76,7 +100,56 @@ def _pinned(spec: ModelSpec, settings: Settings, pins: Path | None) -> ModelSpec
         # Log lines, even on a terminal: other processes write there too.
         folder = weights_folder(settings.cache_folder)
         fetched = fetch(spec.weights, folder, pins=pins, show=log_lines)
-    return replace(spec, weights=fetched.source)
+    return dataclasses.replace(spec, weights=fetched.source)
+
+
+def warm_up(runner: Runner, model: ModelInfo, *, once: bool = False) -> Iterator[WarmUp]:
+    """Run batches of a model's usual inputs; yield the time of the last run of each.
+
+    On a GPU every batch size runs, since each needs its kernels chosen and its memory allocated. On
+    a CPU two sizes determine the cost's line, or one where input sizes vary.
+
+    Args:
+        runner: with the model.
+        model: one of the runner's.
+        once: whether the cost is known, so that on a CPU one image suffices.
+    """
+    on_cpu = runner.device.type == "cpu"
+    for input_size in runner.warm_up_input_sizes(model.input):
+        image = Input(np.zeros((*input_size, 3), np.uint8), input_size)
+        sizes = warm_up_sizes(model, runner.device.type)
+        for size in sizes[:1] if once and on_cpu else sizes:
+            for _ in range(1 if once else WARM_UP_RUNS):
+                result = runner.run(model.operation, [image] * size, input_size, size)
+                if on_cpu and result.device_seconds > PATIENCE_SECONDS:
+                    break
+            yield WarmUp(model.operation, input_size, size, result.network_seconds)
+
+
+def measured(runner: Runner, scheduler: Scheduler[Any]) -> Measurements:
+    """Return what an engine has measured so far."""
+    costs = tuple(
+        MeasuredCost(
+            runner.forms[key.operation.model],
+            key.operation.task,
+            key.input_size,
+            cost.fixed_seconds,
+            cost.per_image_seconds,
+        )
+        for key, cost in scheduler.costs.items()
+        if cost.known
+    )
+    return replace(runner.measurements, costs=costs)
+
+
+def _known_costs(
+    runner: Runner, model: ModelInfo, known: Measurements | None
+) -> list[MeasuredCost]:
+    """Return what the engine before has learnt of a model's costs."""
+    if known is None or known.device_name != model.device_name:
+        return []
+    wanted = runner.forms[model.name], model.task
+    return [cost for cost in known.costs if (cost.form, cost.task) == wanted]
 
 
 def summary(model: ModelInfo) -> dict[str, object]:

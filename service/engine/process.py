@@ -12,9 +12,9 @@ from pathlib import Path
 import uvloop
 
 from service import metrics, tracing
+from service.engine.batches import DeviceFailedError
 from service.engine.device import EngineDevice
 from service.engine.engine import Engine
-from service.engine.faults import DeviceFailedError
 from service.engine.loading import ConfigurationError
 from service.link.sockets import LinkServer
 from service.logs import configure_logging
@@ -22,12 +22,13 @@ from service.processes.heartbeat import (
     CONFIGURATION_EXIT_CODE,
     DEVICE_EXIT_CODE,
     Supervision,
+    announce_failure,
     begin,
     child_parser,
     send_heartbeats,
 )
 from service.processes.runtime_folder import RuntimeFolder
-from service.settings import Settings, load_settings
+from service.settings import Settings, load_settings, specs_of
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,19 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
     server = LinkServer(arguments.socket)
     record = arguments.socket.with_suffix(".flight")
     device = EngineDevice(arguments.device, arguments.local_device or arguments.device)
-    engine = asyncio.create_task(Engine(settings, device, server, record, arguments.pins).run())
+    specs = specs_of(settings, arguments.models)
+    engine = asyncio.create_task(
+        Engine(
+            settings,
+            specs,
+            device,
+            server,
+            record,
+            arguments.measured,
+            arguments.predecessor,
+            arguments.pins,
+        ).run()
+    )
     heartbeats = asyncio.create_task(
         send_heartbeats(metrics.EVENT_LOOP_LAG_SECONDS.labels("engine").observe)
     )
@@ -59,10 +72,12 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
     except* ConfigurationError as group:
         for error in group.exceptions:
             logger.error("%s", error)
+            announce_failure(str(error))
         exit_code = CONFIGURATION_EXIT_CODE
     except* DeviceFailedError as failures:
         for failure in failures.exceptions:
             logger.error("%s", failure)
+            announce_failure(str(failure))
         exit_code = DEVICE_EXIT_CODE
     return exit_code
 
@@ -74,6 +89,9 @@ def main() -> None:
     parser.add_argument("--device", required=True, help="its name on the host")
     parser.add_argument("--pins", type=Path, help="of the weights' versions, for all engines")
     parser.add_argument("--local-device", help="its name in this process, if that is another")
+    parser.add_argument("--models", type=Path, help="a copy of the models file")
+    parser.add_argument("--measured", type=Path, help="file for what it measures")
+    parser.add_argument("--predecessor", type=Path, help="such a file of the engine before it")
     arguments = parser.parse_args()
     begin(arguments)
     settings = load_settings()

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from msgspec.structs import replace
-from torch import nn
 
-from model.config import Task
+from model.config import Operation, Task
 from model.inference.compiled import on_compilation
 from model.inference.cuda_graphs import recordings_on
 from model.inference.devices import device_name, find_device
-from model.inference.dtype_selection import DtypeChoice, choose_dtype
-from model.inference.predictor import DTYPES, Image, Predictor
-from model.inference.preparation import CompileDecision, PreparedModel, compile_decision, prepare
+from model.inference.dtype_selection import DtypeChooser
+from model.inference.predictor import Image, Predictor
+from model.inference.preparation import PreparedModel, compile_decision, prepare
 from model.inference.staging import staging_for
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason
+from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.failures import (
     DeviceLostError,
     Fallback,
@@ -35,19 +35,26 @@ from model.pretrained.progress import log_lines
 from model.pretrained.records import weights_folder
 from model.pretrained.store import ensure_cached
 from model.zoo import LoadedModel, load_model
-from service.engine.batches import Arrays, BatchResult, Input, WarmUp, arrays_of
+from service.engine.batches import (
+    Arrays,
+    BatchResult,
+    DeviceFailedError,
+    Fault,
+    Input,
+    arrays_of,
+)
 from service.engine.descriptions import (
+    blaming,
     check_digest,
     describe,
     input_of,
     labels_of,
     log_model,
     usual_input_sizes,
-    warm_up_sizes,
 )
 from service.engine.device import EngineDevice
-from service.engine.faults import DeviceFailedError, Fault, blaming
 from service.link.messages import FallbackInfo, InputInfo, ModelInfo
+from service.processes.handover import Measurements
 from service.settings import PREFIX, ModelSpec, Settings
 
 if TYPE_CHECKING:
@@ -56,9 +63,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COMPILER = "inductor"
-WARM_UP_RUNS = 2
-PATIENCE_SECONDS = 1.0
-"""A first warm-up run that takes longer on a CPU is not repeated: caches hardly matter then."""
 
 
 @contextmanager
@@ -75,10 +79,15 @@ class Runner:
 
     Args:
         settings: the service's.
-        specs: the models, at most one of a task.
+        specs: the models, of names that differ.
         device: a torch device, or "auto" for the best one found; with both names where the host
             has another one for it.
         batch_sizes: sizes that batches are padded to.
+        known: what the engine before has measured.
+
+    Attributes:
+        models: as HTTP workers and callers see them.
+        forms: what a model's speed depends on, by its name; see ``Measurements``.
 
     Raises:
         ValueError: if the device is missing or does not fit the settings, or the compiler that was
@@ -94,6 +103,7 @@ class Runner:
         specs: Sequence[ModelSpec],
         device: EngineDevice | str,
         batch_sizes: tuple[int, ...],
+        known: Measurements | None = None,
     ) -> None:
         self._batch_sizes = batch_sizes
         names = EngineDevice(device, device) if isinstance(device, str) else device
@@ -106,7 +116,18 @@ class Runner:
         self._compile = compile_decision(settings.compile, self.device, f"{PREFIX}COMPILE")
         self._staging = staging_for(self.device)
         self._recordings = recordings_on(self.device) if self.device.type == "cuda" else None
-        self._predictors: dict[Task, Predictor] = {}
+        own = Measurements(device_name(self.device))
+        self._known = known if known and known.device_name == own.device_name else own
+        self._autotuner = Autotuner(self._known.kernels)
+        self.forms: dict[str, str] = {}
+        self._dtypes = DtypeChooser(
+            self.device,
+            compiles=self._compile.compiles,
+            requested=settings.dtype,
+            setting=f"{PREFIX}DTYPE",
+            known=self._known.dtypes,
+        )
+        self._predictors: dict[str, Predictor] = {}
         self._free_at = 0.0  # end of the last batch that was launched
         self.models = tuple(self._load(settings, spec) for spec in specs)
         self.on_fallback(lambda _: None)  # the warm-up's own are in the models
@@ -115,21 +136,14 @@ class Runner:
         """Start to copy an image to a GPU; it can be in a batch at once. Thread-safe."""
         return image if self.device.type == "cpu" else self._staging.stage(image)
 
-    def warm_up(self) -> Iterator[WarmUp]:
-        """Run batches of every model's usual inputs; yield the time of the last run of each.
+    @property
+    def measurements(self) -> Measurements:
+        """What was measured, without the costs of batches."""
+        return Measurements(self._known.device_name, self._dtypes.choices, self._autotuner.choices)
 
-        On a GPU every batch size runs, since each needs its kernels chosen and its memory
-        allocated. On a CPU two sizes determine the cost's line, or one where input sizes vary.
-        """
-        for model in self.models:
-            for input_size in self._warm_up_input_sizes(model.input):
-                image = Input(np.zeros((*input_size, 3), np.uint8), input_size)
-                for size in warm_up_sizes(model, self.device.type):
-                    for _ in range(WARM_UP_RUNS):
-                        result = self.run(model.task, [image] * size, input_size, size)
-                        if self.device.type == "cpu" and result.device_seconds > PATIENCE_SECONDS:
-                            break
-                    yield WarmUp(model.task, input_size, size, result.network_seconds)
+    def warm_up_input_sizes(self, info: InputInfo) -> tuple[tuple[int, int], ...]:
+        """Return the usual heights and widths of a model's input that are worth a warm-up."""
+        return usual_input_sizes(info)[: None if self.device.type == "cuda" else 1]
 
     @property
     def launches(self) -> bool:
@@ -137,7 +151,7 @@ class Runner:
         return self.device.type == "cuda"
 
     def launch(
-        self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
+        self, operation: Operation, inputs: Sequence[Input], input_size: tuple[int, int], size: int
     ) -> Callable[[], BatchResult]:
         """Launch one batch, as ``run`` takes it; of classifications return before it is done.
 
@@ -146,12 +160,12 @@ class Runner:
         Returns:
             A function that waits for the result, on any thread.
         """
-        if task is not Task.CLASSIFY:
-            result = self.run(task, inputs, input_size, size)
+        if operation.task is not Task.CLASSIFY:
+            result = self.run(operation, inputs, input_size, size)
             return lambda: result
         started = time.perf_counter()
         images = [each.image for each in inputs]
-        logits = self._predictors[task].launch(images, (size, *input_size))
+        logits = self._predictors[operation.model].launch(images, (size, *input_size))
 
         def wait() -> BatchResult:
             rows = logits()
@@ -161,12 +175,12 @@ class Runner:
         return wait
 
     def run(
-        self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
+        self, operation: Operation, inputs: Sequence[Input], input_size: tuple[int, int], size: int
     ) -> BatchResult:
         """Run one batch.
 
         Args:
-            task: common to all inputs.
+            operation: common to all inputs.
             inputs: at least one.
             input_size: height and width of the network's input.
             size: places in the batch; places without an input are padding.
@@ -174,10 +188,10 @@ class Runner:
         started = time.perf_counter()
         images = [each.image for each in inputs]
         original_sizes = [each.original_size for each in inputs]
-        predictor, shape = self._predictors[task], (size, *input_size)
+        predictor, shape = self._predictors[operation.model], (size, *input_size)
         arrays: Arrays
         network_seconds: float | None = None
-        match task:
+        match operation.task:
             case Task.CLASSIFY:
                 arrays = _each(predictor.classify(images, shape))
             case Task.SEGMENT:
@@ -204,8 +218,8 @@ class Runner:
 
     def on_fallback(self, call: Callable[[str], None]) -> None:
         """Call a function with each step that fails from now on; ``models`` has its reason."""
-        for task, predictor in self._predictors.items():
-            predictor.execution.on_fallback = partial(self._note, task, call)
+        for name, predictor in self._predictors.items():
+            predictor.execution.on_fallback = partial(self._note, name, call)
 
     def on_rerecording(self, call: Callable[[], None]) -> None:
         """Call a function whenever a batch waits for a recording from now on."""
@@ -224,14 +238,14 @@ class Runner:
             return Fault.OUT_OF_MEMORY
         return Fault.DEVICE_LOST if isinstance(error, torch.AcceleratorError) else Fault.REQUEST
 
-    def _note(self, task: Task, call: Callable[[str], None], fallback: Fallback) -> None:
+    def _note(self, name: str, call: Callable[[str], None], fallback: Fallback) -> None:
         info = FallbackInfo(fallback.what, fallback.reason)
         self.models = tuple(
             replace(
                 model,
-                fallbacks=(*model.fallbacks, info) if model.task is task else model.fallbacks,
+                fallbacks=(*model.fallbacks, info) if model.name == name else model.fallbacks,
                 # Kernels are turned off for all models at once.
-                kernels=self._predictors[model.task].kernels,
+                kernels=self._predictors[model.name].kernels,
             )
             for model in self.models
         )
@@ -245,7 +259,8 @@ class Runner:
         with blaming(spec.blame("labels")):
             labels = labels_of(loaded, task, spec.labels)
         info = input_of(loaded.input, task, square=settings.segment_geometry == "square")
-        choice = _find_dtype(settings.dtype, self.device, loaded.network, self._compile)
+        form = f"{loaded.config} {loaded.network.num_classes}"
+        choice = self._dtypes.choose(loaded.network, form)
         compiler = COMPILER if self._compile.compiles else None
         with blaming(spec.blame("weights")):
             predictor = Predictor(
@@ -256,9 +271,11 @@ class Runner:
                 self._recordings,
                 compiler=compiler,
                 input_config=loaded.input,
+                autotuner=self._autotuner,
             )
         prepared = self._prepare(predictor, spec.name, info)
-        self._predictors[task] = predictor
+        self._predictors[spec.name] = predictor
+        self.forms[spec.name] = f"{form} {choice.dtype}"
         described = describe(
             spec,
             loaded,
@@ -267,7 +284,7 @@ class Runner:
             prepared,
             input_info=info,
             device=self.host_device,
-            device_name=device_name(self.device),
+            device_name=self._known.device_name,
             dtype_reason=choice.reason,
         )
         log_model(described)
@@ -277,29 +294,12 @@ class Runner:
         if self.device.type == "cpu" and not self._compile.compiles:
             # Nothing to compile, and no device memory that could be too small.
             return PreparedModel(self._batch_sizes, False, self._compile.reason)
-        sizes = self._warm_up_input_sizes(info)
+        sizes = self.warm_up_input_sizes(info)
         return prepare(predictor, name, self._compile, self._batch_sizes, sizes)
-
-    def _warm_up_input_sizes(self, info: InputInfo) -> tuple[tuple[int, int], ...]:
-        usual = usual_input_sizes(info)
-        return usual if self.device.type == "cuda" else usual[:1]
 
 
 def _each(rows: Sequence[NDArray[Any] | None]) -> Arrays:
     return tuple(None if row is None else (row,) for row in rows)
-
-
-def _find_dtype(
-    requested: str, device: torch.device, network: nn.Module, compiling: CompileDecision
-) -> DtypeChoice:
-    if requested != "auto":
-        return DtypeChoice(DTYPES[requested], f"{PREFIX}DTYPE={requested}")
-    if device.type == "cuda":
-        return DtypeChoice(torch.bfloat16, "auto on a GPU")
-    if compiling.compiles:
-        return DtypeChoice(torch.float32, "auto: compiled for a CPU")
-    choice = choose_dtype(network)
-    return DtypeChoice(choice.dtype, f"auto: {choice.reason}")
 
 
 def _load_model(settings: Settings, spec: ModelSpec) -> LoadedModel:

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from service import metrics, tracing
-from service.api.errors import DeadlineExceededError, InferenceError, ServiceError
+from service.api.errors import (
+    DeadlineExceededError,
+    InferenceError,
+    NotReadyError,
+    ServiceError,
+)
 from service.engine.device import Identity, JournalEntry
 from service.engine.scheduling.queues import Batch
 from service.engine.scheduling.scheduler import Scheduler
@@ -88,6 +93,22 @@ class Workers:
         for worker in list(self._heard):
             self._send(worker, self._welcome(worker))
 
+    def check_offered(self, submit: Submit) -> None:
+        """Check that a request is for weights that are served.
+
+        An engine that was started again may have found other weights in a model's file; the request
+        was prepared for those before, and its answer would be described as theirs.
+
+        Raises:
+            NotReadyError: if they are not.
+        """
+        asked = submit.operation, submit.weights_sha256
+        if asked not in {(model.operation, model.weights_sha256) for model in self._models}:
+            raise NotReadyError(
+                f"{submit.operation.model} was replaced meanwhile; send the request again.",
+                retry_after_seconds=1.0,
+            )
+
     def heard(self, worker: bytes) -> None:
         """Record that a worker sent something."""
         self._heard[worker] = time.monotonic()
@@ -157,7 +178,7 @@ class Workers:
         for request, result in zip(batch.requests, results, strict=True):
             worker, submit = request.payload.worker, request.payload.submit
             if result is None:
-                metrics.NOT_FINITE.labels(batch.queue.task).inc()
+                metrics.NOT_FINITE.labels(*batch.queue.operation).inc()
                 error = InferenceError("The network's output for this image is not usable.")
                 self.refuse(worker, submit, error, arrived=request.arrived)
                 continue
@@ -187,7 +208,7 @@ class Workers:
 
     def _welcome(self, worker: bytes) -> Welcome:
         costs = tuple(
-            CostInfo(key.task, key.input_size, cost.fixed_seconds, cost.per_image_seconds)
+            CostInfo(key.operation, key.input_size, cost.fixed_seconds, cost.per_image_seconds)
             for key, cost in self._scheduler.costs.items()
             if cost.known
         )
@@ -241,6 +262,8 @@ def trace_answered(
             SpanPhase("postprocess", network_done, done),
         ),
         batch_size=batch_size,
+        model=submit.operation.model,
+        task=submit.operation.task,
     )
 
 

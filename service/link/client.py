@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import math
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ import zmq
 from msgspec.structs import replace
 from zmq.utils.monitor import parse_monitor_message
 
-from model.config import Task
+from model.config import Operation
 from service import tracing
 from service.api.errors import DeadlineExceededError, InferenceError, NotReadyError, ServiceError
 from service.link.messages import (
@@ -28,6 +29,7 @@ from service.link.messages import (
     CostInfo,
     Hello,
     InferenceResult,
+    ModelInfo,
     NetworkInput,
     Refusal,
     Returned,
@@ -76,17 +78,17 @@ class EngineLoad:
     def __init__(self) -> None:
         self._costs: tuple[CostInfo, ...] = ()
         self._pending_work_seconds = 0.0
-        self._wait_seconds: dict[Task, float] = {}
-        self._sent_seconds = dict.fromkeys(Task, 0.0)
+        self._wait_seconds: dict[Operation, float] = {}
+        self._sent_seconds: defaultdict[Operation, float] = defaultdict(float)
 
     @property
     def pending_work_seconds(self) -> float:
         """Device time that the engine's requests need."""
         return self._pending_work_seconds + sum(self._sent_seconds.values())
 
-    def wait_seconds(self, task: Task) -> float:
-        """Return the expected wait of one more request of a task."""
-        return self._wait_seconds.get(task, 0.0) + self._sent_seconds[task]
+    def wait_seconds(self, operation: Operation) -> float:
+        """Return the expected wait of one more request."""
+        return self._wait_seconds.get(operation, 0.0) + self._sent_seconds[operation]
 
     def report(self, message: Welcome | Answer) -> None:
         """Take an engine's report."""
@@ -94,11 +96,11 @@ class EngineLoad:
             self._costs = message.costs
         self._pending_work_seconds = message.pending_work_seconds
         self._wait_seconds = message.wait_seconds
-        self._sent_seconds = dict.fromkeys(Task, 0.0)
+        self._sent_seconds.clear()
 
     def sent(self, submit: Submit) -> None:
         """Count a request that the engine has not reported yet."""
-        self._sent_seconds[submit.task] += _marginal_seconds(self._costs, submit)
+        self._sent_seconds[submit.operation] += _marginal_seconds(self._costs, submit)
 
 
 class EngineClient:
@@ -107,6 +109,9 @@ class EngineClient:
     Args:
         address: path of the engine's Unix socket.
         worker_name: unique among the HTTP workers.
+
+    Attributes:
+        warm: set while the engine is connected and ready.
     """
 
     def __init__(self, address: Path, worker_name: str) -> None:
@@ -126,6 +131,7 @@ class EngineClient:
         self._offer: Welcome | None = None
         self._welcomed_at = 0.0
         self._load = EngineLoad()
+        self.warm = asyncio.Event()
 
     @property
     def offer(self) -> Welcome | None:
@@ -134,6 +140,13 @@ class EngineClient:
         It outlives the engine: a restarted one serves the same, and requests wait for it.
         """
         return self._offer
+
+    def offers(self, model: ModelInfo) -> bool:
+        """Return whether the engine's offer has this model, with the same weights."""
+        return self._offer is not None and any(
+            (each.operation, each.weights_sha256) == (model.operation, model.weights_sha256)
+            for each in self._offer.models
+        )
 
     @property
     def ready(self) -> bool:
@@ -146,9 +159,9 @@ class EngineClient:
         """Pending work in seconds and in requests, to compare engines by."""
         return self._load.pending_work_seconds, len(self._pending)
 
-    def wait_seconds(self, task: Task) -> float:
-        """Return the expected wait of one more request of a task."""
-        return self._load.wait_seconds(task)
+    def wait_seconds(self, operation: Operation) -> float:
+        """Return the expected wait of one more request."""
+        return self._load.wait_seconds(operation)
 
     async def run(self) -> None:
         """Receive answers and keep in touch with the engine, until cancelled."""
@@ -158,15 +171,15 @@ class EngineClient:
             tasks.create_task(self._receive())
 
     async def submit(
-        self, task: Task, image: NetworkInput, *, deadline: float, timeout_seconds: float
+        self, model: ModelInfo, image: NetworkInput, *, deadline: float, timeout_seconds: float
     ) -> InferenceResult:
         """Send an image to the engine and await the result.
 
         If the awaiting task is cancelled, the engine drops the request.
 
         Args:
-            task: the task.
-            image: in the geometry of the task's network.
+            model: as the engine offers it.
+            image: in the model's geometry.
             deadline: monotonic moment after which the caller no longer waits.
             timeout_seconds: the caller's timeout, for the error's text.
 
@@ -177,7 +190,8 @@ class EngineClient:
             raise DeadlineExceededError(timeout_seconds=timeout_seconds)
         submit = Submit(
             request_id=next(self._request_ids),
-            task=task,
+            operation=model.operation,
+            weights_sha256=model.weights_sha256,
             image=header_of(image.pixels),
             input_size=image.size,
             original_size=image.original_size,
@@ -221,6 +235,7 @@ class EngineClient:
         async for frames in self._link_events.received():
             if parse_monitor_message(frames)["event"] == zmq.EVENT_DISCONNECTED:
                 self._welcome = None
+                self.warm.clear()
             else:
                 self._channel.send(encode(Hello()))
 
@@ -249,6 +264,7 @@ class EngineClient:
         self._welcome, self._welcomed_at = welcome, time.monotonic()
         if welcome.ready:
             self._offer = welcome
+            self.warm.set()
         self._load.report(welcome)
         for pending in list(self._pending.values()):
             if pending.sent_to not in {None, welcome.incarnation}:
@@ -293,7 +309,7 @@ def _inference_result(answer: Answer, frames: list[bytes]) -> InferenceResult:
 
 def _marginal_seconds(costs: tuple[CostInfo, ...], submit: Submit) -> float:
     """Return the expected device time of one more request; 0.0 where no cost is known."""
-    known = [cost for cost in costs if cost.task is submit.task]
+    known = [cost for cost in costs if cost.operation == submit.operation]
     if not known:
         return 0.0
     pixels = math.prod(submit.input_size)

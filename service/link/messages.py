@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from model.config import IMAGE_MEAN, IMAGE_STD, Interpolation, Task
+from model.config import IMAGE_MEAN, IMAGE_STD, Interpolation, Operation, Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """One served model, as ``GET /v1/models`` shows it.
 
     Attributes:
-        name: its name in answers, the architecture's unless a models file gives one.
+        name: in requests and answers: the architecture's unless a models file gives one.
         task: the task that it answers.
         architecture: its name in ``model.zoo``.
         weights: their origin: "demo", "random", or a file's name.
@@ -114,11 +114,16 @@ class ModelInfo(msgspec.Struct, frozen=True):
     fallbacks: tuple[FallbackInfo, ...] = ()
     weights_source: str | None = None
 
+    @property
+    def operation(self) -> Operation:
+        """The model's task, as a request asks for it."""
+        return Operation(self.name, self.task)
+
 
 class CostInfo(msgspec.Struct, frozen=True):
     """The learnt cost of a batch of n, of one input size: fixed + n * per_image, seconds."""
 
-    task: Task
+    operation: Operation
     input_size: tuple[int, int]
     fixed_seconds: float
     per_image_seconds: float
@@ -136,7 +141,8 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
 
     Attributes:
         request_id: unique within the HTTP worker.
-        task: the task.
+        operation: the model and its task.
+        weights_sha256: the digest of the weights that are to answer.
         image: the frame's shape, (H, W, 3), and type, uint8.
         input_size: height and width of the network's input, which a batch shares; the image may be
             smaller.
@@ -149,7 +155,8 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
     """
 
     request_id: int
-    task: Task
+    operation: Operation
+    weights_sha256: str | None
     image: ArrayHeader
     input_size: tuple[int, int]
     original_size: tuple[int, int]
@@ -186,10 +193,10 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
     Attributes:
         incarnation: changes when the engine is restarted.
         ready: whether it is warm.
-        models: empty until it is ready.
+        models: empty until it is ready; of each task the default one first.
         costs: learnt so far.
         pending_work_seconds: device time that its requests need.
-        wait_seconds: expected wait of one more request, by task.
+        wait_seconds: expected wait of one more request, by operation.
         crash: its predecessor's end, if that was in the middle of a batch.
     """
 
@@ -198,7 +205,7 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
     models: tuple[ModelInfo, ...]
     costs: tuple[CostInfo, ...]
     pending_work_seconds: float
-    wait_seconds: dict[Task, float]
+    wait_seconds: dict[Operation, float]
     crash: Crash | None = None
 
 
@@ -215,7 +222,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
         inference_seconds: the batch's time on the device.
         batch_size: requests in the batch.
         pending_work_seconds: device time that the engine's other requests need.
-        wait_seconds: expected wait of one more request, by task.
+        wait_seconds: expected wait of one more request, by operation.
     """
 
     request_id: int
@@ -224,7 +231,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
     inference_seconds: float
     batch_size: int
     pending_work_seconds: float
-    wait_seconds: dict[Task, float]
+    wait_seconds: dict[Operation, float]
 
 
 class Refusal(msgspec.Struct, tag=True, frozen=True):

@@ -17,13 +17,16 @@ from typing import Any, BinaryIO
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from service.metrics import METRICS_OWNER
 from service.processes.heartbeat import (
     ANNOUNCEMENTS_OPTION,
     CONFIGURATION_EXIT_CODE,
     DEVICE_EXIT_CODE,
+    FAILURE,
     HEARTBEAT,
     STOP,
 )
+from service.processes.memory import volunteer
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 5.0
 STABLE_SECONDS = 30.0
@@ -45,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 class StartFailedError(Exception):
-    """A child cannot start; the log says why, and a restart would not help."""
+    """A child cannot start, and a restart would not help; the message says why, as the log does."""
 
 
 @dataclass
@@ -55,13 +58,19 @@ class Child:
     Attributes:
         name: shown in its log lines.
         command: the Python interpreter's arguments.
+        options: more of them, which may change between two of its processes.
         environment: variables added to the supervisor's own.
         metrics_folder: the folder of its metrics.
         on_announcement: called whenever it has announced that it is ready.
         on_death: called whenever one has died and another is started.
         inherited_fds: file descriptors that it inherits.
-        established: whether the service has been ready; from then on every death is followed by
-            another start.
+        start_attempts: processes that may be killed, or lose their device, before it is
+            established.
+        metrics_owner: owner of its metrics' files, whose counters it goes on; by default its name.
+        goes_first: whether it is to be killed before others where memory runs out, until it is
+            established.
+        established: whether it is part of a service that has been ready; from then on every death
+            is followed by another start.
         facts: announced by its present process; None before that.
     """
 
@@ -71,9 +80,14 @@ class Child:
     metrics_folder: Path
     on_announcement: Callable[[], None]
     on_death: Callable[[], None]
+    options: tuple[str, ...] = ()
     inherited_fds: tuple[int, ...] = ()
+    start_attempts: int = START_ATTEMPTS
+    metrics_owner: str | None = None
+    goes_first: bool = False
     established: bool = False
     facts: dict[str, Any] | None = None
+    _failure: str | None = None
     _process: Process | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -81,8 +95,8 @@ class Child:
         """Start the process, and start it again whenever it ends, until ``stop``.
 
         Raises:
-            StartFailedError: if it ends by itself before the service has been ready, or is killed
-                ``START_ATTEMPTS`` times.
+            StartFailedError: if it ends by itself before it is established, or is killed
+                ``start_attempts`` times.
         """
         attempts, backoff_seconds = 0, FIRST_BACKOFF_SECONDS
         while not self._stopping.is_set():
@@ -102,11 +116,29 @@ class Child:
 
     def _refuse_hopeless(self, exit_code: int | None, cause: str, attempts: int) -> None:
         if exit_code == CONFIGURATION_EXIT_CODE:
-            raise StartFailedError
+            raise StartFailedError(self._failure or f"{self.name} cannot start.")
         by_chance = exit_code is None or exit_code < 0 or exit_code == DEVICE_EXIT_CODE
-        if not by_chance or attempts == START_ATTEMPTS:
+        if not by_chance or attempts == self.start_attempts:
             logger.error("%s cannot start (%s).", self.name, cause)
-            raise StartFailedError
+            raise StartFailedError(f"{self.name} cannot start ({cause}).")
+
+    @property
+    def pid(self) -> int | None:
+        """Id of its present process; None where there is none."""
+        return None if self._process is None else self._process.pid
+
+    def establish(self) -> None:
+        """Make it part of a service that has been ready."""
+        self.established = True
+        if self.goes_first and self._process is not None:
+            volunteer(self._process.pid, goes_first=False)
+        self.goes_first = False
+
+    def send(self, line: bytes) -> None:
+        """Send a message to its present process, if it is up."""
+        if self._process is not None and self.facts is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.write(line)
 
     async def stop(self, *, grace_seconds: float, hurry: asyncio.Event) -> None:
         """Ask the process to end, and kill it after the grace time or in a hurry."""
@@ -136,6 +168,8 @@ class Child:
             finally:
                 os.close(writing)
             self._process = process
+            if self.goes_first:
+                volunteer(process.pid, goes_first=True)
             if self._stopping.is_set():  # stopped while it was being started
                 _request_end(process)
             listening = asyncio.create_task(self._listen(process, announcements))
@@ -145,7 +179,7 @@ class Child:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
         self._process, self.facts = None, None
-        _close_metrics(self.metrics_folder, process.pid)
+        _close_metrics(self.metrics_folder, self.metrics_owner or self.name)
         return exit_code, _cause(exit_code)
 
     async def _start(self, announcements: int) -> Process:
@@ -153,13 +187,14 @@ class Child:
             sys.executable,
             "-P",  # nothing in the current folder is taken for one of our modules
             *self.command,
+            *self.options,
             ANNOUNCEMENTS_OPTION,
             str(announcements),
             stdin=PIPE,  # closes when the supervisor dies, which ends the child
             stdout=STANDARD_ERROR,
             pass_fds=(announcements, *self.inherited_fds),
             process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, METRICS_OWNER: self.metrics_owner or self.name},
         )
 
     async def _listen(self, process: Process, announcements: BinaryIO) -> None:
@@ -189,8 +224,12 @@ class Child:
             if not line:
                 return
             if line != HEARTBEAT:
-                self.facts = json.loads(line)
-                self.on_announcement()
+                facts = json.loads(line)
+                if FAILURE in facts:
+                    self._failure = facts[FAILURE]
+                else:
+                    self.facts = facts
+                    self.on_announcement()
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -199,10 +238,10 @@ class Child:
             return
 
 
-def _close_metrics(folder: Path, pid: int) -> None:
+def _close_metrics(folder: Path, owner: str) -> None:
     """Keep the counters of a dead process, and free the space of its gauges."""
-    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
-    for path in folder.glob(f"*_{pid}.db"):
+    mark_process_dead(owner, str(folder))  # type: ignore[no-untyped-call]
+    for path in folder.glob(f"*_{owner}.db"):
         with path.open("r+b") as file:
             used_bytes = int.from_bytes(file.read(4), sys.byteorder)
             file.truncate(used_bytes)

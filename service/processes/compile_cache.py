@@ -10,17 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from service.settings import PREFIX, ModelSpec, Settings, SettingsError, specs_of
+from service.settings import PREFIX, ModelSpec, Settings, SettingsError
 
 _PRIVATE = 0o700
 _NVIDIA = Path("/proc/driver/nvidia")
 _PROCESSOR = Path("/proc/cpuinfo")
 
 
-def compiler_environment(settings: Settings, device: str) -> dict[str, str]:
+def compiler_environment(
+    settings: Settings, specs: Sequence[ModelSpec], device: str
+) -> dict[str, str]:
     """Make an engine's cache folders and return the environment variables that name them.
 
     Empty for an engine that compiles neither networks nor Triton kernels, and so needs no place to
@@ -28,6 +31,7 @@ def compiler_environment(settings: Settings, device: str) -> dict[str, str]:
 
     Args:
         settings: the service's.
+        specs: its models.
         device: the engine's, named as in the settings.
 
     Raises:
@@ -35,7 +39,7 @@ def compiler_environment(settings: Settings, device: str) -> dict[str, str]:
     """
     if not _may_compile(settings, device):
         return {}
-    folder = settings.cache_folder / "compiled" / _key(settings, device)
+    folder = settings.cache_folder / "compiled" / _key(settings, specs, device)
     variables = {
         "TORCHINDUCTOR_CACHE_DIR": folder / "inductor",
         "TRITON_CACHE_DIR": folder / "triton",
@@ -57,13 +61,13 @@ def _may_compile(settings: Settings, device: str) -> bool:
     return on_gpu or settings.compile == "on"
 
 
-def _key(settings: Settings, device: str) -> str:
+def _key(settings: Settings, specs: Sequence[ModelSpec], device: str) -> str:
     """Name everything that compiled code depends on."""
     facts = {
         "torch": version("torch"),
         "triton": _version_or_none("triton"),
         "device": [device, *_hardware()],
-        "models": [_form_of(spec) for spec in specs_of(settings)],
+        "models": [_form_of(spec) for spec in specs],
         "geometry": settings.segment_geometry,
         "dtype": settings.dtype,
         "batches": settings.max_batch_size,

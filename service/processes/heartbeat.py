@@ -4,8 +4,8 @@ A child announces that it is ready with a JSON line on a pipe of its own, and se
 every second: one whose heartbeats stop is killed and replaced. Its standard output is not that
 pipe: whatever prints there is shown beside the log.
 
-On its standard input comes ``STOP`` when the supervisor wants it to end. The input closes when the
-supervisor dies, so no process outlives the service.
+On its standard input come messages, a line each, and ``STOP`` when the supervisor wants it to end.
+The input closes when the supervisor dies, so no process outlives the service.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ DEVICE_EXIT_CODE = 70
 """Exit code (EX_SOFTWARE) of an engine whose device hangs or is lost."""
 
 ANNOUNCEMENTS_OPTION = "--announcements-fd"
+FAILURE = "failure"
 HEARTBEAT = b"\n"
 HEARTBEAT_SECONDS = 1.0
 STOP = b"stop\n"
+READ_BYTES = 64 * 1024
 
 
 def child_parser(description: str) -> argparse.ArgumentParser:
@@ -53,8 +55,21 @@ def begin(arguments: argparse.Namespace) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+def announce_failure(reason: str) -> None:
+    """Tell the supervisor why this process cannot start."""
+    _write({FAILURE: reason})
+
+
 def announce(facts: dict[str, object]) -> None:
-    """Tell the supervisor that this process is ready, with facts for its log."""
+    """Tell the supervisor that this process is ready, or what has changed since.
+
+    Args:
+        facts: for the supervisor; they replace those before.
+    """
+    _write(facts)
+
+
+def _write(facts: dict[str, object]) -> None:
     os.write(_announcements, json.dumps(facts).encode() + b"\n")
 
 
@@ -75,21 +90,33 @@ async def send_heartbeats(observe_lag: Callable[[float], None]) -> None:
 
 
 class Supervision:
-    """What the supervisor wants, read from the standard input while the event loop runs.
+    """The supervisor's messages, read from the standard input while the event loop runs.
+
+    Args:
+        take: called with each message but the last one.
 
     Attributes:
         ended: set when this process is to end.
         orphaned: set when the supervisor is gone, and with it the other processes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, take: Callable[[bytes], None] = lambda _: None) -> None:
+        self._take = take
+        self._unfinished = b""
         self.ended = asyncio.Event()
         self.orphaned = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sys.stdin.fileno(), self._read)
 
     def _read(self) -> None:
-        if not os.read(sys.stdin.fileno(), len(STOP)):
+        read = os.read(sys.stdin.fileno(), READ_BYTES)
+        if not read:
             self._loop.remove_reader(sys.stdin.fileno())
             self.orphaned.set()
-        self.ended.set()
+            self.ended.set()
+        *lines, self._unfinished = (self._unfinished + read).split(b"\n")
+        for line in lines:
+            if line + b"\n" == STOP:
+                self.ended.set()
+            else:
+                self._take(line)

@@ -11,6 +11,8 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from service.settings import SettingsError
@@ -18,7 +20,7 @@ from service.settings import SettingsError
 NAME_PREFIX = "overlock-"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made there is private
 
-LONGEST_PARENT_BYTES = 107 - len(f"/{NAME_PREFIX}xxxxxxxx/engine-00.sock")
+LONGEST_PARENT_BYTES = 107 - len(f"/{NAME_PREFIX}xxxxxxxx/engine-00a.sock")
 """A Unix socket's path has at most 107 bytes (unix(7))."""
 
 MARK = ".overlock-runtime"
@@ -90,6 +92,14 @@ def runtime_parent() -> Path:
         return Path(named).absolute()
     usable = os.access(SHARED_MEMORY, os.W_OK | os.X_OK)
     return SHARED_MEMORY if usable else Path("/tmp")  # noqa: S108 - the folder made there is private
+
+
+def runtime_folders() -> Iterator[Path]:
+    """Yield the runtime folders that this user has where a service would make one."""
+    for mark in sorted(runtime_parent().glob(f"{NAME_PREFIX}*/{MARK}")):
+        with suppress(OSError):  # it is gone by now
+            if mark.parent.stat().st_uid == os.geteuid():
+                yield mark.parent
 
 
 def _free_bytes(folder: Path) -> int:

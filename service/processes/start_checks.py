@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from model.checkpoints.file_kind import weights_file_problem
 from model.labels.label_file import read_labels
 from model.remote.addresses import RemoteError, check_address, is_address
-from service.settings import NAMED_WEIGHTS, PREFIX, ModelSpec, Settings, SettingsError, specs_of
+from service.settings import NAMED_WEIGHTS, PREFIX, ModelSpec, Settings, SettingsError
 
 
-def check_files(settings: Settings) -> None:
+def check_files(settings: Settings, specs: Sequence[ModelSpec]) -> None:
     """Look at every file that the settings name.
+
+    Args:
+        settings: the service's.
+        specs: its models.
 
     Raises:
         SettingsError: with a line for each setting whose file is missing, cannot be read or is of
             another kind.
     """
-    problems = [problem for spec in specs_of(settings) for problem in _problems_of(spec)]
+    problems = [problem for spec in specs for problem in _problems_of(spec)]
     if settings.api_keys_file is not None:
         reason = _unreadable_reason(settings.api_keys_file)
         if reason is not None:

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable
 from contextlib import closing
 from enum import Enum
 from typing import Any
@@ -17,10 +16,12 @@ from prometheus_client import Counter
 
 from service import metrics, tracing
 from service.api.queries import MAX_TIMEOUT_SECONDS
+from service.processes.changes import Changes
 from service.processes.child import Child, StartFailedError
-from service.processes.compile_cache import compiler_environment
-from service.processes.environment import engine_environment, gpu_environment, local_device
-from service.processes.restarts import RestartCounts
+from service.processes.control import control_socket
+from service.processes.counts import SupervisorCounts
+from service.processes.generation import Generation
+from service.processes.reloads import Reloads
 from service.processes.runtime_folder import RuntimeFolder, runtime_parent
 from service.release import release
 from service.settings import Settings
@@ -28,7 +29,6 @@ from service.settings import Settings
 INTERRUPT_GRACE_SECONDS = 1.0
 """Grace time of accepted requests after Ctrl-C; SIGTERM waits for all of them."""
 
-ENGINE_GRACE_SECONDS = 1.0
 LISTEN_BACKLOG = 2048
 
 logger = logging.getLogger(__name__)
@@ -57,89 +57,95 @@ class Supervisor:
         self._settings = settings
         self._traces_to = tracing.destination(os.environ)
         self._started_at = time.monotonic()
-        self._stopping = asyncio.Event()
+        self._ending = asyncio.Event()
+        self._stopping = False
         self._hurry = asyncio.Event()
         self._worker_grace_seconds = settings.drain_delay_seconds + MAX_TIMEOUT_SECONDS
-        self._said_ready = False
+        self._said_ready = self._someone_died = False
         self._url = ""
-        processes = 1 + len(settings.devices.split(",")) + settings.http_workers
+        # Two generations of engines while a reload lasts.
+        processes = 1 + 2 * len(settings.devices.split(",")) + settings.http_workers
         needed_bytes = processes * metrics.PROCESS_BYTES
         self._runtime = RuntimeFolder.create(runtime_parent(), needed_bytes)
         self._metrics = self._runtime.path / "metrics"
         self._metrics.mkdir()
-        self._restarts: RestartCounts  # while it runs
-        self._engines: list[Child] = []
+        self._changes = Changes()
         self._workers: list[Child] = []
+        self._counts: SupervisorCounts  # this one and the next while it runs
+        self._reloads: Reloads
 
     async def run(self) -> Ending:
-        """Serve until SIGTERM or SIGINT, or until a process can no longer be kept running."""
+        """Serve until SIGTERM or SIGINT, or until a process can no longer be kept running.
+
+        Raises:
+            SettingsError: if the models file is wrong, or a file that it names.
+        """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
-        loop.add_signal_handler(signal.SIGHUP, _say_nothing_to_reload)
         try:
-            counting = closing(RestartCounts(self._metrics))
-            with counting as self._restarts, _listener(self._settings) as listener:
+            counting = closing(SupervisorCounts(self._metrics))
+            with counting as self._counts, _listener(self._settings) as listener:
                 self._url = _url(listener)
-                self._plan(listener)
-                return await self._serve(listener)
+                workers = range(self._settings.http_workers)
+                self._workers = [self._new_worker(index, listener) for index in workers]
+                self._reloads = Reloads(
+                    self._begin_generation, self._workers, self._changes, self._counts
+                )
+                loop.add_signal_handler(signal.SIGHUP, self._reloads.ask)
+                async with control_socket(self._runtime.path, self._url, self._reloads.ask):
+                    return await self._serve(listener)
         finally:
             self._runtime.remove()
 
-    def _plan(self, listener: socket.socket) -> None:
-        """Create the children: engines and HTTP workers."""
-        devices = self._settings.devices.split(",")
-        sockets = [self._runtime.path / f"engine-{index}.sock" for index in range(len(devices))]
-        for index, (device, path) in enumerate(zip(devices, sockets, strict=True)):
-            names = ("--device", device, "--local-device", local_device(device))
-            pins = ("--pins", str(self._runtime.path / "weights.json"))
-            command = ("service.engine.process", "--socket", str(path), *names, *pins)
-            engine = self._child(f"engine-{index}", command, metrics.ENGINE_RESTARTS)
-            engine.environment |= engine_environment() | gpu_environment(device)
-            engine.environment |= compiler_environment(self._settings, device)
-            self._engines.append(engine)
-        links = tuple(word for path in sockets for word in ("--engine", str(path)))
-        for index in range(self._settings.http_workers):
-            fd = str(listener.fileno())
-            words = ("service.web.process", "--listen-fd", fd, *links)
-            worker = self._child(f"http-{index}", words, metrics.HTTP_WORKER_RESTARTS)
-            worker.inherited_fds = (listener.fileno(),)
-            self._workers.append(worker)
+    def _begin_generation(self, number: int, before: Generation | None) -> Generation:
+        return Generation(
+            self._settings,
+            number,
+            self._runtime.path,
+            before,
+            on_change=self._note_change,
+            on_death=lambda: self._note_death(metrics.ENGINE_RESTARTS),
+        )
 
-    def _child(self, name: str, command: tuple[str, ...], restarts: Counter) -> Child:
-        return Child(
+    def _new_worker(self, index: int, listener: socket.socket) -> Child:
+        name, fd = f"http-{index}", listener.fileno()
+        worker = Child(
             name=name,
-            command=("-m", *command, "--name", name),
+            command=("-m", "service.web.process", "--name", name, "--listen-fd", str(fd)),
             environment={
                 **self._settings.as_environment(),
                 "PROMETHEUS_MULTIPROC_DIR": str(self._metrics),
             },
             metrics_folder=self._metrics,
-            on_announcement=self._note_if_ready,
-            on_death=lambda: self._restarts.increment(restarts),
+            on_announcement=lambda: self._welcome(worker),
+            on_death=lambda: self._note_death(metrics.HTTP_WORKER_RESTARTS),
+            inherited_fds=(fd,),
         )
+        return worker
 
     async def _serve(self, listener: socket.socket) -> Ending:
         """Keep all children running until the service stops."""
-        keeping = [
-            asyncio.create_task(child.keep_running()) for child in (*self._engines, *self._workers)
-        ]
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({stopping, *keeping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not self._stopping.is_set():  # nobody waits for a service that fails
+        engines = self._reloads.generation.start()
+        workers = [asyncio.create_task(worker.keep_running()) for worker in self._workers]
+        keeping = (*engines, *workers)
+        for task in keeping:
+            task.add_done_callback(self._note_end)
+        reloading = asyncio.create_task(self._reloads.run())
+        reloading.add_done_callback(self._note_end)
+        await self._ending.wait()
+        reloading.cancel()
+        if not self._stopping:  # nobody waits for a service that fails
             self._worker_grace_seconds = INTERRUPT_GRACE_SECONDS
         # Workers first: the requests that they accepted still need the engines.
-        workers_ended = asyncio.create_task(self._end(self._workers, self._worker_grace_seconds))
+        workers_ended = asyncio.create_task(self._end_workers())
         await asyncio.sleep(0)
         listener.close()
         await workers_ended
-        await self._end(self._engines, ENGINE_GRACE_SECONDS)
-        failures = [
-            outcome
-            for outcome in await asyncio.gather(*keeping, return_exceptions=True)
-            if isinstance(outcome, BaseException)
-        ]
+        await asyncio.wait({reloading})
+        await asyncio.gather(*(each.end(self._hurry) for each in self._reloads.live))
+        await asyncio.gather(*keeping, return_exceptions=True)
+        failures = [error for task in (*keeping, reloading) if (error := _error_of(task))]
         unforeseen = [f for f in failures if not isinstance(f, StartFailedError)]
         for failure in unforeseen:
             logger.error("A process could not be supervised.", exc_info=failure)
@@ -147,24 +153,43 @@ class Supervisor:
             return Ending.FAILED
         return Ending.REFUSED if failures else Ending.STOPPED
 
-    async def _end(self, children: Iterable[Child], grace_seconds: float) -> None:
+    async def _end_workers(self) -> None:
+        grace_seconds, hurry = self._worker_grace_seconds, self._hurry
         await asyncio.gather(
-            *(child.stop(grace_seconds=grace_seconds, hurry=self._hurry) for child in children)
+            *(worker.stop(grace_seconds=grace_seconds, hurry=hurry) for worker in self._workers)
         )
 
-    def _note_if_ready(self) -> None:
-        if any(child.facts is None for child in (*self._engines, *self._workers)):
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        """End the service if a task that keeps it running has failed."""
+        if _error_of(task) is not None:
+            self._ending.set()
+
+    def _note_death(self, restarts: Counter) -> None:
+        self._someone_died = True
+        self._counts.increment(restarts)
+
+    def _welcome(self, worker: Child) -> None:
+        """Tell an HTTP worker that has announced something the state of the service."""
+        self._reloads.tell(worker)
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self._changes.note()
+        generation = self._reloads.generation
+        if not generation.ready or any(worker.facts is None for worker in self._workers):
             return
         if self._said_ready:
-            logger.info("All processes are up again.")
+            if self._someone_died:
+                self._someone_died = False
+                logger.info("All processes are up again.")
             return
         self._said_ready = True
-        for child in (*self._engines, *self._workers):
-            child.established = True
+        generation.establish()
+        for worker in self._workers:
+            worker.establish()
         seconds = time.monotonic() - self._started_at
         lines = [f"overlock-service {release()} is ready after {seconds:.1f} s"]
-        for engine in self._engines:
-            lines += [_describe(model) for model in (engine.facts or {})["models"]]
+        lines += [_describe(model) for model in generation.models]
         lines += [f"  {'page':<10}{self._url}/", f"  {'API':<10}{self._url}/docs"]
         if self._traces_to is not None:
             lines.append(f"  {'traces':<10}{self._traces_to}")
@@ -172,20 +197,22 @@ class Supervisor:
             logger.info("%s", line)
 
     def _stop(self) -> None:
-        if self._stopping.is_set():
+        if self._stopping:
             self._hurry.set()
             return
         logger.info("Stopping: accepted requests get %g s.", self._worker_grace_seconds)
-        self._stopping.set()
+        self._stopping = True
+        self._ending.set()
 
     def _interrupt(self) -> None:
-        if not self._stopping.is_set():
+        if not self._stopping:
             self._worker_grace_seconds = INTERRUPT_GRACE_SECONDS
         self._stop()
 
 
-def _say_nothing_to_reload() -> None:
-    logger.info("SIGHUP: there is nothing to reload; the service goes on.")
+def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+    """Return the error that a task ended with, if it has."""
+    return None if not task.done() or task.cancelled() else task.exception()
 
 
 def _listener(settings: Settings) -> socket.socket:

@@ -2,7 +2,7 @@
 
 from service.settings.loading import load_settings
 from service.settings.model_spec import Activation, ModelSpec
-from service.settings.models_file import NAMED_WEIGHTS, specs_of
+from service.settings.models_file import NAMED_WEIGHTS, models_text, specs_of
 from service.settings.settings import MODELS, OFF, PREFIX, Settings, SettingsError
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "Settings",
     "SettingsError",
     "load_settings",
+    "models_text",
     "specs_of",
 ]

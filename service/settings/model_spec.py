@@ -11,6 +11,9 @@ from model.config import BackboneConfig, NetworkKind, Task
 from model.images.input_config import InputOptions
 from service.settings.settings import PREFIX, Settings
 
+DEMO_SEGMENTER = "demo-segment"
+"""Name of the demo's segmenter; its classifier is named demo."""
+
 Activation = Literal["softmax", "sigmoid"]
 """What makes scores of a classifier's logits: one class of all, or each for itself."""
 
@@ -30,6 +33,7 @@ class ModelSpec:
         ema: whether to take EMA weights where a file has both.
         backbone: fields of ``BackboneConfig`` that are stated, where the network has no name.
         kind: of the network on such a backbone.
+        default: whether it is stated to be the default of its task; else the first one is.
         sha256: that the weights must have, hexadecimal; None for any.
         blames: the setting that states a value, by field; for messages.
     """
@@ -43,6 +47,7 @@ class ModelSpec:
     activation: Activation | None = None
     ema: bool = True
     sha256: str | None = None
+    default: bool = False
     backbone: Mapping[str, Any] = field(default_factory=dict)
     kind: NetworkKind | None = None
     blames: Mapping[str, str] = field(default_factory=dict)
@@ -67,7 +72,8 @@ def spec_of_variables(settings: Settings, task: Task) -> ModelSpec | None:
         return None
     family = f"{PREFIX}{task.upper()}_"
     return ModelSpec(
-        name=name,
+        # Both of the demo's networks have one architecture's name, and a name has one model.
+        name=DEMO_SEGMENTER if (name, task) == ("demo", Task.SEGMENT) else name,
         task=task,
         architecture=name,
         weights=getattr(settings, f"{task}_weights") or "demo",

@@ -72,31 +72,49 @@ class _Table(BaseModel):
     default: bool = False
 
 
-def specs_of(settings: Settings) -> tuple[ModelSpec, ...]:
-    """Return the models to serve, in the order of their tasks.
+def specs_of(settings: Settings, copy: Path | None = None) -> tuple[ModelSpec, ...]:
+    """Return the models to serve, in the order of their tasks, of each the default first.
+
+    Args:
+        settings: the service's.
+        copy: of the models file, as it was read before; None to read it now.
 
     Raises:
         SettingsError: if the models file is wrong; see ``read_models_file``.
     """
     if settings.models_file is not None:
-        return read_models_file(settings.models_file)
+        return read_models_file(settings.models_file, copy)
     specs = [spec_of_variables(settings, task) for task in Task]
     return tuple(spec for spec in specs if spec is not None)
 
 
-def read_models_file(path: Path) -> tuple[ModelSpec, ...]:
-    """Read the models that a file states, in the order of their tasks.
+def models_text(path: Path) -> bytes:
+    """Return the models file as it is.
 
     Raises:
-        SettingsError: with a sentence for every mistake: the file cannot be read or is not valid
-            TOML, a misspelt key, a value that does not fit, no weights, several models of a task.
+        SettingsError: if it cannot be read.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return path.read_bytes()
     except OSError as error:
         raise SettingsError(
             f"{PREFIX}MODELS_FILE: {path} cannot be read: {error.strerror}."
         ) from error
+
+
+def read_models_file(path: Path, copy: Path | None = None) -> tuple[ModelSpec, ...]:
+    """Read the models that a file states, in the order of their tasks, of each the default first.
+
+    Args:
+        path: of the file, to which the paths in it are relative.
+        copy: a file with the same text, to be read in its place.
+
+    Raises:
+        SettingsError: with a sentence for every mistake: the file cannot be read or is not valid
+            TOML, a misspelt key, a value that does not fit, no weights, two defaults of a task.
+    """
+    try:
+        tables = tomllib.loads(models_text(copy or path).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # no UTF-8, or no TOML
         raise SettingsError(f"{PREFIX}MODELS_FILE: {path} is not valid TOML: {error}.") from error
     problems: list[str] = []
@@ -106,12 +124,12 @@ def read_models_file(path: Path) -> tuple[ModelSpec, ...]:
             specs.append(_spec(path, name, table))
         except ValueError as error:
             problems += str(error).splitlines()
-    problems += _crowded(path, specs)
+    problems += _rival_defaults(path, specs)
     if not tables:
         problems.append(f"{path} states no model: give each one a table such as [birds].")
     if problems:
         raise SettingsError("\n".join(problems))
-    return tuple(sorted(specs, key=lambda spec: [*Task].index(spec.task)))
+    return tuple(sorted(specs, key=lambda spec: ([*Task].index(spec.task), not spec.default)))
 
 
 def _spec(path: Path, name: str, value: Any) -> ModelSpec:
@@ -141,6 +159,7 @@ def _spec(path: Path, name: str, value: Any) -> ModelSpec:
         sha256=table.sha256 and table.sha256.lower(),
         backbone=_backbone_of(f"{path}, [{name}.backbone]", table),
         kind=table.kind,
+        default=table.default,
         blames={key: f"{where} {key}" for key in _Table.model_fields},
     )
 
@@ -221,11 +240,11 @@ def _task_of(where: str, table: _Table) -> Task:
     return Task(table.task)
 
 
-def _crowded(path: Path, specs: list[ModelSpec]) -> Iterator[str]:
+def _rival_defaults(path: Path, specs: list[ModelSpec]) -> Iterator[str]:
     for task in Task:
-        names = [f"[{spec.name}]" for spec in specs if spec.task is task]
+        names = [f"[{spec.name}]" for spec in specs if spec.task is task and spec.default]
         if len(names) > 1:
-            yield (f"{path}: {' and '.join(names)} all {task}; one model of a task can be served.")
+            yield f"{path}: {' and '.join(names)} are all the default to {task}; leave one."
 
 
 def _explained(where: str, error: ValidationError) -> Iterator[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from model.config import Task
+from model.config import Operation
 from service import metrics
 from service.api.errors import (
     BodyTooLargeError,
@@ -50,9 +51,11 @@ class Permit:
         on_give_way: called then.
     """
 
-    def __init__(self, limiter: ConcurrencyLimiter, task: Task, since_seconds: float) -> None:
+    def __init__(
+        self, limiter: ConcurrencyLimiter, operation: Operation, since_seconds: float
+    ) -> None:
         self._limiter = limiter
-        self.task = task
+        self.operation = operation
         self.since_seconds = since_seconds
         self.held_bytes = 0
         self.gave_way = False
@@ -74,26 +77,26 @@ class Permit:
 
         Raises:
             MemoryFullError: if it gave way.
-            QueueFullError: if there are too many requests of the task.
+            QueueFullError: if there are too many requests of the operation.
         """
         self.hold(0)
         self._limiter.start(self)
 
 
 class ConcurrencyLimiter:
-    """Hands out permits, up to a number of requests for each task and of bytes for all.
+    """Hands out permits, up to a number of requests for each operation and of bytes for all.
 
     Nothing is reserved for what a client has yet to send. An upload that has lasted for longer than
     ``UPLOAD_SECONDS`` gives way where others need its bytes.
 
     Args:
-        max_requests: most requests of one task whose bodies have arrived.
+        max_requests: most requests of one operation whose bodies have arrived.
         max_bytes: most bytes that all requests hold together.
         retry_after_seconds: estimates when the requests whose bodies have arrived will be answered.
         clock: returns the present moment, seconds.
 
     Attributes:
-        taken: requests whose bodies have arrived, by task.
+        taken: requests whose bodies have arrived, by operation; none is zero.
         held_bytes: bytes that all requests hold together.
     """
 
@@ -112,26 +115,26 @@ class ConcurrencyLimiter:
         # A dictionary without values: a set that remembers the order.
         self._uploads: dict[Permit, None] = {}
         self._started: set[Permit] = set()
-        self.taken = dict.fromkeys(Task, 0)
+        self.taken: Counter[Operation] = Counter()
         self.held_bytes = 0
 
     @contextmanager
-    def admit(self, task: Task, *, declared_bytes: int = 0) -> Iterator[Permit]:
+    def admit(self, operation: Operation, *, declared_bytes: int = 0) -> Iterator[Permit]:
         """Admit an upload while the block runs; all is returned however the block ends.
 
         Args:
-            task: of the request.
+            operation: of the request.
             declared_bytes: of the body; refused at once if there is no room for them now.
 
         Raises:
-            QueueFullError: if there are too many requests of the task already.
+            QueueFullError: if there are too many requests of the operation already.
             MemoryFullError: if all requests together hold too many bytes already.
         """
-        self._check_place(task)
+        self._check_place(operation)
         overdue_bytes = sum(upload.held_bytes for upload in self._overdue())
         if self.held_bytes - overdue_bytes + declared_bytes > self._max_bytes:
             raise self.memory_full(declared_bytes)
-        permit = Permit(self, task, self._clock())
+        permit = Permit(self, operation, self._clock())
         self._uploads[permit] = None
         try:
             yield permit
@@ -139,15 +142,17 @@ class ConcurrencyLimiter:
             self._uploads.pop(permit, None)
             if permit in self._started:
                 self._started.discard(permit)
-                self.taken[task] -= 1
+                self.taken[operation] -= 1
+                if not self.taken[operation]:
+                    del self.taken[operation]
             self._count(permit, -permit.held_bytes)
 
     def start(self, permit: Permit) -> None:
         """Turn an upload into a request; for ``Permit`` alone."""
-        self._check_place(permit.task)
+        self._check_place(permit.operation)
         self._uploads.pop(permit, None)
         self._started.add(permit)
-        self.taken[permit.task] += 1
+        self.taken[permit.operation] += 1
 
     def grow(self, permit: Permit, size_bytes: int) -> None:
         """Count more bytes; for ``Permit`` alone."""
@@ -181,10 +186,10 @@ class ConcurrencyLimiter:
             retry_after_seconds=max(retry_after_seconds, 0.0),
         )
 
-    def _check_place(self, task: Task) -> None:
-        if self.taken[task] >= self._max_requests:
+    def _check_place(self, operation: Operation) -> None:
+        if self.taken[operation] >= self._max_requests:
             raise QueueFullError(
-                waiting=self.taken[task],
+                waiting=self.taken[operation],
                 limit=self._max_requests,
                 retry_after_seconds=self._retry_after_seconds(),
             )

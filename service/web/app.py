@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import tracing
-from service.link.pool import EnginePool
+from service.link.pool import Generations
 from service.settings import Settings
 from service.web.http.api_keys import ApiKeys, require_key
 from service.web.http.cross_origin import CrossOriginMiddleware
@@ -26,21 +26,21 @@ from service.web.routes.playground import playground_router
 API_VERSION = "1"
 
 
-def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
+def create_app(settings: Settings, generations: Generations) -> FastAPI:
     """Build the application.
 
     Args:
         settings: of the service.
-        engines: connected while the application runs.
+        generations: connected while the application runs.
 
     Raises:
         SettingsError: if the file with the API keys cannot be read.
     """
-    pipeline = Pipeline(settings, engines)
+    pipeline = Pipeline(settings, generations)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        link = asyncio.create_task(engines.run())
+        link = asyncio.create_task(generations.run())
         try:
             yield
         finally:
@@ -85,7 +85,7 @@ def create_app(settings: Settings, engines: EnginePool) -> FastAPI:
         app.include_router(routes.router, dependencies=guards)
     app.include_router(health.router)
     app.include_router(playground_router())
-    app.openapi = ApiDocument(app, settings, engines)  # type: ignore[method-assign]
+    app.openapi = ApiDocument(app, settings, generations)  # type: ignore[method-assign]
     install_problem_handlers(app)
     if settings.root_path is not None:
         app.add_middleware(RootPathMiddleware, root_path=settings.root_path)

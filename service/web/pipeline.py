@@ -6,25 +6,24 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from model.config import Task
 from service import metrics, tracing
 from service.answers.inference import EngineResult
-from service.api.errors import DeadlineExceededError, NotReadyError, TaskOffError
+from service.api.errors import DeadlineExceededError, TaskOffError
 from service.api.schemas import NOTES, Timing
 from service.images.preparation import ImagePreparer
-from service.link.messages import ModelInfo
-from service.link.pool import EnginePool
+from service.link.pool import Generations, OfferedModel
 from service.settings import MODELS, PREFIX, Settings
 from service.web.admission import (
     ConcurrencyLimiter,
@@ -34,7 +33,7 @@ from service.web.admission import (
     read_body,
 )
 from service.web.bodies import content_coding, inflate
-from service.web.http.middleware import Draining
+from service.web.http.middleware import Draining, unless_client_leaves
 
 THREADS = 2
 """Number of decoding threads, and of rendering threads."""
@@ -44,6 +43,9 @@ NICENESS = 5
 
 OWN_STAGES = ("read", "decode", "queue", "render")
 """Stages observed for each request; an engine observes the device's for each batch."""
+
+NO_DIGEST = "0"
+"""X-Model-Digest of random weights, which have no file."""
 
 ResultT = TypeVar("ResultT")
 
@@ -64,7 +66,7 @@ class RequestContext:
         cancelled: set when the caller no longer waits for the response.
     """
 
-    model: ModelInfo
+    model: OfferedModel
     body: bytes
     content_type: str | None
     coding: str | None
@@ -87,9 +89,9 @@ class RequestContext:
 class Pipeline:
     """Takes requests from body to response; ``service.web.app`` hands it to every route."""
 
-    def __init__(self, settings: Settings, engines: EnginePool) -> None:
+    def __init__(self, settings: Settings, generations: Generations) -> None:
         self.settings = settings
-        self.engines = engines
+        self.generations = generations
         self.draining = Draining()
         # Two pools, so that pictures which take seconds to draw do not delay decoding.
         self._decode_threads = _threads("decode")
@@ -99,31 +101,39 @@ class Pipeline:
         self.limiter = ConcurrencyLimiter(
             max_requests=settings.max_queue_requests * len(settings.devices.split(",")),
             max_bytes=settings.max_queue_bytes,
-            retry_after_seconds=lambda: engines.pending_work_seconds,
+            retry_after_seconds=lambda: generations.current.pending_work_seconds,
         )
 
     @property
     def ready(self) -> bool:
         """Whether requests should be sent here."""
-        return self.engines.ready and not self.draining.begun
+        return self.generations.current.ready and not self.draining.begun
 
-    def model_for(self, task: Task) -> ModelInfo:
-        """Return the model that answers a task.
+    @contextmanager
+    def model_for(self, task: Task, name: str | None) -> Iterator[OfferedModel]:
+        """Find the model of a request; its engines do not end while the block runs.
+
+        Args:
+            task: that it has to perform.
+            name: as the caller gives it; None for the task's default model.
 
         Raises:
             NotReadyError: while no engine has said what it serves.
-            TaskOffError: if there is none.
+            UnknownModelError: if there is no model of that name.
+            InvalidParameterError: if it performs another task.
+            TaskOffError: if no model performs the task.
         """
-        models = [model for offer in self.engines.offers for model in offer.models]
-        if not models:
-            raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
-        for model in models:
-            if model.task is task:
-                return model
+        with self.generations.entered() as engines:
+            found = engines.find(task, name)
+            if found is None:
+                raise self._task_off(task)
+            yield OfferedModel(found, engines)
+
+    def _task_off(self, task: Task) -> TaskOffError:
         if self.settings.models_file is not None:
-            raise TaskOffError(f"No model of {PREFIX}MODELS_FILE can {task}; state one there.")
+            return TaskOffError(f"No model of {PREFIX}MODELS_FILE can {task}; state one there.")
         setting, names = f"{PREFIX}{task.upper()}", ", ".join(MODELS[task])
-        raise TaskOffError(
+        return TaskOffError(
             f"{setting}_MODEL is off. To {task}, start the service with it set to one of {names} "
             f"and {setting}_WEIGHTS to pretrained or a checkpoint's path."
         )
@@ -131,7 +141,7 @@ class Pipeline:
     async def respond(
         self,
         request: Request,
-        task: Task,
+        model: OfferedModel,
         timeout_seconds: float | None,
         render: Callable[[EngineResult], Response],
         *,
@@ -141,7 +151,7 @@ class Pipeline:
 
         Args:
             request: its body has not been read yet.
-            task: the task of the route.
+            model: returned by ``model_for``.
             timeout_seconds: the caller's, if it named one.
             render: makes the response, in a thread.
             renders_at_once: whether rendering is too quick to be worth a thread.
@@ -151,20 +161,22 @@ class Pipeline:
             ClientDisconnect: if the client left; work on its request is cancelled.
         """
         with self.draining.request():
-            return await self._respond(request, task, timeout_seconds, render, renders_at_once)
+            return await self._respond(request, model, timeout_seconds, render, renders_at_once)
 
     async def _respond(
         self,
         request: Request,
-        task: Task,
+        model: OfferedModel,
         timeout_seconds: float | None,
         render: Callable[[EngineResult], Response],
         renders_at_once: bool,
     ) -> Response:
-        model = self.model_for(task)
+        operation = model.info.operation
+        request.state.model = operation.model
+        tracing.describe(model=operation.model)
         timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
-        self.engines.reject_unreachable_deadline(
-            task, timeout_seconds, ahead_seconds=self._decode_wait.wait_seconds
+        model.engines.reject_unreachable_deadline(
+            operation, timeout_seconds, ahead_seconds=self._decode_wait.wait_seconds
         )
         deadline = time.monotonic() + timeout_seconds
         limit_bytes = self.settings.max_body_bytes
@@ -172,7 +184,7 @@ class Pipeline:
         coding = content_coding(headers) if "content-encoding" in headers else None
         declared_bytes = declared_length(request, limit_bytes=limit_bytes)
         stages: dict[str, float] = request.state.stages
-        with self.limiter.admit(task, declared_bytes=declared_bytes) as permit:
+        with self.limiter.admit(operation, declared_bytes=declared_bytes) as permit:
             started = time.perf_counter()
             body = await read_body(
                 request, limit_bytes=limit_bytes, deadline=deadline, permit=permit
@@ -184,7 +196,7 @@ class Pipeline:
                 model, body, content_type, coding, deadline, timeout_seconds, permit, stages
             )
             try:
-                return await _unless_client_leaves(
+                return await unless_client_leaves(
                     request, self._run(context, render, renders_at_once=renders_at_once)
                 )
             finally:
@@ -198,7 +210,7 @@ class Pipeline:
         renders_at_once: bool,
     ) -> Response:
         """Decode, infer and render."""
-        stages, task = context.stages, context.model.task
+        stages, model = context.stages, context.model.info
         async with context.in_time():
             if context.coding is not None:
                 context = await self._inflated(context, context.coding)
@@ -208,20 +220,20 @@ class Pipeline:
                     self._preparer.prepare,
                     context.body,
                     context.content_type,
-                    context.model,
+                    model,
                 )
         _record(stages, "decode", prepared.decode_seconds)
         context.permit.hold(len(context.body) + prepared.network_input.pixels.nbytes)
         # The engines keep the deadline themselves: they know why there is no answer yet.
-        result = await self.engines.submit(
-            task,
+        result = await context.model.engines.submit(
+            model,
             prepared.network_input,
             deadline=context.deadline,
             timeout_seconds=context.timeout_seconds,
         )
         stages |= {"queue": result.queue_seconds, "inference": result.inference_seconds}
         engine_result = EngineResult(
-            context.model,
+            model,
             prepared,
             result,
             Timing(
@@ -241,10 +253,11 @@ class Pipeline:
             async with context.in_time():
                 response = await _in_thread(self._render_threads, render, engine_result)
         _record(stages, "render", time.perf_counter() - started)
-        if context.model.weights in NOTES:
-            response.headers["X-Model-Weights"] = context.model.weights
+        response.headers["X-Model-Digest"] = model.weights_sha256 or NO_DIGEST
+        if model.weights in NOTES:
+            response.headers["X-Model-Weights"] = model.weights
         own = {stage: stages[stage] for stage in OWN_STAGES}
-        metrics.observe_stages(task, **own)
+        metrics.observe_stages(model.operation, **own)
         return response
 
     async def _inflated(self, context: RequestContext, coding: str) -> RequestContext:
@@ -290,31 +303,3 @@ async def _pipeline(request: Request) -> Pipeline:
 
 
 PipelineDep = Annotated[Pipeline, Depends(_pipeline)]
-
-
-async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Await ``work``, or cancel it and raise ClientDisconnect when the connection closes."""
-    working, has_left = asyncio.current_task(), False
-    assert working is not None
-
-    async def watch() -> None:
-        nonlocal has_left
-        await _client_gone(request)
-        has_left = True
-        working.cancel()
-
-    watching = asyncio.create_task(watch())
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if has_left and not working.uncancel():
-            raise ClientDisconnect from None
-        raise
-    finally:
-        watching.cancel()
-
-
-async def _client_gone(request: Request) -> None:
-    """Return when the client leaves; the body has been read, so nothing else can arrive."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

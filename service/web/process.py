@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from service import metrics, tracing
 from service.api.errors import all_errors
 from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.link.client import EngineClient
-from service.link.pool import EnginePool
+from service.link.pool import EnginePool, Generations
 from service.logs import configure_logging
 from service.processes.environment import freeze_heap
 from service.processes.heartbeat import (
@@ -34,6 +34,7 @@ from service.processes.heartbeat import (
     send_heartbeats,
 )
 from service.processes.runtime_folder import RuntimeFolder
+from service.processes.state import state_of
 from service.settings import Settings, SettingsError, load_settings
 from service.web.app import create_app
 from service.web.http.connections import Connection
@@ -56,11 +57,32 @@ class Server(uvicorn.Server):
 
 async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     """Serve until told to stop, then answer the accepted requests."""
-    supervision = Supervision()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, supervision.ended.set)
     worker_name = f"{arguments.name}-{os.getpid()}"
-    engines = EnginePool([EngineClient(path, worker_name) for path in arguments.engine])
-    app = create_app(settings, engines)
+
+    def pool(generation: int, sockets: Iterable[str]) -> EnginePool:
+        return EnginePool(generation, [EngineClient(Path(path), worker_name) for path in sockets])
+
+    generations = Generations(pool(arguments.generation, arguments.engine))
+    switching: set[asyncio.Task[None]] = set()
+
+    def take(line: bytes) -> None:
+        """Take the supervisor's word on the engines."""
+        state = state_of(line)
+        generations.reload_error = state.reload_error
+        generations.show(state.shown)
+        if state.generation not in {generations.current.generation, *generations.held}:
+            task = asyncio.create_task(generations.switch(pool(state.generation, state.engines)))
+            switching.add(task)
+            task.add_done_callback(switching.discard)
+
+    def announce_generations() -> None:
+        metrics.GENERATION.set(generations.current.generation)
+        current, held = generations.current.generation, generations.held
+        announce({"worker": arguments.name, "generation": current, "held": held})
+
+    supervision = Supervision(take)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, supervision.ended.set)
+    app = create_app(settings, generations)
     server = Server(
         uvicorn.Config(
             app,
@@ -83,7 +105,8 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     )
     export_zeros()
     freeze_heap()
-    announce({"worker": arguments.name})
+    generations.on_change = announce_generations
+    announce_generations()
     pipeline: Pipeline = app.state.pipeline
     abandoning = asyncio.create_task(abandon_when_orphaned(supervision, app.state.under_way))
     stopped = asyncio.create_task(supervision.ended.wait())
@@ -116,12 +139,13 @@ def main() -> None:
     """Run an HTTP worker with the supervisor's arguments."""
     parser = child_parser("An HTTP worker of overlock-service.")
     parser.add_argument("--listen-fd", required=True, type=int)
-    parser.add_argument("--engine", required=True, type=Path, action="append")
+    parser.add_argument("--generation", required=True, type=int)
+    parser.add_argument("--engine", required=True, action="append", help="an engine's socket")
     arguments = parser.parse_args()
     begin(arguments)
     settings = load_settings()
     configure_logging(settings.log_format, arguments.name)
-    runtime = RuntimeFolder(arguments.engine[0].parent)
+    runtime = RuntimeFolder(Path(arguments.engine[0]).parent)
     try:
         tracing.start(arguments.name, os.environ)
         uvloop.run(serve(arguments, settings))

@@ -47,7 +47,7 @@ def overlock(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_service_stays_at_one_commit_and_starts_again_without_the_hub(
+def test_a_service_stays_at_one_commit_until_a_reload_and_starts_again_without_the_hub(
     hub: HubServer, tmp_path: Path, weights: bytes
 ) -> None:
     birds = hub.repositories["owner/birds"]
@@ -60,10 +60,14 @@ def test_a_service_stays_at_one_commit_and_starts_again_without_the_hub(
         assert (model["input"]["crop_pct"], model["input_from"]["crop_pct"]) == (0.5, "checkpoint")
         assert f"classify demo: {source}, SHA-256 {model['weights_sha256']}." in running.log
         # An engine that dies comes back as it was, whatever the branch has become.
-        birds.commit({"model.safetensors": weights[:-4] + bytes(4)})
+        newer = birds.commit({"model.safetensors": weights[:-4] + bytes(4)})
         (engine,) = running.children("service.engine.process")
         os.kill(engine, signal.SIGKILL)
         running.wait_for(lambda: "All processes are up again" in running.log)
+        assert running.get("/v1/models").json()["models"][0]["weights_source"] == source
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_for(lambda: "Generation 2 serves" in running.log)
+        commit, source = newer, source.replace(commit, newer)
         assert running.get("/v1/models").json()["models"][0]["weights_source"] == source
         first_log = running.log
     hub.stop()

@@ -138,4 +138,4 @@ async def test_the_openapi_document_shows_the_three_forms_and_the_problems(
     assert {"200", "400", "408", "413", "415", "422", "429", "500", "503", "504"} <= set(
         operation["responses"]
     )
-    assert {p["name"] for p in operation["parameters"]} == {"top_k", "logits", "timeout"}
+    assert {p["name"] for p in operation["parameters"]} == {"top_k", "logits", "model", "timeout"}

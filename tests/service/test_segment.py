@@ -33,7 +33,7 @@ async def segment(
 
 async def test_the_classes_that_occur_come_with_their_share(client: httpx.AsyncClient) -> None:
     body = (await segment(client)).json()
-    assert body["model"] == "demo"
+    assert body["model"] == "demo-segment"
     assert body["image"] == {"width": WIDTH, "height": HEIGHT, "frames": 1}
     half = HEIGHT * WIDTH // 2
     assert body["classes"] == [

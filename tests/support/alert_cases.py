@@ -37,6 +37,7 @@ def _well(**others: str) -> dict[str, str]:
         _requests("503"): "0x120",
         f"overlock_pending_work_seconds{{{TARGET}}}": "0.4x120",
         f"overlock_engine_restarts_total{{{TARGET}}}": "0x120",
+        f"overlock_reload_failures_total{{{TARGET}}}": "0x120",
         f'overlock_batch_faults_total{{{TARGET}, fault="device-lost"}}': "0x120",
         f'overlock_out_of_memory_total{{{TARGET}, action="refused"}}': "0x120",
         f'overlock_outputs_not_finite_total{{{TARGET}, task="classify"}}': "0x120",
@@ -131,6 +132,12 @@ CASES = [
         _well() | _once("overlock_engine_restarts_total", count=5),
         25,
         frozenset({"OverlockEngineRestarted", "OverlockEngineCrashLoop"}),
+    ),
+    Case(
+        "a reload failed",
+        _well() | _once("overlock_reload_failures_total"),
+        25,
+        frozenset({"OverlockReloadFailed"}),
     ),
     Case(
         "a device is lost",

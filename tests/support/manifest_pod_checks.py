@@ -8,7 +8,7 @@ from typing import Any
 
 from model.config import Task
 from service.api.queries import MAX_TIMEOUT_SECONDS
-from service.processes.supervisor import ENGINE_GRACE_SECONDS
+from service.processes.generation import ENGINE_GRACE_SECONDS
 from service.settings import PREFIX, Settings, SettingsError, load_settings
 from service.web.routes import health
 from support.manifests import Manifests, Object

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from model.config import Task
+from model.config import Operation, Task
 from service.api.errors import NotReadyError
 from service.link.messages import (
     CostInfo,
@@ -19,6 +21,7 @@ from service.link.messages import (
     NetworkInput,
     Welcome,
 )
+from service.link.pool import EnginePool
 
 LABELS = ("circle", "square", "star", "ring")
 COLORS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (9, 9, 9))
@@ -55,7 +58,12 @@ CLASSIFIER = ModelInfo(
 SEGMENTED = InputInfo(short_side=160, long_side=640, multiple=32, sources=SOURCES)
 DETECTED = InputInfo(short_side=800, long_side=1333, multiple=32, sources=SOURCES)
 SEGMENTER = replace(
-    CLASSIFIER, task=Task.SEGMENT, weights="random", weights_sha256=None, input=SEGMENTED
+    CLASSIFIER,
+    name="demo-segment",
+    task=Task.SEGMENT,
+    weights="random",
+    weights_sha256=None,
+    input=SEGMENTED,
 )
 DETECTOR = replace(
     CLASSIFIER,
@@ -71,7 +79,7 @@ WELCOME = Welcome(
     "first",
     True,
     (CLASSIFIER, SEGMENTER, DETECTOR),
-    (CostInfo(Task.CLASSIFY, (224, 224), 0.01, 0.02),),
+    (CostInfo(CLASSIFIER.operation, (224, 224), 0.01, 0.02),),
     0,
     {},
 )
@@ -82,7 +90,7 @@ DETECTION_LABELS = np.array([2, 0, 3], np.int64)
 
 
 class FakeEngines:
-    """Engines that answer at once, or as a test sets them.
+    """Engines that answer at once, or as a test sets them, of one generation after another.
 
     They segment an image into its left half, class 2, and its right half, class 0.
     """
@@ -97,13 +105,35 @@ class FakeEngines:
         self.down = False
         self.late: Exception | None = None
         self.cancelled = asyncio.Event()
+        self.generation = 1
+        self.reload_error: str | None = None
+        self.held = 0
+
+    @property
+    def current(self) -> FakeEngines:
+        return self
+
+    @property
+    def shown(self) -> FakeEngines:
+        return self
+
+    @contextmanager
+    def entered(self) -> Iterator[FakeEngines]:
+        self.held += 1
+        try:
+            yield self
+        finally:
+            self.held -= 1
+
+    def find(self, task: Task, name: str | None) -> ModelInfo | None:
+        return EnginePool.find(self, task, name)  # type: ignore[arg-type]  # of the offers alone
 
     @property
     def pending_work_seconds(self) -> float:
         return 2.5
 
     def reject_unreachable_deadline(
-        self, task: Task, timeout_seconds: float, *, ahead_seconds: float
+        self, operation: Operation, timeout_seconds: float, *, ahead_seconds: float
     ) -> None:
         if self.late is not None:
             raise self.late
@@ -116,7 +146,7 @@ class FakeEngines:
         await asyncio.Event().wait()
 
     async def submit(
-        self, task: Task, image: NetworkInput, *, deadline: float, timeout_seconds: float
+        self, model: ModelInfo, image: NetworkInput, *, deadline: float, timeout_seconds: float
     ) -> InferenceResult:
         self.images.append(image)
         self.timeouts.append(timeout_seconds)
@@ -133,7 +163,7 @@ class FakeEngines:
                 self.cancelled.set()
                 raise
         return InferenceResult(
-            _arrays(task, image), queue_seconds=0.001, inference_seconds=0.02, batch_size=3
+            _arrays(model.task, image), queue_seconds=0.001, inference_seconds=0.02, batch_size=3
         )
 
 

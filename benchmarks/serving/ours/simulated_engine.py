@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.serving.ours.cost_variable import COST_VARIABLE
 from benchmarks.serving.simulated_device import DeviceCost, run_batch
-from model.config import CLASSIFIERS, Task
+from model.config import CLASSIFIERS, Operation, Task
 from model.images.input_config import input_config
 from model.labels.tables import imagenet_labels
 from service.engine import loading, process
@@ -23,6 +23,7 @@ from service.engine.descriptions import input_of
 from service.engine.device import EngineDevice
 from service.engine.runner import Runner
 from service.link.messages import ModelInfo
+from service.processes.handover import Measurements
 from service.settings import ModelSpec, Settings
 
 
@@ -35,13 +36,15 @@ class SimulatedRunner(Runner):
         specs: Sequence[ModelSpec],
         device: EngineDevice | str,
         batch_sizes: tuple[int, ...],
+        known: Measurements | None = None,
     ) -> None:
         self.device, self.host_device = torch.device("cpu"), "cpu"
-        self._predictors = {}
+        self._predictors, self.forms = {}, {}
         self._batch_sizes = batch_sizes
         self._cost = DeviceCost(*map(float, os.environ[COST_VARIABLE].split(",")))
         (spec,) = specs
         name = spec.architecture or ""
+        self.forms[spec.name] = name
         config = input_config(CLASSIFIERS[name].geometry)
         self.models = (
             ModelInfo(
@@ -66,8 +69,17 @@ class SimulatedRunner(Runner):
             ),
         )
 
+    @property
+    def measurements(self) -> Measurements:
+        """Nothing is measured."""
+        return Measurements()
+
     def run(
-        self, task: Task, inputs: Sequence[Input], input_size: tuple[int, int], size: int
+        self,
+        operation: Operation,
+        inputs: Sequence[Input],
+        input_size: tuple[int, int],
+        size: int,
     ) -> BatchResult:
         """Run one batch; padding costs what an image costs."""
         started = time.perf_counter()

@@ -40,9 +40,14 @@ class Decision:
 
 
 class Autotuner:
-    """A table from problems to their fastest candidates; one per device, filled in warm-up."""
+    """A table from problems to their fastest candidates; one per device, filled in warm-up.
 
-    def __init__(self) -> None:
+    Args:
+        known: ``choices`` of another process on the same device; they are not measured again.
+    """
+
+    def __init__(self, known: Mapping[str, str] | None = None) -> None:
+        self._known = known or {}
         self._fastest: dict[Problem, str] = {}
         self._collected: dict[Problem, None] | None = None
 
@@ -53,8 +58,15 @@ class Autotuner:
         return self._fastest.get(problem, default)
 
     def __contains__(self, problem: Problem) -> bool:
-        """Return whether a problem has been measured."""
+        """Return whether a problem has been measured, here or by the process before."""
+        if problem not in self._fastest and (name := self._known.get(repr(problem))) is not None:
+            self._fastest[problem] = name
         return problem in self._fastest
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The fastest candidate of each measured problem, for another process."""
+        return {repr(problem): name for problem, name in self._fastest.items()}
 
     @contextmanager
     def collect_problems(self) -> Iterator[list[Problem]]:

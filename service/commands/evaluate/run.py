@@ -37,7 +37,8 @@ from model.evaluation.report import (
 )
 from model.images.input_config import InputConfig, InputOptionError, InputSource
 from model.inference.devices import find_device
-from model.inference.predictor import DTYPES, Predictor
+from model.inference.dtype_selection import DTYPES
+from model.inference.predictor import Predictor
 from model.pretrained.records import weights_folder
 from model.remote.addresses import without_secrets
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from model.config import Task
+from model.config import Operation, Task
 from service.api.errors import DeadlineUnreachableError, QueueFullError
 from service.commands.bench.generator import poisson_arrivals
 from service.commands.bench.summary import percentile
@@ -128,7 +128,7 @@ class _Replica(VirtualEngine[float, float]):
     def __init__(
         self, setup: ReplicaSetup, moments: list[float], target: Target | None = None
     ) -> None:
-        self._queue = QueueKey(setup.task, NOMINAL_SIZE)
+        self._queue = QueueKey(Operation("model", setup.task), NOMINAL_SIZE)
         super().__init__(
             {self._queue: setup.cost},
             max_waiting=setup.max_waiting,

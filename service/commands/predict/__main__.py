@@ -14,7 +14,7 @@ from service.commands.predict.arguments import DEFAULT_BATCH_SIZE, fill_parser
 from service.commands.predict.conversion import checked_count, request_of, settings_of
 from service.commands.predict.report import PROGRAM, PredictionReport
 from service.commands.predict.sources import find_sources, skipped_note
-from service.engine.faults import DeviceFailedError
+from service.engine.batches import DeviceFailedError
 
 
 def main() -> None:

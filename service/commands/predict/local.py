@@ -24,8 +24,7 @@ from service.commands.predict.outcome import (
     unreadable,
 )
 from service.commands.predict.sources import Source, SourceError
-from service.engine.batches import Input
-from service.engine.faults import DeviceFailedError, Fault
+from service.engine.batches import DeviceFailedError, Fault, Input
 from service.engine.runner import Runner, failing_device
 from service.images.preparation import ImagePreparer, PreparedImage
 from service.link.messages import InferenceResult
@@ -134,7 +133,7 @@ class LocalPredictor:
         started = time.perf_counter()
         try:
             with failing_device():
-                outcome = self._runner.run(self._request.task, inputs, batch[0].size, len(batch))
+                outcome = self._runner.run(self._model.operation, inputs, batch[0].size, len(batch))
         except (RuntimeError, MemoryError) as error:
             fault = self._runner.fault_of(error)
             if fault is Fault.DEVICE_LOST:

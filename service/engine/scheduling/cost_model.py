@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.config import Task
+from model.config import Operation, Task
 from service.engine.scheduling.queues import QueueKey
 from service.ewma import Ewma
 
@@ -109,7 +109,7 @@ class SlowdownEstimator:
 
 
 BATCH_SECONDS = 2.0
-"""Batches that are expected to take longer are made smaller, since other tasks wait meanwhile."""
+"""Batches that are expected to take longer are made smaller: other operations wait meanwhile."""
 
 
 UNPADDED = frozenset({Task.DETECT})
@@ -130,7 +130,7 @@ class BatchSizer:
     def __init__(self, batch_sizes: tuple[int, ...]) -> None:
         self._batch_sizes = batch_sizes
         self._caps: dict[QueueKey, int] = {}
-        self._limits: dict[Task, int] = {}
+        self._limits: dict[Operation, int] = {}
         self.costs: dict[QueueKey, AffineCost] = {}
 
     def observe(
@@ -163,7 +163,7 @@ class BatchSizer:
 
     def choose(self, key: QueueKey, waiting: int) -> int:
         """Choose the places of the next batch: pad up, or split off a smaller full one."""
-        if key.task in UNPADDED:
+        if key.operation.task in UNPADDED:
             return min(waiting, self._sizes(key)[-1])
         cost, sizes = self._cost(key), self._sizes(key)
         above = next((size for size in sizes if size >= waiting), None)
@@ -183,15 +183,15 @@ class BatchSizer:
         self._caps[key.shape] = max(smaller, default=self._batch_sizes[0])
         return self._caps[key.shape]
 
-    def limit(self, task: Task, largest: int) -> None:
-        """Limit a task's batches to the size that fits into the device's memory."""
-        self._limits[task] = largest
+    def limit(self, operation: Operation, largest: int) -> None:
+        """Limit an operation's batches to the size that fits into the device's memory."""
+        self._limits[operation] = largest
 
     def _cost(self, key: QueueKey) -> AffineCost:
-        """Return the cost of an input size, estimated from the nearest known one of its task."""
+        """Return the cost of an input size, estimated from the operation's nearest known one."""
         if key.shape in self.costs:
             return self.costs[key.shape]
-        known = [other for other in self.costs if other.task is key.task]
+        known = [other for other in self.costs if other.operation == key.operation]
         if not known:
             return AffineCost()
         nearest = min(known, key=lambda other: abs(other.pixels - key.pixels))
@@ -200,7 +200,7 @@ class BatchSizer:
     def _sizes(self, key: QueueKey) -> Sequence[int]:
         """Return the sizes that are fast enough and fit into memory, at least the smallest."""
         cost, largest = self._cost(key), self._batch_sizes[-1]
-        cap = min(self._caps.get(key.shape, largest), self._limits.get(key.task, largest))
+        cap = min(self._caps.get(key.shape, largest), self._limits.get(key.operation, largest))
         fitting = [
             size
             for size in self._batch_sizes

@@ -1,4 +1,4 @@
-"""Requests that wait for the device, in queues by task and input size, the most urgent first."""
+"""Requests that wait for the device, in queues by operation and input size, by urgency."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from model.config import Task
+from model.config import Operation
 
 AGEING_SECONDS = 2.0
 """A request that has waited this long is as urgent as one at its deadline."""
@@ -22,13 +22,13 @@ class QueueKey:
     """The properties that all requests of a batch share.
 
     Attributes:
-        task: the task.
+        operation: the model and its task.
         input_size: height and width of the network's input.
         quarantine: 0 for the queue that new requests join; otherwise the number of a queue that
             holds only suspects of one failed batch.
     """
 
-    task: Task
+    operation: Operation
     input_size: tuple[int, int]
     quarantine: int = 0
 
@@ -119,12 +119,16 @@ class RequestQueues(Generic[Payload]):
     def __iter__(self) -> Iterator[Request[Payload]]:
         return iter(self._requests.values())
 
-    def queues(self, task: Task) -> list[tuple[QueueKey, int]]:
-        """Return the non-empty queues of a task and their lengths."""
+    def operations(self) -> set[Operation]:
+        """Return the operations for which requests wait."""
+        return {key.operation for key, queue in self._queues.items() if queue.waiting}
+
+    def queues(self, operation: Operation) -> list[tuple[QueueKey, int]]:
+        """Return the non-empty queues of an operation and their lengths."""
         return [
             (key, queue.waiting)
             for key, queue in self._queues.items()
-            if queue.waiting and key.task is task
+            if queue.waiting and key.operation == operation
         ]
 
     def add(self, request: Request[Payload]) -> None:

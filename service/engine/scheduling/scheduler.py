@@ -4,22 +4,23 @@ It is greedy: a free device runs whatever waits, without a batching window. A ba
 the device is ready for it, so an urgent late request is in it and a cancelled one is not. Only a
 full batch may be composed while another runs: of what could still come, it has room for nothing.
 
-Tasks share the device's time fairly: the task that has had the least of it while it had work goes
-next, so a flood of slow detections delays a classification by one batch and not by all of them.
-Within a task there is one queue for each input size, since a batch holds one exact shape; the queue
-with the most urgent head goes first. Suspects of a failed batch wait in quarantine, in queues that
-no other request joins.
+Operations, each a task of a model, share the device's time fairly: the one that has had the least
+of it while it had work goes next, so a flood of slow detections delays a classification by one
+batch and not by all of them. Within an operation there is one queue for each input size, since a
+batch holds one exact shape; the queue with the most urgent head goes first. Suspects of a failed
+batch wait in quarantine, in queues that no other request joins.
 
 Source: docs/adr/0006-fair-shares.md, docs/adr/0010-poison-requests.md, docs/adr/0011-no-holding.md.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic
 
-from model.config import Task
+from model.config import Operation
 from service.api.errors import DeadlineUnreachableError, QueueFullError
 from service.engine.scheduling.cost_model import AffineCost, BatchSizer, SlowdownEstimator
 from service.engine.scheduling.queues import Batch, Payload, QueueKey, Request, RequestQueues
@@ -30,37 +31,37 @@ to be just in time: without a margin many would miss their deadline and waste de
 
 
 class FairShares:
-    """Device time used by each task, on a virtual clock that runs only while there is work.
+    """Device time used by each operation, on a virtual clock that runs only while there is work.
 
-    A task that was idle starts where the others are: idle time is not credited.
+    An operation that was idle starts where the others are: idle time is not credited.
 
     Source: start-time fair queueing (Goyal, Vin and Cheng, 1996); docs/adr/0006-fair-shares.md.
     """
 
     def __init__(self) -> None:
-        self._used = dict.fromkeys(Task, 0.0)
+        self._used: defaultdict[Operation, float] = defaultdict(float)
         self._now = 0.0
 
-    def begin(self, task: Task) -> None:
-        """Record that a task has work again."""
-        self._used[task] = max(self._used[task], self._now)
+    def begin(self, operation: Operation) -> None:
+        """Record that an operation has work again."""
+        self._used[operation] = max(self._used[operation], self._now)
 
-    def virtual_start(self, task: Task) -> float:
-        """Return the task's virtual start time; the lowest goes first."""
-        return self._used[task]
+    def virtual_start(self, operation: Operation) -> float:
+        """Return the operation's virtual start time; the lowest goes first."""
+        return self._used[operation]
 
-    def ahead(self, task: Task, other: Task) -> float:
-        """Return how many more seconds a task has used than another; negative if it goes first."""
-        return max(self._used[task], self._now) - self._used[other]
+    def ahead(self, operation: Operation, other: Operation) -> float:
+        """Return how many more seconds one has used than another; negative if it goes first."""
+        return max(self._used[operation], self._now) - self._used[other]
 
-    def charge(self, task: Task, expected_seconds: float) -> None:
+    def charge(self, operation: Operation, expected_seconds: float) -> None:
         """Charge the expected time of a batch that begins."""
-        self._now = self._used[task]
-        self._used[task] += expected_seconds
+        self._now = self._used[operation]
+        self._used[operation] += expected_seconds
 
-    def correct(self, task: Task, expected_seconds: float, seconds: float) -> None:
+    def correct(self, operation: Operation, expected_seconds: float, seconds: float) -> None:
         """Replace the expected time of a batch by the measured one."""
-        self._used[task] += seconds - expected_seconds
+        self._used[operation] += seconds - expected_seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ class Scheduler(Generic[Payload]):
 
     Args:
         clock: returns the present moment, seconds.
-        max_waiting: most requests of one task that may wait.
+        max_waiting: most requests of one operation that may wait.
         batch_sizes: sizes that batches are padded to, ascending.
     """
 
@@ -105,11 +106,12 @@ class Scheduler(Generic[Payload]):
 
     def pending_work_seconds(self) -> float:
         """Return the expected device time of all waiting and running requests."""
-        return self._running_seconds() + sum(self._work_seconds(task) for task in Task)
+        return self._running_seconds() + sum(map(self._work_seconds, self._queues.operations()))
 
-    def wait_seconds(self) -> dict[Task, float]:
-        """Return the expected wait of one more request, for each task with a known cost."""
-        return {task: self._wait_seconds(task, 0.0) for task in {key.task for key in self.costs}}
+    def wait_seconds(self) -> dict[Operation, float]:
+        """Return the expected wait of one more request, for each operation with a known cost."""
+        operations = {key.operation for key in self.costs}
+        return {operation: self._wait_seconds(operation, 0.0) for operation in operations}
 
     def admit(self, request: Request[Payload]) -> None:
         """Admit a request; one with the identity of a waiting request is ignored.
@@ -120,22 +122,22 @@ class Scheduler(Generic[Payload]):
         """
         if request.identity in self._queues:
             return
-        task = request.queue.task
-        queues = dict(self._queues.queues(task))
+        operation = request.queue.operation
+        queues = dict(self._queues.queues(operation))
         waiting = sum(queues.values())
         if waiting >= self._max_waiting:
             raise QueueFullError(
                 waiting=waiting,
                 limit=self._max_waiting,
-                retry_after_seconds=self._wait_seconds(task, 0.0),
+                retry_after_seconds=self._wait_seconds(operation, 0.0),
             )
         own_seconds = self._batch_sizer.joining_seconds(request.queue, queues.get(request.queue, 0))
-        needed_seconds = self._wait_seconds(task, own_seconds)
+        needed_seconds = self._wait_seconds(operation, own_seconds)
         left_seconds = request.deadline - self._clock()
         if needed_seconds > left_seconds:
             raise DeadlineUnreachableError(needed_seconds=needed_seconds, left_seconds=left_seconds)
         if not waiting:
-            self._shares.begin(task)
+            self._shares.begin(operation)
         if request.alone:
             self._queues.quarantine([request])
         else:
@@ -172,15 +174,15 @@ class Scheduler(Generic[Payload]):
         heads = self._queues.heads()
         if not heads:
             return None
-        # The most urgent queue of the task that goes next.
-        key = min(heads, key=lambda key: (self._shares.virtual_start(key.task), heads[key]))
+        # The most urgent queue of the operation that goes next.
+        key = min(heads, key=lambda key: (self._shares.virtual_start(key.operation), heads[key]))
         waiting = self._queues.waiting_in(key)
         if full and (key.quarantine or not self._batch_sizer.fills(key, waiting)):
             return None
         size = self._batch_sizer.choose(key, waiting)
         batch = Batch(key, self._queues.take(key, size), size)
         running = _Running(batch, self._batch_sizer.seconds(key, size))
-        self._shares.charge(key.task, running.expected_seconds)
+        self._shares.charge(key.operation, running.expected_seconds)
         before = {request.identity for each in self._running for request in each.batch.requests}
         self._on_device = {
             **{name: request for name, request in self._on_device.items() if name in before},
@@ -240,9 +242,9 @@ class Scheduler(Generic[Payload]):
         """Learn from a warm-up batch."""
         self._batch_sizer.observe(key, size, device_seconds, lasting=True)
 
-    def limit(self, task: Task, largest: int) -> None:
-        """Limit a task's batches to the size that fits into the device's memory."""
-        self._batch_sizer.limit(task, largest)
+    def limit(self, operation: Operation, largest: int) -> None:
+        """Limit an operation's batches to the size that fits into the device's memory."""
+        self._batch_sizer.limit(operation, largest)
 
     def _begin(self) -> None:
         """Note that the first batch on the device begins."""
@@ -254,7 +256,7 @@ class Scheduler(Generic[Payload]):
         """Note that a batch has left the device; the one behind it begins."""
         (ended,) = (each for each in self._running if each.batch is batch)
         self._running.remove(ended)
-        self._shares.correct(batch.queue.task, ended.expected_seconds, device_seconds)
+        self._shares.correct(batch.queue.operation, ended.expected_seconds, device_seconds)
         if self._running:
             self._begin()
         else:
@@ -263,35 +265,34 @@ class Scheduler(Generic[Payload]):
     def _running_seconds(self) -> float:
         return max(self._busy_until - self._clock(), 0.0)
 
-    def _work_seconds(self, task: Task) -> float:
-        """Return the expected device time of a task's waiting requests."""
+    def _work_seconds(self, operation: Operation) -> float:
+        """Return the expected device time of an operation's waiting requests."""
         return sum(
             self._batch_sizer.drain_seconds(key, waiting)
-            for key, waiting in self._queues.queues(task)
+            for key, waiting in self._queues.queues(operation)
         )
 
-    def _wait_seconds(self, task: Task, seconds: float) -> float:
-        """Return the time until one more request of a task, which takes ``seconds``, is done.
+    def _wait_seconds(self, operation: Operation, seconds: float) -> float:
+        """Return the time until one more request, which takes ``seconds``, is done.
 
-        Until then the other tasks get as much time as this one, less any lead that they have.
+        Until then the other operations get as much time as this one, less any lead that they have.
         """
-        own = self._work_seconds(task)
+        own = self._work_seconds(operation)
         others = sum(
-            self._overtaking_seconds(other, self._shares.ahead(task, other) + own)
-            for other in Task
-            if other is not task
+            self._overtaking_seconds(other, self._shares.ahead(operation, other) + own)
+            for other in self._queues.operations() - {operation}
         )
         ahead = self._slowdown.slowdown * (own + seconds + others)
         return self._running_seconds() + HEADROOM * ahead
 
-    def _overtaking_seconds(self, task: Task, behind_seconds: float) -> float:
-        """Return the device time that a task gets before another one that is ahead of it."""
-        queues = self._queues.queues(task)
-        if not queues or behind_seconds < 0:
+    def _overtaking_seconds(self, operation: Operation, behind_seconds: float) -> float:
+        """Return the device time that one gets before another one that is ahead of it."""
+        queues = self._queues.queues(operation)
+        if behind_seconds < 0:
             return 0.0
         # Its last batch begins while it is still behind, so it may overshoot by that batch.
         last = max(
             self._batch_sizer.seconds(key, self._batch_sizer.choose(key, waiting))
             for key, waiting in queues
         )
-        return min(self._work_seconds(task), behind_seconds + last)
+        return min(self._work_seconds(operation), behind_seconds + last)

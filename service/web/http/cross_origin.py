@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
-EXPOSED_HEADERS = ("X-Request-ID", "Server-Timing", "Retry-After", "X-Model-Weights")
+EXPOSED_HEADERS = (
+    *("X-Request-ID", "Server-Timing", "Retry-After"),
+    *("X-Model-Digest", "X-Model-Weights"),
+)
 """Headers of answers that a page of another origin may read."""
 
 SENT_HEADERS = (

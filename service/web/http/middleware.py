@@ -10,9 +10,9 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -22,6 +22,7 @@ from service.api.errors import NotReadyError, ServiceError
 from service.web.http.problems import problem_response
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 VALID_ADDRESS = re.compile(r"[0-9A-Fa-f.:%\w]{1,64}", re.ASCII)
@@ -36,6 +37,8 @@ _NEXT_PLACES = {"queue": "render", "decode": "engine", "read": "decode"}
 
 PLACES = ("read", *_NEXT_PLACES.values())
 """All places of a request at which its client may leave."""
+
+T = TypeVar("T")
 
 logger = logging.getLogger("service.access")
 
@@ -229,6 +232,7 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
     if template.startswith("/v1/") or template == "unmatched":
         state = scope["state"]
         key = {"key": state["key_name"]} if "key_name" in state else {}
+        model = {"model": state["model"]} if "model" in state else {}
         trace_id = tracing.trace_id()
         trace = {} if trace_id is None else {"trace_id": trace_id}
         logger.info(
@@ -239,6 +243,7 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
             extra={
                 "status": status,
                 "seconds": round(seconds, 4),
+                **model,
                 **{f"{stage}_seconds": round(took, 4) for stage, took in state["stages"].items()},
                 "client": _client(scope),
                 "request_id": state["request_id"],
@@ -246,3 +251,31 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
                 **key,
             },
         )
+
+
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work``, or cancel it and raise ClientDisconnect when the connection closes."""
+    working, has_left = asyncio.current_task(), False
+    assert working is not None
+
+    async def watch() -> None:
+        nonlocal has_left
+        await _client_gone(request)
+        has_left = True
+        working.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if has_left and not working.uncancel():
+            raise ClientDisconnect from None
+        raise
+    finally:
+        watching.cancel()
+
+
+async def _client_gone(request: Request) -> None:
+    """Return when the client leaves; the body has been read, so nothing else can arrive."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

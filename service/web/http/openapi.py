@@ -12,7 +12,7 @@ from model.config import Task
 from service.api.queries import ClassifyQuery
 from service.api.schemas import ProblemDocument
 from service.images.decode import SUPPORTED_MEDIA_TYPES
-from service.link.pool import EnginePool
+from service.link.pool import Generations
 from service.settings import Settings
 
 Node = dict[str, Any]
@@ -66,6 +66,10 @@ _HEADERS: dict[str, Node] = {
         "schema": {"type": "integer", "minimum": 1},
     },
     "WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}},
+    "X-Model-Digest": {
+        "description": "SHA-256 of the weights that answered; 0 for random ones.",
+        "schema": {"type": "string"},
+    },
     "X-Model-Weights": {
         "description": "Sent if the answer was made with such weights.",
         "schema": {"type": "string", "enum": ["demo", "random"]},
@@ -74,7 +78,7 @@ _HEADERS: dict[str, Node] = {
 
 _ALWAYS = ("X-Request-ID", "Server-Timing")
 _BY_STATUS = {"401": ("WWW-Authenticate",), "429": ("Retry-After",), "503": ("Retry-After",)}
-_OF_ANSWERS = ("X-Model-Weights",)
+_OF_ANSWERS = ("X-Model-Digest", "X-Model-Weights")
 
 
 def png_or_json(description: str) -> dict[int | str, Node]:
@@ -99,13 +103,13 @@ class ApiDocument:
     Args:
         app: with all of its routes.
         settings: whose limits the document states.
-        engines: whose models set further limits, once they are known.
+        generations: whose models set further limits, once they are known.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings, engines: EnginePool) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, generations: Generations) -> None:
         self._app = app
         self._settings = settings
-        self._engines = engines
+        self._generations = generations
         self._document: Node | None = None
 
     def __call__(self) -> Node:
@@ -146,14 +150,13 @@ class ApiDocument:
         _parameter(operation, "timeout")["description"] += f" Without one, {default:g}."
 
     def _limit_top_k(self, document: Node) -> None:
-        for offer in self._engines.offers:
-            for model in offer.models:
-                if model.task is Task.CLASSIFY:
-                    top_k = _parameter(document["paths"]["/v1/classify"]["post"], "top_k")
-                    # Of fewer classes than the default asks for, all are answered.
-                    default = ClassifyQuery.model_fields["top_k"].default
-                    most = len(model.labels)
-                    top_k["schema"] |= {"maximum": most, "default": min(default, most)}
+        models = [m for offer in self._generations.current.offers for m in offer.models]
+        classes = [len(model.labels) for model in models if model.task is Task.CLASSIFY]
+        if classes:
+            top_k = _parameter(document["paths"]["/v1/classify"]["post"], "top_k")
+            # Of fewer classes than the default asks for, all are answered.
+            default = ClassifyQuery.model_fields["top_k"].default
+            top_k["schema"] |= {"maximum": max(classes), "default": min(default, max(classes))}
 
 
 def _operations(document: Node) -> Iterator[Node]:

@@ -34,12 +34,11 @@ async def classify(
 
     The image is the raw body, the multipart field `image`, or base64 in JSON.
     """
-    check_query(query, pipeline.model_for(Task.CLASSIFY))
 
     def render(engine_result: EngineResult) -> Response:
         document = classify_document(engine_result, query)
         return Response(document.model_dump_json(), media_type="application/json")
 
-    return await pipeline.respond(
-        request, Task.CLASSIFY, query.timeout, render, renders_at_once=True
-    )
+    with pipeline.model_for(Task.CLASSIFY, query.model) as model:
+        check_query(query, model.info)
+        return await pipeline.respond(request, model, query.timeout, render, renders_at_once=True)

@@ -35,7 +35,6 @@ async def detect(
     The image is the raw body, the multipart field `image`, or base64 in JSON. With
     `Accept: image/png` the answer is the image with the detections drawn on it.
     """
-    pipeline.model_for(Task.DETECT)
     wants_png = prefers_png(request.headers.getlist("accept"))
 
     def render(engine_result: EngineResult) -> Response:
@@ -43,4 +42,5 @@ async def detect(
             return picture_response(detect_picture(engine_result, query))
         return document_response(detect_document(engine_result, query))
 
-    return await pipeline.respond(request, Task.DETECT, query.timeout, render)
+    with pipeline.model_for(Task.DETECT, query.model) as model:
+        return await pipeline.respond(request, model, query.timeout, render)

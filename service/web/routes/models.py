@@ -35,22 +35,24 @@ router = APIRouter(tags=["inference"])
 )
 async def list_models(_: Annotated[EmptyQuery, Query()], pipeline: PipelineDep) -> ModelsResponse:
     """List the served models of every engine that has been ready."""
-    if not pipeline.engines.offers:
+    generations = pipeline.generations
+    offers = generations.shown.offers
+    if not offers:
         raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
     return ModelsResponse(
-        models=[
-            served_model(model, offer)
-            for offer in pipeline.engines.offers
-            for model in offer.models
-        ]
+        generation=generations.shown.generation,
+        reload_error=generations.reload_error,
+        models=[served_model(model, offer) for offer in offers for model in offer.models],
     )
 
 
 def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
     """Describe one model, with the costs that its engine has measured."""
+    default = next(each for each in offer.models if each.task is model.task)
     return ServedModel(
         name=model.name,
         task=model.task,
+        default=model is default,
         architecture=model.architecture,
         weights=model.weights,
         weights_source=model.weights_source,
@@ -79,7 +81,7 @@ def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
                 per_image_seconds=cost.per_image_seconds,
             )
             for cost in offer.costs
-            if cost.task is model.task
+            if cost.operation == model.operation
         ],
     )
 

@@ -36,7 +36,6 @@ async def segment(
     The image is the raw body, the multipart field `image`, or base64 in JSON. With
     `Accept: image/png` the answer is the label map itself, or the overlay.
     """
-    pipeline.model_for(Task.SEGMENT)
     wants_png = prefers_png(request.headers.getlist("accept"))
     if query.view == "overlay" and not wants_png:
         raise InvalidParameterError("view is overlay; that is a picture: send Accept: image/png.")
@@ -46,4 +45,5 @@ async def segment(
             return picture_response(segment_picture(engine_result, query))
         return document_response(segment_document(engine_result, query))
 
-    return await pipeline.respond(request, Task.SEGMENT, query.timeout, render)
+    with pipeline.model_for(Task.SEGMENT, query.model) as model:
+        return await pipeline.respond(request, model, query.timeout, render)

@@ -9,8 +9,14 @@ import pytest
 from model.config import IMAGE_MEAN, IMAGE_STD, Task
 from model.config import ClassificationGeometry as Crop
 from model.config import ScaledGeometry as Scale
-from model.images.input_config import InputOptions, input_config
-from service.engine.descriptions import activation_of, check_digest, input_of, labels_of
+from model.images.input_config import InputOptionError, InputOptions, input_config
+from service.engine.descriptions import (
+    activation_of,
+    blaming,
+    check_digest,
+    input_of,
+    labels_of,
+)
 from service.link.messages import InputInfo
 from service.settings import ModelSpec
 
@@ -95,3 +101,25 @@ def test_a_grey_segmenters_square_input_is_fixed() -> None:
     info = input_of(input_config(Scale(512, 2048), channels=1), Task.SEGMENT, square=True)
     assert len(info.mean) == len(info.std) == 1
     assert (info.height, info.width, info.short_side, info.crop_pct) == (512, 512, None, None)
+
+
+BIRDS = ModelSpec(
+    "birds",
+    Task.CLASSIFY,
+    "overlock_t",
+    "birds.pth",
+    blames={"weights": "m.toml, [birds] weights", "mean": "m.toml, [birds] mean"},
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("birds.pth is empty."), r"\[birds\] weights: birds\.pth is empty\."),
+        (InputOptionError("mean", "states 2 channels"), r"\[birds\] mean: mean states 2 channels"),
+    ],
+)
+def test_the_value_that_is_wrong_is_blamed(error: ValueError, message: str) -> None:
+    refused = pytest.raises(ValueError, match=rf"^m\.toml, {message}")
+    with refused, blaming(BIRDS.blame("weights"), BIRDS):
+        raise error

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
+import torch
 from msgspec.structs import replace
 
 from service import metrics
@@ -28,16 +29,15 @@ DEVICE = EngineDevice("cuda:1", "cuda:0")
 class FallenBack:
     """A runner that could not compile its model, and later cannot record it."""
 
-    def __init__(
-        self, settings: object, specs: object, device: object, batch_sizes: object
-    ) -> None:
+    def __init__(self, settings: object, specs: object, device: object, *_: object) -> None:
         assert device == DEVICE
+        self.device = torch.device("cpu")
         self.models: tuple[ModelInfo, ...] = (replace(CLASSIFIER, fallbacks=(COMPILE,)),)
         self.rerecorded: Callable[[], None] = lambda: None
         self.fell_back: Callable[[str], None] = lambda _: None
 
-    def warm_up(self) -> list[Any]:
-        return []
+    def warm_up_input_sizes(self, _: object) -> tuple[()]:
+        return ()
 
     def on_compilation(self, call: Callable[[], None]) -> None:
         """Compile nothing."""
@@ -58,9 +58,9 @@ async def test_fallbacks_are_counted_at_the_start_and_later_and_told_to_workers(
 ) -> None:
     monkeypatch.setattr(loading, "Runner", FallenBack)
     server = cast("LinkServer", object())
-    engine = Engine(load_settings({}), DEVICE, server, tmp_path / "flight")
+    engine = Engine(load_settings({}), (), DEVICE, server, tmp_path / "flight")
     compiled, recorded = counted("compile"), counted("record")
-    runner = cast("FallenBack", load(load_settings({}), DEVICE, (1,), engine._scheduler))
+    runner = cast("FallenBack", load(load_settings({}), (), DEVICE, (1,), engine._scheduler))
     assert counted("compile") == compiled + 1
     engine._watch(cast("Runner", runner))
     rerecordings = metrics.RERECORDINGS._value.get()

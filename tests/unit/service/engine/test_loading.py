@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
 
 from model.kernels.gpu.failures import DeviceLostError
 from model.remote.addresses import RemoteError
 from model.remote.cache import RemoteWeights
 from service.engine import loading
+from service.engine.batches import DeviceFailedError
 from service.engine.device import EngineDevice
-from service.engine.faults import DeviceFailedError
 from service.engine.loading import ConfigurationError, load
 from service.engine.scheduling.scheduler import Scheduler
-from service.settings import ModelSpec, Settings, load_settings
+from service.settings import ModelSpec, Settings, load_settings, specs_of
+from support.service_fakes import CLASSIFIER
 
 LOST = "an illegal memory access was encountered"
 
 
-def start(pins: Path | None = None, **settings: str) -> None:
+def start(pins: Path | None = None, **settings_by_name: str) -> None:
     scheduler = cast("Scheduler[Any]", object())
-    load(load_settings(settings), EngineDevice("cuda:1", "cuda:0"), (1, 2), scheduler, pins)
+    settings = load_settings(settings_by_name)
+    device = EngineDevice("cuda:1", "cuda:0")
+    load(settings, specs_of(settings), device, (1, 2), scheduler, pins=pins)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +52,13 @@ def test_a_device_that_is_lost_in_the_warm_up_is_a_failed_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Losing:
+        models = (CLASSIFIER,)
+        device = torch.device("cpu")
+
         def __init__(self, *_: object) -> None:
             """Load nothing."""
 
-        def warm_up(self) -> Iterator[object]:
+        def warm_up_input_sizes(self, _: object) -> tuple[tuple[int, int], ...]:
             raise DeviceLostError(LOST)
 
     monkeypatch.setattr(loading, "Runner", Losing)

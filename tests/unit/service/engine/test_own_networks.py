@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model.architectures import Network
-from model.config import BackboneConfig, Task
+from model.config import BackboneConfig
 from model.zoo import create_model
 from service.engine.batches import Input
 from service.engine.runner import Runner
@@ -45,7 +45,7 @@ def test_a_grey_backbone_of_ones_own_is_answered_as_the_network(tmp_path: Path) 
     assert (model.architecture, model.input.height) == ("classifier", 75)
     assert (model.input.mean, model.input.std) == ((0.449,), (0.226,))
     picture = np.random.default_rng(3).integers(0, 256, (75, 75, 3), np.uint8)
-    (arrays,) = running.run(Task.CLASSIFY, [Input(picture, (75, 75))], (75, 75), 1).arrays
+    (arrays,) = running.run(model.operation, [Input(picture, (75, 75))], (75, 75), 1).arrays
     grey = (torch.from_numpy(picture[..., 0]).double() / 255 - 0.449) / 0.226
     with torch.inference_mode():
         (want,) = network.double()(grey[None, None])

@@ -12,21 +12,24 @@ import torch
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from model.config import Task
+from model.config import Operation, Task
 from model.heads.detections import Detections
 from model.images.preprocess import padded_size
 from model.inference.predictor import Predictor
 from model.kernels.gpu.failures import Fallback
 from model.lowering.cpu import lowering_unsupported_reason
 from service.engine import runner as runner_module
-from service.engine.batches import Input
+from service.engine.batches import Fault, Input
 from service.engine.device import EngineDevice
-from service.engine.faults import Fault
+from service.engine.loading import warm_up
 from service.engine.runner import Runner
 from service.link.messages import FallbackInfo
 from service.settings import load_settings, specs_of
 
 SIZES = (1, 2, 4, 8)
+CLASSIFY = Operation("demo", Task.CLASSIFY)
+SEGMENT = Operation("demo-segment", Task.SEGMENT)
+DETECT = Operation("mask_rcnn_overlock_xt", Task.DETECT)
 NO_BFLOAT16 = lowering_unsupported_reason(torch.bfloat16)
 bfloat16 = pytest.mark.skipif(NO_BFLOAT16 is not None, reason=str(NO_BFLOAT16))
 
@@ -55,7 +58,7 @@ def runner(**settings: str) -> Runner:
 
 
 def test_padding_gets_no_answer() -> None:
-    outcome = runner().run(Task.CLASSIFY, inputs(3), (224, 224), 4)
+    outcome = runner().run(CLASSIFY, inputs(3), (224, 224), 4)
     assert len(outcome.arrays) == 3
     for arrays in outcome.arrays:
         assert arrays is not None
@@ -78,7 +81,7 @@ def test_compilations_are_told_where_a_model_is_compiled(
 
 @bfloat16
 def test_bfloat16_answers_in_float32() -> None:
-    outcome = runner(dtype="bfloat16").run(Task.CLASSIFY, inputs(1), (224, 224), 1)
+    outcome = runner(dtype="bfloat16").run(CLASSIFY, inputs(1), (224, 224), 1)
     assert outcome.arrays[0] is not None
     assert outcome.arrays[0][0].dtype == np.float32
 
@@ -86,7 +89,7 @@ def test_bfloat16_answers_in_float32() -> None:
 def test_a_label_map_has_the_size_of_the_callers_image() -> None:
     segmenting = runner(segment_model="demo", segment_weights="random")
     batch = [Input(picture, (50 + index, 80)) for index, picture in enumerate(pictures(2, 64, 96))]
-    outcome = segmenting.run(Task.SEGMENT, batch, (64, 96), 2)
+    outcome = segmenting.run(SEGMENT, batch, (64, 96), 2)
     assert [arrays and arrays[0].shape for arrays in outcome.arrays] == [(50, 80), (51, 80)]
     assert outcome.arrays[0] is not None
     assert outcome.arrays[0][0].dtype == np.uint8
@@ -101,8 +104,8 @@ def test_detections_cross_as_four_arrays(monkeypatch: pytest.MonkeyPatch) -> Non
         labels=torch.tensor([3, 1]),
         masks=torch.zeros(2, 28, 28),
     )
-    monkeypatch.setattr(detecting._predictors[Task.DETECT], "detect", lambda *_: [found, None])
-    outcome = detecting.run(Task.DETECT, inputs(2), (224, 224), 2)
+    monkeypatch.setattr(detecting._predictors[DETECT.model], "detect", lambda *_: [found, None])
+    outcome = detecting.run(DETECT, inputs(2), (224, 224), 2)
     assert outcome.arrays[1] is None
     assert outcome.arrays[0] is not None
     shapes = [(array.shape, array.dtype.str) for array in outcome.arrays[0]]
@@ -113,9 +116,9 @@ def test_a_classification_is_answered_by_its_logits(monkeypatch: pytest.MonkeyPa
     classifying = runner()
     logits = np.array([0.0, np.log(3.0)], np.float32)
     monkeypatch.setattr(
-        classifying._predictors[Task.CLASSIFY], "classify", lambda *_: [logits, None]
+        classifying._predictors[CLASSIFY.model], "classify", lambda *_: [logits, None]
     )
-    outcome = classifying.run(Task.CLASSIFY, inputs(2), (224, 224), 2)
+    outcome = classifying.run(CLASSIFY, inputs(2), (224, 224), 2)
     assert outcome.arrays[0] is not None
     assert np.array_equal(outcome.arrays[0][0], logits)
     assert outcome.arrays[1] is None
@@ -123,8 +126,8 @@ def test_a_classification_is_answered_by_its_logits(monkeypatch: pytest.MonkeyPa
 
 def test_a_launched_classification_is_answered_as_one_that_is_run() -> None:
     running = runner()
-    want = running.run(Task.CLASSIFY, inputs(3), (224, 224), 4)
-    waits = [running.launch(Task.CLASSIFY, inputs(3), (224, 224), 4) for _ in range(2)]
+    want = running.run(CLASSIFY, inputs(3), (224, 224), 4)
+    waits = [running.launch(CLASSIFY, inputs(3), (224, 224), 4) for _ in range(2)]
     for wait in waits:
         got = wait()
         for mine, theirs in zip(got.arrays, want.arrays, strict=True):
@@ -141,8 +144,8 @@ def test_time_behind_another_batch_is_not_a_batchs_own(monkeypatch: pytest.Monke
         now[0] += 2.0
         return [None]
 
-    monkeypatch.setattr(running._predictors[Task.CLASSIFY], "launch", lambda *_: logits)
-    waits = [running.launch(Task.CLASSIFY, inputs(1), (224, 224), 1) for _ in range(2)]
+    monkeypatch.setattr(running._predictors[CLASSIFY.model], "launch", lambda *_: logits)
+    waits = [running.launch(CLASSIFY, inputs(1), (224, 224), 1) for _ in range(2)]
     assert [wait().device_seconds for wait in waits] == [2.0, 2.0]
 
 
@@ -151,7 +154,7 @@ def test_a_cpu_gains_nothing_by_launching() -> None:
 
 
 def test_warming_up_a_cpu_runs_two_batch_sizes_of_a_fixed_input() -> None:
-    steps = list(runner().warm_up())
+    steps = list(warm_up(runner(), runner().models[0]))
     assert [step.size for step in steps] == [1, 4]
     assert all(step.input_size == (224, 224) for step in steps)
     assert all(step.device_seconds > 0 for step in steps)
@@ -159,8 +162,9 @@ def test_warming_up_a_cpu_runs_two_batch_sizes_of_a_fixed_input() -> None:
 
 def test_warming_up_a_segmenter_takes_the_usual_aspect_ratio() -> None:
     settings = {"classify_model": "off", "segment_model": "demo", "segment_weights": "random"}
-    (step,) = runner(**settings).warm_up()
-    assert (step.task, step.input_size, step.size) == (Task.SEGMENT, padded_size(160, 213, 32), 1)
+    loaded = runner(**settings)
+    (step,) = warm_up(loaded, loaded.models[0])
+    assert (step.operation, step.input_size, step.size) == (SEGMENT, padded_size(160, 213, 32), 1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=bfloat16)])
@@ -233,7 +237,7 @@ def test_a_fallback_under_traffic_is_counted_and_shown_with_its_model() -> None:
     told: list[str] = []
     running.on_fallback(told.append)
     running.on_rerecording(lambda: told.append("again"))
-    execution = running._predictors[Task.CLASSIFY].execution
+    execution = running._predictors[CLASSIFY.model].execution
     execution.on_fallback(Fallback("record", "no"))
     execution.on_rerecording()
     assert told == ["record", "again"]
@@ -242,7 +246,7 @@ def test_a_fallback_under_traffic_is_counted_and_shown_with_its_model() -> None:
 
 def test_a_fallback_in_the_warm_up_is_shown() -> None:
     running = runner()
-    running._predictors[Task.CLASSIFY].execution.on_fallback(Fallback("kernels", "noexec"))
+    running._predictors[CLASSIFY.model].execution.on_fallback(Fallback("kernels", "noexec"))
     assert running.models[0].fallbacks == (FallbackInfo("kernels", "noexec"),)
 
 

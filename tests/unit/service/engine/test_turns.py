@@ -13,22 +13,21 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
-from model.config import Task
+from model.config import Operation, Task
 from service.api.errors import ServiceError
 from service.engine import device as device_module
-from service.engine.batches import BatchResult, Input
+from service.engine.batches import BatchResult, DeviceFailedError, Fault, Input
 from service.engine.device import Device, InFlightJournal
-from service.engine.engine import Turns
-from service.engine.faults import DeviceFailedError, Fault
 from service.engine.scheduling.queues import Batch, QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
+from service.engine.turns import Turns
 from service.engine.workers import Work, Workers
 from service.link.messages import Submit
 
 if TYPE_CHECKING:
     from service.engine.runner import Runner
 
-SQUARE = QueueKey(Task.CLASSIFY, (224, 224))
+SQUARE = QueueKey(Operation("net", Task.CLASSIFY), (224, 224))
 LARGEST = 2
 PATIENCE_SECONDS = 10.0
 

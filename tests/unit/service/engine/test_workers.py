@@ -14,7 +14,7 @@ import zmq.asyncio
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from model.config import Task
+from model.config import Operation, Task
 from service import tracing
 from service.engine.scheduling.scheduler import Scheduler
 from service.engine.workers import (
@@ -82,7 +82,8 @@ async def test_a_worker_that_left_is_found_gone_and_a_silent_one_is_not(tmp_path
 
 SUBMIT = Submit(
     request_id=1,
-    task=Task.CLASSIFY,
+    operation=Operation("demo", Task.CLASSIFY),
+    weights_sha256=None,
     image=ArrayHeader((2, 2, 3), "|u1"),
     input_size=(2, 2),
     original_size=(2, 2),

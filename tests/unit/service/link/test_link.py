@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.config import Task
+from model.config import Operation
 from service.api.errors import DeadlineExceededError, InferenceError, NotReadyError, QueueFullError
 from service.link.client import SILENCE_SECONDS, EngineClient
 from service.link.messages import (
@@ -19,6 +19,7 @@ from service.link.messages import (
     Crash,
     Hello,
     InferenceResult,
+    ModelInfo,
     NetworkInput,
     Refusal,
     Returned,
@@ -27,6 +28,7 @@ from service.link.messages import (
 )
 from service.link.pool import EnginePool
 from service.link.sockets import LinkServer, Received, array_from, header_of
+from support.service_fakes import CLASSIFIER
 
 IMAGE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 Handler = Callable[["FakeEngine", Received, Submit], Awaitable[None]]
@@ -41,15 +43,16 @@ class FakeEngine:
         self.incarnation = incarnation
         self.ready = ready
         self.crash: Crash | None = None
-        self.waits: dict[Task, float] = {}
+        self.waits: dict[Operation, float] = {}
         self.costs: tuple[CostInfo, ...] = ()
+        self.models: tuple[ModelInfo, ...] = (CLASSIFIER,)
         self.submits: list[Submit] = []
         self.cancelled: list[int] = []
         self.greeted = False
 
     def welcome(self) -> Welcome:
         return Welcome(
-            self.incarnation, self.ready, (), self.costs, 0.0, self.waits, crash=self.crash
+            self.incarnation, self.ready, self.models, self.costs, 0.0, self.waits, crash=self.crash
         )
 
     async def run(self) -> None:
@@ -102,7 +105,7 @@ async def running(
 
 @pytest.fixture
 async def pool(tmp_path: Path) -> AsyncIterator[EnginePool]:
-    pool = EnginePool([EngineClient(tmp_path / "engine.sock", "http-0")])
+    pool = EnginePool(1, [EngineClient(tmp_path / "engine.sock", "http-0")])
     task = asyncio.create_task(pool.run())
     yield pool
     task.cancel()
@@ -119,7 +122,7 @@ def submit(pool: EnginePool, timeout_seconds: float = 5.0) -> asyncio.Task[Infer
     deadline = time.monotonic() + timeout_seconds
     return asyncio.create_task(
         pool.submit(
-            Task.CLASSIFY,
+            CLASSIFIER,
             NetworkInput(IMAGE, (3, 4), (20, 30)),
             deadline=deadline,
             timeout_seconds=timeout_seconds,
@@ -272,9 +275,9 @@ async def test_a_dead_engine_is_noticed_at_once_and_then_the_answer_is_not_ready
 async def test_a_request_goes_to_the_engine_with_the_least_work_counting_what_was_just_sent(
     tmp_path: Path,
 ) -> None:
-    pool = EnginePool([EngineClient(tmp_path / name, "http-0") for name in ("a", "b")])
+    pool = EnginePool(1, [EngineClient(tmp_path / name, "http-0") for name in ("a", "b")])
     task = asyncio.create_task(pool.run())
-    costs = (CostInfo(Task.CLASSIFY, (3, 4), 0.0, 1.0),)
+    costs = (CostInfo(CLASSIFIER.operation, (3, 4), 0.0, 1.0),)
     async with (
         running(tmp_path / "a", stay_silent) as first,
         running(tmp_path / "b", stay_silent, "other") as second,

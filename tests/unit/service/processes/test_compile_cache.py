@@ -8,7 +8,7 @@ import pytest
 
 from service.processes import compile_cache
 from service.processes.compile_cache import compiler_environment
-from service.settings import SettingsError, load_settings
+from service.settings import SettingsError, load_settings, specs_of
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,8 @@ def _a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def environment(cache: Path, device: str = "auto", **settings: str) -> dict[str, str]:
-    return compiler_environment(load_settings({"cache_dir": str(cache)} | settings), device)
+    loaded = load_settings({"cache_dir": str(cache)} | settings)
+    return compiler_environment(loaded, specs_of(loaded), device)
 
 
 def test_compilers_get_private_folders_of_their_own(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
+from pathlib import Path
 
 import pytest
 
 from service.processes.environment import engine_environment, gpu_environment, local_device
-from service.processes.supervisor import Supervisor
+from service.processes.generation import Generation
 from service.settings import SettingsError, load_settings
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -56,14 +56,10 @@ def test_in_its_process_a_gpu_is_the_first_one() -> None:
     assert names == {"cuda:0": "cuda:0", "cuda:7": "cuda:0", "cpu": "cpu", "auto": "auto"}
 
 
-async def test_each_engine_gets_one_gpu_and_keeps_its_name_on_the_host() -> None:
-    supervisor = Supervisor(load_settings({"devices": "cuda:0,cuda:1", "compile": "off"}))
-    try:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            supervisor._plan(listener)
-    finally:
-        supervisor._runtime.remove()
-    engines = supervisor._engines
+def test_each_engine_gets_one_gpu_and_keeps_its_name_on_the_host(tmp_path: Path) -> None:
+    settings = load_settings({"devices": "cuda:0,cuda:1", "cache_dir": str(tmp_path / "cache")})
+    generation = Generation(settings, 1, tmp_path, None, on_change=print, on_death=print)
+    engines = generation.engines
     assert [engine.environment[VISIBLE] for engine in engines] == ["0", "1"]
     for engine, name in zip(engines, ("cuda:0", "cuda:1"), strict=True):
         words = engine.command

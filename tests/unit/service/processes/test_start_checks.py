@@ -5,11 +5,16 @@ from pathlib import Path
 import pytest
 
 from service.processes.start_checks import check_files
-from service.settings import SettingsError, load_settings
+from service.settings import SettingsError, load_settings, specs_of
+
+
+def check(settings: dict[str, str]) -> None:
+    loaded = load_settings(settings)
+    check_files(loaded, specs_of(loaded))
 
 
 def test_the_demo_needs_no_files() -> None:
-    check_files(load_settings({}))
+    check({})
 
 
 def test_every_file_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path) -> None:
@@ -21,7 +26,7 @@ def test_every_file_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path
         "api_keys_file": "/nowhere/keys",
     }
     with pytest.raises(SettingsError) as refusal:
-        check_files(load_settings(settings))
+        check(settings)
     weights, labels, keys = str(refusal.value).splitlines()
     assert weights.startswith(f"OVERLOCK_CLASSIFY_WEIGHTS: {tmp_path}/w.pth ")
     assert labels.startswith(f"OVERLOCK_SEGMENT_LABELS: The labels file {tmp_path} ")
@@ -29,12 +34,12 @@ def test_every_file_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path
 
 
 def test_the_files_of_a_task_that_is_off_do_not_matter() -> None:
-    check_files(load_settings({"segment_model": "off", "segment_labels": "/nowhere"}))
+    check({"segment_model": "off", "segment_labels": "/nowhere"})
 
 
 def test_an_address_is_read_and_not_fetched() -> None:
-    check_files(load_settings({"classify_weights": "hf://owner/nowhere/m.pth"}))
-    check_files(load_settings({"classify_weights": f"https://nowhere/m.pth#sha256={'0' * 64}"}))
+    check({"classify_weights": "hf://owner/nowhere/m.pth"})
+    check({"classify_weights": f"https://nowhere/m.pth#sha256={'0' * 64}"})
 
 
 @pytest.mark.parametrize(
@@ -51,7 +56,7 @@ def test_a_wrong_address_or_a_missing_package_is_named_with_its_setting(
 ) -> None:
     monkeypatch.setattr("model.remote.addresses.find_spec", lambda _: None)
     with pytest.raises(SettingsError) as refusal:
-        check_files(load_settings({"classify_weights": weights}))
+        check({"classify_weights": weights})
     assert str(refusal.value).startswith("OVERLOCK_CLASSIFY_WEIGHTS: ")
     assert message in str(refusal.value)
     assert "secret" not in str(refusal.value)

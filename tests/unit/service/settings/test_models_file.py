@@ -156,7 +156,10 @@ NEEDED = 'architecture = "overlock_t"\nweights = "x.pth"\n'
             '[a]\narchitecture = "upernet_overlock_t"\nweights = "x"\nactivation = "sigmoid"',
             "activation can be set for a classifier alone",
         ),
-        (f"[a]\n{NEEDED}[b]\n{NEEDED}", r"\[a\] and \[b\] all classify; one model"),
+        (
+            f"[a]\n{NEEDED}default = true\n[b]\n{NEEDED}default = true",
+            r"\[a\] and \[b\] are all the default to classify; leave one",
+        ),
         (f'["a b"]\n{NEEDED}', "1 to 64 letters"),
         (f"[{'a' * 65}]\n{NEEDED}", "1 to 64 letters"),
     ],

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from model.config import Task
+from model.config import Operation, Task
 from service.api.errors import MemoryFullError, QueueFullError
 from service.web.admission import (
     HEADROOM,
@@ -39,29 +39,37 @@ def limiter(clock: Clock) -> ConcurrencyLimiter:
 @contextmanager
 def request(limiter: ConcurrencyLimiter, task: Task = Task.CLASSIFY) -> Iterator[Permit]:
     """A request whose body has arrived."""
-    with limiter.admit(task) as permit:
+    with limiter.admit(Operation("net", task)) as permit:
         permit.start()
         yield permit
 
 
 def test_no_more_requests_of_a_task_are_let_in_than_allowed(limiter: ConcurrencyLimiter) -> None:
     with request(limiter), request(limiter):
-        with pytest.raises(QueueFullError) as raised, limiter.admit(Task.CLASSIFY):
+        with (
+            pytest.raises(QueueFullError) as raised,
+            limiter.admit(Operation("net", Task.CLASSIFY)),
+        ):
             pass
         with request(limiter, Task.SEGMENT):
-            assert limiter.taken == {Task.CLASSIFY: 2, Task.SEGMENT: 1, Task.DETECT: 0}
+            assert limiter.taken == {
+                Operation("net", Task.CLASSIFY): 2,
+                Operation("net", Task.SEGMENT): 1,
+            }
     assert raised.value.retry_after_seconds == 7.5
-    assert set(limiter.taken.values()) == {0}
+    assert not limiter.taken
 
 
 def test_an_upload_has_no_place_until_its_body_has_arrived(limiter: ConcurrencyLimiter) -> None:
     with ExitStack() as uploads:
-        slow = [uploads.enter_context(limiter.admit(Task.CLASSIFY)) for _ in range(50)]
+        slow = [
+            uploads.enter_context(limiter.admit(Operation("net", Task.CLASSIFY))) for _ in range(50)
+        ]
         slow[0].start()
         slow[1].start()
         with pytest.raises(QueueFullError):
             slow[2].start()
-    assert limiter.taken[Task.CLASSIFY] == 0
+    assert limiter.taken[Operation("net", Task.CLASSIFY)] == 0
 
 
 def test_bytes_are_counted_over_all_tasks_and_given_back(limiter: ConcurrencyLimiter) -> None:
@@ -78,12 +86,12 @@ def test_bytes_are_counted_over_all_tasks_and_given_back(limiter: ConcurrencyLim
 
 
 def test_declared_bytes_are_looked_at_and_not_reserved(limiter: ConcurrencyLimiter) -> None:
-    with limiter.admit(Task.CLASSIFY, declared_bytes=90) as first:
+    with limiter.admit(Operation("net", Task.CLASSIFY), declared_bytes=90) as first:
         assert limiter.held_bytes == 0
         first.hold(20)
         with (
             pytest.raises(MemoryFullError),
-            limiter.admit(Task.CLASSIFY, declared_bytes=90),
+            limiter.admit(Operation("net", Task.CLASSIFY), declared_bytes=90),
         ):
             pass
 
@@ -93,8 +101,8 @@ def test_an_old_upload_gives_way_to_another_that_needs_its_bytes(
 ) -> None:
     told: list[str] = []
     with (
-        limiter.admit(Task.CLASSIFY) as old,
-        limiter.admit(Task.CLASSIFY) as younger,
+        limiter.admit(Operation("net", Task.CLASSIFY)) as old,
+        limiter.admit(Operation("net", Task.CLASSIFY)) as younger,
         request(limiter) as arrived,
     ):
         arrived.hold(20)
@@ -103,7 +111,7 @@ def test_an_old_upload_gives_way_to_another_that_needs_its_bytes(
         old.on_give_way = lambda: told.append("old")
         younger.on_give_way = lambda: told.append("younger")
         clock.now += UPLOAD_SECONDS
-        with limiter.admit(Task.CLASSIFY, declared_bytes=50) as newest:
+        with limiter.admit(Operation("net", Task.CLASSIFY), declared_bytes=50) as newest:
             newest.hold(50)
             assert told == ["old"]
             assert limiter.held_bytes == 100
@@ -113,11 +121,14 @@ def test_an_old_upload_gives_way_to_another_that_needs_its_bytes(
                 old.start()
             younger.start()
     assert limiter.held_bytes == 0
-    assert limiter.taken[Task.CLASSIFY] == 0
+    assert limiter.taken[Operation("net", Task.CLASSIFY)] == 0
 
 
 def test_retry_after_says_when_uploads_give_way(limiter: ConcurrencyLimiter, clock: Clock) -> None:
-    with limiter.admit(Task.CLASSIFY) as first, limiter.admit(Task.CLASSIFY) as second:
+    with (
+        limiter.admit(Operation("net", Task.CLASSIFY)) as first,
+        limiter.admit(Operation("net", Task.CLASSIFY)) as second,
+    ):
         first.hold(50)
         clock.now += 4
         second.hold(50)
@@ -131,7 +142,7 @@ def test_retry_after_says_when_uploads_give_way(limiter: ConcurrencyLimiter, clo
 def test_an_old_upload_that_nobody_needs_to_give_way_is_completed(
     limiter: ConcurrencyLimiter, clock: Clock
 ) -> None:
-    with limiter.admit(Task.CLASSIFY) as slow:
+    with limiter.admit(Operation("net", Task.CLASSIFY)) as slow:
         slow.hold(50)
         clock.now += 100 * UPLOAD_SECONDS
         slow.hold(100)
@@ -158,7 +169,7 @@ def test_a_permit_is_freed_however_its_block_ends(
     with pytest.raises(ending):
         fail()
     assert limiter.held_bytes == 0
-    assert limiter.taken[Task.CLASSIFY] == 0
+    assert limiter.taken[Operation("net", Task.CLASSIFY)] == 0
 
 
 def test_nothing_is_foreseen_before_anything_was_decoded() -> None:

@@ -124,6 +124,7 @@ def served(device: str, *costs: ShapeCost) -> ServedModel:
     return ServedModel(
         name="overlock_t",
         task="classify",
+        default=True,
         architecture="overlock_t",
         weights="random",
         weights_sha256=None,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.config import Task
+from model.config import Operation, Task
 from service.commands.bench.generator import poisson_arrivals
 from service.commands.bench.summary import percentile
 from service.commands.plan.replica import ReplicaSetup, Target, meets, simulate
@@ -131,7 +131,7 @@ def test_what_is_around_queue_and_device_is_added() -> None:
 def test_one_replica_speaks_for_all_that_share_a_load_by_chance() -> None:
     """Five replicas, each request to any of them, on the virtual clock of the scheduler's tests."""
     rate, replicas, chance = 1500.0, 5, random.Random(7)
-    shape = QueueKey(Task.CLASSIFY, (224, 224))
+    shape = QueueKey(Operation("net", Task.CLASSIFY), (224, 224))
     streams: list[list[Arrival]] = [[] for _ in range(replicas)]
     for moment in poisson_arrivals(rate, 20.0, seed=11):
         chance.choice(streams).append(Arrival(moment, shape, timeout=30.0))

@@ -53,7 +53,7 @@ def test_a_value_out_of_range_is_refused_in_the_options_name(
 
 def test_only_the_wanted_task_has_a_model() -> None:
     _, spec = settings_of(parsed("segment", "x"))
-    assert (spec.task, spec.name) == (Task.SEGMENT, "demo")
+    assert (spec.task, spec.name) == (Task.SEGMENT, "demo-segment")
 
 
 def test_a_variable_counts_and_an_option_wins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,7 @@ from service.commands.predict.local import LocalPredictor
 from service.commands.predict.outcome import Failure, Outcome, PredictAnswer, PredictRequest
 from service.commands.predict.sources import Source
 from service.engine import runner
-from service.engine.batches import BatchResult
-from service.engine.faults import DeviceFailedError
+from service.engine.batches import BatchResult, DeviceFailedError
 from service.settings import load_settings, specs_of
 from support.fake_cuda import FakeDevice, device
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from model.config import Task
+from model.config import Operation, Task
 from service.engine.scheduling.queues import Batch, QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
 
-SQUARE = QueueKey(Task.CLASSIFY, (224, 224))
-WIDE = QueueKey(Task.SEGMENT, (224, 320))
+SQUARE = QueueKey(Operation("net", Task.CLASSIFY), (224, 224))
+WIDE = QueueKey(Operation("net", Task.SEGMENT), (224, 320))
 SIZES = (1, 2, 4)
 
 

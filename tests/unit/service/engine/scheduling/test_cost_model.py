@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from model.config import Task
+from model.config import Operation, Task
 from service.engine.scheduling.cost_model import (
     MAX_SLOWDOWN,
     AffineCost,
@@ -87,10 +87,10 @@ def test_a_pause_of_the_whole_machine_is_no_pace() -> None:
     assert slowdown.slowdown <= MAX_SLOWDOWN
 
 
-SQUARE = QueueKey(Task.CLASSIFY, (224, 224))
+SQUARE = QueueKey(Operation("net", Task.CLASSIFY), (224, 224))
 
 
-PHOTOGRAPH = QueueKey(Task.DETECT, (800, 1088))
+PHOTOGRAPH = QueueKey(Operation("net", Task.DETECT), (800, 1088))
 
 
 def test_batch_sizes_are_powers_of_two_up_to_the_largest() -> None:
@@ -103,7 +103,7 @@ def test_an_unknown_input_size_costs_what_the_nearest_known_one_of_its_task_cost
     batch_sizer = BatchSizer((1, 2))
     batch_sizer.observe(SQUARE, 1, 0.5)
     batch_sizer.observe(PHOTOGRAPH, 1, 9.0)
-    assert batch_sizer.seconds(QueueKey(Task.CLASSIFY, (448, 448)), 1) == 2.0
+    assert batch_sizer.seconds(QueueKey(Operation("net", Task.CLASSIFY), (448, 448)), 1) == 2.0
 
 
 def test_who_joins_behind_a_full_batch_is_done_with_the_next_full_one() -> None:

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.config import Task
+from model.config import Operation, Task
 from service.api.errors import DeadlineUnreachableError, QueueFullError
 from service.engine.scheduling.cost_model import BATCH_SECONDS
 from service.engine.scheduling.queues import QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
 
-CLASSIFY = QueueKey(Task.CLASSIFY, (224, 224))
-SEGMENT = QueueKey(Task.SEGMENT, (512, 704))
-DETECT = QueueKey(Task.DETECT, (800, 1088))
+CLASSIFY = QueueKey(Operation("net", Task.CLASSIFY), (224, 224))
+SEGMENT = QueueKey(Operation("net", Task.SEGMENT), (512, 704))
+DETECT = QueueKey(Operation("net", Task.DETECT), (800, 1088))
 SECONDS = {CLASSIFY: 0.1, SEGMENT: 1.0, DETECT: 3.0}
 
 
@@ -43,7 +43,7 @@ class Device:
         seconds = SECONDS[batch.queue] * batch.size
         self.now += seconds
         self.scheduler.finished(batch, seconds, seconds)
-        self.ran.append(batch.queue.task)
+        self.ran.append(batch.queue.operation.task)
         for request in batch.requests:
             self.done_after[str(request.identity)] = self.now - request.arrived
         return True
@@ -79,14 +79,14 @@ def test_busy_tasks_get_equal_shares_of_the_device(others: tuple[QueueKey, ...])
         device.admit(f"c{index}", CLASSIFY)
     for key in others:
         for index in range(60):
-            device.admit(f"{key.task}{index}", key)
+            device.admit(f"{key.operation.task}{index}", key)
     started = device.now
     used = dict.fromkeys(Task, 0.0)
     while device.now - started < 40:
         before = device.now
         device.run()
         used[device.ran[-1]] += device.now - before
-    shares = [used[key.task] for key in (CLASSIFY, *others)]
+    shares = [used[key.operation.task] for key in (CLASSIFY, *others)]
     assert max(shares) - min(shares) <= SECONDS[DETECT]
 
 
@@ -159,7 +159,7 @@ def test_a_batch_that_fails_is_charged_what_it_took() -> None:
         device.admit(f"segmentation {index}", SEGMENT)
     batch = device.scheduler.next_batch()
     assert batch is not None
-    assert batch.queue.task is Task.DETECT
+    assert batch.queue.operation.task is Task.DETECT
     device.scheduler.failed(batch, 0.0)  # at once: it has had nothing
     device.run()
     device.run()
@@ -185,10 +185,10 @@ def test_detections_are_batched_without_padding() -> None:
     sizes = {}
     for key in (DETECT, SEGMENT):
         for index in range(3):
-            device.admit(f"{key.task} {index}", key)
+            device.admit(f"{key.operation.task} {index}", key)
         batch = device.scheduler.next_batch()
         assert batch is not None
-        sizes[key.task] = (len(batch.requests), batch.size)
+        sizes[key.operation.task] = (len(batch.requests), batch.size)
     assert sizes == {Task.DETECT: (3, 3), Task.SEGMENT: (3, 4)}
 
 
@@ -204,7 +204,7 @@ def test_the_backlog_of_a_slow_task_is_counted_in_the_batches_that_it_gets() -> 
 
 def test_an_input_size_never_seen_is_judged_by_its_nearest_relative() -> None:
     device = Device()
-    twice_the_area = QueueKey(Task.SEGMENT, (1024, 704))
+    twice_the_area = QueueKey(Operation("net", Task.SEGMENT), (1024, 704))
     with pytest.raises(DeadlineUnreachableError, match=r"expected in 2\.2 seconds"):
         device.admit("large", twice_the_area, timeout=2.1)
     device.admit("large", twice_the_area, timeout=2.3)

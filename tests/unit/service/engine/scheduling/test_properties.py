@@ -10,17 +10,17 @@ from contextlib import suppress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.config import Task
+from model.config import Operation, Task
 from service.api.errors import DeadlineUnreachableError
 from service.engine.scheduling.queues import AGEING_SECONDS, QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
 from support.simulation import Arrival, Simulation, arrival_times
 
 COSTS = {
-    QueueKey(Task.CLASSIFY, (224, 224)): (0.005, 0.0005),
-    QueueKey(Task.SEGMENT, (512, 704)): (0.02, 0.05),
-    QueueKey(Task.SEGMENT, (704, 512)): (0.02, 0.05),
-    QueueKey(Task.DETECT, (800, 1088)): (0.01, 0.3),
+    QueueKey(Operation("net", Task.CLASSIFY), (224, 224)): (0.005, 0.0005),
+    QueueKey(Operation("net", Task.SEGMENT), (512, 704)): (0.02, 0.05),
+    QueueKey(Operation("net", Task.SEGMENT), (704, 512)): (0.02, 0.05),
+    QueueKey(Operation("net", Task.DETECT), (800, 1088)): (0.01, 0.3),
 }
 LONGEST_TIMEOUT_SECONDS = 60.0
 
@@ -95,12 +95,12 @@ def test_nobody_is_overtaken_by_who_came_much_later(simulation: Simulation) -> N
     for launch in simulation.batches:
         head = launch.batch.requests[0]
         for other in launch.left_waiting:
-            if other.queue.task is head.queue.task:
+            if other.queue.operation.task is head.queue.operation.task:
                 assert head.arrived <= other.arrived + AGEING_SECONDS
 
 
 def test_a_patient_request_is_not_starved_by_a_stream_of_urgent_ones() -> None:
-    detect = QueueKey(Task.DETECT, (800, 1088))
+    detect = QueueKey(Operation("net", Task.DETECT), (800, 1088))
     urgent = [Arrival(number / 4, detect, timeout=5.0) for number in range(160)]  # too many
     simulation = Simulation([*urgent, Arrival(20.0, detect, timeout=60.0)], COSTS)
     simulation.run_all()
@@ -127,14 +127,14 @@ def test_the_device_never_idles_while_someone_waits(simulation: Simulation) -> N
 @some
 @given(simulations())
 def test_the_seconds_of_work_are_bounded_by_what_callers_wait(simulation: Simulation) -> None:
-    tasks = {arrival.queue.task for arrival in simulation.arrivals}
+    tasks = {arrival.queue.operation.task for arrival in simulation.arrivals}
     # What is admitted of one task would be done within its own deadline if it were alone.
     assert simulation.most_pending_seconds <= len(tasks) * LONGEST_TIMEOUT_SECONDS + 1e-9
 
 
 def test_every_request_admitted_under_overload_is_answered_in_time() -> None:
     """Everything takes a tenth longer than it costs, give or take as much."""
-    shape, sizes, now = QueueKey(Task.CLASSIFY, (224, 224)), (1, 2, 4, 8, 16), 0.0
+    shape, sizes, now = QueueKey(Operation("net", Task.CLASSIFY), (224, 224)), (1, 2, 4, 8, 16), 0.0
     scheduler: Scheduler[None] = Scheduler(clock=lambda: now, max_waiting=1000, batch_sizes=sizes)
     for size in sizes:
         scheduler.learn(shape, size, 0.1 + 0.01 * size)
@@ -163,16 +163,16 @@ def test_every_request_admitted_under_overload_is_answered_in_time() -> None:
 @given(st.integers(1, 40), st.floats(0.01, 0.2))
 def test_retry_after_is_true(waiting: int, timeout: float) -> None:
     """A request that comes back after that time is admitted, unless others came in between."""
-    shape = QueueKey(Task.CLASSIFY, (224, 224))
+    shape = QueueKey(Operation("net", Task.CLASSIFY), (224, 224))
     costs = {shape: (0.005, 0.0005)}
     simulation = Simulation([Arrival(0.0, shape, 60.0)] * waiting, costs)
     for number in range(waiting):
         simulation._arrive(number)
-    needed = simulation.scheduler.wait_seconds()[Task.CLASSIFY] + 0.0055
+    needed = simulation.scheduler.wait_seconds()[shape.operation] + 0.0055
     retry_after = max(needed - timeout, 0.0)
     while retry_after > simulation.now and (launch := simulation._start_batch()):
         simulation.now = launch.ended
         simulation._finish(launch)
-    left = simulation.scheduler.wait_seconds()[Task.CLASSIFY] + 0.0055
+    left = simulation.scheduler.wait_seconds()[shape.operation] + 0.0055
     # The moment of coming back lies in the middle of a batch, whose rest still counts.
     assert left <= max(timeout, 0.0055) + 0.0055 + 1e-9

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.config import Task
+from model.config import Operation, Task
 from service.api.errors import DeadlineUnreachableError, QueueFullError
 from service.engine.scheduling.queues import AGEING_SECONDS, Batch, QueueKey, Request
 from service.engine.scheduling.scheduler import HEADROOM, Scheduler
 
-SQUARE = QueueKey(Task.CLASSIFY, (224, 224))
-WIDE = QueueKey(Task.CLASSIFY, (224, 320))
+SQUARE = QueueKey(Operation("net", Task.CLASSIFY), (224, 224))
+WIDE = QueueKey(Operation("net", Task.CLASSIFY), (224, 320))
 
 
 @dataclass
@@ -305,7 +305,7 @@ def test_every_request_ends_exactly_once_and_in_a_batch_of_its_shape(steps: list
 
 
 def test_no_batch_of_a_task_is_larger_than_what_fits_the_device(bench: Bench) -> None:
-    bench.scheduler.limit(SQUARE.task, 2)
+    bench.scheduler.limit(SQUARE.operation, 2)
     for index in range(5):
         bench.admit(str(index))
     sizes = []

@@ -7,13 +7,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service import metrics
-from service.processes.restarts import RestartCounts
+from service.processes.counts import SupervisorCounts
 
 
 def test_counts_are_read_with_the_metrics_of_the_other_processes(tmp_path: Path) -> None:
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(tmp_path))  # type: ignore[no-untyped-call]
-    with closing(RestartCounts(tmp_path)) as counts:
+    with closing(SupervisorCounts(tmp_path)) as counts:
         assert registry.get_sample_value("overlock_engine_restarts_total") == 0
         assert registry.get_sample_value("overlock_http_worker_restarts_total") == 0
         counts.increment(metrics.ENGINE_RESTARTS)

@@ -1,4 +1,4 @@
-"""Counters of replaced processes, written by the supervisor.
+"""Counters of restarts and reloads, written by the supervisor.
 
 It cannot leave that to the processes: one that dies before its first line would count nothing.
 """
@@ -13,8 +13,15 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from service import metrics
 
+COUNTERS = (
+    metrics.ENGINE_RESTARTS,
+    metrics.HTTP_WORKER_RESTARTS,
+    metrics.RELOADS,
+    metrics.RELOAD_FAILURES,
+)
 
-class RestartCounts:
+
+class SupervisorCounts:
     """The supervisor's file among the metrics of all processes, in prometheus_client's format.
 
     Args:
@@ -27,7 +34,7 @@ class RestartCounts:
     def __init__(self, folder: Path) -> None:
         path = metrics.reserve_file(folder, "counter")
         self._values = MmapedDict(str(path))  # type: ignore[no-untyped-call]
-        for counter in (metrics.ENGINE_RESTARTS, metrics.HTTP_WORKER_RESTARTS):
+        for counter in COUNTERS:
             self._write(counter, 0.0)
 
     def increment(self, counter: Counter) -> None:
