@@ -38,21 +38,31 @@ class AsyncClient(BaseClient):
         """Close the connections."""
         await self._http.aclose()
 
-    async def classify(self, image: ImageFile, *, top_k: int | None = None) -> ClassifyResponse:
+    async def classify(
+        self, image: ImageFile, *, top_k: int | None = None, model: str | None = None
+    ) -> ClassifyResponse:
         """Classify an image; by default the service chooses the number of classes."""
-        return await self._result(requests.classify(image, top_k))
+        return await self._result(requests.classify(image, top_k, model))
 
     async def segment(
-        self, image: ImageFile, *, mask: Literal["png", "rle", "none"] = "png"
+        self,
+        image: ImageFile,
+        *,
+        mask: Literal["png", "rle", "none"] = "png",
+        model: str | None = None,
     ) -> SegmentResponse:
         """Classify each pixel of an image."""
-        return await self._result(requests.segment(image, mask))
+        return await self._result(requests.segment(image, mask, model))
 
     async def segment_picture(
-        self, image: ImageFile, *, view: Literal["labels", "overlay"] = "overlay"
+        self,
+        image: ImageFile,
+        *,
+        view: Literal["labels", "overlay"] = "overlay",
+        model: str | None = None,
     ) -> bytes:
         """Return a PNG of the label map, on its own or over the image."""
-        return await self._result(requests.segment_picture(image, view))
+        return await self._result(requests.segment_picture(image, view, model))
 
     async def detect(
         self,
@@ -61,10 +71,11 @@ class AsyncClient(BaseClient):
         score_threshold: float | None = None,
         max_detections: int | None = None,
         masks: bool = True,
+        model: str | None = None,
     ) -> DetectResponse:
         """Detect the objects on an image."""
         return await self._result(
-            requests.detect(image, score_threshold, max_detections, masks=masks)
+            requests.detect(image, score_threshold, max_detections, model, masks=masks)
         )
 
     async def detect_picture(
@@ -74,10 +85,11 @@ class AsyncClient(BaseClient):
         score_threshold: float | None = None,
         max_detections: int | None = None,
         masks: bool = True,
+        model: str | None = None,
     ) -> bytes:
         """Return a PNG of the image with the detections drawn on it."""
         return await self._result(
-            requests.detect_picture(image, score_threshold, max_detections, masks=masks)
+            requests.detect_picture(image, score_threshold, max_detections, model, masks=masks)
         )
 
     async def models(self) -> list[ServedModel]:

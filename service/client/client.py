@@ -19,7 +19,8 @@ Result = TypeVar("Result")
 class Client(BaseClient):
     """A client of the service; any number of threads may share one.
 
-    An image is the bytes of a file, or a path. Every method raises ``ClientError``: see
+    An image is the bytes of a file, or a path; a model is a name among ``models``, by default the
+    task's own. Every method raises ``ClientError``: see
     ``service.client.errors``. Close it, or use it in a ``with`` statement.
 
     A server that sends its answer slowly can stretch the timeout to at most twice its length;
@@ -41,21 +42,31 @@ class Client(BaseClient):
         """Close the connections."""
         self._http.close()
 
-    def classify(self, image: ImageFile, *, top_k: int | None = None) -> ClassifyResponse:
+    def classify(
+        self, image: ImageFile, *, top_k: int | None = None, model: str | None = None
+    ) -> ClassifyResponse:
         """Classify an image; by default the service chooses the number of classes."""
-        return self._result(requests.classify(image, top_k))
+        return self._result(requests.classify(image, top_k, model))
 
     def segment(
-        self, image: ImageFile, *, mask: Literal["png", "rle", "none"] = "png"
+        self,
+        image: ImageFile,
+        *,
+        mask: Literal["png", "rle", "none"] = "png",
+        model: str | None = None,
     ) -> SegmentResponse:
         """Classify each pixel of an image."""
-        return self._result(requests.segment(image, mask))
+        return self._result(requests.segment(image, mask, model))
 
     def segment_picture(
-        self, image: ImageFile, *, view: Literal["labels", "overlay"] = "overlay"
+        self,
+        image: ImageFile,
+        *,
+        view: Literal["labels", "overlay"] = "overlay",
+        model: str | None = None,
     ) -> bytes:
         """Return a PNG of the label map, on its own or over the image."""
-        return self._result(requests.segment_picture(image, view))
+        return self._result(requests.segment_picture(image, view, model))
 
     def detect(
         self,
@@ -64,9 +75,12 @@ class Client(BaseClient):
         score_threshold: float | None = None,
         max_detections: int | None = None,
         masks: bool = True,
+        model: str | None = None,
     ) -> DetectResponse:
         """Detect the objects on an image."""
-        return self._result(requests.detect(image, score_threshold, max_detections, masks=masks))
+        return self._result(
+            requests.detect(image, score_threshold, max_detections, model, masks=masks)
+        )
 
     def detect_picture(
         self,
@@ -75,10 +89,11 @@ class Client(BaseClient):
         score_threshold: float | None = None,
         max_detections: int | None = None,
         masks: bool = True,
+        model: str | None = None,
     ) -> bytes:
         """Return a PNG of the image with the detections drawn on it."""
         return self._result(
-            requests.detect_picture(image, score_threshold, max_detections, masks=masks)
+            requests.detect_picture(image, score_threshold, max_detections, model, masks=masks)
         )
 
     def models(self) -> list[ServedModel]:

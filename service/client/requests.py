@@ -90,34 +90,52 @@ class Call(Generic[Result]):
             raise _unexpected(reply) from error
 
 
-def classify(image: ImageFile, top_k: int | None) -> Call[ClassifyResponse]:
+def classify(image: ImageFile, top_k: int | None, model: str | None) -> Call[ClassifyResponse]:
     """Request the most likely classes."""
-    return Call("/v1/classify", _json(ClassifyResponse), _bytes(image), {"top_k": top_k})
+    return Call(
+        "/v1/classify", _json(ClassifyResponse), _bytes(image), {"top_k": top_k, "model": model}
+    )
 
 
-def segment(image: ImageFile, mask: Literal["png", "rle", "none"]) -> Call[SegmentResponse]:
+def segment(
+    image: ImageFile, mask: Literal["png", "rle", "none"], model: str | None
+) -> Call[SegmentResponse]:
     """Request the class of every pixel."""
-    return Call("/v1/segment", _json(SegmentResponse), _bytes(image), {"mask": mask})
+    return Call(
+        "/v1/segment", _json(SegmentResponse), _bytes(image), {"mask": mask, "model": model}
+    )
 
 
-def segment_picture(image: ImageFile, view: Literal["labels", "overlay"]) -> Call[bytes]:
+def segment_picture(
+    image: ImageFile, view: Literal["labels", "overlay"], model: str | None
+) -> Call[bytes]:
     """Request a label map, on its own or over the image."""
-    return Call("/v1/segment", _png, _bytes(image), {"view": view}, PNG)
+    return Call("/v1/segment", _png, _bytes(image), {"view": view, "model": model}, PNG)
 
 
 def detect(
-    image: ImageFile, score_threshold: float | None, max_detections: int | None, *, masks: bool
+    image: ImageFile,
+    score_threshold: float | None,
+    max_detections: int | None,
+    model: str | None,
+    *,
+    masks: bool,
 ) -> Call[DetectResponse]:
     """Request the objects on an image."""
-    query = _detect_query(score_threshold, max_detections, masks=masks)
+    query = _detect_query(score_threshold, max_detections, model, masks=masks)
     return Call("/v1/detect", _json(DetectResponse), _bytes(image), query)
 
 
 def detect_picture(
-    image: ImageFile, score_threshold: float | None, max_detections: int | None, *, masks: bool
+    image: ImageFile,
+    score_threshold: float | None,
+    max_detections: int | None,
+    model: str | None,
+    *,
+    masks: bool,
 ) -> Call[bytes]:
     """Request the image with the detections drawn on it."""
-    query = _detect_query(score_threshold, max_detections, masks=masks)
+    query = _detect_query(score_threshold, max_detections, model, masks=masks)
     return Call("/v1/detect", _png, _bytes(image), query, PNG)
 
 
@@ -137,9 +155,14 @@ def error_of(reply: Reply) -> ClientError:
 
 
 def _detect_query(
-    score_threshold: float | None, max_detections: int | None, *, masks: bool
+    score_threshold: float | None, max_detections: int | None, model: str | None, *, masks: bool
 ) -> dict[str, str | int | float | bool | None]:
-    return {"score_threshold": score_threshold, "max_detections": max_detections, "masks": masks}
+    return {
+        "score_threshold": score_threshold,
+        "max_detections": max_detections,
+        "masks": masks,
+        "model": model,
+    }
 
 
 def _bytes(image: ImageFile) -> bytes:

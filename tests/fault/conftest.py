@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -41,3 +42,11 @@ def faulty(start_faulty: Start, faulty_starts: Path) -> Iterator[RunningService]
         started = start_faulty()
     with started as service:
         yield service
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of the test's own for its services' runtime folders, of a short path."""
+    with tempfile.TemporaryDirectory(prefix="reloads-") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        yield Path(folder)

@@ -156,17 +156,24 @@ def test_no_request_fails_when_one_service_takes_the_place_of_another_under_load
     assert clients.failures == {}
 
 
-def test_sighup_ends_no_process(faulty: RunningService) -> None:
-    pids = [
-        faulty.process.pid,
-        *faulty.children("service.engine.process"),
-        *faulty.children("service.web.process"),
-    ]
-    for pid in pids:
+def test_sighup_ends_no_process_but_engines_that_others_have_replaced(
+    faulty: RunningService,
+) -> None:
+    (engine,), workers = (
+        faulty.children("service.engine.process"),
+        faulty.children("service.web.process"),
+    )
+    for pid in (engine, *workers):
         os.kill(pid, signal.SIGHUP)
-    faulty.wait_for(lambda: "SIGHUP: there is nothing to reload" in faulty.log)
     assert classify(faulty).status_code == 200
-    assert all(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert faulty.children("service.engine.process") == [engine]
+    reloads = faulty.metric("overlock_reloads_total")
+    faulty.process.send_signal(signal.SIGHUP)
+    faulty.wait_for(lambda: faulty.metric("overlock_reloads_total") == reloads + 1)
+    faulty.wait_for(lambda: len(faulty.children("service.engine.process")) == 1)
+    assert faulty.children("service.web.process") == workers
+    assert faulty.children("service.engine.process") != [engine]
+    assert classify(faulty).status_code == 200
 
 
 def test_sighup_during_the_start_does_not_end_it() -> None:

@@ -213,3 +213,60 @@ async def test_an_animation_says_so(client: httpx.AsyncClient) -> None:
     headers = {"Content-Type": "image/gif"}
     answer = await client.post("/v1/classify", content=buffer.getvalue(), headers=headers)
     assert json.loads(answer.text)["image"]["frames"] > 1
+
+
+async def classify(client: httpx.AsyncClient, query: str = "") -> httpx.Response:
+    return await client.post(f"/v1/classify{query}", content=photo(), headers=JPEG)
+
+
+async def test_the_answer_carries_the_digest_of_the_weights(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    response = await classify(client)
+    assert response.headers["x-model-digest"] == "ab" * 32
+    engines.models = (replace(CLASSIFIER, weights="random", weights_sha256=None),)
+    assert (await classify(client)).headers["x-model-digest"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "slug"),
+    [
+        ("demo-segment", 422, "invalid-parameter"),
+        ("moths", 404, "unknown-model"),
+        ("", 404, "unknown-model"),
+        ("x" * 65, 422, "invalid-parameter"),
+    ],
+)
+async def test_a_model_that_cannot_classify_is_refused(
+    client: httpx.AsyncClient, model: str, status: int, slug: str
+) -> None:
+    response = await classify(client, f"?model={model}")
+    assert response.status_code == status
+    assert response.json()["type"].endswith(f":{slug}")
+
+
+async def test_a_served_name_of_another_task_is_a_wrong_parameter_where_the_task_is_off(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    engines.models = (CLASSIFIER,)
+    named = await client.post("/v1/detect?model=demo", content=photo(), headers=JPEG)
+    assert (named.status_code, named.json()["detail"]) == (
+        422,
+        "model is demo, which can classify; to detect, there is no model.",
+    )
+    assert (
+        await client.post("/v1/detect?model=x", content=photo(), headers=JPEG)
+    ).status_code == 404
+    assert (
+        (await client.post("/v1/detect", content=photo(), headers=JPEG))
+        .json()["type"]
+        .endswith(":task-off")
+    )
+
+
+async def test_no_request_holds_a_generation_when_it_is_answered(
+    client: httpx.AsyncClient, engines: FakeEngines
+) -> None:
+    for query in ("", "?model=moths", "?top_k=99"):
+        await classify(client, query)
+        assert engines.held == 0

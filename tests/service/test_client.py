@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from fastapi import FastAPI
+from msgspec.structs import replace
 from PIL import Image
 
 from service.api.errors import QueueFullError
@@ -44,6 +45,17 @@ async def test_classes(sending: AsyncClient) -> None:
     assert [each.label for each in found.predictions] == ["star", "square"]
     assert (found.image.width, found.image.height) == (64, 48)
     assert len((await sending.classify(image())).predictions) == len(LABELS)
+
+
+async def test_a_model_is_asked_by_its_name(sending: AsyncClient, engines: FakeEngines) -> None:
+    engines.models += tuple(replace(model, name=f"my-{model.task}") for model in engines.models)
+    assert (await sending.classify(image(), model="my-classify")).model == "my-classify"
+    assert (await sending.segment(image(), model="my-segment")).model == "my-segment"
+    assert (await sending.detect(image(), model="my-detect")).model == "my-detect"
+    assert await sending.segment_picture(image(), model="my-segment")
+    assert await sending.detect_picture(image(), model="my-detect")
+    with pytest.raises(ProblemError, match="There is no model 'your-classify'"):
+        await sending.classify(image(), model="your-classify")
 
 
 async def test_segments(sending: AsyncClient) -> None:

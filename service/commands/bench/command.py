@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 import uvloop
@@ -25,7 +25,12 @@ from service.commands.bench.sample_image import draw_photograph
 from service.commands.bench.summary import WARM_UP_SECONDS
 from service.commands.console.exits import DONE, FAILED, RefusedError, print_error
 from service.commands.console.option_words import TASK_HELP, URL_HELP
-from service.commands.console.remote_options import add_options, api_key_of, models_for
+from service.commands.console.remote_options import (
+    add_model_option,
+    add_options,
+    api_key_of,
+    models_for,
+)
 from service.commands.console.table import Table
 
 DESCRIPTION = f"""\
@@ -80,6 +85,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
         help=TASK_HELP,
         metavar="TASK",
     )
+    add_model_option(parser)
     parser.add_argument(
         "--image", type=Path, metavar="FILE", help="image to send [a drawn JPEG of 640 by 480]"
     )
@@ -175,13 +181,13 @@ def _check_service(
     except ValueError as error:
         raise RefusedError(str(error)) from error
     with client:
-        served = models_for(arguments.task, client.models(), client.url)
-        call: dict[str, Callable[[bytes], object]] = {
+        served = models_for(arguments.task, client.models(), client.url, arguments.model)
+        call: dict[str, Callable[..., object]] = {
             Task.CLASSIFY: client.classify,
             Task.SEGMENT: client.segment,
             Task.DETECT: client.detect,
         }
-        call[arguments.task](payload.body)
+        call[arguments.task](payload.body, model=arguments.model)
     for model in served:
         print_error(
             f"{arguments.task} with {model.name} ({model.weights}) on {model.device} "
@@ -194,7 +200,8 @@ def _target(arguments: argparse.Namespace, key: str | None, timeout_seconds: flo
     assert url.hostname is not None, "the client has checked it"
     secure = url.scheme == "https"
     headers: Mapping[str, str] = {} if key is None else {"Authorization": f"Bearer {key}"}
-    path = f"{url.path.rstrip('/')}/v1/{arguments.task}?timeout={timeout_seconds:g}"
+    model = "" if arguments.model is None else f"&model={quote(arguments.model)}"
+    path = f"{url.path.rstrip('/')}/v1/{arguments.task}?timeout={timeout_seconds:g}{model}"
     return Endpoint(
         host=url.hostname,
         port=url.port or (443 if secure else 80),

@@ -29,7 +29,7 @@ def add_models_file(group: argparse._ArgumentGroup) -> None:
 
 
 def named_in(specs: Sequence[ModelSpec], path: Path, task: Task, name: str | None) -> ModelSpec:
-    """Return a task's model of a models file: that of a name, or the only one.
+    """Return a task's model of a models file: that of a name, or the default one.
 
     Raises:
         RefusedError: if there is none.

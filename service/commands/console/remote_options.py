@@ -37,14 +37,35 @@ def api_key_of(arguments: argparse.Namespace) -> str | None:
     return key
 
 
-def models_for(task: str, models: Sequence[ServedModel], url: str) -> list[ServedModel]:
-    """Return the models that answer a task, at least one.
+def add_model_option(group: argparse._ActionsContainer) -> None:
+    """Add the option that chooses one of a service's models."""
+    group.add_argument(
+        "--model", metavar="NAME", help="one of the service's models [the task's default one]"
+    )
+
+
+def models_for(
+    task: str, models: Sequence[ServedModel], url: str, name: str | None = None
+) -> list[ServedModel]:
+    """Return a service's model on each of its devices.
+
+    Args:
+        task: that it has to perform.
+        models: of the service.
+        url: of the service, for messages.
+        name: of the model; None for the task's default one.
 
     Raises:
         RefusedError: if the service has none.
     """
-    found = [model for model in models if model.task == task]
-    if not found:
+    able = [model for model in models if model.task == task]
+    found = [model for model in able if (model.default if name is None else model.name == name)]
+    if not able:
         served = ", ".join(dict.fromkeys(model.task for model in models))
         raise RefusedError(f"The service at {url} does not {task}; it serves: {served}.")
+    if not found:
+        known = ", ".join(dict.fromkeys(model.name for model in able))
+        raise RefusedError(
+            f"The service at {url} has no model {name} that can {task}; it has {known}."
+        )
     return found

@@ -15,7 +15,12 @@ from service.client import Client
 from service.client.base import DEFAULT_TIMEOUT_SECONDS
 from service.commands.console.exits import DONE, RefusedError, print_error
 from service.commands.console.option_words import TASK_HELP, URL_HELP
-from service.commands.console.remote_options import add_options, api_key_of, models_for
+from service.commands.console.remote_options import (
+    add_model_option,
+    add_options,
+    api_key_of,
+    models_for,
+)
 from service.commands.plan.replica import ReplicaSetup, Target
 from service.commands.plan.report import document, write_tables
 from service.commands.plan.search import Demand, ImpossibleTargetError, make_plan, usable_limits
@@ -82,6 +87,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
         help=TASK_HELP,
         metavar="TASK",
     )
+    add_model_option(parser)
     parser.add_argument(
         "--goodput",
         type=_fraction,
@@ -177,7 +183,7 @@ def _learnt(arguments: argparse.Namespace) -> tuple[ServedModel, ShapeCost]:
     except ValueError as error:
         raise RefusedError(str(error)) from error
     with client:
-        models = models_for(arguments.task, client.models(), client.url)
+        models = models_for(arguments.task, client.models(), client.url, arguments.model)
         learnt = [(model, cost) for model in models for cost in model.costs]
         if not learnt:
             raise RefusedError(f"The service at {client.url} has not yet learnt what it costs.")

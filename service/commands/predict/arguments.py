@@ -42,7 +42,7 @@ examples:
 """
 
 LOCAL_OPTIONS = (
-    *("model", "weights", "labels", "models_file"),
+    *("weights", "labels", "models_file"),
     *input_options.NAMES,
     *("device", "dtype", "batch_size"),
 )
@@ -125,7 +125,12 @@ _QUERY_OPTIONS = {
 
 
 def _add_local(group: argparse._ArgumentGroup, task: Task) -> None:
-    group.add_argument("--model", metavar="NAME", help=", ".join(MODELS[task]))
+    names = ", ".join(MODELS[task])
+    group.add_argument(
+        "--model",
+        metavar="NAME",
+        help=f"{names}; with --models-file a name in it, with --url one of the service's models",
+    )
     group.add_argument("--weights", help=weights_help(MODELS[task]))
     group.add_argument("--labels", metavar="FILE", help=setting_help("classify_labels"))
     input_options.add_models_file(group)
@@ -142,7 +147,7 @@ def _add_local(group: argparse._ArgumentGroup, task: Task) -> None:
 
 
 def _add_remote(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--url", help=f"{URL_HELP}; it has its own model")
+    group.add_argument("--url", help=f"{URL_HELP}; it has its own models")
     group.add_argument(
         "--concurrency",
         type=int,

@@ -44,14 +44,17 @@ def request_of(arguments: argparse.Namespace) -> PredictRequest:
 
 
 def _query(arguments: argparse.Namespace, *, pictures: bool) -> Query:
+    # In this process it names a network, or a table of a models file.
+    model = None if arguments.url is None else arguments.model
     match Task(arguments.task):
         case Task.CLASSIFY:
-            return ClassifyQuery(**_given(top_k=arguments.top_k))
+            return ClassifyQuery(**_given(top_k=arguments.top_k, model=model))
         case Task.SEGMENT:
-            return SegmentQuery(mask=arguments.mask, view="overlay")
+            return SegmentQuery(mask=arguments.mask, view="overlay", model=model)
         case Task.DETECT:
             return DetectQuery(
                 **_given(
+                    model=model,
                     score_threshold=arguments.score_threshold,
                     max_detections=arguments.max_detections,
                 ),

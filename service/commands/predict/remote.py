@@ -52,7 +52,8 @@ class RemotePredictor:
             RefusedError: if it does not serve the task.
             ClientError: if it cannot be reached, or refuses.
         """
-        (model, *_) = models_for(self._request.task, await self._client.models(), self._client.url)
+        name, models = self._request.query.model, await self._client.models()
+        (model, *_) = models_for(self._request.task, models, self._client.url, name)
         return model.note
 
     async def outcomes(self, sources: Sequence[Source]) -> AsyncIterator[Outcome]:
@@ -90,12 +91,15 @@ class RemotePredictor:
         client, pictures = self._client, self._request.pictures
         document: Document
         match self._request.query:
-            case ClassifyQuery(top_k=top_k):
-                return PredictAnswer(await client.classify(body, top_k=top_k), None)
-            case SegmentQuery(mask=mask, view=view):
-                document = await client.segment(body, mask=mask)
+            case ClassifyQuery(top_k=top_k, model=model):
+                return PredictAnswer(await client.classify(body, top_k=top_k, model=model), None)
+            case SegmentQuery(mask=mask, view=view, model=model):
+                document = await client.segment(body, mask=mask, model=model)
                 return PredictAnswer(
-                    document, await client.segment_picture(body, view=view) if pictures else None
+                    document,
+                    await client.segment_picture(body, view=view, model=model)
+                    if pictures
+                    else None,
                 )
             case DetectQuery() as query:
                 options = query.model_dump(exclude={"timeout"})

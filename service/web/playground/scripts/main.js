@@ -8,6 +8,7 @@ import { curlCommand } from "./curl_command.js";
 import { DetectView } from "./detect_view.js";
 import { element } from "./elements.js";
 import { takeImages } from "./image_intake.js";
+import { ModelChooser } from "./model_chooser.js";
 import { keyForm, problemView } from "./problem_view.js";
 import { SegmentView } from "./segment_view.js";
 import { imageRequest, Problem, Service } from "./service.js";
@@ -16,6 +17,7 @@ import { Viewfinder } from "./viewfinder.js";
 import { count, size } from "./words.js";
 
 const UNAUTHORIZED = 401;
+const NOT_FOUND = 404;
 const UNAVAILABLE = 503;
 
 class Playground {
@@ -28,12 +30,13 @@ class Playground {
   #announcer = document.querySelector("#announcer");
   #viewfinder = new Viewfinder(document.querySelector("#viewfinder"), (words) => this.#say(words));
   #tabs = new TaskTabs(document.querySelector("#tabs"), this.#panel);
+  #chooser = new ModelChooser(document.querySelector("#chooser"), () => this.#ask());
   #views = {
     classify: new ClassifyView(),
     segment: new SegmentView(this.#viewfinder),
     detect: new DetectView(this.#viewfinder),
   };
-  /** Served models by task, one for each device. */
+  /** Served models by task, one for each name and device. */
   #models = new Map();
   #task = null;
   #image = null;
@@ -77,8 +80,23 @@ class Playground {
   #select(task) {
     this.#task = task;
     this.#tabs.select(task);
+    if (this.#models.has(task)) this.#chooser.offer(task, this.#models.get(task));
     if (this.#image && this.#models.has(task) && !this.#runs.has(task)) this.#run();
     else this.#show();
+  }
+
+  /** Ask another model of the task about the image. */
+  #ask() {
+    this.#runs.get(this.#task)?.controller.abort();
+    this.#runs.delete(this.#task);
+    this.#select(this.#task);
+  }
+
+  /** The chosen model of the task, once for each device that serves it. */
+  get #chosen() {
+    const models = this.#models.get(this.#task);
+    const name = models && this.#chooser.chosen(this.#task, models);
+    return models?.filter((model) => model.name === name);
   }
 
   async #take(image) {
@@ -108,7 +126,9 @@ class Playground {
     const [task, image] = [this.#task, this.#image];
     if (!this.#models.has(task)) return;
     const view = this.#views[task];
-    const request = imageRequest(task, view.query(this.#models.get(task)[0]), image);
+    const [model] = this.#chosen;
+    const named = model.default ? {} : { model: model.name };
+    const request = imageRequest(task, { ...named, ...view.query(model) }, image);
     const run = { state: "running", controller: new AbortController(), request };
     this.#runs.set(task, run);
     this.#show();
@@ -127,6 +147,13 @@ class Playground {
     this.#show();
   }
 
+  /** Run again; a model that is not there any more has been replaced, so look which are. */
+  #retry(run) {
+    if (run.problem.status !== NOT_FOUND) return this.#run();
+    this.#runs.delete(this.#task);
+    return this.#loadModels();
+  }
+
   #cancelRun() {
     const run = this.#runs.get(this.#task);
     run.controller.abort();
@@ -139,13 +166,13 @@ class Playground {
 
   /** Whether demo weights were given something else than the scenes that they were trained on. */
   get #untrusted() {
-    return this.#models.get(this.#task)?.[0].weights === "demo" && this.#image?.address === null;
+    return this.#chosen?.[0].weights === "demo" && this.#image?.address === null;
   }
 
   /** Show the state of the task's run. */
   #show() {
     const run = this.#runs.get(this.#task);
-    const models = this.#models.get(this.#task);
+    const models = this.#chosen;
     const state = run?.state ?? (this.#image ? "ready" : "empty");
     this.#viewfinder.clear();
     this.#viewfinder.state = state;
@@ -163,7 +190,7 @@ class Playground {
         element("p", { class: "lead" }, "Cancelled."),
         element("button", { type: "button", class: "button", onclick: () => this.#run() }, "Run again"),
       ],
-      failed: () => [this.#problem(run.problem, () => this.#run()), this.#requestSection(run)],
+      failed: () => [this.#problem(run.problem, () => this.#retry(run)), this.#requestSection(run)],
       done: () => this.#answer(run),
     }[state]();
     this.#panel.replaceChildren(

@@ -13,7 +13,7 @@ export class Problem extends Error {
 
   /** Whether the same request may succeed later. */
   get retryable() {
-    return [0, 408, 429].includes(this.status) || this.status >= 500;
+    return [0, 404, 408, 429].includes(this.status) || this.status >= 500;
   }
 }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from model.inference import dtype_selection
-from model.inference.dtype_selection import ROUNDS, choose_dtype
+from model.inference.dtype_selection import ROUNDS, DtypeChoice, DtypeChooser, choose_dtype
 from model.lowering.cpu import lowering_unsupported_reason
 from model.zoo import create_model
 
@@ -84,3 +86,31 @@ def test_the_network_is_left_as_it_was(task: str) -> None:
     assert choice.dtype in {torch.float32, torch.bfloat16}
     assert list(network.state_dict()) == list(before)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def chooser(known: dict[str, tuple[str, str]], **choices: Any) -> DtypeChooser:
+    options: dict[str, Any] = {"compiles": False, "requested": "auto", "setting": "DTYPE"} | choices
+    return DtypeChooser(torch.device("cpu"), known=known, **options)
+
+
+def test_a_form_is_measured_once_and_not_after_another_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[nn.Module] = []
+
+    def measure(network: nn.Module) -> DtypeChoice:
+        measured.append(network)
+        return DtypeChoice(torch.bfloat16, "it is faster")
+
+    monkeypatch.setattr(dtype_selection, "choose_dtype", measure)
+    first = chooser({})
+    network = nn.Identity()
+    choices = [first.choose(network, form) for form in ("small", "small", "large")]
+    assert set(choices) == {DtypeChoice(torch.bfloat16, "auto: it is faster")}
+    assert len(measured) == 2
+    assert chooser(first.choices).choose(network, "large") == choices[0]
+    assert len(measured) == 2
+    assert chooser(first.choices, requested="float32").choose(network, "large") == DtypeChoice(
+        torch.float32, "DTYPE=float32"
+    )
+    assert chooser(first.choices, compiles=True).choose(network, "large").dtype is torch.float32

@@ -192,7 +192,7 @@ def test_another_server_is_told_from_the_service() -> None:
 
 
 def test_a_result_that_is_none_is_unexpected() -> None:
-    call = classify(b"an image", None)
+    call = classify(b"an image", None, None)
     with pytest.raises(UnexpectedAnswerError, match="status 200"):
         call.result(reply(200, b'{"hello": "world"}'))
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
+from msgspec.structs import replace
 
+from model.inference import dtype_selection
+from model.inference.dtype_selection import DtypeChoice
 from model.kernels.gpu.failures import DeviceLostError
 from model.remote.addresses import RemoteError
 from model.remote.cache import RemoteWeights
 from service.engine import loading
 from service.engine.batches import DeviceFailedError
 from service.engine.device import EngineDevice
-from service.engine.loading import ConfigurationError, load
+from service.engine.loading import ConfigurationError, load, measured
+from service.engine.runner import Runner
+from service.engine.scheduling.queues import QueueKey
 from service.engine.scheduling.scheduler import Scheduler
+from service.processes.handover import Measurements
 from service.settings import ModelSpec, Settings, load_settings, specs_of
 from support.service_fakes import CLASSIFIER
 
@@ -100,3 +107,48 @@ def test_weights_that_cannot_be_fetched_are_a_wrong_setting(
         ConfigurationError, match=r"OVERLOCK_CLASSIFY_WEIGHTS: s3://b/m\.pth is not"
     ):
         start(classify_weights="s3://b/m.pth")
+
+
+@pytest.mark.slow
+def test_a_successor_takes_over_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings({"classify_weights": "random", "segment_model": "off"})
+    specs, sizes = specs_of(settings), (1, 2, 4)
+
+    def started(known: Measurements | None) -> tuple[Runner, Scheduler[Any]]:
+        scheduler: Scheduler[Any] = Scheduler(
+            clock=time.monotonic, max_waiting=8, batch_sizes=sizes
+        )
+        device = EngineDevice("cpu", "cpu")
+        return load(settings, specs, device, sizes, scheduler, known), scheduler
+
+    runner, scheduler = started(None)
+    scheduler.learn(QueueKey(runner.models[0].operation, (224, 224)), 4, 7.0)  # as traffic would
+    known = measured(runner, scheduler)
+    (cost,) = known.costs
+    assert cost.per_image_seconds > 0.5
+
+    def measure(_: object) -> None:
+        pytest.fail("the successor measures")
+
+    monkeypatch.setattr(dtype_selection, "choose_dtype", measure)
+    runs: list[int] = []
+    run = Runner.run
+
+    def counted(self: Runner, *arguments: Any) -> Any:
+        runs.append(arguments[-1])
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Runner, "run", counted)
+    successor, learnt = started(known)
+    assert successor.models[0].dtype_reason == runner.models[0].dtype_reason
+    assert runs == [1]  # one image, to be warm
+    (taken,) = learnt.costs.values()
+    assert taken.fixed_seconds == pytest.approx(cost.fixed_seconds, abs=1e-6)
+    assert taken.per_image_seconds == pytest.approx(cost.per_image_seconds)
+    # Of another device nothing holds.
+    monkeypatch.setattr(
+        dtype_selection, "choose_dtype", lambda _: DtypeChoice(torch.float32, "measured anew")
+    )
+    elsewhere, _ = started(replace(known, device_name="another device"))
+    assert elsewhere.models[0].dtype_reason == "auto: measured anew"
+    assert runs == [1, 1, 1, 4, 4]

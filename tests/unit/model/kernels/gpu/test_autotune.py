@@ -119,3 +119,15 @@ def _candidates(*names: str) -> dict[str, Callable[[], object]]:
 
 def _by_name(seconds: dict[str, float]) -> SecondsOf:
     return lambda run: seconds[str(run())]
+
+
+def test_what_another_process_has_measured_is_not_measured_again() -> None:
+    problem = ("mix", "one", 64, torch.bfloat16, torch.device("cpu"))
+    measured = Autotuner()
+    measured.measure(problem, {"a": lambda: 2.0, "b": lambda: 1.0}, lambda run: float(str(run())))
+    successor = Autotuner(measured.choices)
+    assert problem in successor
+    assert successor.fastest(problem, "a") == "b"
+    assert ("mix", "many", 64, torch.bfloat16, torch.device("cpu")) not in successor
+    # It hands on what it was handed and has used.
+    assert successor.choices == measured.choices

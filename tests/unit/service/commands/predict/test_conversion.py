@@ -97,7 +97,7 @@ def test_a_wrong_setting_is_refused_in_the_options_name(
         (("--concurrency", "3"), "--concurrency has no effect without --url"),
         (("--api-key-file", "k"), "--api-key-file has no effect without --url"),
         (("--url", "http://s", "--batch-size", "3"), "--batch-size has no effect with --url"),
-        (("--url", "http://s", "--model", "demo"), "--model has no effect with --url"),
+        (("--url", "http://s", "--weights", "x"), "--weights has no effect with --url"),
     ],
 )
 def test_an_option_without_effect_is_refused(words: tuple[str, ...], message: str) -> None:
