@@ -2,6 +2,12 @@
 
 The event loop admits, expires and cancels while a batch runs on the device's thread, so that a
 deadline holds also for a request that waits behind a slow batch.
+
+A device that computes beside the host is idle from the end of a batch until the next one was
+composed and launched. So under load the next batch is launched behind the running one, before that
+one's results are received. Only a full batch is: a smaller one could still grow, and whatever is in
+a batch can no longer be overtaken or withdrawn. Suspects of a failed batch run alone, before and
+behind nothing, so that a death of the engine accuses none beside them.
 """
 
 from __future__ import annotations
@@ -15,18 +21,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service import metrics
-from service.api.errors import ServiceError
-from service.engine.device import Device, EngineDevice, InFlightJournal
-from service.engine.loading import load, measured, summary
+from service.api.errors import DeviceMemoryError, InferenceError, ServiceError
+from service.engine.batches import BatchFailedError, BatchResult, Fault, Input
+from service.engine.device import Device, EngineDevice, InFlightJournal, RunningBatch
+from service.engine.loading import hand_over, load, summary, watch
 from service.engine.scheduling.cost_model import batch_sizes_up_to
-from service.engine.scheduling.queues import QueueKey, Request
+from service.engine.scheduling.queues import Batch, QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
-from service.engine.turns import Turns, export_queue
 from service.engine.workers import WITHDRAWN, Work, Workers, trace_unanswered
 from service.link.messages import Cancel, Hello, Submit
 from service.link.sockets import LinkServer, Received, array_from
 from service.processes.environment import freeze_heap
-from service.processes.handover import read_measurements, write_measurements
+from service.processes.handover import read_measurements
 from service.processes.heartbeat import announce
 from service.settings import ModelSpec, Settings
 
@@ -37,10 +43,143 @@ if TYPE_CHECKING:
     from model.inference.predictor import Image
     from service.engine.runner import Runner
 
-HAND_OVER_SECONDS = 5.0
-"""Interval at which an engine writes down what it has measured."""
-
 logger = logging.getLogger(__name__)
+
+
+class Turns:
+    """Gives the device one batch after the other.
+
+    Args:
+        scheduler: composes them.
+        workers: told the outcome.
+        device: runs them.
+        largest: most requests in a batch.
+
+    Attributes:
+        arrival: set when a request was admitted.
+    """
+
+    def __init__(
+        self, scheduler: Scheduler[Work], workers: Workers, device: Device, largest: int
+    ) -> None:
+        self._scheduler = scheduler
+        self._workers = workers
+        self._device = device
+        self._largest = largest
+        self.arrival = asyncio.Event()
+
+    async def work(self, runner: Runner) -> None:
+        """Run batches until cancelled.
+
+        Raises:
+            DeviceFailedError: if the device hangs or is lost.
+        """
+        while True:
+            batch = self._next_batch()
+            if batch is None:
+                self.arrival.clear()
+                await self.arrival.wait()
+                continue
+            running: RunningBatch | None = self._start(runner, batch)
+            while running is not None:
+                running = await self._take_turn(runner, running)
+
+    async def _take_turn(self, runner: Runner, running: RunningBatch) -> RunningBatch | None:
+        """Wait for a batch and answer its requests; return the one that was launched behind it."""
+        if not runner.launches or running.batch.queue.quarantine:
+            await self._finish(runner, running)
+            return None
+        behind = asyncio.create_task(self._start_behind(runner, running))
+        try:
+            await self._finish(runner, running)
+        finally:
+            behind.cancel()
+            await asyncio.wait({behind})
+        return None if behind.cancelled() else behind.result()
+
+    async def _start_behind(self, runner: Runner, running: RunningBatch) -> RunningBatch:
+        """Start another batch once this one is launched and so many requests wait."""
+        await running.launched.wait()
+        while (batch := self._next_batch(full=True)) is None:
+            self.arrival.clear()
+            await self.arrival.wait()
+        return self._start(runner, batch)
+
+    def _next_batch(self, *, full: bool = False) -> Batch[Work] | None:
+        self._workers.refuse_expired()
+        batch = self._scheduler.next_batch(full=full)
+        if batch is not None or not full:
+            export_queue(self._scheduler)
+        return batch
+
+    def _start(self, runner: Runner, batch: Batch[Work]) -> RunningBatch:
+        work = [request.payload for request in batch.requests]
+        inputs = [Input(item.image, item.submit.original_size) for item in work]
+        return self._device.start(runner, batch, inputs, [item.identity for item in work])
+
+    async def _finish(self, runner: Runner, running: RunningBatch) -> None:
+        """Wait for the first batch on the device, and tell its workers what came of it."""
+        started, batch = time.monotonic(), running.batch
+        try:
+            result = await self._device.result_of(
+                running, runner, expected_seconds=self._scheduler.expected_seconds(batch)
+            )
+        except BatchFailedError as error:
+            self._scheduler.failed(batch, time.monotonic() - started)
+            self._after_failure(batch, error.fault)
+            return
+        self._scheduler.finished(batch, result.device_seconds, result.network_seconds)
+        self._export_batch(batch, result, runner)
+        self._workers.answer(
+            batch,
+            result.arrays,
+            started=started,
+            network_seconds=result.network_seconds,
+            device_seconds=result.device_seconds,
+        )
+
+    def _after_failure(self, batch: Batch[Work], fault: Fault) -> None:
+        """Retry with fewer requests, or reject the one that is left."""
+        if fault is Fault.OUT_OF_MEMORY and batch.size > 1:
+            largest = self._scheduler.cap(batch)
+            logger.warning(
+                "%s batches for %s hold at most %d requests from now on.",
+                batch.queue.operation.task,
+                batch.queue.operation.model,
+                largest,
+            )
+        is_last = len(batch.requests) == 1
+        if fault is Fault.OUT_OF_MEMORY:
+            metrics.OUT_OF_MEMORY.labels("refused" if is_last else "split").inc()
+        if not is_last:
+            self._scheduler.split(batch)
+            return
+        error: ServiceError = (
+            DeviceMemoryError()
+            if fault is Fault.OUT_OF_MEMORY
+            else InferenceError("The network failed on this image.")
+        )
+        (request,) = batch.requests
+        work = request.payload
+        self._workers.refuse(work.worker, work.submit, error, arrived=request.arrived)
+
+    def _trigger(self, batch: Batch[Work]) -> str:
+        if batch.queue.quarantine:
+            return "closed"
+        return "full" if len(batch.requests) == self._largest else "free"
+
+    def _export_batch(self, batch: Batch[Work], result: BatchResult, runner: Runner) -> None:
+        operation = batch.queue.operation
+        metrics.observe_stages(
+            operation,
+            device=result.network_seconds,
+            postprocess=result.device_seconds - result.network_seconds,
+        )
+        metrics.BATCHES.labels(*operation, self._trigger(batch)).inc()
+        metrics.BATCH_SIZE.labels(*operation).observe(len(batch.requests))
+        metrics.BATCH_PADDING.labels(*operation).inc(batch.size - len(batch.requests))
+        metrics.DEVICE_SECONDS.labels(runner.host_device).inc(result.device_seconds)
+        export_queue(self._scheduler)
 
 
 class Engine:
@@ -70,9 +209,7 @@ class Engine:
     ) -> None:
         self._settings = settings
         self._specs = specs
-        self._measured = measured
-        self._predecessor = predecessor
-        self._pins = pins
+        self._measured, self._predecessor, self._pins = measured, predecessor, pins
         self._device_names = device
         self._server = server
         self._batch_sizes = batch_sizes_up_to(settings.max_batch_size)
@@ -107,32 +244,14 @@ class Engine:
             runner = await self._device.do(
                 load, self._settings, self._specs, names, sizes, self._scheduler, known, self._pins
             )
-            self._watch(runner)
+            watch(runner, self._workers)
             self._stage = runner.stage
             freeze_heap()
             self._workers.announce(runner.models)
             announce({"models": [summary(model) for model in runner.models]})
             tasks.create_task(self._turns.work(runner))
             if self._measured is not None:
-                tasks.create_task(self._hand_over(runner, self._measured))
-
-    async def _hand_over(self, runner: Runner, path: Path) -> None:
-        """Write down what was measured, again and again: a successor may be started at any time."""
-        while True:
-            write_measurements(path, measured(runner, self._scheduler))
-            await asyncio.sleep(HAND_OVER_SECONDS)
-
-    def _watch(self, runner: Runner) -> None:
-        """Count what the device does beside batches from now on, and tell the workers."""
-        loop = asyncio.get_running_loop()
-
-        def fell_back(what: str) -> None:
-            metrics.GPU_FALLBACKS.labels(what).inc()
-            loop.call_soon_threadsafe(lambda: self._workers.announce(runner.models))
-
-        runner.on_compilation(metrics.RECOMPILES.inc)
-        runner.on_fallback(fell_back)
-        runner.on_rerecording(metrics.RERECORDINGS.inc)
+                tasks.create_task(hand_over(self._measured, runner, self._scheduler))
 
     async def _receive(self) -> None:
         async for received in self._server.received():
@@ -193,3 +312,9 @@ class Engine:
             except TimeoutError:
                 self._workers.refuse_expired()
                 export_queue(self._scheduler)
+
+
+def export_queue(scheduler: Scheduler[Work]) -> None:
+    """Show what waits for the device."""
+    metrics.QUEUE_REQUESTS.set(scheduler.waiting)
+    metrics.PENDING_WORK_SECONDS.set(scheduler.pending_work_seconds())

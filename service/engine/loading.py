@@ -1,7 +1,8 @@
-"""The start of an engine: its models are loaded, prepared, timed and shown."""
+"""The start of an engine: its models are loaded, prepared, timed and shown; its measurements."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,9 +22,13 @@ from service.engine.device import EngineDevice
 from service.engine.runner import Runner, failing_device
 from service.engine.scheduling.queues import QueueKey
 from service.engine.scheduling.scheduler import Scheduler
+from service.engine.workers import Workers
 from service.link.messages import ModelInfo
-from service.processes.handover import MeasuredCost, Measurements
+from service.processes.handover import MeasuredCost, Measurements, write_measurements
 from service.settings import ModelSpec, Settings
+
+HAND_OVER_SECONDS = 5.0
+"""Interval at which an engine writes down what it has measured."""
 
 
 class ConfigurationError(Exception):
@@ -124,6 +129,32 @@ def warm_up(runner: Runner, model: ModelInfo, *, once: bool = False) -> Iterator
                 if on_cpu and result.device_seconds > PATIENCE_SECONDS:
                     break
             yield WarmUp(model.operation, input_size, size, result.network_seconds)
+
+
+async def hand_over(path: Path, runner: Runner, scheduler: Scheduler[Any]) -> None:
+    """Write down what was measured, again and again: a successor may be started at any time.
+
+    Args:
+        path: of the engine's file.
+        runner: of the engine.
+        scheduler: of the engine.
+    """
+    while True:
+        write_measurements(path, measured(runner, scheduler))
+        await asyncio.sleep(HAND_OVER_SECONDS)
+
+
+def watch(runner: Runner, workers: Workers) -> None:
+    """Count what the device does beside batches from now on, and tell the workers."""
+    loop = asyncio.get_running_loop()
+
+    def fell_back(what: str) -> None:
+        metrics.GPU_FALLBACKS.labels(what).inc()
+        loop.call_soon_threadsafe(lambda: workers.announce(runner.models))
+
+    runner.on_compilation(metrics.RECOMPILES.inc)
+    runner.on_fallback(fell_back)
+    runner.on_rerecording(metrics.RERECORDINGS.inc)
 
 
 def measured(runner: Runner, scheduler: Scheduler[Any]) -> Measurements:

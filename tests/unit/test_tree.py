@@ -53,6 +53,7 @@ WITHOUT_A_SOURCE = {
     "service/engine/scheduling/test_fair_shares.py": "scheduler.py with several tasks",
     "service/engine/scheduling/test_properties.py": "the whole scheduler in simulations",
     "service/engine/test_own_networks.py": "runner.py with networks of one's own shape",
+    "service/engine/test_turns.py": "engine.py's turns of batches on the device",
     "service/images/test_hostile_images.py": "all readers with damaged files",
     "service/link/test_link.py": "both ends of the link",
     "test_checkpoint_docs.py": "docs/checkpoints.md",

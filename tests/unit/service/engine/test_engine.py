@@ -15,7 +15,7 @@ from service import metrics
 from service.engine import loading
 from service.engine.device import EngineDevice
 from service.engine.engine import Engine
-from service.engine.loading import load
+from service.engine.loading import load, watch
 from service.engine.runner import Runner
 from service.link.messages import FallbackInfo, ModelInfo
 from service.link.sockets import LinkServer
@@ -62,7 +62,7 @@ async def test_fallbacks_are_counted_at_the_start_and_later_and_told_to_workers(
     compiled, recorded = counted("compile"), counted("record")
     runner = cast("FallenBack", load(load_settings({}), (), DEVICE, (1,), engine._scheduler))
     assert counted("compile") == compiled + 1
-    engine._watch(cast("Runner", runner))
+    watch(cast("Runner", runner), engine._workers)
     rerecordings = metrics.RERECORDINGS._value.get()
     runner.rerecorded()
     assert metrics.RERECORDINGS._value.get() == rerecordings + 1

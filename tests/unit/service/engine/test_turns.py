@@ -18,9 +18,9 @@ from service.api.errors import ServiceError
 from service.engine import device as device_module
 from service.engine.batches import BatchResult, DeviceFailedError, Fault, Input
 from service.engine.device import Device, InFlightJournal
+from service.engine.engine import Turns
 from service.engine.scheduling.queues import Batch, QueueKey, Request
 from service.engine.scheduling.scheduler import Scheduler
-from service.engine.turns import Turns
 from service.engine.workers import Work, Workers
 from service.link.messages import Submit
 
