@@ -102,8 +102,8 @@ class Workers:
         Raises:
             NotReadyError: if they are not.
         """
-        asked = submit.operation, submit.weights_sha256
-        if asked not in {(model.operation, model.weights_sha256) for model in self._models}:
+        asked = submit.operation.model, submit.weights_sha256
+        if asked not in {(model.name, model.weights_sha256) for model in self._models}:
             raise NotReadyError(
                 f"{submit.operation.model} was replaced meanwhile; send the request again.",
                 retry_after_seconds=1.0,

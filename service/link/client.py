@@ -144,7 +144,7 @@ class EngineClient:
     def offers(self, model: ModelInfo) -> bool:
         """Return whether the engine's offer has this model, with the same weights."""
         return self._offer is not None and any(
-            (each.operation, each.weights_sha256) == (model.operation, model.weights_sha256)
+            (each.name, each.weights_sha256) == (model.name, model.weights_sha256)
             for each in self._offer.models
         )
 
@@ -190,7 +190,7 @@ class EngineClient:
             raise DeadlineExceededError(timeout_seconds=timeout_seconds)
         submit = Submit(
             request_id=next(self._request_ids),
-            operation=model.operation,
+            operation=Operation(model.name, model.task),
             weights_sha256=model.weights_sha256,
             image=header_of(image.pixels),
             input_size=image.size,

@@ -17,7 +17,7 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model.config import Task
+from model.config import Operation, Task
 from service import metrics, tracing
 from service.answers.inference import EngineResult
 from service.api.errors import DeadlineExceededError, TaskOffError
@@ -171,7 +171,7 @@ class Pipeline:
         render: Callable[[EngineResult], Response],
         renders_at_once: bool,
     ) -> Response:
-        operation = model.info.operation
+        operation = Operation(model.info.name, model.info.task)
         request.state.model = operation.model
         tracing.describe(model=operation.model)
         timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
@@ -257,7 +257,7 @@ class Pipeline:
         if model.weights in NOTES:
             response.headers["X-Model-Weights"] = model.weights
         own = {stage: stages[stage] for stage in OWN_STAGES}
-        metrics.observe_stages(model.operation, **own)
+        metrics.observe_stages(Operation(model.name, model.task), **own)
         return response
 
     async def _inflated(self, context: RequestContext, coding: str) -> RequestContext:
