@@ -90,6 +90,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
         compiled_reason: the reason, in words.
         batch_sizes: the sizes that batches are padded to.
         fallbacks: steps that failed on the device.
+        weights_source: the weights' address, pinned to a version; None without an address.
     """
 
     name: str
@@ -111,6 +112,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     compiled_reason: str
     batch_sizes: tuple[int, ...]
     fallbacks: tuple[FallbackInfo, ...] = ()
+    weights_source: str | None = None
 
     @property
     def operation(self) -> Operation:
