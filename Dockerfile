@@ -3,6 +3,8 @@
 
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 ARG TORCH_VARIANT=cuda
+# More of pyproject.toml's extras, such as "hub cloud" for weights of hubs and buckets.
+ARG EXTRAS=
 
 
 # The CPU kernels, compiled for each supported instruction set.
@@ -17,13 +19,15 @@ RUN python3 -c "from model.kernels.cpu.library import prebuild; prebuild()"
 
 # pip, which is not kept in the image, and the list of packages to install.
 FROM ${BASE_IMAGE} AS installer
+ARG EXTRAS
 RUN python3 -m venv /opt/installer
 WORKDIR /requirements
 COPY pyproject.toml requirements.lock ./
 RUN grep '^torch==' requirements.lock > torch.txt \
-    && python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-    print(*p['dependencies'], *p['optional-dependencies']['otel'], sep='\n')" \
-    > packages.txt
+    && python3 -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+    extras = p['optional-dependencies']; \
+    print(*p['dependencies'], *(each for name in sys.argv[1:] for each in extras[name]), sep='\n')" \
+    otel ${EXTRAS} > packages.txt
 
 
 # The application, in the layout of the image.
@@ -74,9 +78,12 @@ RUN --mount=type=bind,from=installer,source=/opt/installer,target=/opt/installer
     # PyTorch's own tests, and headers for extensions where there is no compiler.
     && rm -rf test bin/test_* bin/*StoreTest bin/protoc* \
     && if [ "${TORCH_VARIANT}" = cpu ]; then rm -rf include; fi
+# Named in the command, since buildah's cache does not look into the mounts.
+ARG EXTRAS
 RUN --mount=type=bind,from=installer,source=/opt/installer,target=/opt/installer \
     --mount=type=bind,from=installer,source=/requirements,target=/requirements \
     --mount=type=cache,target=/root/.cache/pip \
+    : "${EXTRAS}"; \
     /opt/installer/bin/pip --python /opt/overlock/bin/python install \
         --constraint /requirements/requirements.lock --requirement /requirements/packages.txt
 COPY --from=application /application/opt/overlock/ /opt/overlock/

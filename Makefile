@@ -14,12 +14,13 @@ MODEL   ?=
 WEIGHTS ?=
 PHOTOS  ?=
 
-# make image TORCH_VARIANT=cpu ENGINE=podman
+# make image TORCH_VARIANT=cpu ENGINE=podman EXTRAS="hub cloud"
 TORCH_VARIANT ?= cuda
 ENGINE        ?= docker
+EXTRAS        ?=
 
 # make serve model=...: a variable of another name would be ignored without a word.
-VARIABLES := ENGINE MODEL PHOTOS PYTHON SECONDS TORCH_VARIANT VENV WEIGHTS
+VARIABLES := ENGINE EXTRAS MODEL PHOTOS PYTHON SECONDS TORCH_VARIANT VENV WEIGHTS
 GIVEN     := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 CLOSEST    = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' \
     '$(1)' $(VARIABLES))
@@ -68,6 +69,7 @@ test-exhaustive: $(READY)
 
 image:
 	$(ENGINE) build --tag overlock-service:$(TORCH_VARIANT) --build-arg TORCH_VARIANT=$(TORCH_VARIANT) \
+	    --build-arg EXTRAS="$(EXTRAS)" \
 	    --build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 	    --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(date --utc +%FT%TZ) .
 

@@ -31,6 +31,7 @@ from model.lowering.folding import fold
 from model.pretrained.assets import PRETRAINED
 from model.pretrained.records import default_folder
 from model.pretrained.store import ensure_cached, load_cached
+from model.remote.reading import read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class LoadedModel:
         name: as given to ``create_model``; of a backbone of one's own the kind.
         task: the network's task.
         network: in evaluation mode, float32.
-        weights: the path, or the name of the authors' file, or "demo" or "random".
+        weights: the path, or the name of a fetched file, or "demo" or "random".
         digest: SHA-256 of that file, hexadecimal; None for random weights.
         labels: class names in the order of the class ids; those of a label map, which has a
             background before a segmenter's only class.
@@ -57,6 +58,7 @@ class LoadedModel:
         input: what is done to an image, and who stated each value.
         weights_kind: "ema" for averaged weights, else "raw".
         config: backbone, input geometry, and what is published of a named network.
+        source: the address of the weights, pinned to a version; None without an address.
     """
 
     name: str
@@ -69,6 +71,7 @@ class LoadedModel:
     input: InputConfig
     weights_kind: WeightsKind
     config: NetworkConfig
+    source: str | None = None
 
 
 @overload
@@ -123,9 +126,9 @@ def create_model(
             ``mask_rcnn_overlock_{xt,t,s,b}``, ``cascade_mask_rcnn_overlock_{xt,t,s,b}`` or
             ``demo``; or a backbone of one's own, whole or as those of its fields that are to be
             compared with the checkpoint, which states all of them (``{}`` takes it as it is).
-        weights: a path to a checkpoint, ``"pretrained"`` (the authors' published file, downloaded
-            once), ``"demo"`` (bundled, for ``demo`` only) or ``"random"`` (the same ones every
-            time; they recognise nothing).
+        weights: a path to a checkpoint, an address (``docs/checkpoints.md``), ``"pretrained"``
+            (the authors' file, downloaded once), ``"demo"`` (bundled, for ``demo`` only) or
+            ``"random"`` (the same ones every time; they recognise nothing).
         task: which network of that name, where there are several: ``demo`` classifies unless
             this is ``"segment"``.
         kind: on a backbone of one's own, ``"classifier"``, ``"upernet"``, ``"mask_rcnn"`` or
@@ -140,14 +143,14 @@ def create_model(
         drop_path_rate: with ``fused=False``, how often training drops the last block's residual
             branches; the rate grows linearly from 0 at the first block.
         features: whether to return the backbone alone, whose call returns its four maps.
-        pretrained_folder: where pretrained weights are kept; by default
+        pretrained_folder: where fetched weights are kept, except a hub's; by default
             ``~/.cache/overlock-service/weights``.
         ema: whether to prefer averaged weights (EMA); otherwise the raw ones are required.
 
     Raises:
         ValueError: for an unknown name, a backbone that cannot be, less than one class, a drop
             path rate below 0 or not below 1, or one for a folded network.
-        PretrainedError: if there are no pretrained weights, or they cannot be fetched.
+        PretrainedError, RemoteError: if there are no such weights, or they cannot be fetched.
         CheckpointError: if the weights cannot be read or do not fit.
     """
     network = load_model(
@@ -206,7 +209,7 @@ def load_model(
         architecture = architecture_of(model, task, kind)
         checkpoint = _find_checkpoint(model, architecture.task, weights, pretrained_folder, ema=ema)
     else:
-        checkpoint = _checkpoint_of_variant(weights, ema=ema)
+        checkpoint = _find_checkpoint(None, Task.CLASSIFY, weights, pretrained_folder, ema=ema)
         architecture = _variant(model, task, kind, checkpoint)
     if checkpoint is None:
         network = random_network(
@@ -216,23 +219,24 @@ def load_model(
         checkpoint = _for_classes(architecture, checkpoint, num_classes, fused=fused)
         network = network_for(architecture, checkpoint, num_classes)
         _log_choice(checkpoint)
-    channels = network.backbone.in_channels
     network.backbone.set_drop_path(drop_path_rate)
     network.eval()
     if fused:
         fold(network).requires_grad_(requires_grad=False)
+    fetched = weights == PRETRAINED or (checkpoint and checkpoint.source)
     labels, palette = _classes(checkpoint, architecture.task, network.num_classes)
     return LoadedModel(
         name=model if isinstance(model, str) else architecture.kind,
         task=architecture.task,
         network=network,
-        weights=str(checkpoint.path if checkpoint and weights == PRETRAINED else weights),
+        weights=checkpoint.path.name if checkpoint and fetched else str(weights),
+        source=checkpoint.source if checkpoint else None,
         digest=checkpoint.digest if checkpoint else None,
         labels=labels,
         palette=palette,
         input=input_config(
             architecture.config.geometry,
-            channels,
+            network.backbone.in_channels,
             file=input_options,
             checkpoint=checkpoint.input if checkpoint else None,
         ),
@@ -272,30 +276,26 @@ def _variant(
     return architecture_of(model, task, kind)
 
 
-def _checkpoint_of_variant(weights: str | Path, *, ema: bool) -> Checkpoint | None:
-    if weights in {"demo", PRETRAINED}:
+def _find_checkpoint(
+    name: str | None, task: Task, weights: str | Path, folder: Path | None, *, ema: bool
+) -> Checkpoint | None:
+    """Return the checkpoint of a network, whose name is None for one's own; None if random."""
+    if weights == "random":
+        return None
+    if name is None and weights in {"demo", PRETRAINED}:
         raise CheckpointError(
             f"There are no {weights} weights of a backbone of one's own: give a path, or random."
         )
-    return None if weights == "random" else read_checkpoint(Path(weights), ema=ema)
-
-
-def _find_checkpoint(
-    name: str, task: Task, weights: str | Path, pretrained_folder: Path | None, *, ema: bool
-) -> Checkpoint | None:
-    """Return a named network's checkpoint, or None for random weights."""
-    if weights == "random":
-        return None
     if weights == "demo":
         if name != "demo":
             raise CheckpointError(f"There are no demo weights for {name}, only for the demo model.")
         with as_file(files("model.demo") / "weights" / DEMO_WEIGHTS[task]) as path:
             return read_checkpoint(path)
-    if weights == PRETRAINED:
-        folder = pretrained_folder or default_folder()
+    if name is not None and weights == PRETRAINED:
+        folder = folder or default_folder()
         ensure_cached(name, folder)
         return load_cached(name, folder)
-    return read_checkpoint(Path(weights), ema=ema)
+    return read_weights(weights, folder, ema=ema)
 
 
 def _log_choice(checkpoint: Checkpoint) -> None:

@@ -32,7 +32,7 @@ COMMANDS = {
         "service.commands.models",
         "list the networks: sizes, the paper's numbers, what is cached",
     ),
-    "download": ("service.commands.download.command", "fetch the authors' weights"),
+    "download": ("service.commands.download.command", "fetch weights beforehand"),
     "evaluate": ("service.commands.evaluate.command", "measure a network on a data set"),
     "bench": ("service.commands.bench.command", "load a running service and measure it"),
     "plan": (

@@ -60,7 +60,8 @@ def configure_logging(log_format: Literal["text", "json"], process: str) -> None
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # It logs a caller's malformed form as an error; the caller gets a problem, which is counted.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
-    # It logs every URL, also the signed ones that a download is redirected to.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # They log every URL, also the signed ones that a download is redirected to.
+    for client in ("httpx", "httpx2"):
+        logging.getLogger(client).setLevel(logging.WARNING)
     # Its start and stop lines repeat the supervisor's.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

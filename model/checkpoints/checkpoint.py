@@ -68,6 +68,7 @@ class Checkpoint:
         has_both: whether the file holds weights of both kinds.
         input: what the file, or a hub's ``config.json`` beside it, states of the network's input;
             what makes no sense is left out.
+        source: the address that it was fetched from, pinned to a version; None for others.
     """
 
     path: Path
@@ -78,6 +79,7 @@ class Checkpoint:
     weights_kind: WeightsKind
     has_both: bool
     input: InputOptions
+    source: str | None = None
 
     def name_of(self, ours: str) -> str:
         """Return an entry's name in the file, or ours where the file has none."""

@@ -5,6 +5,7 @@ Torch-free, so that a command can list the cache without loading torch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -128,3 +129,9 @@ def replace_durably(unfinished: Path, path: Path) -> None:
             os.close(descriptor)
         if rename:
             unfinished.replace(path)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

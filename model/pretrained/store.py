@@ -6,13 +6,9 @@ is recorded; from then on no other file is accepted. See ``docs/adr/0015-pretrai
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import logging
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +21,7 @@ from model.checkpoints.class_table import ClassTable, as_metadata
 from model.config import DEFAULT_NUM_CLASSES
 from model.pretrained import progress
 from model.pretrained.assets import Asset, PretrainedError, asset_of
+from model.pretrained.one_at_a_time import one_at_a_time
 from model.pretrained.partial_file import PartialDownload
 from model.pretrained.records import (
     Record,
@@ -33,6 +30,7 @@ from model.pretrained.records import (
     record_path,
     refuse_changed,
     replace_durably,
+    sha256_of,
     weights_path,
     write_record,
 )
@@ -70,7 +68,7 @@ def ensure_cached(
     if kept is None:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _one_at_a_time(folder / f"{name}.lock", name):
+            with one_at_a_time(folder / f"{name}.lock", f"{name}'s weights"):
                 kept = find_cached(name, folder)
                 if kept is None:
                     return _fetch(asset, folder, source, show)
@@ -108,23 +106,7 @@ def verify_cached(record: Record, folder: Path) -> None:
     Raises:
         PretrainedError: if they have changed.
     """
-    refuse_changed(record, folder, _sha256(weights_path(record.model, folder)))
-
-
-@contextmanager
-def _one_at_a_time(path: Path, name: str) -> Iterator[None]:
-    """Hold a lock that the system releases when the process dies.
-
-    The file is never removed: otherwise one process could hold the old file's lock and another
-    process a new file's.
-    """
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("Another process is fetching %s's weights; waiting for it.", name)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    refuse_changed(record, folder, sha256_of(weights_path(record.model, folder)))
 
 
 def _fetch(asset: Asset, folder: Path, source: Path | None, show: progress.Progress) -> Record:
@@ -182,7 +164,7 @@ def _keep(asset: Asset, folder: Path, path: Path, *, origin: str, file: str) -> 
             source=origin,
             source_file=file,
             source_sha256=checkpoint.digest,
-            sha256=_sha256(unfinished),
+            sha256=sha256_of(unfinished),
             kept_on=time.strftime("%Y-%m-%d", time.gmtime()),
         )
         # The record first: without its weights, it only states which ones to expect.
@@ -227,7 +209,7 @@ def _refuse_another_version(asset: Asset, folder: Path, checkpoint: Checkpoint) 
 
 def _refuse_another_source(kept: Record, source: Path, folder: Path) -> None:
     try:
-        digest = _sha256(source)
+        digest = sha256_of(source)
     except OSError as error:
         raise PretrainedError(f"{source} cannot be read: {error}") from error
     if digest != kept.source_sha256:
@@ -241,8 +223,3 @@ def _refuse_another_source(kept: Record, source: Path, folder: Path) -> None:
 def _save(network: Network, classes: ClassTable, path: Path) -> None:
     entries = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(entries, path, metadata=as_metadata(classes))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

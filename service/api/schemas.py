@@ -234,6 +234,10 @@ class ServedModel(BaseModel):
     default: bool = Field(description="Whether it answers its task's requests that name no model.")
     architecture: str
     weights: str = Field(description="demo, random, or the name of the file.")
+    weights_source: str | None = Field(
+        default=None,
+        description="The address that they were fetched from, with the commit, version or digest.",
+    )
     weights_sha256: str | None
     weights_kind: Literal["ema", "raw"] = Field(
         description="Which weights of the file: their moving average in training, or the last."

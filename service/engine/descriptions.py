@@ -110,6 +110,7 @@ def describe(
         task=spec.task,
         architecture=loaded.name,
         weights=loaded.weights if known else Path(loaded.weights).name,
+        weights_source=loaded.source,
         weights_sha256=loaded.digest,
         weights_kind=loaded.weights_kind,
         activation=activation,
@@ -131,7 +132,10 @@ def describe(
 
 
 def log_model(model: ModelInfo) -> None:
-    """Say how a model computes, and what is done to its images."""
+    """Say where a model's weights are from, how it computes, and what is done to its images."""
+    if model.weights_source is not None:
+        digest = model.weights_sha256
+        logger.info("%s %s: %s, SHA-256 %s.", model.task, model.name, model.weights_source, digest)
     logger.info(
         "%s %s: %s (%s), kernels: %s, %s (%s).",
         model.task,
@@ -211,7 +215,7 @@ def check_digest(spec: ModelSpec, loaded: LoadedModel) -> None:
     """
     if spec.sha256 not in {None, loaded.digest}:
         raise ValueError(
-            f"the SHA-256 of {loaded.weights} is {loaded.digest or 'none'}, but "
+            f"the SHA-256 of {loaded.source or loaded.weights} is {loaded.digest or 'none'}, but "
             f"{spec.blame('sha256')} is {spec.sha256}"
         )
 

@@ -193,6 +193,7 @@ class Engine:
         journal: path of the in-flight journal, which outlives the engine.
         measured: path of a file for what it measures; None to keep that to itself.
         predecessor: path of such a file of the engine whose place it takes.
+        pins: file of the versions that all engines' weights have; see ``model.remote.fetch``.
     """
 
     def __init__(
@@ -204,11 +205,11 @@ class Engine:
         journal: Path,
         measured: Path | None = None,
         predecessor: Path | None = None,
+        pins: Path | None = None,
     ) -> None:
         self._settings = settings
         self._specs = specs
-        self._measured = measured
-        self._predecessor = predecessor
+        self._measured, self._predecessor, self._pins = measured, predecessor, pins
         self._device_names = device
         self._server = server
         self._batch_sizes = batch_sizes_up_to(settings.max_batch_size)
@@ -241,7 +242,7 @@ class Engine:
             names, sizes = self._device_names, self._batch_sizes
             known = read_measurements(self._predecessor)
             runner = await self._device.do(
-                load, self._settings, self._specs, names, sizes, self._scheduler, known
+                load, self._settings, self._specs, names, sizes, self._scheduler, known, self._pins
             )
             watch(runner, self._workers)
             self._stage = runner.stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import numpy as np
 from msgspec.structs import replace
 
 from model.config import Operation, Task
+from model.pretrained.progress import log_lines
+from model.pretrained.records import weights_folder
+from model.remote.addresses import is_address
+from model.remote.fetch import fetch
 from service import metrics
 from service.engine.batches import Fault, Input, WarmUp
-from service.engine.descriptions import warm_up_sizes
+from service.engine.descriptions import blaming, warm_up_sizes
 from service.engine.device import EngineDevice
 from service.engine.runner import Runner, failing_device
 from service.engine.scheduling.queues import QueueKey
@@ -43,6 +48,7 @@ def load(
     batch_sizes: tuple[int, ...],
     scheduler: Scheduler[Any],
     known: Measurements | None = None,
+    pins: Path | None = None,
 ) -> Runner:
     """Load all models and warm them up, on the device's thread.
 
@@ -53,6 +59,7 @@ def load(
         batch_sizes: that batches are padded to.
         scheduler: learns what batches cost, and which fit.
         known: what the engine before has measured; it is not measured again.
+        pins: see ``service.engine.engine.Engine``.
 
     Raises:
         ConfigurationError: if the models cannot be loaded as the settings say.
@@ -60,7 +67,8 @@ def load(
     """
     with failing_device():
         try:
-            runner = Runner(settings, specs, device, batch_sizes, known)
+            pinned = [_pinned(spec, settings, pins) for spec in specs]
+            runner = Runner(settings, pinned, device, batch_sizes, known)
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
         for model in runner.models:
@@ -80,6 +88,17 @@ def load(
         metrics.start_at_zero(metrics.BATCH_FAULTS, [model.name], tasks, Fault)
         metrics.start_at_zero(metrics.NOT_FINITE, [model.name], tasks)
     return runner
+
+
+def _pinned(spec: ModelSpec, settings: Settings, pins: Path | None) -> ModelSpec:
+    """Fetch a model's weights if they have an address, and pin them to what was fetched."""
+    if not is_address(spec.weights):
+        return spec
+    with blaming(spec.blame("weights")):
+        # Log lines, even on a terminal: other processes write there too.
+        folder = weights_folder(settings.cache_folder)
+        fetched = fetch(spec.weights, folder, pins=pins, show=log_lines)
+    return dataclasses.replace(spec, weights=fetched.source)
 
 
 def _learn_costs(

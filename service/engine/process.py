@@ -47,7 +47,14 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
     specs = specs_of(settings, arguments.models)
     engine = asyncio.create_task(
         Engine(
-            settings, specs, device, server, record, arguments.measured, arguments.predecessor
+            settings,
+            specs,
+            device,
+            server,
+            record,
+            arguments.measured,
+            arguments.predecessor,
+            arguments.pins,
         ).run()
     )
     heartbeats = asyncio.create_task(
@@ -80,6 +87,7 @@ def main() -> None:
     parser = child_parser("An engine of overlock-service.")
     parser.add_argument("--socket", required=True, type=Path)
     parser.add_argument("--device", required=True, help="its name on the host")
+    parser.add_argument("--pins", type=Path, help="of the weights' versions, for all engines")
     parser.add_argument("--local-device", help="its name in this process, if that is another")
     parser.add_argument("--models", type=Path, help="a copy of the models file")
     parser.add_argument("--measured", type=Path, help="file for what it measures")

@@ -92,6 +92,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
         fallbacks: steps that failed on the device.
         layers: lengths of its embeddings by layer, the default one first.
         has_overview: whether it explains its first look too, by an overview head.
+        weights_source: the weights' address, pinned to a version; None without an address.
     """
 
     name: str
@@ -115,6 +116,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     fallbacks: tuple[FallbackInfo, ...] = ()
     layers: dict[str, int] = {}
     has_overview: bool = False
+    weights_source: str | None = None
 
     @property
     def operation(self) -> Operation:

@@ -42,7 +42,8 @@ class Generation:
     """The engines of one start or reload.
 
     The models are those that the settings state at this moment: the models file is read once, and
-    engines that are started again read the copy.
+    engines that are started again read the copy. Weights with an address are looked up by the first
+    engine, which notes the version for all of them.
 
     Args:
         settings: the service's.
@@ -69,6 +70,7 @@ class Generation:
         self.number = number
         self._before = before
         self._models = folder / f"models-{number}.toml"
+        self._pins = folder / f"weights-{number}.json"
         copy = None
         if settings.models_file is not None:
             copy = self._models
@@ -85,6 +87,7 @@ class Generation:
             paths = EngineFiles(folder / f"{slot}.sock", folder / f"{slot}.measured")
             words = ["--socket", str(paths.socket), "--device", device]
             words += ["--local-device", local_device(device), "--measured", str(paths.measured)]
+            words += ["--pins", str(self._pins)]
             if before is not None:
                 words += ["--predecessor", str(before._files[index].measured)]
             if copy is not None:
@@ -173,6 +176,7 @@ class Generation:
 
     def _own_paths(self) -> Iterator[Path]:
         yield self._models
+        yield from (self._pins, self._pins.with_suffix(".lock"))
         for paths in self._files:
             yield from (paths.socket, paths.measured, paths.journal)
 

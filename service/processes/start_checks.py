@@ -7,6 +7,7 @@ from pathlib import Path
 
 from model.checkpoints.file_kind import weights_file_problem
 from model.labels.label_file import read_labels
+from model.remote.addresses import RemoteError, check_address, is_address
 from service.settings import NAMED_WEIGHTS, PREFIX, ModelSpec, Settings, SettingsError
 
 
@@ -33,8 +34,7 @@ def check_files(settings: Settings, specs: Sequence[ModelSpec]) -> None:
 
 def _problems_of(spec: ModelSpec) -> list[str]:
     problems = []
-    named = spec.weights in NAMED_WEIGHTS
-    problem = None if named else weights_file_problem(Path(spec.weights))
+    problem = _weights_problem(spec.weights)
     if problem is not None:
         problems.append(f"{spec.blame('weights')}: {problem}")
     if spec.labels is not None:
@@ -43,6 +43,18 @@ def _problems_of(spec: ModelSpec) -> list[str]:
         except ValueError as error:
             problems.append(f"{spec.blame('labels')}: {error}")
     return problems
+
+
+def _weights_problem(weights: str) -> str | None:
+    if weights in NAMED_WEIGHTS:
+        return None
+    if not is_address(weights):
+        return weights_file_problem(Path(weights))
+    try:
+        check_address(weights)
+    except RemoteError as error:
+        return str(error)
+    return None
 
 
 def _unreadable_reason(path: Path) -> str | None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.config import TRAINED_TASKS, BackboneConfig, Interpolation, NetworkKind, Task
 from model.images.input_config import InputOptions
+from model.remote.addresses import is_address
 from service.settings.model_spec import Activation, ModelSpec, spec_of_variables
 from service.settings.settings import MODELS, PREFIX, Settings, SettingsError
 
@@ -166,8 +167,12 @@ def _spec(path: Path, name: str, value: Any) -> ModelSpec:
 def _weights_of(path: Path, where: str, table: _Table) -> str:
     weights = table.weights or ("demo" if table.architecture == "demo" else None)
     if weights is None:
-        raise ValueError(f'{where} weights are missing: give a path, "pretrained" or "random".')
-    return weights if weights in NAMED_WEIGHTS else str(path.parent / weights)
+        raise ValueError(
+            f'{where} weights are missing: give a path, an address, "pretrained" or "random".'
+        )
+    if weights in NAMED_WEIGHTS or is_address(weights):
+        return weights
+    return str(path.parent / weights)
 
 
 def _input_of(where: str, table: _Table, task: Task) -> InputOptions:

@@ -81,8 +81,8 @@ class Settings(BaseSettings):
     )
     classify_weights: str | None = Field(
         default=None,
-        description="Its weights: a checkpoint's path, pretrained (the authors', downloaded once), "
-        "or random. The demo model brings its own.",
+        description="Its weights: a checkpoint's path, an address (hf://, s3://, gs://, https://), "
+        "pretrained (the authors', downloaded once), or random. The demo model brings its own.",
     )
     classify_labels: Path | None = Field(
         default=None,
@@ -192,7 +192,7 @@ class Settings(BaseSettings):
     )
     cache_dir: Path | None = Field(
         default=None,
-        description="A private folder for what shortens the next start: pretrained weights, "
+        description="A private folder for what shortens the next start: fetched weights, "
         "compiled kernels; by default overlock-service in the user's cache folder.",
     )
     log_format: Literal["text", "json"] = Field(
@@ -206,7 +206,7 @@ class Settings(BaseSettings):
             if model not in {None, "demo"} and getattr(self, f"{task}_weights") is None:
                 raise ValueError(
                     f"{PREFIX}{task.upper()}_WEIGHTS is needed for {model}: "
-                    "a checkpoint's path, pretrained, or random"
+                    "a checkpoint's path or address, pretrained, or random"
                 )
         return self
 

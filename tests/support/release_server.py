@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ class ReleaseServer:
         asked: the requests so far.
         held: how many answers wait in ``hold_after``.
         release: lets them go on.
+        tls: makes it a server of HTTPS.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -46,9 +48,12 @@ class ReleaseServer:
     asked: list[Asked] = field(default_factory=list)
     held: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     release: threading.Event = field(default_factory=threading.Event)
+    tls: ssl.SSLContext | None = None
 
     def __enter__(self) -> Self:
         self._server = _Server(("127.0.0.1", 0), Handler)
+        if self.tls is not None:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         self._server.release_server = self
         # Waits half a second by default for a request to end.
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -62,7 +67,8 @@ class ReleaseServer:
     @property
     def url(self) -> str:
         """Address of the files."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self._server.server_address[1]}/v1"
 
 
 class _Server(ThreadingHTTPServer):
@@ -88,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
         """Serve a file, in the next scripted way or well."""
         page = self.server.release_server
         page.asked.append(Asked(self.path, self.headers["Range"], self.headers["If-Range"]))
-        contents = page.files.get(self.path.rpartition("/")[2])
+        contents = page.files.get(self.path.partition("?")[0].rpartition("/")[2])
         if contents is None:
             self.answer(404, b"Not Found")
         elif page.script:

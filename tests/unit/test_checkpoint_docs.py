@@ -17,6 +17,7 @@ from model.checkpoints.stated_input import _WORDS, NESTED_PLACES, PLACES
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, ClassificationGeometry
 from model.images.input_config import MAXIMUM_INPUT_SIZE, MINIMUM_INPUT_SIZE
 from model.pretrained.assets import ASSETS
+from model.remote.addresses import parse_address
 from model.zoo import create_model, load_model
 from service.commands.evaluate.arguments import fill_parser
 from support.checkpoints import official_shapes, training_files
@@ -30,6 +31,24 @@ MAP = (DOCS / "from-the-authors-code.md").read_text(encoding="utf-8")
 def test_the_published_files_are_those_that_are_downloaded() -> None:
     rows = re.findall(r"^\| `(\w+)` \| `([\w.]+\.pth)` \|$", WEIGHTS, re.MULTILINE)
     assert dict(rows) == ASSETS
+
+
+def test_the_addresses_of_the_table_are_addresses() -> None:
+    table = section("Weights from a hub, a bucket or a web server")
+    rows = re.findall(r"\| (`(?:hf|s3|gs|https)://[^|]*) \| [^|]*\| [^|]*\| ([^|]*) \|", table)
+    assert len(rows) == 4
+    for given, pinned in rows:
+        addresses = [parse_address(filled_in(text)) for text in re.findall(r"`([^`]+)`", given)]
+        texts = re.findall(r"`([^`]+)`", pinned)
+        forms = [parse_address(filled_in(text)) for text in texts] or addresses
+        assert all(form.is_pinned for form in forms)
+        assert {type(each) for each in addresses} == {type(form) for form in forms}
+
+
+def filled_in(address: str) -> str:
+    for word, value in (("COMMIT", "0" * 40), ("DIGEST", "0" * 64), ("GENERATION", "1")):
+        address = address.replace(word, value)
+    return address
 
 
 def section(title: str) -> str:

@@ -78,7 +78,8 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     quickly.
     """
     from model.pretrained.assets import PretrainedError
+    from model.remote.addresses import RemoteError
     from service.client.errors import ClientError
     from service.settings import SettingsError
 
-    return (RefusedError, SettingsError, ClientError, PretrainedError, OSError)
+    return (RefusedError, SettingsError, ClientError, PretrainedError, RemoteError, OSError)

@@ -13,6 +13,6 @@ __all__ = ["fill_parser", "run"]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Download, in a process with torch, which verifies the file."""
+    """Download, in a process with torch, which verifies the authors' files."""
     folder = arguments.cache_dir or load_settings().cache_folder
     exec_module("service.commands.download", [*sys.argv[2:], "--cache-dir", str(folder.absolute())])

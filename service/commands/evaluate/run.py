@@ -40,6 +40,7 @@ from model.inference.devices import find_device
 from model.inference.dtype_selection import DTYPES
 from model.inference.predictor import Predictor
 from model.pretrained.records import weights_folder
+from model.remote.addresses import without_secrets
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
 from model.zoo import LoadedModel, load_model
 from service.commands.console.exits import DONE, INTERRUPTED, RefusedError, print_error
@@ -253,4 +254,12 @@ def _source(config: InputConfig, name: str, options: Sequence[str]) -> str:
 
 
 def _command() -> str:
-    return shlex.join([*PROGRAM.split(), *sys.argv[1:]])
+    return shlex.join([*PROGRAM.split(), *map(_without_secrets, sys.argv[1:])])
+
+
+def _without_secrets(word: str) -> str:
+    """Return a word of the command; the report that shows it is kept."""
+    option, equals, value = word.partition("=")
+    if option.startswith("--") and equals:
+        return f"{option}={without_secrets(value)}"
+    return without_secrets(word)

@@ -55,6 +55,7 @@ def served_model(model: ModelInfo, offer: Welcome) -> ServedModel:
         default=model is default,
         architecture=model.architecture,
         weights=model.weights,
+        weights_source=model.weights_source,
         weights_sha256=model.weights_sha256,
         weights_kind=model.weights_kind,
         activation=model.activation if model.task is Task.CLASSIFY else None,

@@ -45,7 +45,7 @@ def test_the_softmax_of_one_output_is_refused() -> None:
 def loaded(labels: tuple[str, ...], outputs: int) -> Any:
     network = SimpleNamespace(num_classes=outputs)
     return SimpleNamespace(
-        name="x", labels=labels, network=network, weights="w.pth", digest="ab" * 32
+        name="x", labels=labels, network=network, weights="w.pth", source=None, digest="ab" * 32
     )
 
 
@@ -73,6 +73,10 @@ def test_weights_of_another_digest_are_refused() -> None:
     spec = ModelSpec("a", Task.CLASSIFY, "x", "w.pth", sha256="cd" * 32, blames=blames)
     with pytest.raises(ValueError, match=r"w.pth is abab.*, but m.toml, \[a\] sha256 is cdcd"):
         check_digest(spec, loaded((), 5))
+    fetched = loaded((), 5)
+    fetched.source = "s3://b/w.pth#etag=1"
+    with pytest.raises(ValueError, match=r"the SHA-256 of s3://b/w\.pth#etag=1 is abab"):
+        check_digest(spec, fetched)
     check_digest(ModelSpec("a", Task.CLASSIFY, "x", "w.pth", sha256="ab" * 32), loaded((), 5))
     check_digest(ModelSpec("a", Task.CLASSIFY, "x", "w.pth"), loaded((), 5))
 

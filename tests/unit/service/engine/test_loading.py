@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,8 @@ from msgspec.structs import replace
 from model.inference import dtype_selection
 from model.inference.dtype_selection import DtypeChoice
 from model.kernels.gpu.failures import DeviceLostError
+from model.remote.addresses import RemoteError
+from model.remote.cache import RemoteWeights
 from service.engine import loading
 from service.engine.batches import DeviceFailedError
 from service.engine.device import EngineDevice
@@ -20,15 +23,17 @@ from service.engine.runner import Runner
 from service.engine.scheduling.queues import QueueKey
 from service.engine.scheduling.scheduler import Scheduler
 from service.processes.handover import Measurements
-from service.settings import load_settings, specs_of
+from service.settings import ModelSpec, Settings, load_settings, specs_of
 from support.service_fakes import CLASSIFIER
 
 LOST = "an illegal memory access was encountered"
 
 
-def start() -> None:
+def start(pins: Path | None = None, **settings_by_name: str) -> None:
     scheduler = cast("Scheduler[Any]", object())
-    load(load_settings({}), (), EngineDevice("cuda:1", "cuda:0"), (1, 2), scheduler)
+    settings = load_settings(settings_by_name)
+    device = EngineDevice("cuda:1", "cuda:0")
+    load(settings, specs_of(settings), device, (1, 2), scheduler, pins=pins)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +71,42 @@ def test_a_device_that_is_lost_in_the_warm_up_is_a_failed_device(
     monkeypatch.setattr(loading, "Runner", Losing)
     with pytest.raises(DeviceFailedError, match=f"The device is lost: {LOST}"):
         start()
+
+
+def test_weights_with_an_address_are_loaded_as_they_were_pinned(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fetched: list[tuple[object, ...]] = []
+    loaded: list[str] = []
+
+    def fetch(weights: str, folder: Path, *, pins: Path | None, show: object) -> RemoteWeights:
+        fetched.append((weights, folder, pins))
+        return RemoteWeights(tmp_path / "m.pth", f"{weights}?versionId=1", None)
+
+    def runner(_: Settings, specs: list[ModelSpec], *__: object) -> None:
+        loaded.extend(spec.weights for spec in specs)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(loading, "fetch", fetch)
+    monkeypatch.setattr(loading, "Runner", runner)
+    pins = tmp_path / "weights.json"
+    with pytest.raises(ConfigurationError, match="enough"):
+        start(pins, classify_weights="s3://b/m.pth", cache_dir=str(tmp_path))
+    assert fetched == [("s3://b/m.pth", tmp_path / "weights", pins)]
+    assert loaded == ["s3://b/m.pth?versionId=1", "demo"]
+
+
+def test_weights_that_cannot_be_fetched_are_a_wrong_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fetch(*_: object, **__: object) -> None:
+        raise RemoteError("s3://b/m.pth is not there.")
+
+    monkeypatch.setattr(loading, "fetch", fetch)
+    with pytest.raises(
+        ConfigurationError, match=r"OVERLOCK_CLASSIFY_WEIGHTS: s3://b/m\.pth is not"
+    ):
+        start(classify_weights="s3://b/m.pth")
 
 
 @pytest.mark.slow

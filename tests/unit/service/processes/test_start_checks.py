@@ -35,3 +35,28 @@ def test_every_file_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path
 
 def test_the_files_of_a_task_that_is_off_do_not_matter() -> None:
     check({"segment_model": "off", "segment_labels": "/nowhere"})
+
+
+def test_an_address_is_read_and_not_fetched() -> None:
+    check({"classify_weights": "hf://owner/nowhere/m.pth"})
+    check({"classify_weights": f"https://nowhere/m.pth#sha256={'0' * 64}"})
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("hf://owner/repo", "hf://owner/repo names no file in a model repository"),
+        ("https://u:secret@h/m.pth?secret", "https://h/m.pth needs the file's SHA-256"),
+        ("ftp://h/m.pth", "ftp://h/m.pth is no address of weights"),
+        ("s3://b/m.pth", "pip install 'overlock-service[cloud]'"),
+    ],
+)
+def test_a_wrong_address_or_a_missing_package_is_named_with_its_setting(
+    weights: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.remote.addresses.find_spec", lambda _: None)
+    with pytest.raises(SettingsError) as refusal:
+        check({"classify_weights": weights})
+    assert str(refusal.value).startswith("OVERLOCK_CLASSIFY_WEIGHTS: ")
+    assert message in str(refusal.value)
+    assert "secret" not in str(refusal.value)

@@ -50,6 +50,12 @@ def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path: Path) ->
     assert (scenes.activation, scenes.ema, scenes.sha256, scenes.labels) == (None, True, None, None)
 
 
+@pytest.mark.parametrize("weights", ["hf://owner/repo/m.pth", "s3://bucket/m.pth"])
+def test_an_address_is_relative_to_nothing(tmp_path: Path, weights: str) -> None:
+    (spec,) = specs(tmp_path, f'[birds]\narchitecture = "overlock_t"\nweights = "{weights}"\n')
+    assert spec.weights == weights
+
+
 @pytest.mark.parametrize(
     ("text", "task", "weights"),
     [

@@ -250,3 +250,12 @@ def test_an_error_is_one_line_and_exit_code_2(
 def test_a_detector_needs_data(evaluated: Evaluate, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluated(*DETECT, "--images", "somewhere") == 2
     assert "Give --data, or both --annotations and --images." in capsys.readouterr().err
+
+
+def test_the_reports_command_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["classify", "--weights", "https://u:secret@h/m?secret#sha256=00", "--data", "a?b"]
+    monkeypatch.setattr("sys.argv", ["evaluate", *words, "--weights=https://h/m?secret"])
+    assert run._command() == (
+        "overlock evaluate classify --weights 'https://h/m#sha256=00' --data 'a?b' "
+        "--weights=https://h/m"
+    )
