@@ -99,3 +99,8 @@ def maps_of(engine_result: EngineResult, query: ExplainQuery) -> list[NDArray[np
     _, _, focus, *overviews = engine_result.result.arrays
     wanted = {"focus": [focus], "overview": overviews, "both": [*overviews, focus]}
     return [maps[0] for maps in wanted[query.view]]
+
+
+def explain_picture(engine_result: EngineResult, query: ExplainQuery) -> bytes:
+    """Draw the first class's map over the image."""
+    raise NotImplementedError(f"{engine_result.model.name} {query.view}")

@@ -18,6 +18,9 @@ from service.web.app import create_app
 from support.service_fakes import FakeEngines
 
 OPERATIONS = {
+    "embed": ("post", "/v1/embed"),
+    "embeddings": ("post", "/v1/embeddings"),
+    "explain": ("post", "/v1/explain"),
     "classify": ("post", "/v1/classify"),
     "segment": ("post", "/v1/segment"),
     "detect": ("post", "/v1/detect"),
