@@ -181,7 +181,7 @@ class FakeEngines:
                 self.cancelled.set()
                 raise
         return InferenceResult(
-            _arrays(question, image, has_overview=self.has_overview),
+            _arrays(model, question, image, has_overview=self.has_overview),
             queue_seconds=0.001,
             inference_seconds=0.02,
             batch_size=3,
@@ -189,11 +189,13 @@ class FakeEngines:
 
 
 def _arrays(
-    question: Question, image: NetworkInput, *, has_overview: bool
+    model: ModelInfo, question: Question, image: NetworkInput, *, has_overview: bool
 ) -> tuple[NDArray[Any], ...]:
     match question.task:
         case Task.EMBED:
-            return (np.arange(LAYERS[question.layer or "head"], dtype=np.float32),)
+            return (
+                np.arange(LAYERS[question.layer or next(iter(model.layers))], dtype=np.float32),
+            )
         case Task.EXPLAIN:
             best = np.argsort(-LOGITS)[: len(question.class_ids)]
             ids = np.where(np.array(question.class_ids) < 0, best, question.class_ids)
