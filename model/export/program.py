@@ -6,8 +6,6 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from model.lowering.portable import make_portable
-
 INPUT_NAME, OUTPUT_NAME, BATCH_NAME = "images", "logits", "batch"
 
 TRACED_BATCH = 2
@@ -18,20 +16,19 @@ NOTES_OF_TRACING = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_
 
 
 def traced(network: nn.Module, channels: int, size: tuple[int, int]) -> ExportedProgram:
-    """Make a network portable, in place, and trace it for any number of images of one size.
+    """Trace a network for any number of images of one size.
 
     The sides are fixed: small maps are enlarged by rules that depend on them, and pooled in regions
     of uneven sizes.
 
     Args:
-        network: folded, in evaluation mode, float32, on the CPU.
+        network: portable (``model.lowering.portable``), in evaluation mode, float32, on the CPU.
         channels: of its input.
         size: height and width of its input, pixels.
 
     Returns:
         The graph, from float32 (B, channels, height, width) to the network's output.
     """
-    make_portable(network)
     images = torch.zeros(TRACED_BATCH, channels, *size)
     program = torch.export.export(
         network,

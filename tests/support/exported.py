@@ -14,6 +14,7 @@ from model.export.comparison import expected_logits
 from model.export.program import traced
 from model.heads.classifier import ImageClassifier
 from model.lowering.folding import fold
+from model.lowering.portable import make_portable
 from support.filled import filled
 
 SIDE = 224  # maps of 14 and 7 pixels, as large as the windows and larger
@@ -40,4 +41,4 @@ def small_program() -> tuple[ExportedProgram, NDArray[np.float32]]:
     network = fold(filled(ImageClassifier(SMALL, 2), torch.float32))
     network.requires_grad_(requires_grad=False)  # as load_model returns it
     expected = expected_logits(network, some_images())
-    return traced(network, 3, (SIDE, SIDE)), expected
+    return traced(make_portable(network), 3, (SIDE, SIDE)), expected

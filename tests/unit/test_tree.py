@@ -29,6 +29,7 @@ WITHOUT_A_SOURCE = {
     "model/checkpoints/test_dense_checkpoints.py": "checkpoint.py with segmenters and detectors",
     "model/checkpoints/test_strict_loading.py": "checkpoint.py with missing and unexpected keys",
     "model/demo/test_weights.py": "the weights that are part of the package",
+    "model/export/test_all_networks.py": "files of every network",
     "model/heads/test_host_waits.py": "no head waits for the host",
     "model/images/test_preprocess_dense.py": "preprocess.py with segmenters and detectors",
     "model/inference/test_networks_on_gpu.py": "whole networks on a CUDA device",

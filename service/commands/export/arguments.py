@@ -101,7 +101,7 @@ def _add_format(formats: argparse._SubParsersAction[argparse.ArgumentParser], na
         type=Path,
         required=True,
         metavar="FILE",
-        help=f"the file, NAME{SUFFIXES[name]}, replacing an existing one",
+        help=f"write this file, replacing an existing one; its name ends with {SUFFIXES[name]}",
     )
     file.add_argument(
         "--size",

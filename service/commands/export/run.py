@@ -30,6 +30,7 @@ from model.export.comparison import (
 from model.export.metadata import metadata_of
 from model.export.program import traced
 from model.export.torch_file import TorchFile, write_torch
+from model.lowering.portable import make_portable
 from model.pretrained.assets import PRETRAINED
 from model.pretrained.records import weights_folder
 from model.zoo import LoadedModel, load_model
@@ -52,7 +53,7 @@ def run(plan: ExportPlan) -> int:
     try:
         picture = None if plan.image is None else read_image(plan.image)
         for path, size in plan.files:
-            # Loaded anew for each file: tracing changes the network.
+            # Loaded anew for each file: the comparison needs the network as it is served.
             _export(plan, path, size, picture)
     except ValueError as error:
         raise RefusedError(str(error)) from error
@@ -72,7 +73,7 @@ def _export(plan: ExportPlan, path: Path, size: Size | None, picture: Image.Imag
     images = sample_images(loaded.input, size, picture)
     expected = expected_logits(loaded.network, images)
     print_error("tracing the network", PROGRAM)
-    program = traced(loaded.network, loaded.input.channels, size)
+    program = traced(make_portable(loaded.network), loaded.input.channels, size)
     # The file gets its name in a folder of its own: it is part of what torch.export writes.
     with tempfile.TemporaryDirectory(prefix=".overlock-export-", dir=path.parent) as folder:
         unnamed = Path(folder) / path.name
