@@ -42,7 +42,7 @@ def test_a_program_with_onnxruntime_alone_answers_as_predict_does(
     Image.fromarray(draw_scene(530_000, *size).image).save(photo, quality=90)
     (script,) = [block for block in blocks(PAGE, "python") if "onnxruntime" in block]
     assert len(script.splitlines()) <= 20
-    command = [sys.executable, "-P", "-c", script, "demo.onnx", photo]
+    command = [sys.executable, "-P", "-c", script, "demo.onnx", str(photo)]
     found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     label, score = found.stdout.split()
     predicted = overlock("predict", "classify", str(photo), "--json", folder=folder)
