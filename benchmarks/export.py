@@ -4,7 +4,7 @@ Files are made of one network in every form. Then each is loaded by a process of
 take turns, so that other work on the machine hits all of them alike; their medians are compared.
 Weights are random; neither time nor memory depends on them.
 
-    python -m benchmarks.export --repeats 9 --threads 2
+    python -m benchmarks.export --models overlock_t --threads 2
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from model.kernels.context_mixing_reference import window_starts
 from model.lowering.folding import Foldable, merge_branches
 from model.lowering.portable import make_portable
 from model.zoo import create_model
+from service.processes.environment import engine_environment
 
 RESULTS = Path(__file__).parent / "results"
 RUNNER = Path(__file__).parent / "exported_file.py"
@@ -62,7 +63,9 @@ that the process held, the weights and the runtime included.
 - rows: all folded; a pixel's weights are spread over the rows that its window lies in
   (`model/kernels/context_mixing_rows.py`). This is what `overlock export onnx` writes.
 - rows in torch.export: the same graph in PyTorch, as `overlock export torch` writes it.
-- served: what an engine of the service runs, with its own kernels."""
+- served: what an engine of the service runs, with its own kernels.
+
+All processes have an engine's environment."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class Runner:
         words = (path, "x".join(map(str, shape)), str(threads))
         self._process = subprocess.Popen(
             [sys.executable, RUNNER, *words],
+            env=os.environ | engine_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -123,7 +127,7 @@ class Runner:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time exported files on the CPU.")
     parser.add_argument("--models", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     load_at_start = os.getloadavg()
