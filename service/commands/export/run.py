@@ -21,10 +21,10 @@ from model.config import ClassificationGeometry, Task
 from model.evaluation.images import read_image
 from model.export.comparison import (
     BATCHES,
-    TOLERANCE,
     Run,
     expected_logits,
     largest_difference,
+    limit_of,
     sample_images,
 )
 from model.export.metadata import metadata_of
@@ -91,7 +91,7 @@ def _export(plan: ExportPlan, path: Path, size: Size | None, picture: Image.Imag
         f"  output  logits  float32 (batch, {_shape(expected)})\n"
         f"  compared with the network that is served, in float32, on {compared}, "
         f"{_numbers(BATCHES)} at a time\n"
-        f"  largest difference of a logit: {difference:.1e} (limit: {TOLERANCE:.0e}; "
+        f"  largest difference of a logit: {difference:.1e} (limit: {limit_of(expected):.0e}; "
         f"largest logit: {abs(expected).max():.1f})\n"
         f"  {time.monotonic() - started:.0f} s\n"
     )

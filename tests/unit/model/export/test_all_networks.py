@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from model.config import CLASSIFIERS, SEGMENTERS, Task
-from model.export.comparison import expected_logits, largest_difference, sample_images
+from model.export.comparison import (
+    expected_logits,
+    largest_difference,
+    limit_of,
+    sample_images,
+)
 from model.export.onnx_file import OnnxFile, write_onnx
 from model.export.program import traced
 from model.export.torch_file import TorchFile, write_torch
@@ -33,4 +38,4 @@ def test_a_network_is_the_same_function_in_both_formats(
     write_onnx(program, {}, tmp_path / "x.onnx", producer_version="0")
     write_torch(program, {}, tmp_path / "x.pt2")
     for file in (OnnxFile(tmp_path / "x.onnx"), TorchFile(tmp_path / "x.pt2")):
-        assert largest_difference(file, images, expected) <= 1e-4
+        assert largest_difference(file, images, expected) <= limit_of(expected)

@@ -10,7 +10,12 @@ from PIL import Image
 from torch import nn
 
 from model.config import ClassificationGeometry, ScaledGeometry
-from model.export.comparison import expected_logits, largest_difference, sample_images
+from model.export.comparison import (
+    expected_logits,
+    largest_difference,
+    limit_of,
+    sample_images,
+)
 from model.images.input_config import InputConfig
 
 Array = NDArray[np.float32]
@@ -37,6 +42,14 @@ def test_a_difference_in_any_batch_is_refused(batch: int) -> None:
 
 def test_the_largest_difference_is_told() -> None:
     assert off_by(5e-5, 2) == pytest.approx(5e-5, rel=1e-2)  # float32 near 1
+
+
+@pytest.mark.parametrize(
+    ("largest", "limit"),
+    [(0.01, 1e-4), (-10, 1e-4), (63, 1e-4), (100, 16 * 2.0**-17), (-2300, 16 * 2.0**-12)],
+)
+def test_the_limit_grows_only_where_float32_is_coarse(largest: float, limit: float) -> None:
+    assert limit_of(np.array([0, largest], np.float32)) == limit
 
 
 def test_a_logit_that_is_no_number_is_refused() -> None:
