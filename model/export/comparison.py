@@ -21,8 +21,10 @@ TOLERANCE = 1e-4
 """Largest difference of a logit that is rounding: sixty layers of float32 in another order."""
 
 TOLERANCE_STEPS = 16
-"""The same in steps between neighbouring float32 numbers at the largest logit, where that is more:
-from a logit of 64 on, as random weights make them; above 2048 one step is more than ``TOLERANCE``."""
+"""The same in steps between neighbouring float32 numbers at the largest logit, where it is more.
+
+That is so from a logit of 64 on; random weights make such. Above 2048, ``TOLERANCE`` is less than a
+step."""
 
 BATCHES = (1, 2, 3)
 """Numbers of images that a file is run with."""
