@@ -37,8 +37,7 @@ from model.zoo import LoadedModel, load_model
 from service.commands.console.exits import DONE, RefusedError, print_error
 from service.commands.export.arguments import PROGRAM, Format
 from service.commands.export.plan import ExportPlan, Size
-from service.engine.descriptions import activation_of, check_digest, labels_of
-from service.engine.faults import blaming
+from service.engine.descriptions import activation_of, blaming, check_digest, labels_of
 from service.release import release
 from service.settings import ModelSpec, load_settings
 
