@@ -99,6 +99,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/where_time_goes.py --threads 2
 	PYTHONPATH=tests $(BIN)/python benchmarks/bfloat16.py $(if $(PHOTOS),--photos $(PHOTOS))
 	taskset -c 0 $(BIN)/python -m benchmarks.resizing
+	$(BIN)/python -m benchmarks.export --models overlock_t --threads 2
 
 # Ten thousand damaged images against a running service: no 5xx, no hang, no memory that grows.
 fuzz: $(READY)

@@ -34,6 +34,10 @@ COMMANDS = {
     ),
     "download": ("service.commands.download.command", "fetch weights beforehand"),
     "evaluate": ("service.commands.evaluate.command", "measure a network on a data set"),
+    "export": (
+        "service.commands.export.command",
+        "write a network to a file for other runtimes: ONNX, torch.export",
+    ),
     "bench": ("service.commands.bench.command", "load a running service and measure it"),
     "plan": (
         "service.commands.plan.command",

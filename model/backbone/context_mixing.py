@@ -92,7 +92,11 @@ class ContextMixing(_ContextMixingBase):
 
 
 class FoldedContextMixing(_ContextMixingBase):
-    """ContMix for inference: virtual keys and position bias tables."""
+    """ContMix for inference: virtual keys and position bias tables.
+
+    Attributes:
+        aggregate: ``context_mixing``, or another function of its first five arguments.
+    """
 
     key_mix: Tensor
     small_bias: Tensor
@@ -109,6 +113,7 @@ class FoldedContextMixing(_ContextMixingBase):
             query, query.weight.detach().double() * scale, query.bias.detach().double() * scale
         )
         self.key = key
+        self.aggregate: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor] = context_mixing
         self.groups = trained.small_position_bias.shape[0]
         self.register_buffer("key_mix", trained.mix_weights.weight.detach().flatten(1).clone())
         small_taps = ((trained.small_position_bias.shape[-1] + 1) // 2) ** 2
@@ -127,7 +132,7 @@ class FoldedContextMixing(_ContextMixingBase):
         keys = self.key(context).flatten(2)  # (B, Q, S, S) -> (B, Q, S*S)
         keys = keys.unflatten(1, (self.groups, -1))  # (B, G, D, S*S)
         virtual_keys = self.key_mix @ keys.transpose(2, 3)  # (B, G, taps, D)
-        return context_mixing(
+        return self.aggregate(
             values,
             self.query(features),
             virtual_keys,

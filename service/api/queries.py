@@ -38,14 +38,9 @@ class EmptyQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _Query(EmptyQuery):
-    """Parameters that every task takes."""
+class EmbeddingsQuery(EmptyQuery):
+    """Parameters of ``POST /v1/embeddings``, whose body names the model."""
 
-    model: str | None = Field(
-        default=None,
-        description="The model's name, as `/v1/models` lists it; the task's default model without.",
-        max_length=64,
-    )
     timeout: Annotated[
         float | None,
         Field(ge=0.001, le=MAX_TIMEOUT_SECONDS),
@@ -54,6 +49,16 @@ class _Query(EmptyQuery):
     ] = Field(
         default=None,
         description="Seconds from the request's arrival to its deadline.",
+    )
+
+
+class _Query(EmbeddingsQuery):
+    """Parameters that every task takes."""
+
+    model: str | None = Field(
+        default=None,
+        description="The model's name, as `/v1/models` lists it; the task's default model without.",
+        max_length=64,
     )
 
 

@@ -248,6 +248,18 @@ class Settings(BaseSettings):
         name: str = getattr(self, f"{task}_model")
         return None if name == OFF else name
 
+    def how_to_serve(self, task: Task) -> str:
+        """Say, to a caller of a task that is off, how it would be served."""
+        if task is Task.EXPLAIN:
+            task = Task.CLASSIFY  # it is classifiers that can be explained
+        if self.models_file is not None:
+            return f"No model of {PREFIX}MODELS_FILE can {task}; state one there."
+        setting, names = f"{PREFIX}{task.upper()}", ", ".join(MODELS[task])
+        return (
+            f"{setting}_MODEL is off. To {task}, start the service with it set to one of {names} "
+            f"and {setting}_WEIGHTS to pretrained or a checkpoint's path."
+        )
+
     @property
     def cache_folder(self) -> Path:
         """Folder for files that are kept between starts; it need not exist.

@@ -119,6 +119,7 @@ class FakeEngines:
         self.generation = 1
         self.reload_error: str | None = None
         self.held = 0
+        self.has_overview = True
 
     @property
     def current(self) -> FakeEngines:
@@ -180,19 +181,26 @@ class FakeEngines:
                 self.cancelled.set()
                 raise
         return InferenceResult(
-            _arrays(question, image), queue_seconds=0.001, inference_seconds=0.02, batch_size=3
+            _arrays(model, question, image, has_overview=self.has_overview),
+            queue_seconds=0.001,
+            inference_seconds=0.02,
+            batch_size=3,
         )
 
 
-def _arrays(question: Question, image: NetworkInput) -> tuple[NDArray[Any], ...]:
+def _arrays(
+    model: ModelInfo, question: Question, image: NetworkInput, *, has_overview: bool
+) -> tuple[NDArray[Any], ...]:
     match question.task:
         case Task.EMBED:
-            return (np.arange(LAYERS[question.layer or "head"], dtype=np.float32),)
+            return (
+                np.arange(LAYERS[question.layer or next(iter(model.layers))], dtype=np.float32),
+            )
         case Task.EXPLAIN:
             best = np.argsort(-LOGITS)[: len(question.class_ids)]
             ids = np.where(np.array(question.class_ids) < 0, best, question.class_ids)
             maps = LOGITS[ids, None, None] + np.linspace(-1, 1, 49, dtype=np.float32).reshape(7, 7)
-            return (LOGITS, ids, maps, -maps)
+            return (LOGITS, ids, maps, -maps)[: None if has_overview else 3]
         case Task.CLASSIFY:
             return (LOGITS,)
         case Task.SEGMENT:

@@ -19,12 +19,15 @@ OF_ITS_OWN = {
     "--concurrency": "bench takes several levels",
     "--dtype": "evaluate measures in float32 unless it is told otherwise",
     "--data": "each task has a layout of its own",
+    "--image": "bench sends it, export compares on it",
     "--json": "lines or one object",
     "--max-batch-size": "plan tries several",
     "--max-detections": "evaluate counts them, predict shows them",
     "--models-file": "predict takes one model of it",
     "--model": "each task has models of its own",
+    "--output": "evaluate writes a report, export a network",
     "--rate": "bench takes several levels",
+    "--task": "bench and plan load one of three, export knows by the name, but for the demo",
     "--timeout": "of a request, with retries or without",
 }
 """Options that mean another thing in another command, each with the difference."""

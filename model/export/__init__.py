@@ -1,0 +1,1 @@
+"""Files of classifiers and segmenters for other runtimes: ONNX and ``torch.export``."""

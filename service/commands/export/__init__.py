@@ -1,0 +1,1 @@
+"""``overlock export``: a network in a file for other runtimes."""
