@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 
 
@@ -35,8 +33,3 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
-
-
-def current_device(device: torch.device) -> AbstractContextManager[object]:
-    """Make a GPU the current one: kernels are launched on it, whatever their tensors' device."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

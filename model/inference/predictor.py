@@ -17,18 +17,24 @@ from model.heads.detections import Detections
 from model.heads.label_map import label_map
 from model.heads.mask_rcnn import MaskRCNN
 from model.images.input_config import InputConfig
-from model.inference.devices import current_device
 from model.inference.execution import (
     Execution,
     PreparationSeconds,
     gpu_on,
     kernels_unsupported_reason,
 )
-from model.inference.image_results import where_finite, where_usable
 from model.inference.passes import ExplainingNetwork, Explanation
 from model.inference.recordings import Recordings
 from model.inference.result_kernels import launch_result_kernels
-from model.inference.staging import StagedImage, Staging, image_size, staging_for
+from model.inference.staging import (
+    StagedImage,
+    Staging,
+    current_device,
+    image_size,
+    staging_for,
+    where_finite,
+    where_usable,
+)
 from model.inference.static_module import ForwardFunction, StaticModule, Tensors, as_maps
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.failures import Fallback
@@ -38,7 +44,6 @@ from model.lowering.gpu import lower_for_gpu
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
 
 Size = tuple[int, int]
 """Height and width, pixels."""
@@ -302,16 +307,11 @@ class Predictor:
         return self._forward(*self._batch(images, shape, place))
 
     def _batch(
-        self,
-        images: Sequence[Image],
-        shape: tuple[int, int, int],
-        place: Tensors | None = None,
+        self, images: Sequence[Image], shape: tuple[int, int, int], place: Tensors | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the arguments of ``StaticModule.forward``."""
-        staged = [
-            image if isinstance(image, StagedImage) else self.staging.stage(image)
-            for image in images
-        ]
+        stage = self.staging.stage
+        staged = [each if isinstance(each, StagedImage) else stage(each) for each in images]
         return self.staging.batch(staged, shape, place)
 
     def _to_host(self, found: Sequence[Detections]) -> list[Detections | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -82,7 +82,8 @@ def _lowered(part: nn.Module, dtype: torch.dtype) -> nn.Module | None:
             return NativeLayerNorm(part)
         case MaskHead():  # its last convolution stays: it picks rows of the weight by label
             for index, conv in enumerate(part.convs):
-                part.convs[index] = PackedConv(cast("nn.Conv2d", conv), dtype)
+                if isinstance(conv, nn.Conv2d):
+                    part.convs[index] = PackedConv(conv, dtype)
             return part
         case nn.Conv2d() if part.groups == 1:
             return PackedConv(part, dtype)

@@ -26,9 +26,9 @@ from model.kernels.gpu.depthwise_layout import lay_out
 from model.kernels.large_depthwise import large_depthwise, large_depthwise_with_sums
 from model.kernels.position_norm import position_norm
 from model.kernels.response_norm import response_norm
-from model.kernels.scaled_product import pixel_product, scaled_product
+from model.kernels.scaled_product import scaled_product
 from model.kernels.squeeze_excite import squeeze_excite
-from model.lowering.pixel_product import folded_bias, matrix_of
+from model.lowering.pixel_product import folded_bias, matrix_of, pixel_product
 
 
 class LargeDepthwise(nn.Module):

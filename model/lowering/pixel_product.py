@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
-
-from model.kernels.scaled_product import pixel_product
 
 
 class PixelProduct(nn.Module):
@@ -28,6 +27,17 @@ class PixelProduct(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Convolve."""
         return pixel_product(features, self.weight, self.bias)
+
+
+def pixel_product(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multiply every pixel of (B, C, H, W) by a weight (C_out, C): a 1x1 convolution.
+
+    As one matrix product: for few images cuDNN chooses slower kernels than a matrix library, and
+    that library adds the bias in the same launch.
+    """
+    # (B, H, W, C) -> (B, H, W, C_out)
+    pixels = F.linear(features.permute(0, 2, 3, 1), weight, bias)
+    return pixels.permute(0, 3, 1, 2)
 
 
 def matrix_of(conv: nn.Conv2d) -> Tensor:

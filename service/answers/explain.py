@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from model.images.preprocess import classified_region
 from service.answers.classify import scores_of
+from service.answers.drawing.heat_maps import HeatMap, heat_maps_png
+from service.answers.drawing.tags import shortened
 from service.answers.inference import EngineResult
 from service.api.errors import InvalidParameterError
 from service.api.queries import ExplainQuery
 from service.api.schemas import ClassMap, ExplainResponse, Region
 from service.images.preparation import crop_of
 from service.link.messages import BEST, ModelInfo
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 NO_OVERVIEW = (
     "The weights have no auxiliary head (aux_head.*), which the authors' ImageNet files have."
@@ -94,13 +90,26 @@ def region_of(engine_result: EngineResult) -> Region:
     return Region(x=x, y=y, width=width, height=height)
 
 
-def maps_of(engine_result: EngineResult, query: ExplainQuery) -> list[NDArray[np.floating[Any]]]:
-    """Return the maps of the first class that a query wants drawn, each (h, w)."""
-    _, _, focus, *overviews = engine_result.result.arrays
-    wanted = {"focus": [focus], "overview": overviews, "both": [*overviews, focus]}
-    return [maps[0] for maps in wanted[query.view]]
-
-
 def explain_picture(engine_result: EngineResult, query: ExplainQuery) -> bytes:
-    """Draw the first class's map over the image."""
-    raise NotImplementedError(f"{engine_result.model.name} {query.view}")
+    """Draw the first class's map over the image: that of a look, or of both side by side.
+
+    The score stands on the map of the focus, whose mean is the logit that it comes from.
+    """
+    engine_result.raise_if_cancelled()
+    model = engine_result.model
+    logits, class_ids, focus, *overviews = engine_result.result.arrays
+    class_id = int(class_ids[0])
+    label = shortened(model.labels[class_id])
+    scored = f"{label} {100 * float(scores_of(logits, model.activation)[class_id]):.0f} %"
+    drawn = {
+        "overview": [
+            HeatMap(maps[0], ("overview: " + label, label, "overview")) for maps in overviews
+        ],
+        "focus": [HeatMap(focus[0], ("focus: " + scored, scored, label, "focus"))],
+    }
+    return heat_maps_png(
+        engine_result.decode(),
+        [*drawn["overview"], *drawn["focus"]] if query.view == "both" else drawn[query.view],
+        region_of(engine_result),
+        raise_if_cancelled=engine_result.raise_if_cancelled,
+    )

@@ -63,6 +63,7 @@ async def test_weights_without_the_auxiliary_head_say_so(
         ("?class_id=-1", "class_id: write it as a whole number"),
         ("?class_id=", "class_id: write it as a whole number"),
         ("?view=close", "view: "),
+        ("?view=both", "view is both; that is a picture: send Accept: image/png."),
         (f"?model={SEGMENTER.name}", "model is demo-segment, which can segment; to explain, there"),
         (f"?model={DETECTOR.name}", "which can detect; to explain, there are demo."),
         ("?" + "&".join(f"class_id={number}" for number in range(65)), "class_id: "),

@@ -60,6 +60,7 @@ WITHOUT_A_SOURCE = {
     "test_checkpoint_docs.py": "docs/checkpoints.md",
     "test_deploying.py": "docs/deploying.md",
     "test_docs.py": "all documents",
+    "test_explanations_page.py": "docs/explanations.md",
     "test_export_page.py": "docs/export.md",
     "test_image_table.py": "docs/api.md",
     "test_models_file_page.py": "docs/models-file.md",

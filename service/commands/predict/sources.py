@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from service.commands.console.table import escaped
-from service.images.upload import SUFFIXES
+from service.images.signatures import SUFFIXES
 
 STDIN = "-"
 

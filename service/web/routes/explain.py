@@ -11,6 +11,7 @@ from starlette.responses import Response
 from model.config import Task
 from service.answers.explain import class_ids_of, explain_document, explain_picture
 from service.answers.inference import EngineResult
+from service.api.errors import InvalidParameterError
 from service.api.queries import ExplainQuery
 from service.api.schemas import ExplainResponse
 from service.link.messages import Question
@@ -39,6 +40,10 @@ async def explain(
     JSON. With `Accept: image/png` the answer is a heat map over the image.
     """
     wants_png = prefers_png(request.headers.getlist("accept"))
+    if query.view != "focus" and not wants_png:
+        raise InvalidParameterError(
+            f"view is {query.view}; that is a picture: send Accept: image/png."
+        )
 
     def render(engine_result: EngineResult) -> Response:
         if wants_png:
