@@ -47,6 +47,20 @@ def test_three_images_have_the_services_embeddings_in_both_encodings(
     assert as_base64.usage.total_tokens == 0
 
 
+def test_a_request_is_one_and_its_images_are_each_in_a_batch(
+    client: openai.OpenAI, demo: RunningService
+) -> None:
+    def counted() -> tuple[float, float]:
+        task = 'model="demo",task="embed"'
+        images = demo.metric("overlock_batch_size_sum", task)
+        requests = demo.metric("overlock_stage_duration_seconds_count", 'stage="read",task="embed"')
+        return images, requests
+
+    images, requests = counted()
+    client.embeddings.create(model="demo", input=URLS)
+    demo.wait_for(lambda: counted() == (images + 3, requests + 1))
+
+
 def test_one_image_is_enough(client: openai.OpenAI) -> None:
     (found,) = client.embeddings.create(model="demo", input=URLS[0]).data
     assert len(found.embedding) == 256

@@ -81,6 +81,7 @@ async def test_pictures(sending: AsyncClient) -> None:
         await sending.segment_picture(image()),
         await sending.segment_picture(image(), view="labels"),
         await sending.detect_picture(image(), score_threshold=0.5),
+        await sending.explain_picture(image()),
     ):
         with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
             assert picture.size == (64, 48)
@@ -113,7 +114,7 @@ async def test_no_class_at_all_is_not_the_most_likely_one(sending: AsyncClient) 
         await sending.explain(image(), class_ids=[])
 
 
-async def test_pictures_of_class_maps(
+async def test_a_picture_of_class_maps_is_of_those_that_were_named(
     sending: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[ExplainQuery] = []
