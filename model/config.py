@@ -29,6 +29,13 @@ class Task(StrEnum):
 TRAINED_TASKS = (Task.CLASSIFY, Task.SEGMENT, Task.DETECT)
 """Tasks that a network is trained for; each network has one."""
 
+TRAINED_TASKS_FOR: dict[Task, tuple[Task, ...]] = {
+    **{task: (task,) for task in TRAINED_TASKS},
+    Task.EMBED: TRAINED_TASKS,
+    Task.EXPLAIN: (Task.CLASSIFY,),
+}
+"""By task, what a network that can do it is trained for; the first that there is, by default."""
+
 
 class Operation(NamedTuple):
     """A task of a named model. Of a device's time each operation gets a share of its own.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from model.config import Operation, Task
+from model.config import TRAINED_TASKS_FOR, Operation, Task
 from service.api.errors import (
     DeadlineUnreachableError,
     InvalidParameterError,
@@ -64,7 +64,7 @@ class EnginePool:
         models = {model.name: model for offer in self.offers for model in offer.models}
         if not models:
             raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
-        able = [model.name for model in models.values() if _performs(model, task)]
+        able = [model.name for model in models.values() if model.task in TRAINED_TASKS_FOR[task]]
         if name is None:
             return models[able[0]] if able else None
         if name not in models:
@@ -147,12 +147,6 @@ class EnginePool:
         return await client.submit(
             model, question, image, deadline=deadline, timeout_seconds=timeout_seconds
         )
-
-
-def _performs(model: ModelInfo, task: Task) -> bool:
-    if task is Task.EXPLAIN:
-        return model.task is Task.CLASSIFY
-    return task in {Task.EMBED, model.task}
 
 
 @dataclass(frozen=True)

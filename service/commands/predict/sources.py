@@ -34,7 +34,7 @@ class Source:
 
     Attributes:
         name: as it is shown.
-        place: path of its overlay below the output folder, without the suffix.
+        place: path of what is saved of it below the output folder, without the suffix.
         content: path of the file, its bytes, or why there are none.
     """
 

@@ -17,6 +17,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from model.config import Task
+from service import tracing
 from service.answers.inference import EngineResult
 from service.api.errors import InvalidParameterError, MalformedRequestError, ServiceError
 from service.api.openai import EmbeddingsResponse, OpenAIEmbedding
@@ -102,6 +103,7 @@ async def _answer(request: Request, pipeline: Pipeline, context: RequestContext)
     model = context.model.engines.find(Task.EMBED, document.model)
     assert model is not None, "a name that is not served raises"
     request.state.model = model.name
+    tracing.describe(model=model.name)
     asked = replace(context.model, info=model, question=Question(Task.EMBED))
     inputs = [document.input] if isinstance(document.input, str) else document.input
     images = [replace(context, model=asked, stages=dict(context.stages)) for _ in inputs]
