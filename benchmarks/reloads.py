@@ -194,12 +194,14 @@ def compile_twice(model: str, folder: Path) -> None:
     """Print the time in which each of two models of one architecture is made ready."""
     table = f'architecture = "{model}"\nweights = "random"\n'
     (folder / "models.toml").write_text(f"[first]\n{table}[second]\n{table}")
-    with RunningService(
+    compiling = RunningService(
         models_file=str(folder / "models.toml"),
         cache_dir=str(folder / "cache"),
         compile="on",
         max_batch_size=1,
-    ) as service:
+    )
+    compiling.start_seconds = 1800.0
+    with compiling as service:
         starts = re.findall(
             r"^(\d+):(\d+):(\d+).* (starting|classify \w+: float32)", service.log, re.MULTILINE
         )
