@@ -17,11 +17,24 @@ from model.variants.backbone_config import BackboneConfig as BackboneConfig
 
 
 class Task(StrEnum):
-    """The tasks that a network can perform on an image."""
+    """The tasks that can be asked of a network: that which it was trained for, and its insides."""
 
     CLASSIFY = "classify"
     SEGMENT = "segment"
     DETECT = "detect"
+    EMBED = "embed"
+    EXPLAIN = "explain"
+
+
+TRAINED_TASKS = (Task.CLASSIFY, Task.SEGMENT, Task.DETECT)
+"""Tasks that a network is trained for; each network has one."""
+
+TRAINED_TASKS_FOR: dict[Task, tuple[Task, ...]] = {
+    **{task: (task,) for task in TRAINED_TASKS},
+    Task.EMBED: TRAINED_TASKS,
+    Task.EXPLAIN: (Task.CLASSIFY,),
+}
+"""By task, what a network that can do it is trained for; the first that there is, by default."""
 
 
 class Operation(NamedTuple):

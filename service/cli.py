@@ -26,7 +26,7 @@ COMMANDS = {
     "reload": ("service.commands.reload", "have a running service read its models again"),
     "predict": (
         "service.commands.predict.command",
-        "classify, segment or detect on files, here or by a service",
+        "classify, segment, detect, embed or explain image files",
     ),
     "models": (
         "service.commands.models",

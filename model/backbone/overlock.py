@@ -5,7 +5,7 @@ Source: OverLoCK (arXiv:2502.20087), figure 2.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,26 @@ MINIMUM_INPUT_SIDE = 32
 
 DenseForm = Literal["segment", "detect"]
 """The task that the four dense maps are for; a detector's fourth one includes the overview."""
+
+
+class StageMaps(NamedTuple):
+    """The outputs of the six stages, each (B, C, h, w), without the norms of dense tasks.
+
+    Attributes:
+        stage1: at stride 4.
+        stage2: at stride 8.
+        stage3: at stride 16.
+        overview: of the overview net, at stride 32.
+        focus3: features and context side by side, at stride 16.
+        focus4: the same at stride 32.
+    """
+
+    stage1: Tensor
+    stage2: Tensor
+    stage3: Tensor
+    overview: Tensor
+    focus3: Tensor
+    focus4: Tensor
 
 
 def downsample(in_channels: int, out_channels: int) -> ConvNorm:
@@ -138,26 +158,23 @@ class OverLoCK(Trainable):
         return width[0], width[1], width[2] + context, width[3] + context
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the focus net's last map: the second of ``last_maps``."""
-        return self.last_maps(images)[1]
+        """Compute the focus net's last map: ``focus4`` of ``stage_maps``."""
+        return self.stage_maps(images).focus4
 
-    def last_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the last maps of the overview net and of the focus net.
+    def stage_maps(self, images: Tensor) -> StageMaps:
+        """Compute the maps of all stages.
 
         Args:
             images: normalised RGB, (B, 3, H, W), each side at least 32 pixels.
 
         Returns:
-            The overview, (B, C4, h, w), and the focus net's features and context side by side,
-            (B, C4 + C4 // 4, h, w); h and w are H/32 and W/32, rounded up.
+            The maps; their sides are H and W over their stride, rounded up.
 
         Raises:
             ValueError: if a side is below 32 pixels.
         """
-        *_, base = self._base(images)
-        overview = self._overview(base)
-        _, focus = self._focus(base, self.context_projection(overview))
-        return overview, focus
+        maps, _ = self._stages(images)
+        return maps
 
     def dense_features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compute the maps that dense tasks build on.
@@ -177,19 +194,23 @@ class OverLoCK(Trainable):
 
         Source: the authors' segmentation and detection backbones (LMMMEng/OverLoCK).
         """
-        stage1, stage2, base = self._base(images)
-        overview = self._overview(base)
-        focus3, focus4 = self._focus(base, self.context_projection(overview))
+        maps, stage2 = self._stages(images)
         if self.dense is None:
-            return stage1, stage2, focus3, focus4
-        norm1, _, norm3, norm4 = self.dense_norms
-        fourth = norm4(focus4)
-        if self.dense == "detect":
-            fourth = fourth + self.overview_to_dense(self.overview_norm(overview))
-        return norm1(stage1), stage2, norm3(focus3), fourth
+            return maps.stage1, stage2, maps.focus3, maps.focus4
+        norm1, _, norm3, _ = self.dense_norms
+        return norm1(maps.stage1), stage2, norm3(maps.focus3), self.last_dense_map(maps)
 
-    def _base(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Base net: (B, 3, H, W) -> stages 1 to 3, at strides 4, 8 and 16."""
+    def last_dense_map(self, maps: StageMaps) -> Tensor:
+        """Compute the last of the ``dense_features``, (B, C4 + C4 // 4, h, w)."""
+        if self.dense is None:
+            return maps.focus4
+        last: Tensor = self.dense_norms[3](maps.focus4)
+        if self.dense == "detect":
+            last = last + self.overview_to_dense(self.overview_norm(maps.overview))
+        return last
+
+    def _stages(self, images: Tensor) -> tuple[StageMaps, Tensor]:
+        """Compute the maps of all stages, and the input of stage 3's downsampling."""
         height, width = images.shape[2:]
         if min(height, width) < MINIMUM_INPUT_SIDE:
             raise ValueError(
@@ -198,17 +219,13 @@ class OverLoCK(Trainable):
             )
         stage1: Tensor = self.stage1(self.stem(images))
         stage2: Tensor = self.stage2(self.downsample2(stage1))
-        if self.dense is not None:
-            # The only dense map whose normalised form is also the next stage's input: the authors'
-            # dense backbones overwrite it, and their weights were trained with that.
-            stage2 = self.dense_norms[1](stage2)
-        stage3: Tensor = self.stage3(self.downsample3(stage2))
-        return stage1, stage2, stage3
-
-    def _overview(self, base: Tensor) -> Tensor:
-        """Overview net: (B, C3, H/16, W/16) -> (B, C4, H/32, W/32)."""
-        overview: Tensor = self.overview(self.overview_downsample(base))
-        return overview
+        # The only dense map whose normalised form is also the next stage's input: the authors'
+        # dense backbones overwrite it, and their weights were trained with that.
+        base2 = stage2 if self.dense is None else self.dense_norms[1](stage2)
+        stage3: Tensor = self.stage3(self.downsample3(base2))
+        overview: Tensor = self.overview(self.overview_downsample(stage3))
+        focus3, focus4 = self._focus(stage3, self.context_projection(overview))
+        return StageMaps(stage1, stage2, stage3, overview, focus3, focus4), base2
 
     def _focus(self, features: Tensor, overview_context: Tensor) -> tuple[Tensor, Tensor]:
         """Focus net, from the base net's map and the overview's context (B, C_context, h, w).

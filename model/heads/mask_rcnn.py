@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from model.backbone.overlock import OverLoCK
-from model.backbone.trainable import Trainable
 from model.config import BackboneConfig
 from model.heads.detections import Detections
 from model.heads.device_vector import device_vector
+from model.heads.embedding import Embeddable
 from model.heads.fpn import FeaturePyramid
 from model.heads.roi_heads import RoiHeads
 from model.heads.rpn import Candidates, RegionProposalNetwork
@@ -25,7 +25,7 @@ PYRAMID_CHANNELS = 256
 BOX_HEAD_CHANNELS = 1024
 
 
-class MaskRCNN(Trainable):
+class MaskRCNN(Embeddable):
     """An OverLoCK detector.
 
     Args:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from model.backbone.layers import ConvNorm
 from model.backbone.overlock import OverLoCK
-from model.backbone.trainable import Trainable
 from model.config import BackboneConfig
+from model.heads.embedding import Embeddable
 from model.heads.pyramid_conv import PyramidConv
 
 POOL_SIZES = (1, 2, 3, 6)
@@ -68,7 +68,7 @@ class UPerHead(nn.Module):
         return F.relu(self.bottleneck(torch.cat([features, *pooled], dim=1)), inplace=True)
 
 
-class UPerNet(Trainable):
+class UPerNet(Embeddable):
     """An OverLoCK segmenter: normalised RGB (B, 3, H, W) -> logits (B, classes, H/4, W/4).
 
     H and W are multiples of 32; ``model.heads.label_map`` brings the logits to the image's size.

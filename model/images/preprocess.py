@@ -60,6 +60,25 @@ def classification_input(
     return resize_and_crop(image, (crop, crop), box, (0, 0, crop, crop), geometry.interpolation)
 
 
+def classified_region(
+    width: int, height: int, geometry: ClassificationGeometry
+) -> tuple[float, float, float, float]:
+    """Return the part of an image that ``classification_input`` keeps: x, y, width and height.
+
+    In pixels of the image, from its upper left corner.
+
+    Args:
+        width: of the image.
+        height: of the image.
+        geometry: the classifier's geometry.
+    """
+    resized = resized_size(width, height, geometry.resize_short_side)
+    crop = geometry.crop_size
+    scales = width / resized[0], height / resized[1]
+    x, y = (round((side - crop) / 2) * scale for side, scale in zip(resized, scales, strict=True))
+    return x, y, min(crop * scales[0], width - x), min(crop * scales[1], height - y)
+
+
 def segmentation_input(
     image: Image.Image, geometry: ScaledGeometry, *, square: bool = False, channels: int = 3
 ) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from model.backbone.blocks import BasicBlock, DynamicBlock
 from model.backbone.overlock import Stem
-from model.heads.classifier import ClassifierHead
+from model.heads.classifier import ActivatedMean
 from model.inference.static_module import FinitenessCheck, Normalisation, Tensors
 from model.kernels.gpu.failures import failing_as
 from model.kernels.gpu.support import launch_unsupported_reason
@@ -34,7 +34,7 @@ REGIONS = (
     GpuBasicBlock,
     FocusEntry,
     GpuDynamicBlock,
-    ClassifierHead,
+    ActivatedMean,
     FinitenessCheck,
 )
 """What is compiled: the blocks, and what would be many launches before, between and behind them."""
@@ -52,7 +52,8 @@ class CompiledModule:
     """Runs a static module with its regions compiled for the prepared shapes.
 
     Args:
-        module: its regions are wrapped in place, until ``release``.
+        module: its regions are wrapped in place, until ``release``, but for those that are wrapped
+            already: another pass of the same network may share them.
         backend: name of a torch.compile backend.
     """
 
@@ -64,7 +65,7 @@ class CompiledModule:
             (parent, name, child)
             for parent in list(module.modules())
             for name, child in parent.named_children()
-            if isinstance(child, REGIONS)
+            if isinstance(child, REGIONS) and not isinstance(parent, _Region)
         ]
         for parent, name, child in self._regions:
             setattr(parent, name, _Region(child, backend))

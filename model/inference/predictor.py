@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
@@ -24,9 +23,18 @@ from model.inference.execution import (
     gpu_on,
     kernels_unsupported_reason,
 )
+from model.inference.passes import ExplainingNetwork, Explanation
 from model.inference.recordings import Recordings
 from model.inference.result_kernels import launch_result_kernels
-from model.inference.staging import StagedImage, Staging, staging_for
+from model.inference.staging import (
+    StagedImage,
+    Staging,
+    current_device,
+    image_size,
+    staging_for,
+    where_finite,
+    where_usable,
+)
 from model.inference.static_module import ForwardFunction, StaticModule, Tensors, as_maps
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.failures import Fallback
@@ -36,7 +44,6 @@ from model.lowering.gpu import lower_for_gpu
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
 
 Size = tuple[int, int]
 """Height and width, pixels."""
@@ -52,11 +59,6 @@ Parameters = ParamSpec("Parameters")
 logger = logging.getLogger(__name__)
 
 
-def _current(device: torch.device) -> AbstractContextManager[object]:
-    """Make a GPU the current one: kernels are launched on it, whatever their tensors' device."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
 def _computing(
     method: Callable[Concatenate[Predictor, Parameters], Row],
 ) -> Callable[Concatenate[Predictor, Parameters], Row]:
@@ -66,7 +68,7 @@ def _computing(
     def run(
         predictor: Predictor, /, *arguments: Parameters.args, **options: Parameters.kwargs
     ) -> Row:
-        with torch.inference_mode(), _current(predictor.device):
+        with torch.inference_mode(), current_device(predictor.device):
             if predictor.device.type == "cpu":
                 return method(predictor, *arguments, **options)
             run_once = partial(method, predictor, *arguments, **options)
@@ -88,11 +90,10 @@ class Predictor:
         device: where it runs.
         dtype: of weights and images.
         staging: copies pixels to the device; its own by default.
-        recordings: of all models on a GPU; its own by default.
+        recordings: of all models on a GPU; its own by default, as the autotuner.
         input_config: of the network's input; by default RGB with ImageNet's mean and deviation.
         compiler: torch.compile backend for the shapes that ``prepare`` is called with; None to run
             everything eagerly. On a CPU it replaces our kernels, which it cannot trace.
-        autotuner: of all models on a GPU; its own by default.
 
     Raises:
         ValueError: if the network's input has neither 3 channels nor 1; for bfloat16 on a CPU
@@ -124,12 +125,10 @@ class Predictor:
         self.device = device
         self.dtype = dtype
         if device.type == "cuda" and dtype == torch.float32:
-            # PyTorch's convolutions use TF32 by default, with 10 bits of float32's 23.
+            # By default PyTorch's convolutions use TF32, of 10 bits.
             torch.backends.cudnn.allow_tf32 = False
-        if device.type == "cpu" or reason is not None:
-            autotuner = None
-        else:
-            autotuner = autotuner or Autotuner()
+        autotuner = autotuner or Autotuner() if device.type == "cuda" and reason is None else None
+        if autotuner is not None:
             lower_for_gpu(self.network, autotuner)
         self.staging = staging or staging_for(device)
         self.static_module = StaticModule(self.network, device, dtype, input_config)
@@ -159,12 +158,12 @@ class Predictor:
 
     def do_not_compile(self, reason: str) -> None:
         """Run everything uncompiled, after a failure of the compiler."""
-        with _current(self.device):
+        with current_device(self.device):
             self.execution.do_not_compile(reason)
 
     def start_over(self) -> None:
         """Forget all recordings, before smaller batches are prepared."""
-        with _current(self.device):
+        with current_device(self.device):
             self.execution.start_over()
 
     @_computing
@@ -208,7 +207,7 @@ class Predictor:
 
     @_computing
     def launch(self, images: Sequence[Image], shape: tuple[int, int, int]) -> Launched:
-        """Launch a classification; return a function that waits for each image's logits.
+        """Launch logits or embeddings; return a function that waits for each image's.
 
         It may be called on any thread, and after later batches were launched.
         """
@@ -216,7 +215,31 @@ class Predictor:
 
         def wait() -> list[NDArray[np.float32] | None]:
             logits, finite = receipt.wait()
-            return _where_finite(logits[: len(images)].float().numpy(), finite)
+            return where_finite(logits[: len(images)].float().numpy(), finite)
+
+        return wait
+
+    @_computing
+    def launch_explanations(
+        self,
+        images: Sequence[Image],
+        shape: tuple[int, int, int],
+        wanted: Sequence[Sequence[int]],
+    ) -> Callable[[], list[Explanation | None]]:
+        """Launch an ``ExplainingNetwork``; return a function that waits, as of ``launch``.
+
+        ``wanted`` has a row of classes for each image, all of one length; their values are those of
+        ``ExplainingNetwork.chosen_maps``.
+        """
+        *outputs, finite = (each[: len(images)] for each in self._outputs(images, shape))
+        network = cast("ExplainingNetwork", self.network)
+        made = network.chosen_maps(tuple(outputs), self.staging.send(np.array(wanted, np.int64)))
+        receipt = self.staging.fetch([finite, outputs[0].float(), *made])
+
+        def wait() -> list[Explanation | None]:
+            finite, *parts = receipt.wait()
+            rows = zip(*(part.numpy() for part in parts), strict=True)
+            return where_finite((Explanation(*row) for row in rows), finite)
 
         return wait
 
@@ -241,7 +264,7 @@ class Predictor:
         """
         logits, finite = self._outputs(images, shape)
         (finite,) = self.staging.receive([finite])
-        return _where_finite(logits[: len(images)].unbind(), finite)
+        return where_finite(logits[: len(images)].unbind(), finite)
 
     @_computing
     def label_maps(
@@ -273,7 +296,7 @@ class Predictor:
         count = len(images)
         padded = self.execution.padded_size((count, *shape[1:]))
         maps = as_maps(self._outputs(images, (padded, *shape[1:])), count)
-        sizes = [_size(image) for image in images]
+        sizes = [image_size(image) for image in images]
         detector = cast("MaskRCNN", self.network)
         find = partial(detector.detections, *maps, sizes, original_sizes)
         return self._to_host(self.execution.with_kernels(find))
@@ -284,37 +307,14 @@ class Predictor:
         return self._forward(*self._batch(images, shape, place))
 
     def _batch(
-        self,
-        images: Sequence[Image],
-        shape: tuple[int, int, int],
-        place: Tensors | None = None,
+        self, images: Sequence[Image], shape: tuple[int, int, int], place: Tensors | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the arguments of ``StaticModule.forward``."""
-        staged = [
-            image if isinstance(image, StagedImage) else self.staging.stage(image)
-            for image in images
-        ]
+        stage = self.staging.stage
+        staged = [each if isinstance(each, StagedImage) else stage(each) for each in images]
         return self.staging.batch(staged, shape, place)
 
     def _to_host(self, found: Sequence[Detections]) -> list[Detections | None]:
         parts = [(each.boxes, each.scores, each.labels, each.masks) for each in found]
         received = iter(self.staging.receive([tensor for each in parts for tensor in each]))
-        return [_where_usable(Detections(*islice(received, 4))) for _ in found]
-
-
-def _size(image: Image) -> Size:
-    if isinstance(image, StagedImage):
-        return image.size
-    return image.shape[0], image.shape[1]
-
-
-def _where_finite(rows: Iterable[Row], finite: Tensor) -> list[Row | None]:
-    """Return the finite rows, None for the others; ``finite`` also covers padding."""
-    return [
-        row if is_finite else None for row, is_finite in zip(rows, finite.tolist(), strict=False)
-    ]
-
-
-def _where_usable(found: Detections) -> Detections | None:
-    floats = (found.boxes, found.scores, found.masks)
-    return found if all(tensor.isfinite().all() for tensor in floats) else None
+        return [where_usable(Detections(*islice(received, 4))) for _ in found]

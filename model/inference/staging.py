@@ -23,14 +23,16 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from model.heads.detections import Detections
 from model.inference.copies import Arrival, Copier, CudaCopier, Mark
 from model.inference.static_module import Tensors
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 MAX_STAGED_BYTES = 256 * 2**20
 """Device memory for images that wait for their batch: 1,700 of 224x224."""
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +166,12 @@ class Staging:
             self._gather(self._copier, images, entries)
         return pixels, places
 
+    def send(self, numbers: NDArray[np.int64]) -> Tensor:
+        """Copy a few numbers to the device, in the order of the computing stream; do not wait."""
+        if self._copier is None:
+            return torch.from_numpy(numbers)
+        return self._copier.pin(numbers).to(self._device, non_blocking=True)
+
     def fetch(self, results: Sequence[Tensor]) -> Receipt:
         """Start copying results to the host's memory, behind the computation, before later work."""
         if self._copier is None:
@@ -212,6 +222,29 @@ class Staging:
             self._staged_bytes -= size_bytes
 
 
+def image_size(image: NDArray[np.uint8] | StagedImage) -> tuple[int, int]:
+    """Return an image's height and width, pixels."""
+    return image.size if isinstance(image, StagedImage) else (image.shape[0], image.shape[1])
+
+
 def staging_for(device: torch.device) -> Staging:
     """Return the staging that a device needs."""
     return Staging(device, CudaCopier(device) if device.type == "cuda" else None)
+
+
+def where_finite(rows: Iterable[Row], finite: Tensor) -> list[Row | None]:
+    """Return the finite rows, None for the others; ``finite`` also covers padding."""
+    return [
+        row if is_finite else None for row, is_finite in zip(rows, finite.tolist(), strict=False)
+    ]
+
+
+def where_usable(found: Detections) -> Detections | None:
+    """Return an image's detections, or None if a number is not finite."""
+    floats = (found.boxes, found.scores, found.masks)
+    return found if all(tensor.isfinite().all() for tensor in floats) else None
+
+
+def current_device(device: torch.device) -> AbstractContextManager[object]:
+    """Make a GPU the current one: kernels are launched on it, whatever their tensors' device."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

@@ -71,11 +71,12 @@ class Normalisation(nn.Module):
 
 
 class FinitenessCheck(nn.Module):
-    """Whether each image's output is finite: (B, ...) -> (B,) bool."""
+    """Whether each image's outputs are finite: each (B, ...) -> (B,) bool."""
 
-    def forward(self, output: Tensor) -> Tensor:
+    def forward(self, *outputs: Tensor) -> Tensor:
         """Check."""
-        return output.isfinite().flatten(1).all(dim=1)
+        checks = [output.isfinite().flatten(1).all(dim=1) for output in outputs]
+        return checks[0] if len(checks) == 1 else torch.stack(checks).all(dim=0)
 
 
 class StaticModule(nn.Module):
@@ -121,7 +122,7 @@ class StaticModule(nn.Module):
 
         Returns:
             For a detector its pyramid, five maps, and its candidates' scores, boxes and levels. For
-            another network its output, and whether each image's is finite, (B,) bool. A segmenter
+            another network its outputs, and whether each image's are finite, (B,) bool. A segmenter
             of one class gets a background before it, whose logit is 0.
         """
         images = self.normalise(pixels, sizes)
@@ -129,6 +130,8 @@ class StaticModule(nn.Module):
             pyramid, candidates = cast("Detector", self.network).maps(images)
             return (*pyramid, *candidates)
         output = self.network(images)
+        if isinstance(output, tuple):
+            return *output, self.is_finite(*output)
         if output.ndim == 4 and output.shape[1] == 1:
             # One class against the background: a logit above 0 is a probability above 0.5.
             output = F.pad(output, (0, 0, 0, 0, 1, 0))

@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-
-
-def pixel_product(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Multiply every pixel of (B, C, H, W) by a weight (C_out, C): a 1x1 convolution.
-
-    As one matrix product: for few images cuDNN chooses slower kernels than a matrix library, and
-    that library adds the bias in the same launch.
-    """
-    # (B, H, W, C) -> (B, H, W, C_out)
-    pixels = F.linear(features.permute(0, 2, 3, 1), weight, bias)
-    return pixels.permute(0, 3, 1, 2)
 
 
 @torch.library.custom_op("overlock::add_product", mutates_args=("residual",))
@@ -47,7 +35,7 @@ def scaled_product(
     scaled: Callable[[Tensor], Tensor],
     residual: Tensor | None = None,
 ) -> Tensor:
-    """Compute ``pixel_product`` of features whose channels are scaled, with fewer numbers scaled.
+    """Compute the product of features whose channels are scaled, with fewer numbers scaled.
 
     Each image's factors go into a weight of its own where that is smaller than its map: where
     C_out is below the number of pixels.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -10,6 +10,7 @@ from torch import nn
 from model.backbone.blocks import BasicBlock, DynamicBlock
 from model.backbone.layers import LayerNorm2d
 from model.backbone.overlock import Stem
+from model.heads.classifier import ClassifierHead, OverviewHead
 from model.heads.roi_heads import MaskHead
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason
 from model.kernels.cpu.packed_conv import PackedConv, packed_conv_unsupported_reason
@@ -19,6 +20,7 @@ from model.lowering.cpu_blocks import (
     NativeLayerNorm,
     NativeStem,
 )
+from model.lowering.pixel_product import PixelProduct
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -53,11 +55,19 @@ def lower_for_cpu(network: Network, dtype: torch.dtype) -> Network:
 
 def _rewrite(network: nn.Module, dtype: torch.dtype) -> None:
     for name, part in network.named_children():
-        native = _lowered(part, dtype)
+        if isinstance(network, ClassifierHead | OverviewHead) and part is network.classify:
+            native = _with_rows(part)
+        else:
+            native = _lowered(part, dtype)
         if native is None:
             _rewrite(part, dtype)
         else:
             setattr(network, name, native.eval())
+
+
+def _with_rows(classify: nn.Module) -> nn.Module | None:
+    # Not packed: a class map picks rows of the weight, and a product of pooled maps is as fast.
+    return PixelProduct(classify) if isinstance(classify, nn.Conv2d) else None
 
 
 def _lowered(part: nn.Module, dtype: torch.dtype) -> nn.Module | None:
@@ -72,7 +82,8 @@ def _lowered(part: nn.Module, dtype: torch.dtype) -> nn.Module | None:
             return NativeLayerNorm(part)
         case MaskHead():  # its last convolution stays: it picks rows of the weight by label
             for index, conv in enumerate(part.convs):
-                part.convs[index] = PackedConv(cast("nn.Conv2d", conv), dtype)
+                if isinstance(conv, nn.Conv2d):
+                    part.convs[index] = PackedConv(conv, dtype)
             return part
         case nn.Conv2d() if part.groups == 1:
             return PackedConv(part, dtype)

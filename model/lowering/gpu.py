@@ -6,10 +6,13 @@ from torch import nn
 
 from model.backbone.blocks import BasicBlock
 from model.backbone.overlock import FocusStage, OverLoCK
-from model.heads.classifier import ClassifierHead
+from model.heads.classifier import ClassifierHead, OverviewHead
 from model.kernels.gpu.autotune import Autotuner
 from model.lowering.gpu_blocks import GpuBasicBlock, GpuFocusStage
-from model.lowering.gpu_layers import PixelProduct
+from model.lowering.pixel_product import PixelProduct
+
+PRODUCT_PARENTS = (OverLoCK, ClassifierHead, OverviewHead)
+"""Modules whose own 1x1 convolutions become matrix products."""
 
 
 def lower_for_gpu(network: nn.Module, autotuner: Autotuner) -> None:
@@ -28,7 +31,7 @@ def lower_for_gpu(network: nn.Module, autotuner: Autotuner) -> None:
                 setattr(network, name, GpuBasicBlock(part, autotuner))
             case FocusStage():
                 setattr(network, name, GpuFocusStage(part, autotuner))
-            case nn.Conv2d(kernel_size=(1, 1)) if isinstance(network, OverLoCK | ClassifierHead):
+            case nn.Conv2d(kernel_size=(1, 1)) if isinstance(network, PRODUCT_PARENTS):
                 setattr(network, name, PixelProduct(part))
             case _:
                 lower_for_gpu(part, autotuner)

@@ -30,11 +30,10 @@ from model.lowering.gpu_layers import (
     Excitation,
     GpuFeedForward,
     LargeDepthwise,
-    PixelProduct,
     PositionNorm,
     ResponseNorm,
-    matrix_of,
 )
+from model.lowering.pixel_product import PixelProduct, matrix_of
 
 
 class GpuBasicBlock(nn.Module):

@@ -10,8 +10,8 @@ from model.backbone.context_mixing import FoldedContextMixing, resize_around
 from model.backbone.layers import bias_of
 from model.kernels.context_mixing import context_mixing
 from model.kernels.gpu.autotune import Autotuner
-from model.kernels.scaled_product import as_rows, pixel_product
-from model.lowering.gpu_layers import matrix_of
+from model.kernels.scaled_product import as_rows
+from model.lowering.pixel_product import matrix_of, pixel_product
 
 
 class GpuContextMixing(nn.Module):

@@ -26,8 +26,9 @@ from model.kernels.gpu.depthwise_layout import lay_out
 from model.kernels.large_depthwise import large_depthwise, large_depthwise_with_sums
 from model.kernels.position_norm import position_norm
 from model.kernels.response_norm import response_norm
-from model.kernels.scaled_product import pixel_product, scaled_product
+from model.kernels.scaled_product import scaled_product
 from model.kernels.squeeze_excite import squeeze_excite
+from model.lowering.pixel_product import folded_bias, matrix_of, pixel_product
 
 
 class LargeDepthwise(nn.Module):
@@ -80,9 +81,9 @@ class Excitation(nn.Module):
         self.autotuner = autotuner
         reduce, expand = trained.reduce, trained.expand
         self.register_buffer("reduce", matrix_of(reduce))
-        self.register_buffer("reduce_bias", _bias(reduce))
+        self.register_buffer("reduce_bias", folded_bias(reduce))
         self.register_buffer("expand", matrix_of(expand).t().contiguous())
-        self.register_buffer("expand_bias", _bias(expand))
+        self.register_buffer("expand_bias", folded_bias(expand))
         self.train(trained.training)
 
     def forward(
@@ -91,24 +92,6 @@ class Excitation(nn.Module):
         """Gate the rows; see ``squeeze_excite``."""
         layers = (self.reduce, self.reduce_bias, self.expand, self.expand_bias)
         return squeeze_excite(rows, sums, pixels, layers, self.autotuner, gate)
-
-
-class PixelProduct(nn.Module):
-    """A 1x1 convolution as a matrix product: (B, C, H, W) -> (B, C_out, H, W)."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, conv: nn.Module) -> None:
-        super().__init__()
-        assert isinstance(conv, nn.Conv2d), "fold the convolution first"
-        self.register_buffer("weight", matrix_of(conv))
-        self.register_buffer("bias", _bias(conv))
-        self.train(conv.training)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Convolve."""
-        return pixel_product(features, self.weight, self.bias)
 
 
 class DepthwiseGelu(nn.Module):
@@ -126,7 +109,7 @@ class DepthwiseGelu(nn.Module):
         super().__init__()
         self.autotuner = autotuner
         self.weight = _weight(conv)
-        self.register_buffer("bias", _bias(conv))
+        self.register_buffer("bias", folded_bias(conv))
         self.register_buffer("taps", pixel_taps(conv.weight.detach()))
         self.train(conv.training)
 
@@ -167,7 +150,7 @@ class PositionNorm(nn.Module):
         super().__init__()
         self.autotuner = autotuner
         self.weight = _weight(conv)
-        self.register_buffer("bias", _bias(conv))
+        self.register_buffer("bias", folded_bias(conv))
         self.register_buffer("taps", pixel_taps(conv.weight.detach()))
         self.register_buffer("norm_weight", norm.weight.detach())
         self.register_buffer("norm_bias", norm.bias.detach())
@@ -246,9 +229,9 @@ class GpuFeedForward(nn.Module):
         self.autotuner = autotuner
         position = cast("nn.Conv2d", trained.position)
         self.register_buffer("expand", matrix_of(trained.expand))
-        self.register_buffer("expand_bias", _bias(trained.expand))
+        self.register_buffer("expand_bias", folded_bias(trained.expand))
         self.weight = _weight(position)
-        self.register_buffer("bias", _bias(position))
+        self.register_buffer("bias", folded_bias(position))
         self.register_buffer("taps", pixel_taps(position.weight.detach()))
         self.response_norm = ResponseNorm(trained.response_norm, autotuner, folded=True)
         project = matrix_of(trained.project)
@@ -281,16 +264,6 @@ class GpuFeedForward(nn.Module):
         return scaled_product(hidden, self.project, normalised, residual)
 
 
-def matrix_of(conv: nn.Conv2d) -> Tensor:
-    """Return a 1x1 convolution's weight, (C_out, C)."""
-    return conv.weight.detach().flatten(1).contiguous()
-
-
 def _weight(conv: nn.Conv2d) -> nn.Parameter:
     # A parameter: the compiler mispredicts strides of a plain tensor's (pytorch#184027).
     return nn.Parameter(conv.weight.detach(), requires_grad=False)
-
-
-def _bias(conv: nn.Conv2d) -> Tensor:
-    assert conv.bias is not None, "fold the convolution first"
-    return conv.bias.detach()

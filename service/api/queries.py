@@ -11,6 +11,10 @@ MAX_TIMEOUT_SECONDS = 600.0
 """Longest timeout of a request."""
 
 
+MAX_MAPS = 64
+"""Most class maps of a request."""
+
+
 def _written_as(pattern: str, form: str) -> BeforeValidator:
     """Of a value's many spellings take one, as a query's text or a Python value."""
     spelling = re.compile(pattern, re.ASCII)
@@ -34,14 +38,9 @@ class EmptyQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _Query(EmptyQuery):
-    """Parameters that every task takes."""
+class EmbeddingsQuery(EmptyQuery):
+    """Parameters of ``POST /v1/embeddings``, whose body names the model."""
 
-    model: str | None = Field(
-        default=None,
-        description="The model's name, as `/v1/models` lists it; the task's default model without.",
-        max_length=64,
-    )
     timeout: Annotated[
         float | None,
         Field(ge=0.001, le=MAX_TIMEOUT_SECONDS),
@@ -50,6 +49,16 @@ class _Query(EmptyQuery):
     ] = Field(
         default=None,
         description="Seconds from the request's arrival to its deadline.",
+    )
+
+
+class _Query(EmbeddingsQuery):
+    """Parameters that every task takes."""
+
+    model: str | None = Field(
+        default=None,
+        description="The model's name, as `/v1/models` lists it; the task's default model without.",
+        max_length=64,
     )
 
 
@@ -93,4 +102,34 @@ class ClassifyQuery(_Query):
     )
     logits: Annotated[bool, _BOOLEAN] = Field(
         default=False, description="Whether the answer holds the logits of all classes too."
+    )
+
+
+class EmbedQuery(_Query):
+    """Parameters of ``POST /v1/embed``."""
+
+    layer: str | None = Field(
+        default=None,
+        max_length=32,
+        description="Whose mean is the embedding: head (of a classifier; its default), backbone, "
+        "stage1, stage2, stage3, overview, focus3 or focus4.",
+    )
+    normalize: Annotated[bool, _BOOLEAN] = Field(
+        default=False, description="Whether the embedding is scaled to a length of 1."
+    )
+
+
+class ExplainQuery(_Query):
+    """Parameters of ``POST /v1/explain``."""
+
+    top_k: Annotated[int, _WHOLE] = Field(
+        default=1, ge=1, le=MAX_MAPS, description="How many classes to map, the most likely ones."
+    )
+    class_id: list[Annotated[int, Field(ge=0), _WHOLE]] = Field(
+        default=[], max_length=MAX_MAPS, description="Classes to map instead, one or several."
+    )
+    view: Literal["focus", "overview", "both"] = Field(
+        default="focus",
+        description="What `Accept: image/png` gets over the image: the map of the close look, that "
+        "of the overview before it, or both side by side; of the first class.",
     )

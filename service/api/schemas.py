@@ -125,6 +125,53 @@ class DetectResponse(BaseModel):
     timing: Timing
 
 
+class EmbedResponse(BaseModel):
+    """The answer to ``POST /v1/embed``."""
+
+    model: str
+    layer: str
+    dimension: int
+    normalized: bool
+    embedding: list[float]
+    image: ImageFacts
+    timing: Timing
+
+
+class Region(BaseModel):
+    """A part of the upright image, in its pixels, from its upper left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class ClassMap(BaseModel):
+    """One class, and where its logit comes from: the mean of a map is the logit of its look."""
+
+    class_id: int
+    label: str
+    score: float
+    logit: float
+    focus: list[list[float]] = Field(description="Of the close look: rows of logits.")
+    overview: list[list[float]] | None = Field(
+        description="Of the overview before it, by the weights' auxiliary head."
+    )
+
+
+class ExplainResponse(BaseModel):
+    """The answer to ``POST /v1/explain``."""
+
+    model: str
+    size: list[int] = Field(description="Rows and columns of the maps.")
+    region: Region = Field(description="The part of the image that the maps cover.")
+    maps: list[ClassMap]
+    overview_logits_available: bool
+    reason: str | None = Field(description="Why there is no overview; null if there is one.")
+    image: ImageFacts
+    timing: Timing
+
+
 InputSource = Literal["file", "checkpoint", "architecture"]
 _OfClassifiers = Annotated[InputSource | None, Field(exclude_if=operator.not_)]
 

@@ -6,6 +6,8 @@ Torch-free and light: it needs httpx and pydantic.
 from service.api.schemas import (
     ClassifyResponse,
     DetectResponse,
+    EmbedResponse,
+    ExplainResponse,
     ProblemDocument,
     SegmentResponse,
     ServedModel,
@@ -26,6 +28,8 @@ __all__ = [
     "Client",
     "ClientError",
     "DetectResponse",
+    "EmbedResponse",
+    "ExplainResponse",
     "ProblemDocument",
     "ProblemError",
     "SegmentResponse",

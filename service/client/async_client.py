@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Literal, Self, TypeVar
 
 import httpx
 
-from service.api.schemas import ClassifyResponse, DetectResponse, SegmentResponse, ServedModel
+from service.api.schemas import (
+    ClassifyResponse,
+    DetectResponse,
+    EmbedResponse,
+    ExplainResponse,
+    SegmentResponse,
+    ServedModel,
+)
 from service.client import requests
 from service.client.base import BaseClient
 from service.client.requests import Call, ImageFile, Reply
@@ -91,6 +99,40 @@ class AsyncClient(BaseClient):
         return await self._result(
             requests.detect_picture(image, score_threshold, max_detections, model, masks=masks)
         )
+
+    async def embed(
+        self,
+        image: ImageFile,
+        *,
+        layer: str | None = None,
+        normalize: bool = False,
+        model: str | None = None,
+    ) -> EmbedResponse:
+        """Embed an image; by default the service chooses the layer."""
+        return await self._result(requests.embed(image, layer, model, normalize=normalize))
+
+    async def explain(
+        self,
+        image: ImageFile,
+        *,
+        top_k: int | None = None,
+        class_ids: Sequence[int] | None = None,
+        model: str | None = None,
+    ) -> ExplainResponse:
+        """Return class maps: of the most likely class, of ``top_k`` of them, or of these."""
+        return await self._result(requests.explain(image, top_k, class_ids, model))
+
+    async def explain_picture(
+        self,
+        image: ImageFile,
+        *,
+        view: Literal["focus", "overview", "both"] = "focus",
+        top_k: int | None = None,
+        class_ids: Sequence[int] | None = None,
+        model: str | None = None,
+    ) -> bytes:
+        """Return a PNG of the image with a class's map over it: the first one of ``explain``."""
+        return await self._result(requests.explain_picture(image, view, top_k, class_ids, model))
 
     async def models(self) -> list[ServedModel]:
         """Return the served models and their devices."""

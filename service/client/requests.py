@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 from service.api.schemas import (
     ClassifyResponse,
     DetectResponse,
+    EmbedResponse,
+    ExplainResponse,
     ModelsResponse,
     ProblemDocument,
     SegmentResponse,
@@ -33,6 +35,9 @@ Document = TypeVar("Document", bound=BaseModel)
 
 ImageFile = bytes | Path
 """An encoded image, or its path."""
+
+Parameter = str | int | float | bool | Sequence[int]
+"""A value of a query's parameter; a sequence repeats the parameter, once for each value."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Call(Generic[Result]):
     path: str
     read: Callable[[Reply], Result]
     image: bytes | None = None
-    query: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    query: Mapping[str, Parameter | None] = field(default_factory=dict)
     accept: str = JSON
 
     def result(self, reply: Reply) -> Result:
@@ -139,6 +144,42 @@ def detect_picture(
     return Call("/v1/detect", _png, _bytes(image), query, PNG)
 
 
+def embed(
+    image: ImageFile, layer: str | None, model: str | None, *, normalize: bool
+) -> Call[EmbedResponse]:
+    """Request the mean of a layer's map."""
+    query = {"layer": layer, "normalize": normalize, "model": model}
+    return Call("/v1/embed", _json(EmbedResponse), _bytes(image), query)
+
+
+def explain(
+    image: ImageFile, top_k: int | None, class_ids: Sequence[int] | None, model: str | None
+) -> Call[ExplainResponse]:
+    """Request class maps.
+
+    Raises:
+        ValueError: if there are class ids, but none.
+    """
+    query = _explain_query(top_k, class_ids, model)
+    return Call("/v1/explain", _json(ExplainResponse), _bytes(image), query)
+
+
+def explain_picture(
+    image: ImageFile,
+    view: Literal["focus", "overview", "both"],
+    top_k: int | None,
+    class_ids: Sequence[int] | None,
+    model: str | None,
+) -> Call[bytes]:
+    """Request the image with the first class's map over it.
+
+    Raises:
+        ValueError: if there are class ids, but none.
+    """
+    query = {"view": view, **_explain_query(top_k, class_ids, model)}
+    return Call("/v1/explain", _png, _bytes(image), query, PNG)
+
+
 def models() -> Call[list[ServedModel]]:
     """Request the list of served models."""
     read = _json(ModelsResponse)
@@ -156,13 +197,22 @@ def error_of(reply: Reply) -> ClientError:
 
 def _detect_query(
     score_threshold: float | None, max_detections: int | None, model: str | None, *, masks: bool
-) -> dict[str, str | int | float | bool | None]:
+) -> dict[str, Parameter | None]:
     return {
         "score_threshold": score_threshold,
         "max_detections": max_detections,
         "masks": masks,
         "model": model,
     }
+
+
+def _explain_query(
+    top_k: int | None, class_ids: Sequence[int] | None, model: str | None
+) -> dict[str, Parameter | None]:
+    if class_ids is not None and not class_ids:
+        # No parameter at all would ask for the most likely class.
+        raise ValueError("class_ids is empty; name at least one class, or leave it out.")
+    return {"top_k": top_k, "class_id": class_ids, "model": model}
 
 
 def _bytes(image: ImageFile) -> bytes:

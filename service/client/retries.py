@@ -17,7 +17,7 @@ import httpx
 
 from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.client.errors import ClientError, TooLateError, UnreachableError
-from service.client.requests import Call, Reply, error_of
+from service.client.requests import Call, Parameter, Reply, error_of
 
 RETRYABLE_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 """Statuses of requests that the service did not process, and may process later."""
@@ -49,7 +49,7 @@ class Send:
         timeout_seconds: for the complete reply.
     """
 
-    params: dict[str, str | int | float | bool]
+    params: dict[str, Parameter]
     timeout_seconds: float
 
 
@@ -113,7 +113,7 @@ def steps_with_retries(
         yield Pause(wait_seconds)
 
 
-def _params(call: Call[Result], left_seconds: float) -> dict[str, str | int | float | bool]:
+def _params(call: Call[Result], left_seconds: float) -> dict[str, Parameter]:
     params = {name: value for name, value in call.query.items() if value is not None}
     if call.image is not None:
         share = max(SERVICE_SHARE * left_seconds, 0.001)

@@ -126,7 +126,7 @@ def _in_words(model: ListedModel) -> str:
             return "".join(f"top-1 {value}" for value in model.paper.values())
         case Task.SEGMENT:
             return "".join(f"mIoU {value}" for value in model.paper.values())
-        case Task.DETECT:
+        case _:
             return ", ".join(
                 f"AP {published.box_ap}"
                 + (f"/{published.mask_ap}" if published.mask_ap is not None else "")

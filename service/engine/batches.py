@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from model.config import Operation
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from model.heads.detections import Detections
     from model.inference.predictor import Image
-
-Arrays: TypeAlias = "tuple[tuple[NDArray[Any], ...] | None, ...]"
-"""The arrays of each request's answer; None where the network's output was not finite."""
+    from model.inference.task_predictors import ImageArrays
 
 
 @dataclass(frozen=True)
@@ -27,10 +20,14 @@ class Input:
     Attributes:
         image: returned by ``Runner.stage``; not larger than the batch's input size.
         original_size: height and width of the caller's image.
+        layer: of an embedding; None for the model's default one.
+        class_ids: of an explanation's maps; -1 stands for the next best class.
     """
 
     image: Image
     original_size: tuple[int, int]
+    layer: str | None = None
+    class_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class BatchResult:
             results to the callers' images.
     """
 
-    arrays: Arrays
+    arrays: ImageArrays
     device_seconds: float
     network_seconds: float
 
@@ -58,14 +55,6 @@ class WarmUp:
     input_size: tuple[int, int]
     size: int
     device_seconds: float
-
-
-def arrays_of(found: Detections) -> tuple[NDArray[Any], ...]:
-    """Return boxes, scores, labels and masks of an image's detections."""
-    return tuple(
-        np.ascontiguousarray(tensor.numpy())
-        for tensor in (found.boxes, found.scores, found.labels, found.masks)
-    )
 
 
 class Fault(StrEnum):

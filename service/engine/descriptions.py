@@ -126,6 +126,8 @@ def describe(
         compiled_reason=prepared.compiled_reason,
         batch_sizes=prepared.batch_sizes,
         fallbacks=tuple(FallbackInfo(each.what, each.reason) for each in predictor.fallbacks),
+        layers=loaded.network.layer_dimensions,
+        has_overview=getattr(loaded.network, "overview_head", None) is not None,
     )
 
 
@@ -195,7 +197,11 @@ def usual_input_sizes(info: InputInfo) -> tuple[tuple[int, int], ...]:
 
 
 def warm_up_sizes(model: ModelInfo, device_type: str) -> tuple[int, ...]:
-    """Return the sizes of the batches that warm a model up; ``Runner.warm_up`` says why."""
+    """Return the sizes of the batches that warm a model up.
+
+    On a GPU every batch size runs, since each needs its kernels chosen and its memory allocated. On
+    a CPU two sizes determine the cost's line, or one where input sizes vary.
+    """
     if device_type == "cuda":
         return model.batch_sizes
     return model.batch_sizes[:3:2] if model.task is Task.CLASSIFY else model.batch_sizes[:1]

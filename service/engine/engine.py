@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from service import metrics
 from service.api.errors import DeviceMemoryError, InferenceError, ServiceError
-from service.engine.batches import BatchFailedError, BatchResult, Fault, Input
+from service.engine.batches import BatchFailedError, BatchResult, Fault
 from service.engine.device import Device, EngineDevice, InFlightJournal, RunningBatch
 from service.engine.loading import hand_over, load, summary, watch
 from service.engine.scheduling.cost_model import batch_sizes_up_to
@@ -114,7 +114,7 @@ class Turns:
 
     def _start(self, runner: Runner, batch: Batch[Work]) -> RunningBatch:
         work = [request.payload for request in batch.requests]
-        inputs = [Input(item.image, item.submit.original_size) for item in work]
+        inputs = [each.input for each in work]
         return self._device.start(runner, batch, inputs, [item.identity for item in work])
 
     async def _finish(self, runner: Runner, running: RunningBatch) -> None:

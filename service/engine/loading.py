@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
+from model.config import Operation, Task
 from model.pretrained.progress import log_lines
 from model.pretrained.records import weights_folder
 from model.remote.addresses import is_address
@@ -23,7 +24,7 @@ from service.engine.runner import Runner, failing_device
 from service.engine.scheduling.queues import QueueKey
 from service.engine.scheduling.scheduler import Scheduler
 from service.engine.workers import Workers
-from service.link.messages import ModelInfo
+from service.link.messages import BEST, ModelInfo
 from service.processes.handover import MeasuredCost, Measurements, write_measurements
 from service.settings import ModelSpec, Settings
 
@@ -71,18 +72,10 @@ def load(
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
         for model in runner.models:
-            costs = _known_costs(runner, model, known)
-            for step in warm_up(runner, model, once=bool(costs)):
-                if not costs:
-                    key = QueueKey(step.operation, step.input_size)
-                    scheduler.learn(key, step.size, step.device_seconds)
-            for cost in costs:
-                # Two points determine the line.
-                for size in (1, batch_sizes[-1] + 1):
-                    seconds = cost.fixed_seconds + size * cost.per_image_seconds
-                    scheduler.learn(QueueKey(model.operation, cost.input_size), size, seconds)
+            for operation in model.operations:
+                _learn_costs(runner, model, operation, scheduler, known)
+                scheduler.limit(operation, model.batch_sizes[-1])
     for model in runner.models:
-        scheduler.limit(model.operation, model.batch_sizes[-1])
         metrics.MODEL_INFO.labels(
             model.task, model.name, model.weights, model.device, model.dtype
         ).set(1)
@@ -91,9 +84,9 @@ def load(
     metrics.start_at_zero(metrics.GPU_FALLBACKS, ("compile", "record", "kernels"))
     metrics.start_at_zero(metrics.OUT_OF_MEMORY, ("split", "refused"))
     for model in runner.models:
-        name, task = model.operation
-        metrics.start_at_zero(metrics.BATCH_FAULTS, [name], [task], Fault)
-        metrics.start_at_zero(metrics.NOT_FINITE, [name], [task])
+        tasks = [task for _, task in model.operations]
+        metrics.start_at_zero(metrics.BATCH_FAULTS, [model.name], tasks, Fault)
+        metrics.start_at_zero(metrics.NOT_FINITE, [model.name], tasks)
     return runner
 
 
@@ -108,27 +101,59 @@ def _pinned(spec: ModelSpec, settings: Settings, pins: Path | None) -> ModelSpec
     return dataclasses.replace(spec, weights=fetched.source)
 
 
-def warm_up(runner: Runner, model: ModelInfo, *, once: bool = False) -> Iterator[WarmUp]:
-    """Run batches of a model's usual inputs; yield the time of the last run of each.
+def _learn_costs(
+    runner: Runner,
+    model: ModelInfo,
+    operation: Operation,
+    scheduler: Scheduler[Any],
+    known: Measurements | None,
+) -> None:
+    """Warm up an operation, and learn what its batches cost unless that is known."""
+    costs = _known_costs(runner, operation, known)
+    # Behind the model's own task, everything that another one shares with it is warm.
+    once = bool(costs) or operation != model.operation
+    sizes = warm_up_sizes(model, runner.device.type)
+    if costs and runner.device.type == "cpu":
+        sizes = sizes[:1]
+    for step in warm_up(runner, model, operation, sizes, once=once):
+        if not costs:
+            key = QueueKey(step.operation, step.input_size)
+            scheduler.learn(key, step.size, step.device_seconds)
+    for cost in costs:
+        # Two points determine the line.
+        for size in (1, 1 + model.batch_sizes[-1]):
+            seconds = cost.fixed_seconds + size * cost.per_image_seconds
+            scheduler.learn(QueueKey(operation, cost.input_size), size, seconds)
 
-    On a GPU every batch size runs, since each needs its kernels chosen and its memory allocated. On
-    a CPU two sizes determine the cost's line, or one where input sizes vary.
+
+def warm_up(
+    runner: Runner,
+    model: ModelInfo,
+    operation: Operation,
+    sizes: Sequence[int],
+    *,
+    once: bool = False,
+) -> Iterator[WarmUp]:
+    """Run batches of a model's usual inputs; yield the time of the last run of each.
 
     Args:
         runner: with the model.
         model: one of the runner's.
-        once: whether the cost is known, so that on a CPU one image suffices.
+        operation: one of the model's.
+        sizes: of the batches; ``warm_up_sizes`` returns those that are worth it.
+        once: whether a first run is as good as a second.
     """
     on_cpu = runner.device.type == "cpu"
+    # One class map is what most requests ask for.
+    question: dict[str, Any] = {"class_ids": (BEST,)} if operation.task is Task.EXPLAIN else {}
     for input_size in runner.warm_up_input_sizes(model.input):
-        image = Input(np.zeros((*input_size, 3), np.uint8), input_size)
-        sizes = warm_up_sizes(model, runner.device.type)
-        for size in sizes[:1] if once and on_cpu else sizes:
+        image = Input(np.zeros((*input_size, 3), np.uint8), input_size, **question)
+        for size in sizes:
             for _ in range(1 if once else WARM_UP_RUNS):
-                result = runner.run(model.operation, [image] * size, input_size, size)
+                result = runner.run(operation, [image] * size, input_size, size)
                 if on_cpu and result.device_seconds > PATIENCE_SECONDS:
                     break
-            yield WarmUp(model.operation, input_size, size, result.network_seconds)
+            yield WarmUp(operation, input_size, size, result.network_seconds)
 
 
 async def hand_over(path: Path, runner: Runner, scheduler: Scheduler[Any]) -> None:
@@ -174,12 +199,12 @@ def measured(runner: Runner, scheduler: Scheduler[Any]) -> Measurements:
 
 
 def _known_costs(
-    runner: Runner, model: ModelInfo, known: Measurements | None
+    runner: Runner, operation: Operation, known: Measurements | None
 ) -> list[MeasuredCost]:
-    """Return what the engine before has learnt of a model's costs."""
-    if known is None or known.device_name != model.device_name:
+    """Return what the engine before has learnt of an operation's costs."""
+    if known is None or known.device_name != runner.measurements.device_name:
         return []
-    wanted = runner.forms[model.name], model.task
+    wanted = runner.forms[operation.model], operation.task
     return [cost for cost in known.costs if (cost.form, cost.task) == wanted]
 
 

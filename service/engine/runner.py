@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from msgspec.structs import replace
 
-from model.config import Operation, Task
+from model.config import Operation
 from model.inference.compiled import on_compilation
 from model.inference.cuda_graphs import recordings_on
 from model.inference.devices import device_name, find_device
@@ -21,6 +21,7 @@ from model.inference.dtype_selection import DtypeChooser
 from model.inference.predictor import Image, Predictor
 from model.inference.preparation import PreparedModel, compile_decision, prepare
 from model.inference.staging import staging_for
+from model.inference.task_predictors import LAUNCHED, ImageArrays, TaskPredictors
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason
 from model.kernels.gpu.autotune import Autotuner
 from model.kernels.gpu.failures import (
@@ -35,14 +36,7 @@ from model.pretrained.progress import log_lines
 from model.pretrained.records import weights_folder
 from model.pretrained.store import ensure_cached
 from model.zoo import LoadedModel, load_model
-from service.engine.batches import (
-    Arrays,
-    BatchResult,
-    DeviceFailedError,
-    Fault,
-    Input,
-    arrays_of,
-)
+from service.engine.batches import BatchResult, DeviceFailedError, Fault, Input
 from service.engine.descriptions import (
     blaming,
     check_digest,
@@ -127,7 +121,7 @@ class Runner:
             setting=f"{PREFIX}DTYPE",
             known=self._known.dtypes,
         )
-        self._predictors: dict[str, Predictor] = {}
+        self._predictors: dict[str, TaskPredictors] = {}
         self._free_at = 0.0  # end of the last batch that was launched
         self.models = tuple(self._load(settings, spec) for spec in specs)
         self.on_fallback(lambda _: None)  # the warm-up's own are in the models
@@ -153,24 +147,23 @@ class Runner:
     def launch(
         self, operation: Operation, inputs: Sequence[Input], input_size: tuple[int, int], size: int
     ) -> Callable[[], BatchResult]:
-        """Launch one batch, as ``run`` takes it; of classifications return before it is done.
+        """Launch one batch, as ``run`` takes it; of most tasks return before it is done.
 
-        Results of other tasks depend on the host while they are made: these batches are run.
+        Label maps and detections depend on the host while they are made: these batches are run.
 
         Returns:
             A function that waits for the result, on any thread.
         """
-        if operation.task is not Task.CLASSIFY:
+        if operation.task not in LAUNCHED:
             result = self.run(operation, inputs, input_size, size)
             return lambda: result
         started = time.perf_counter()
-        images = [each.image for each in inputs]
-        logits = self._predictors[operation.model].launch(images, (size, *input_size))
+        finish = self._start(operation, inputs, input_size, size)
 
         def wait() -> BatchResult:
-            rows = logits()
+            arrays = finish()
             seconds, self._free_at = self._seconds_since(started), time.perf_counter()
-            return BatchResult(_each(rows), seconds, seconds)
+            return BatchResult(arrays, seconds, seconds)
 
         return wait
 
@@ -186,24 +179,19 @@ class Runner:
             size: places in the batch; places without an input are padding.
         """
         started = time.perf_counter()
-        images = [each.image for each in inputs]
-        original_sizes = [each.original_size for each in inputs]
-        predictor, shape = self._predictors[operation.model], (size, *input_size)
-        arrays: Arrays
-        network_seconds: float | None = None
-        match operation.task:
-            case Task.CLASSIFY:
-                arrays = _each(predictor.classify(images, shape))
-            case Task.SEGMENT:
-                pixel_logits = predictor.pixel_logits(images, shape)
-                network_seconds = self._seconds_since(started)
-                label_maps = predictor.label_maps(pixel_logits, input_size, original_sizes)
-                arrays = _each(label_maps)
-            case Task.DETECT:
-                found = predictor.detect(images, shape, original_sizes)
-                arrays = tuple(None if each is None else arrays_of(each) for each in found)
+        finish = self._start(operation, inputs, input_size, size)
+        network_seconds = self._seconds_since(started)
+        arrays = finish()
         device_seconds = self._seconds_since(started)
-        return BatchResult(arrays, device_seconds, network_seconds or device_seconds)
+        if operation.task in LAUNCHED:
+            network_seconds = device_seconds
+        return BatchResult(arrays, device_seconds, network_seconds)
+
+    def _start(
+        self, operation: Operation, inputs: Sequence[Input], input_size: tuple[int, int], size: int
+    ) -> Callable[[], ImageArrays]:
+        name, task = operation
+        return self._predictors[name].launch(task, inputs, (size, *input_size))
 
     def _seconds_since(self, started: float) -> float:
         """Return the time that the device took, without that for a batch launched before."""
@@ -218,13 +206,15 @@ class Runner:
 
     def on_fallback(self, call: Callable[[str], None]) -> None:
         """Call a function with each step that fails from now on; ``models`` has its reason."""
-        for name, predictor in self._predictors.items():
-            predictor.execution.on_fallback = partial(self._note, name, call)
+        for name, tasks in self._predictors.items():
+            for predictor in tasks.predictors:
+                predictor.execution.on_fallback = partial(self._note, name, call)
 
     def on_rerecording(self, call: Callable[[], None]) -> None:
         """Call a function whenever a batch waits for a recording from now on."""
-        for predictor in self._predictors.values():
-            predictor.execution.on_rerecording = call
+        for tasks in self._predictors.values():
+            for predictor in tasks.predictors:
+                predictor.execution.on_rerecording = call
 
     def fault_of(self, error: Exception) -> Fault:
         """Classify an error that ``run`` raised; free the memory that was cached for reuse."""
@@ -245,7 +235,7 @@ class Runner:
                 model,
                 fallbacks=(*model.fallbacks, info) if model.name == name else model.fallbacks,
                 # Kernels are turned off for all models at once.
-                kernels=self._predictors[model.name].kernels,
+                kernels=self._predictors[model.name].own.kernels,
             )
             for model in self.models
         )
@@ -263,8 +253,9 @@ class Runner:
         choice = self._dtypes.choose(loaded.network, form)
         compiler = COMPILER if self._compile.compiles else None
         with blaming(spec.blame("weights")):
-            predictor = Predictor(
+            predictors = TaskPredictors(
                 loaded.network,
+                task,
                 self.device,
                 choice.dtype,
                 self._staging,
@@ -273,14 +264,14 @@ class Runner:
                 input_config=loaded.input,
                 autotuner=self._autotuner,
             )
-        prepared = self._prepare(predictor, spec.name, info)
-        self._predictors[spec.name] = predictor
+        prepared = self._prepare(predictors.own, spec.name, info)
+        self._predictors[spec.name] = predictors
         self.forms[spec.name] = f"{form} {choice.dtype}"
         described = describe(
             spec,
             loaded,
             labels,
-            predictor,
+            predictors.own,
             prepared,
             input_info=info,
             device=self.host_device,
@@ -296,10 +287,6 @@ class Runner:
             return PreparedModel(self._batch_sizes, False, self._compile.reason)
         sizes = self.warm_up_input_sizes(info)
         return prepare(predictor, name, self._compile, self._batch_sizes, sizes)
-
-
-def _each(rows: Sequence[NDArray[Any] | None]) -> Arrays:
-    return tuple(None if row is None else (row,) for row in rows)
 
 
 def _load_model(settings: Settings, spec: ModelSpec) -> LoadedModel:

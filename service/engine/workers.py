@@ -15,6 +15,7 @@ from service.api.errors import (
     NotReadyError,
     ServiceError,
 )
+from service.engine.batches import Input
 from service.engine.device import Identity, JournalEntry
 from service.engine.scheduling.queues import Batch
 from service.engine.scheduling.scheduler import Scheduler
@@ -53,6 +54,12 @@ class Work:
     def identity(self) -> Identity:
         """Identity of the request."""
         return self.worker, self.submit.request_id
+
+    @property
+    def input(self) -> Input:
+        """Its input to a batch."""
+        submit = self.submit
+        return Input(self.image, submit.original_size, submit.layer, submit.class_ids)
 
 
 class Workers:

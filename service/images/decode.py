@@ -9,6 +9,7 @@ where the bytes are of no supported format, to say what is wrong.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,10 @@ from service.images.containers.tiff import read_tiff
 from service.images.containers.webp import read_webp
 from service.images.hevc import heic_unsupported_reason
 from service.images.pillow import avif_unsupported_reason
-from service.images.upload import REFUSED_SIGNATURES, SUPPORTED_SIGNATURES, format_of
+from service.images.signatures import REFUSED_SIGNATURES, SUPPORTED_SIGNATURES
+
+SIGNATURE_BYTES = 1024
+"""Bytes searched for a signature; only SVG needs more than a few."""
 
 SUPPORTED_MEDIA_TYPES = {
     "image/jpeg": "JPEG",
@@ -227,3 +231,11 @@ def _decode(frame: FirstFrame, format_name: str, short_side_needed: int | None) 
         ) from error
     turn = _TURNS.get(frame.orientation)
     return rgb if turn is None else rgb.transpose(turn)
+
+
+def format_of(body: bytes, signatures: dict[str, bytes]) -> str | None:
+    """Return the format whose signature the bytes have; None if there is none."""
+    start = body[:SIGNATURE_BYTES]
+    return next(
+        (name for name, pattern in signatures.items() if re.match(pattern, start, re.DOTALL)), None
+    )

@@ -52,22 +52,35 @@ def image_in_json(body: bytes) -> tuple[bytes, str | None]:
     # Every key is image, and of equal ones the parser takes the last. Escaped quotes are none.
     if body.count(b'"') - body.count(b'\\"') > _QUOTES_OF_ONE_FIELD:
         raise MalformedRequestError("The body has the key image more than once.")
+    return image_in_text(text, "The field image")
+
+
+def image_in_text(text: str, name: str) -> tuple[bytes, str | None]:
+    """Decode an image that is written as base64 or a data URL, as ``image_in_json`` says.
+
+    Args:
+        text: the image.
+        name: of its place, for messages.
+
+    Raises:
+        MalformedRequestError: if it is neither.
+    """
     url = DATA_URL.match(text)
     if url is None:
-        return _from_base64(text), None
+        return _from_base64(text, name), None
     if not url["parameters"].replace(" ", "").lower().endswith(";base64"):
-        raise MalformedRequestError("The data URL in the field image is not base64.")
+        raise MalformedRequestError(f"{name} is a data URL that is not base64.")
     data = text[url.end() :]
     for escaped, letter in ESCAPES:
         data = data.replace(escaped, letter)
-    return _from_base64(data), url["type"].strip() or None
+    return _from_base64(data, name), url["type"].strip() or None
 
 
-def _from_base64(text: str) -> bytes:
+def _from_base64(text: str, name: str) -> bytes:
     try:
         # Padding is optional: it is taken off and made anew.
         letters = text.encode("ascii").translate(_TO_STANDARD, _BLANKS).rstrip(b"=")
         return base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
     except ValueError as error:  # not base64, or not ASCII
         fetched = " URLs are never fetched." if text.startswith(("http:", "https:")) else ""
-        raise MalformedRequestError(f"The field image is not base64: {error}.{fetched}") from error
+        raise MalformedRequestError(f"{name} is not base64: {error}.{fetched}") from error

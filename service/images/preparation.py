@@ -20,9 +20,12 @@ from model.images.preprocess import (
     segmentation_input,
 )
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason
+from service.api.errors import UnsupportedMediaError
 from service.api.schemas import ImageFacts
-from service.images.decode import DecodedImage, ImageLimits, decode_image
-from service.images.upload import find_image
+from service.images.decode import DecodedImage, ImageLimits, decode_image, format_of
+from service.images.forms import image_in_form
+from service.images.json_images import image_in_json
+from service.images.signatures import SUPPORTED_SIGNATURES
 from service.link.messages import InputInfo, ModelInfo, NetworkInput
 from service.settings import Settings
 
@@ -82,7 +85,7 @@ class ImagePreparer:
         # tasks: their resizing is not antialiased, so a reduced image would give other pixels,
         # and their results are in the pixels of the original.
         crops = model.task is Task.CLASSIFY
-        short_side = _crop_of(model.input).resize_short_side if crops else None
+        short_side = crop_of(model.input).resize_short_side if crops else None
         decoded = self.decode(body, content_type, short_side)
         original_size = (decoded.height, decoded.width)
         return PreparedImage(
@@ -104,6 +107,51 @@ class ImagePreparer:
         )
 
 
+@dataclass(frozen=True)
+class Upload:
+    """An encoded image.
+
+    Attributes:
+        body: its bytes.
+        content_type: its declared media type; None if there is none.
+    """
+
+    body: bytes
+    content_type: str | None
+
+
+def find_image(body: bytes, content_type: str | None) -> Upload:
+    """Find the image in a body: the body itself, a form's file, or base64 in JSON.
+
+    A body that begins as an image is one, whatever its type says: curl, for example, declares
+    ``application/x-www-form-urlencoded`` for any file. No form and no JSON begins like that.
+
+    Args:
+        body: complete.
+        content_type: the request's header.
+
+    Raises:
+        MalformedRequestError: if the body does not match its content type, has no image, or has
+            anything beside it.
+        UnsupportedMediaError: if the content type cannot hold an image.
+    """
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if format_of(body, SUPPORTED_SIGNATURES):
+        return Upload(body, media_type or None)
+    if media_type == "multipart/form-data":
+        return Upload(*image_in_form(body, content_type or ""))
+    if media_type == "application/json":
+        return Upload(*image_in_json(body))
+    if media_type == "application/x-www-form-urlencoded":
+        # curl's default without -H.
+        raise UnsupportedMediaError(
+            "The content type is application/x-www-form-urlencoded, and the body begins as no "
+            "supported image; send a file of an image (curl --data-binary @file), "
+            "multipart/form-data or application/json."
+        )
+    return Upload(body, media_type or None)
+
+
 def _network_input(
     image: Image.Image, original_size: tuple[int, int], model: ModelInfo
 ) -> NetworkInput:
@@ -112,7 +160,7 @@ def _network_input(
     channels = len(info.mean)
     match model.task:
         case Task.CLASSIFY:
-            pixels = classification_input(image, _crop_of(info), channels=channels)
+            pixels = classification_input(image, crop_of(info), channels=channels)
         case Task.SEGMENT:
             square = info.height is not None
             pixels = segmentation_input(image, _scale_of(info), square=square, channels=channels)
@@ -125,7 +173,8 @@ def _network_input(
     return NetworkInput(pixels, (pixels.shape[0], pixels.shape[1]), original_size)
 
 
-def _crop_of(info: InputInfo) -> ClassificationGeometry:
+def crop_of(info: InputInfo) -> ClassificationGeometry:
+    """Return the geometry of a classifier's input."""
     assert info.height is not None
     assert info.crop_pct is not None
     assert info.interpolation is not None

@@ -31,6 +31,7 @@ from service.link.messages import (
     InferenceResult,
     ModelInfo,
     NetworkInput,
+    Question,
     Refusal,
     Returned,
     Submit,
@@ -39,7 +40,7 @@ from service.link.messages import (
     decode_to_worker,
     encode,
 )
-from service.link.sockets import Channel, array_from, header_of
+from service.link.sockets import Channel, header_of, inference_result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,7 +172,13 @@ class EngineClient:
             tasks.create_task(self._receive())
 
     async def submit(
-        self, model: ModelInfo, image: NetworkInput, *, deadline: float, timeout_seconds: float
+        self,
+        model: ModelInfo,
+        question: Question,
+        image: NetworkInput,
+        *,
+        deadline: float,
+        timeout_seconds: float,
     ) -> InferenceResult:
         """Send an image to the engine and await the result.
 
@@ -179,6 +186,7 @@ class EngineClient:
 
         Args:
             model: as the engine offers it.
+            question: what is asked of it.
             image: in the model's geometry.
             deadline: monotonic moment after which the caller no longer waits.
             timeout_seconds: the caller's timeout, for the error's text.
@@ -190,13 +198,15 @@ class EngineClient:
             raise DeadlineExceededError(timeout_seconds=timeout_seconds)
         submit = Submit(
             request_id=next(self._request_ids),
-            operation=Operation(model.name, model.task),
+            operation=Operation(model.name, question.task),
             weights_sha256=model.weights_sha256,
             image=header_of(image.pixels),
             input_size=image.size,
             original_size=image.original_size,
             deadline=deadline,
             timeout_seconds=timeout_seconds,
+            layer=question.layer,
+            class_ids=question.class_ids,
             traceparent=tracing.traceparent(),
         )
         pending = _Pending(submit, image.pixels, asyncio.get_running_loop().create_future())
@@ -249,7 +259,7 @@ class EngineClient:
                 self._take_welcome(message)
             case Answer():
                 self._load.report(message)
-                self._resolve(message.request_id, _inference_result(message, frames))
+                self._resolve(message.request_id, inference_result(message, frames))
             case Returned(request_id):
                 # No engine holds it now, so an engine's death is not counted against it.
                 if request_id in self._pending:
@@ -296,15 +306,6 @@ class EngineClient:
             pending.answer.set_result(outcome)
         else:
             pending.answer.set_exception(outcome)
-
-
-def _inference_result(answer: Answer, frames: list[bytes]) -> InferenceResult:
-    arrays = tuple(
-        array_from(header, frame) for header, frame in zip(answer.arrays, frames, strict=True)
-    )
-    return InferenceResult(
-        arrays, answer.queue_seconds, answer.inference_seconds, answer.batch_size
-    )
 
 
 def _marginal_seconds(costs: tuple[CostInfo, ...], submit: Submit) -> float:

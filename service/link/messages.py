@@ -90,6 +90,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
         compiled_reason: the reason, in words.
         batch_sizes: the sizes that batches are padded to.
         fallbacks: steps that failed on the device.
+        layers: lengths of its embeddings by layer, the default one first.
+        has_overview: whether it explains its first look too, by an overview head.
         weights_source: the weights' address, pinned to a version; None without an address.
     """
 
@@ -112,12 +114,20 @@ class ModelInfo(msgspec.Struct, frozen=True):
     compiled_reason: str
     batch_sizes: tuple[int, ...]
     fallbacks: tuple[FallbackInfo, ...] = ()
+    layers: dict[str, int] = {}
+    has_overview: bool = False
     weights_source: str | None = None
 
     @property
     def operation(self) -> Operation:
-        """The model's task, as a request asks for it."""
+        """The model's own task, as a request asks for it."""
         return Operation(self.name, self.task)
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """All that can be asked of it, its own task first."""
+        explained = (Task.EXPLAIN,) if self.task is Task.CLASSIFY else ()
+        return tuple(Operation(self.name, task) for task in (self.task, Task.EMBED, *explained))
 
 
 class CostInfo(msgspec.Struct, frozen=True):
@@ -136,6 +146,10 @@ class Hello(msgspec.Struct, tag=True, frozen=True):
     """Ask an engine for its offer."""
 
 
+BEST = -1
+"""Asks for the map of the next best class instead of one by its id."""
+
+
 class Submit(msgspec.Struct, tag=True, frozen=True):
     """Ask for inference; the image's pixels follow as one frame.
 
@@ -149,6 +163,8 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
         original_size: height and width of the caller's image, in which results are given.
         deadline: moment after which the caller no longer waits.
         timeout_seconds: the caller's timeout.
+        layer: of an embedding; None for the model's default one.
+        class_ids: of an explanation's maps; -1 stands for the next best class.
         alone: whether it runs in a batch of its own, since an engine died with it on its device.
         traceparent: the parent of the engine's spans, as in W3C's header; None if the request is
             not traced.
@@ -162,6 +178,8 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
     original_size: tuple[int, int]
     deadline: float
     timeout_seconds: float
+    layer: str | None = None
+    class_ids: tuple[int, ...] = ()
     alone: bool = False
     traceparent: str | None = None
 
@@ -213,7 +231,9 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
     """A result; its arrays follow as frames.
 
     They are, by task: the logits (classes,); the label map (H, W) in the original size; boxes
-    (N, 4) in pixels of the original, scores (N,), labels (N,) and masks (N, 28, 28).
+    (N, 4) in pixels of the original, scores (N,), labels (N,) and masks (N, 28, 28); the layer's
+    embedding (D,); logits (classes,), class ids (k,) and class maps (k, h, w) of the head and, if
+    the model has one, of the overview head.
 
     Attributes:
         request_id: of the request.
@@ -270,6 +290,15 @@ class NetworkInput:
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
     original_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a model: a task, and what ``Submit`` says of it."""
+
+    task: Task
+    layer: str | None = None
+    class_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

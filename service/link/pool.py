@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from model.config import Operation, Task
+from model.config import TRAINED_TASKS_FOR, Operation, Task
 from service.api.errors import (
     DeadlineUnreachableError,
     InvalidParameterError,
@@ -15,7 +15,7 @@ from service.api.errors import (
     UnknownModelError,
 )
 from service.link.client import EngineClient
-from service.link.messages import InferenceResult, ModelInfo, NetworkInput, Welcome
+from service.link.messages import InferenceResult, ModelInfo, NetworkInput, Question, Welcome
 
 ALL_READY_SECONDS = 10.0
 """Seconds after which a new generation takes requests although some of its engines, which were
@@ -64,7 +64,7 @@ class EnginePool:
         models = {model.name: model for offer in self.offers for model in offer.models}
         if not models:
             raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
-        able = [model.name for model in models.values() if model.task is task]
+        able = [model.name for model in models.values() if model.task in TRAINED_TASKS_FOR[task]]
         if name is None:
             return models[able[0]] if able else None
         if name not in models:
@@ -126,7 +126,13 @@ class EnginePool:
             wait.cancel()
 
     async def submit(
-        self, model: ModelInfo, image: NetworkInput, *, deadline: float, timeout_seconds: float
+        self,
+        model: ModelInfo,
+        question: Question,
+        image: NetworkInput,
+        *,
+        deadline: float,
+        timeout_seconds: float,
     ) -> InferenceResult:
         """Send an image to the least loaded engine, as ``EngineClient.submit`` does.
 
@@ -138,15 +144,18 @@ class EnginePool:
         if not candidates:
             raise NotReadyError(f"No engine offers {model.name} now.", retry_after_seconds=1.0)
         client = min(candidates, key=lambda client: client.load)
-        return await client.submit(model, image, deadline=deadline, timeout_seconds=timeout_seconds)
+        return await client.submit(
+            model, question, image, deadline=deadline, timeout_seconds=timeout_seconds
+        )
 
 
 @dataclass(frozen=True)
 class OfferedModel:
-    """A model, and the generation of engines that offers it."""
+    """A model, the generation of engines that offers it, and what is asked of it."""
 
     info: ModelInfo
     engines: EnginePool
+    question: Question
 
 
 class Generations:

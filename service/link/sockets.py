@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zmq
 
-from service.link.messages import ArrayHeader, ToEngine, ToWorker, decode_to_engine, encode
+from service.link.messages import (
+    Answer,
+    ArrayHeader,
+    InferenceResult,
+    ToEngine,
+    ToWorker,
+    decode_to_engine,
+    encode,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -150,3 +158,13 @@ def array_from(header: ArrayHeader, frame: bytes | memoryview) -> NDArray[Any]:
             f"A frame of {len(frame)} bytes cannot hold a {header.shape} array of {dtype}."
         )
     return np.frombuffer(frame, dtype).reshape(header.shape)
+
+
+def inference_result(answer: Answer, frames: Sequence[bytes]) -> InferenceResult:
+    """Return the result in an answer, whose arrays are views of the frames."""
+    arrays = tuple(
+        array_from(header, frame) for header, frame in zip(answer.arrays, frames, strict=True)
+    )
+    return InferenceResult(
+        arrays, answer.queue_seconds, answer.inference_seconds, answer.batch_size
+    )

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from model.config import BackboneConfig, Interpolation, NetworkKind, Task
+from model.config import TRAINED_TASKS, BackboneConfig, Interpolation, NetworkKind, Task
 from model.images.input_config import InputOptions
 from model.remote.addresses import is_address
 from service.settings.model_spec import Activation, ModelSpec, spec_of_variables
@@ -84,7 +84,7 @@ def specs_of(settings: Settings, copy: Path | None = None) -> tuple[ModelSpec, .
     """
     if settings.models_file is not None:
         return read_models_file(settings.models_file, copy)
-    specs = [spec_of_variables(settings, task) for task in Task]
+    specs = [spec_of_variables(settings, task) for task in TRAINED_TASKS]
     return tuple(spec for spec in specs if spec is not None)
 
 
@@ -241,7 +241,7 @@ def _task_of(where: str, table: _Table) -> Task:
 
 
 def _rival_defaults(path: Path, specs: list[ModelSpec]) -> Iterator[str]:
-    for task in Task:
+    for task in TRAINED_TASKS:
         names = [f"[{spec.name}]" for spec in specs if spec.task is task and spec.default]
         if len(names) > 1:
             yield f"{path}: {' and '.join(names)} are all the default to {task}; leave one."

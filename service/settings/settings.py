@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, TRAINED_TASKS, Task
 from service.api.queries import MAX_TIMEOUT_SECONDS
 
 PREFIX = "OVERLOCK_"
@@ -201,7 +201,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _has_weights(self) -> Self:
-        for task in Task:
+        for task in TRAINED_TASKS:
             model = self.model_of(task)
             if model not in {None, "demo"} and getattr(self, f"{task}_weights") is None:
                 raise ValueError(
@@ -212,7 +212,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _states_models_once(self) -> Self:
-        family = [f"{task}_{part}" for task in Task for part in ("model", "weights", "labels")]
+        family = [
+            f"{task}_{part}" for task in TRAINED_TASKS for part in ("model", "weights", "labels")
+        ]
         beside = [
             PREFIX + name.upper()
             for name in family
@@ -233,7 +235,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _serves_something(self) -> Self:
-        if self.models_file is None and not any(self.model_of(task) for task in Task):
+        if self.models_file is None and not any(self.model_of(task) for task in TRAINED_TASKS):
             raise ValueError(f"{PREFIX}CLASSIFY_MODEL and the other models are all {OFF}")
         return self
 
@@ -245,6 +247,18 @@ class Settings(BaseSettings):
         """
         name: str = getattr(self, f"{task}_model")
         return None if name == OFF else name
+
+    def how_to_serve(self, task: Task) -> str:
+        """Say, to a caller of a task that is off, how it would be served."""
+        if task is Task.EXPLAIN:
+            task = Task.CLASSIFY  # it is classifiers that can be explained
+        if self.models_file is not None:
+            return f"No model of {PREFIX}MODELS_FILE can {task}; state one there."
+        setting, names = f"{PREFIX}{task.upper()}", ", ".join(MODELS[task])
+        return (
+            f"{setting}_MODEL is off. To {task}, start the service with it set to one of {names} "
+            f"and {setting}_WEIGHTS to pretrained or a checkpoint's path."
+        )
 
     @property
     def cache_folder(self) -> Path:

@@ -72,6 +72,10 @@ class Permit:
         if size_bytes > self.held_bytes:
             self._limiter.grow(self, size_bytes - self.held_bytes)
 
+    def hold_more(self, size_bytes: int) -> None:
+        """Raise the bytes held by ``size_bytes``, as ``hold`` does."""
+        self.hold(self.held_bytes + size_bytes)
+
     def start(self) -> None:
         """Take a place, since the body has arrived.
 

@@ -20,7 +20,16 @@ from service.web.http.openapi import DESCRIPTION, TAGS, ApiDocument
 from service.web.http.problems import install_problem_handlers
 from service.web.http.root_path import RootPathMiddleware
 from service.web.pipeline import Pipeline
-from service.web.routes import classify, detect, health, models, segment
+from service.web.routes import (
+    classify,
+    detect,
+    embed,
+    embeddings,
+    explain,
+    health,
+    models,
+    segment,
+)
 from service.web.routes.playground import playground_router
 
 API_VERSION = "1"
@@ -81,7 +90,7 @@ def create_app(settings: Settings, generations: Generations) -> FastAPI:
         app.state.api_keys = ApiKeys(settings.api_keys_file)
         guards.append(Depends(require_key))
     guards.append(Depends(refuse_repeated_parameters))
-    for routes in (classify, segment, detect, models):
+    for routes in (classify, segment, detect, embed, explain, embeddings, models):
         app.include_router(routes.router, dependencies=guards)
     app.include_router(health.router)
     app.include_router(playground_router())

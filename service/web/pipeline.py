@@ -23,8 +23,9 @@ from service.answers.inference import EngineResult
 from service.api.errors import DeadlineExceededError, TaskOffError
 from service.api.schemas import NOTES, Timing
 from service.images.preparation import ImagePreparer
+from service.link.messages import Question
 from service.link.pool import Generations, OfferedModel
-from service.settings import MODELS, PREFIX, Settings
+from service.settings import Settings
 from service.web.admission import (
     ConcurrencyLimiter,
     DecodeWaitEstimator,
@@ -126,17 +127,8 @@ class Pipeline:
         with self.generations.entered() as engines:
             found = engines.find(task, name)
             if found is None:
-                raise self._task_off(task)
-            yield OfferedModel(found, engines)
-
-    def _task_off(self, task: Task) -> TaskOffError:
-        if self.settings.models_file is not None:
-            return TaskOffError(f"No model of {PREFIX}MODELS_FILE can {task}; state one there.")
-        setting, names = f"{PREFIX}{task.upper()}", ", ".join(MODELS[task])
-        return TaskOffError(
-            f"{setting}_MODEL is off. To {task}, start the service with it set to one of {names} "
-            f"and {setting}_WEIGHTS to pretrained or a checkpoint's path."
-        )
+                raise TaskOffError(self.settings.how_to_serve(task))
+            yield OfferedModel(found, engines, Question(task))
 
     async def respond(
         self,
@@ -160,18 +152,20 @@ class Pipeline:
             ServiceError: if any stage rejects the request.
             ClientDisconnect: if the client left; work on its request is cancelled.
         """
-        with self.draining.request():
-            return await self._respond(request, model, timeout_seconds, render, renders_at_once)
+        async with self.received(request, model, timeout_seconds) as context:
+            return await unless_client_leaves(
+                request, self._run(context, render, renders_at_once=renders_at_once)
+            )
 
-    async def _respond(
-        self,
-        request: Request,
-        model: OfferedModel,
-        timeout_seconds: float | None,
-        render: Callable[[EngineResult], Response],
-        renders_at_once: bool,
-    ) -> Response:
-        operation = Operation(model.info.name, model.info.task)
+    @asynccontextmanager
+    async def received(
+        self, request: Request, model: OfferedModel, timeout_seconds: float | None
+    ) -> AsyncIterator[RequestContext]:
+        """Admit a request and read its body; its place is free again when the block ends.
+
+        Arguments and errors are those of ``respond``.
+        """
+        operation = Operation(model.info.name, model.question.task)
         request.state.model = operation.model
         tracing.describe(model=operation.model)
         timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
@@ -180,11 +174,11 @@ class Pipeline:
         )
         deadline = time.monotonic() + timeout_seconds
         limit_bytes = self.settings.max_body_bytes
-        headers = request.headers
+        headers, stages = request.headers, request.state.stages
         coding = content_coding(headers) if "content-encoding" in headers else None
         declared_bytes = declared_length(request, limit_bytes=limit_bytes)
-        stages: dict[str, float] = request.state.stages
-        with self.limiter.admit(operation, declared_bytes=declared_bytes) as permit:
+        admitted = self.limiter.admit(operation, declared_bytes=declared_bytes)
+        with self.draining.request(), admitted as permit:
             started = time.perf_counter()
             body = await read_body(
                 request, limit_bytes=limit_bytes, deadline=deadline, permit=permit
@@ -196,9 +190,7 @@ class Pipeline:
                 model, body, content_type, coding, deadline, timeout_seconds, permit, stages
             )
             try:
-                return await unless_client_leaves(
-                    request, self._run(context, render, renders_at_once=renders_at_once)
-                )
+                yield context
             finally:
                 context.cancelled.set()
 
@@ -210,29 +202,37 @@ class Pipeline:
         renders_at_once: bool,
     ) -> Response:
         """Decode, infer and render."""
+        context = await self.inflated(context)
+        engine_result = await self.infer(context)
+        return await self.rendered(
+            context, partial(render, engine_result), renders_at_once=renders_at_once
+        )
+
+    async def infer(self, context: RequestContext) -> EngineResult:
+        """Decode a request's image and have an engine answer.
+
+        Raises:
+            ServiceError: if any stage rejects the image.
+        """
         stages, model = context.stages, context.model.info
         async with context.in_time():
-            if context.coding is not None:
-                context = await self._inflated(context, context.coding)
             with self._decode_wait.waiting():
-                prepared = await _in_thread(
-                    self._decode_threads,
-                    self._preparer.prepare,
-                    context.body,
-                    context.content_type,
-                    model,
+                prepared = await self.in_decode_thread(
+                    self._preparer.prepare, context.body, context.content_type, model
                 )
         _record(stages, "decode", prepared.decode_seconds)
-        context.permit.hold(len(context.body) + prepared.network_input.pixels.nbytes)
+        context.permit.hold_more(prepared.network_input.pixels.nbytes)
         # The engines keep the deadline themselves: they know why there is no answer yet.
         result = await context.model.engines.submit(
             model,
+            context.model.question,
             prepared.network_input,
             deadline=context.deadline,
             timeout_seconds=context.timeout_seconds,
         )
+        context.permit.hold_more(sum(array.nbytes for array in result.arrays))
         stages |= {"queue": result.queue_seconds, "inference": result.inference_seconds}
-        engine_result = EngineResult(
+        return EngineResult(
             model,
             prepared,
             result,
@@ -246,28 +246,41 @@ class Pipeline:
             decode=lambda: self._preparer.decode(context.body, context.content_type).image,
             cancelled=context.cancelled,
         )
+
+    async def rendered(
+        self, context: RequestContext, render: Callable[[], Response], *, renders_at_once: bool
+    ) -> Response:
+        """Render a response, and put the model's headers on it."""
+        stages, model = context.stages, context.model.info
         started = time.perf_counter()
         if renders_at_once:
-            response = render(engine_result)
+            response = render()
         else:
             async with context.in_time():
-                response = await _in_thread(self._render_threads, render, engine_result)
+                response = await _in_thread(self._render_threads, render)
         _record(stages, "render", time.perf_counter() - started)
         response.headers["X-Model-Digest"] = model.weights_sha256 or NO_DIGEST
         if model.weights in NOTES:
             response.headers["X-Model-Weights"] = model.weights
         own = {stage: stages[stage] for stage in OWN_STAGES}
-        metrics.observe_stages(Operation(model.name, model.task), **own)
+        metrics.observe_stages(Operation(model.name, context.model.question.task), **own)
         return response
 
-    async def _inflated(self, context: RequestContext, coding: str) -> RequestContext:
-        """Decompress the body."""
-        body = await _in_thread(
-            self._decode_threads,
-            partial(inflate, context.body, coding, limit_bytes=self.settings.max_body_bytes),
-        )
+    async def inflated(self, context: RequestContext) -> RequestContext:
+        """Decompress the body, if it is compressed."""
+        if context.coding is None:
+            return context
+        limit_bytes = self.settings.max_body_bytes
+        async with context.in_time():
+            body = await self.in_decode_thread(
+                partial(inflate, context.body, context.coding, limit_bytes=limit_bytes)
+            )
         context.permit.hold(len(body))
         return replace(context, body=body, coding=None)
+
+    async def in_decode_thread(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
+        """Call a function in a thread for decoding."""
+        return await _in_thread(self._decode_threads, function, *arguments)
 
     def close(self) -> None:
         """Let the threads end."""

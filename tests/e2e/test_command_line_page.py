@@ -7,9 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from model.config import Task
 from support.command_line import overlock
 from support.documents import ROOT, blocks
 from support.running_service import RunningService
@@ -31,7 +34,7 @@ def cells(line: str) -> list[str | float]:
     return [float(word) if re.fullmatch(r"[\d.]+", word) else word for word in line.split()]
 
 
-@pytest.mark.parametrize("words", ["predict classify", "predict segment"])
+@pytest.mark.parametrize("words", [f"predict {task}" for task in Task if task != "detect"])
 def test_the_command_line_prints_what_the_document_shows(words: str, demo: RunningService) -> None:
     command, shown = consoles(words)
     command = [word.replace("http://127.0.0.1:8000", demo.url) for word in command]
@@ -70,10 +73,38 @@ def test_a_service_is_planned_with_what_it_has_learnt(demo: RunningService) -> N
     assert b"overlock: classify with demo on cpu (CPU" in done.stderr
 
 
-def test_the_client_finds_what_the_document_says(demo: RunningService) -> None:
-    (snippet,) = [
-        block for block in blocks("docs/python.md", "python") if "service.client" in block
-    ]
+@pytest.mark.parametrize(
+    ("module", "printed"),
+    [
+        ("from service.client import", "star 1\n256\nstar [7, 7]\n"),
+        ("import httpx", "(256,) True\n"),
+    ],
+)
+def test_a_call_of_the_service_prints_what_the_document_says(
+    module: str, printed: str, demo: RunningService, tmp_path: Path
+) -> None:
+    (snippet,) = [block for block in blocks("docs/python.md", "python") if module in block]
     snippet = snippet.replace("http://127.0.0.1:8000", demo.url)
-    done = subprocess.run([sys.executable, "-c", snippet], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout == "star 1\n", done.stderr
+    image = tmp_path / "docs" / "images" / "star.png"
+    image.parent.mkdir(parents=True)
+    image.write_bytes((ROOT / "docs" / "images" / "star.png").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout == printed, done.stderr
+    written = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
+    assert written == (["explained.png"] if "explain" in snippet else [])
+
+
+def test_a_folder_of_vectors_becomes_cosines(tmp_path: Path) -> None:
+    (snippet,) = blocks("docs/command-line.md", "python")
+    (tmp_path / "vectors" / "deep").mkdir(parents=True)
+    for place, vector in (("a.png", [1.0, 0.0]), ("deep/b.png", [0.6, 0.8])):
+        np.save(tmp_path / "vectors" / f"{place}.npy", np.array(vector, np.float32))
+    done = subprocess.run(
+        [sys.executable, "-c", f"{snippet}\nprint(cosines.round(3).tolist())"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(done.stdout)[0] == pytest.approx([1.0, 0.6]), done.stderr

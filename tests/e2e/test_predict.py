@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from model.scenes.scenes import draw_scene
 from support.command_line import overlock, overlock_on_a_terminal
@@ -39,6 +41,21 @@ def documents(output: bytes) -> list[dict[str, Any]]:
 NAMES = ("a.png", "b.png", "c.png", "in/d.png")
 
 
+PLACES = ("here", "there")
+
+
+def run_here_and_there(
+    task: str, demo: RunningService, photos: Path, folder: Path, *options: str
+) -> list[list[dict[str, Any]]]:
+    found = []
+    for place, chosen in zip(PLACES, ((), ("--url", demo.url)), strict=True):
+        words = ("predict", task, str(photos), "--json", "--save", place)
+        done = overlock(*words, *options, *chosen, folder=folder)
+        assert done.returncode == 0, done.stderr
+        found.append(documents(done.stdout))
+    return found
+
+
 def test_the_same_classes_are_found_here_and_there(demo: RunningService, photos: Path) -> None:
     words = ("predict", "classify", str(photos), "--json")
     here, there = overlock(*words), overlock(*words, "--url", demo.url)
@@ -66,6 +83,63 @@ def test_the_same_segments_are_found_and_drawn_here_and_there(
     for name in NAMES:
         here, there = (tmp_path / place / f"{name}.overlay.png" for place in ("here", "there"))
         assert here.read_bytes() == there.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "layer"),
+    [(("--normalize",), "head"), (("--model", "demo-segment", "--layer", "focus3"), "focus3")],
+    ids=["classifier", "segmenter"],
+)
+def test_the_same_embeddings_are_found_and_saved_here_and_there(
+    options: tuple[str, ...], layer: str, demo: RunningService, photos: Path, tmp_path: Path
+) -> None:
+    here, there = run_here_and_there("embed", demo, photos, tmp_path, *options)
+    for name, mine, other in zip(NAMES, here, there, strict=True):
+        vector = np.array(mine.pop("embedding"), np.float32)
+        # Batches of other sizes add up in another order.
+        np.testing.assert_allclose(vector, other.pop("embedding"), rtol=1e-4, atol=1e-5)
+        assert mine == other
+        assert (mine["layer"], mine["dimension"]) == (layer, len(vector))
+        saved = np.load(tmp_path / "here" / f"{name}.npy")
+        assert saved.tobytes() == vector.tobytes()
+        assert np.load(tmp_path / "there" / f"{name}.npy").shape == saved.shape
+
+
+def test_the_same_class_maps_are_found_and_drawn_here_and_there(
+    demo: RunningService, photos: Path, tmp_path: Path
+) -> None:
+    options = ("--class-id", "3", "--class-id", "7", "--view", "both")
+    here, there = run_here_and_there("explain", demo, photos, tmp_path, *options)
+    for name, mine, other in zip(NAMES, here, there, strict=True):
+        assert [each["class_id"] for each in mine["maps"]] == [3, 7]
+        for found, same in zip(mine["maps"], other["maps"], strict=True):
+            assert np.mean(found["focus"]) == pytest.approx(found["logit"], abs=1e-4)
+            for value in ("score", "logit", "focus", "overview"):
+                # Batches of other sizes add up in another order.
+                np.testing.assert_allclose(found.pop(value), same.pop(value), rtol=1e-4, atol=1e-4)
+        assert mine == other
+        maps, others = (np.load(tmp_path / place / f"{name}.npy") for place in PLACES)
+        assert maps.shape == (2, 2, *mine["size"])
+        np.testing.assert_allclose(maps, others, rtol=1e-4, atol=1e-4)
+        drawn, same_drawn = (
+            np.asarray(Image.open(tmp_path / place / f"{name}.explained.png")).astype(int)
+            for place in PLACES
+        )
+        height, width = mine["image"]["height"], mine["image"]["width"]
+        assert drawn.shape == (height, 2 * width, 3)
+        # A color may be the next one of its scale.
+        assert np.abs(drawn - same_drawn).max() <= 4
+
+
+def test_people_see_where_a_class_comes_from(demo: RunningService, photos: Path) -> None:
+    words = ("predict", "explain", str(photos / "a.png"), "--top-k", "2")
+    here, there = overlock(*words), overlock(*words, "--url", demo.url)
+    assert here.stdout == there.stdout
+    title, *rows = here.stdout.decode().splitlines()
+    assert title.split() == ["file", "score", "logit", "peak", "x", "y", "class"]
+    for row in rows:
+        x, y = map(int, row.split()[-3:-1])
+        assert (0 <= x < 160, 0 <= y < 120) == (True, True)
 
 
 @pytest.mark.parametrize("place", ["here", "there"])

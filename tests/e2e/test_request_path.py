@@ -17,8 +17,8 @@ INJECTION = Path(__file__).with_name("request_path")
 
 MAX_FILES = 40
 
-BACKGROUND = {"service/processes/heartbeat.py"}
-"""It runs every second, whatever is requested."""
+BACKGROUND = {"service/processes/heartbeat.py", "service/logs.py"}
+"""One runs every second, whatever is requested; the other formats whatever is logged."""
 
 
 def test_a_classification_crosses_at_most_forty_files(

@@ -11,11 +11,13 @@ from fastapi import FastAPI
 from msgspec.structs import replace
 from PIL import Image
 
+from service.answers.inference import EngineResult
 from service.api.errors import QueueFullError
+from service.api.queries import ExplainQuery
 from service.client import AsyncClient, ProblemError
 from service.settings import Settings
 from service.web.app import create_app
-from support.service_fakes import LABELS, FakeEngines
+from support.service_fakes import LABELS, LAYERS, FakeEngines
 
 
 @pytest.fixture
@@ -79,9 +81,55 @@ async def test_pictures(sending: AsyncClient) -> None:
         await sending.segment_picture(image()),
         await sending.segment_picture(image(), view="labels"),
         await sending.detect_picture(image(), score_threshold=0.5),
+        await sending.explain_picture(image()),
     ):
         with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
             assert picture.size == (64, 48)
+
+
+async def test_embeddings(sending: AsyncClient) -> None:
+    found = await sending.embed(image())
+    assert (found.model, found.layer, found.dimension) == ("demo", "head", LAYERS["head"])
+    assert found.embedding == [0, 1, 2, 3, 4, 5]
+    found = await sending.embed(image(), layer="stage1", normalize=True, model="demo-segment")
+    assert (found.model, found.layer, found.normalized) == ("demo-segment", "stage1", True)
+    assert found.embedding == [0, 1]
+    with pytest.raises(ProblemError, match="layer is 'neck'; demo has head, backbone, stage1"):
+        await sending.embed(image(), layer="neck")
+
+
+async def test_class_maps(sending: AsyncClient) -> None:
+    assert [each.label for each in (await sending.explain(image())).maps] == ["star"]
+    found = await sending.explain(image(), top_k=2)
+    assert [each.label for each in found.maps] == ["star", "square"]
+    found = await sending.explain(image(), class_ids=[3, 0], model="demo")
+    assert [each.class_id for each in found.maps] == [3, 0]
+    assert found.size == [len(found.maps[0].focus), len(found.maps[0].focus[0])]
+    with pytest.raises(ProblemError, match="top_k and class_id exclude each other"):
+        await sending.explain(image(), top_k=1, class_ids=(3,))
+
+
+async def test_no_class_at_all_is_not_the_most_likely_one(sending: AsyncClient) -> None:
+    with pytest.raises(ValueError, match="class_ids is empty"):
+        await sending.explain(image(), class_ids=[])
+
+
+async def test_a_picture_of_class_maps_is_of_those_that_were_named(
+    sending: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[ExplainQuery] = []
+
+    def draw(_: EngineResult, query: ExplainQuery) -> bytes:
+        asked.append(query)
+        return b"a picture"
+
+    monkeypatch.setattr("service.web.routes.explain.explain_picture", draw)
+    assert await sending.explain_picture(image(), class_ids=[3, 0]) == b"a picture"
+    assert await sending.explain_picture(image(), view="both", top_k=2, model="demo")
+    assert [(each.view, each.class_id, each.top_k) for each in asked] == [
+        ("focus", [3, 0], 1),
+        ("both", [], 2),
+    ]
 
 
 async def test_models(sending: AsyncClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import Iterator
 
@@ -139,7 +140,8 @@ async def test_an_unforeseen_failure_is_an_error(
 async def test_requests_at_the_same_time_do_not_mix(
     client: httpx.AsyncClient, exporter: InMemorySpanExporter
 ) -> None:
-    traces = [f"{number:032x}" for number in range(1, 5)]
+    tasks = ["classify", "segment", "detect", "embed", "explain"]
+    traces = [f"{number:032x}" for number in range(1, 7)]
     await asyncio.gather(
         *(
             client.post(
@@ -147,9 +149,7 @@ async def test_requests_at_the_same_time_do_not_mix(
                 content=IMAGE,
                 headers=PNG | {"traceparent": f"00-{trace}-{SPAN}-01"},
             )
-            for trace, task in zip(
-                traces, ["classify", "segment", "detect", "nothing"], strict=True
-            )
+            for trace, task in zip(traces, [*tasks, "nothing"], strict=True)
         )
     )
     names: dict[str, set[str]] = {trace: set() for trace in traces}
@@ -157,11 +157,22 @@ async def test_requests_at_the_same_time_do_not_mix(
         names[f"{span.context.trace_id:032x}"].add(span.name)
     stages = {"read", "decode", "render"}
     assert names == {
-        traces[0]: {"POST /v1/classify", *stages},
-        traces[1]: {"POST /v1/segment", *stages},
-        traces[2]: {"POST /v1/detect", *stages},
-        traces[3]: {"POST"},
+        **{
+            trace: {f"POST /v1/{task}", *stages} for trace, task in zip(traces, tasks, strict=False)
+        },
+        traces[-1]: {"POST"},
     }
+
+
+async def test_a_span_names_the_model_that_a_body_names(
+    client: httpx.AsyncClient, exporter: InMemorySpanExporter
+) -> None:
+    image = base64.b64encode(IMAGE).decode()
+    document = {"model": "demo-segment", "input": [image, image]}
+    assert (await client.post("/v1/embeddings", json=document)).status_code == 200
+    request = by_name(exporter)["POST /v1/embeddings"]
+    assert request.attributes is not None
+    assert request.attributes["overlock.model"] == "demo-segment"
 
 
 async def test_without_tracing_a_callers_trace_is_left_alone(

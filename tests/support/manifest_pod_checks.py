@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from model.config import Task
+from model.config import TRAINED_TASKS
 from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.processes.generation import ENGINE_GRACE_SECONDS
 from service.settings import PREFIX, Settings, SettingsError, load_settings
@@ -93,7 +93,7 @@ def weights(manifests: Manifests) -> Iterator[str]:
     values = manifests.variables
     wanted = {
         f"$({PREFIX}{task.upper()}_MODEL)"
-        for task in Task
+        for task in TRAINED_TASKS
         if values.get(f"{PREFIX}{task.upper()}_WEIGHTS") == "pretrained"
     }
     downloaded = {

@@ -18,11 +18,18 @@ from support.reference_shapes import BRANCHES
 
 @dataclass(frozen=True)
 class ReferenceOutputs:
-    """What the reference computes: logits (B, classes), and the four dense maps."""
+    """What the reference computes.
+
+    Logits (B, classes), the four dense maps, the layers' means (B, D), and the class maps of both
+    heads (B, classes, h, w).
+    """
 
     logits: Tensor
     overview_logits: Tensor
     maps: tuple[Tensor, Tensor, Tensor, Tensor]
+    means: dict[str, Tensor]
+    focus: Tensor
+    overview: Tensor
 
 
 class Reference:
@@ -46,7 +53,7 @@ class Reference:
             x = F.gelu(x) if index < 3 else x
         stage1 = self.stage(x, 1)
         stage2 = self.stage(self.downsample(stage1, "patch_embed2"), 2)
-        x = self.stage(self.downsample(stage2, "patch_embed3"), 3)
+        x = stage3 = self.stage(self.downsample(stage2, "patch_embed3"), 3)
         overview = self.stage(self.downsample(x, "patch_embed4"), 4)
         context0 = self.conv(overview, "high_level_proj")
         resized = F.interpolate(context0, x.shape[2:], mode="bilinear", align_corners=False)
@@ -61,9 +68,26 @@ class Reference:
             x, context = focus4.tensor_split([self.config.channels[3]], dim=1)
         hidden = F.silu(self.batch_norm(self.conv(focus4, "head.0"), "head.1"))
         logits = self.conv(hidden.mean((2, 3), keepdim=True), "head.4").flatten(1)
-        pooled = self.batch_norm(overview, "aux_head.0").mean((2, 3), keepdim=True)
-        overview_logits = self.conv(pooled, "aux_head.2").flatten(1)
-        return ReferenceOutputs(logits, overview_logits, (stage1, stage2, focus3, focus4))
+        normed = self.batch_norm(overview, "aux_head.0")
+        overview_logits = self.conv(normed.mean((2, 3), keepdim=True), "aux_head.2").flatten(1)
+        layers = {
+            "head": hidden,
+            "backbone": focus4,
+            "stage1": stage1,
+            "stage2": stage2,
+            "stage3": stage3,
+            "overview": overview,
+            "focus3": focus3,
+            "focus4": focus4,
+        }
+        return ReferenceOutputs(
+            logits,
+            overview_logits,
+            (stage1, stage2, focus3, focus4),
+            {name: features.mean((2, 3)) for name, features in layers.items()},
+            self.conv(hidden, "head.4"),
+            self.conv(normed, "aux_head.2"),
+        )
 
     def conv(self, x: Tensor, key: str, stride: int = 1, dilation: int = 1) -> Tensor:
         weight = self.state[f"{key}.weight"]

@@ -19,6 +19,7 @@ from service.link.messages import (
     InputInfo,
     ModelInfo,
     NetworkInput,
+    Question,
     Welcome,
 )
 from service.link.pool import EnginePool
@@ -26,6 +27,9 @@ from service.link.pool import EnginePool
 LABELS = ("circle", "square", "star", "ring")
 COLORS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (9, 9, 9))
 LOGITS = np.log(np.array([0.1, 0.2, 0.65, 0.05], np.float32))
+
+LAYERS = {"head": 6, "backbone": 4, "stage1": 2}
+"""Lengths of the embeddings; a segmenter and a detector have no head."""
 
 SOURCES = dict.fromkeys(("mean", "std"), "architecture")
 CLASSIFIER_SOURCES = {
@@ -54,7 +58,10 @@ CLASSIFIER = ModelInfo(
     compiled=False,
     compiled_reason="auto: the device is a CPU",
     batch_sizes=(1, 2, 4),
+    layers=LAYERS,
+    has_overview=True,
 )
+DENSE_LAYERS = {name: length for name, length in LAYERS.items() if name != "head"}
 SEGMENTED = InputInfo(short_side=160, long_side=640, multiple=32, sources=SOURCES)
 DETECTED = InputInfo(short_side=800, long_side=1333, multiple=32, sources=SOURCES)
 SEGMENTER = replace(
@@ -64,6 +71,8 @@ SEGMENTER = replace(
     weights="random",
     weights_sha256=None,
     input=SEGMENTED,
+    layers=DENSE_LAYERS,
+    has_overview=False,
 )
 DETECTOR = replace(
     CLASSIFIER,
@@ -73,6 +82,8 @@ DETECTOR = replace(
     weights="x.pth",
     weights_sha256="cd" * 32,
     input=DETECTED,
+    layers=DENSE_LAYERS,
+    has_overview=False,
     fallbacks=(FallbackInfo("record", "no graph could be captured"),),
 )
 WELCOME = Welcome(
@@ -108,6 +119,7 @@ class FakeEngines:
         self.generation = 1
         self.reload_error: str | None = None
         self.held = 0
+        self.has_overview = True
 
     @property
     def current(self) -> FakeEngines:
@@ -146,7 +158,13 @@ class FakeEngines:
         await asyncio.Event().wait()
 
     async def submit(
-        self, model: ModelInfo, image: NetworkInput, *, deadline: float, timeout_seconds: float
+        self,
+        model: ModelInfo,
+        question: Question,
+        image: NetworkInput,
+        *,
+        deadline: float,
+        timeout_seconds: float,
     ) -> InferenceResult:
         self.images.append(image)
         self.timeouts.append(timeout_seconds)
@@ -163,12 +181,26 @@ class FakeEngines:
                 self.cancelled.set()
                 raise
         return InferenceResult(
-            _arrays(model.task, image), queue_seconds=0.001, inference_seconds=0.02, batch_size=3
+            _arrays(model, question, image, has_overview=self.has_overview),
+            queue_seconds=0.001,
+            inference_seconds=0.02,
+            batch_size=3,
         )
 
 
-def _arrays(task: Task, image: NetworkInput) -> tuple[NDArray[Any], ...]:
-    match task:
+def _arrays(
+    model: ModelInfo, question: Question, image: NetworkInput, *, has_overview: bool
+) -> tuple[NDArray[Any], ...]:
+    match question.task:
+        case Task.EMBED:
+            return (
+                np.arange(LAYERS[question.layer or next(iter(model.layers))], dtype=np.float32),
+            )
+        case Task.EXPLAIN:
+            best = np.argsort(-LOGITS)[: len(question.class_ids)]
+            ids = np.where(np.array(question.class_ids) < 0, best, question.class_ids)
+            maps = LOGITS[ids, None, None] + np.linspace(-1, 1, 49, dtype=np.float32).reshape(7, 7)
+            return (LOGITS, ids, maps, -maps)[: None if has_overview else 3]
         case Task.CLASSIFY:
             return (LOGITS,)
         case Task.SEGMENT:

@@ -9,7 +9,7 @@ import pytest
 from service.images.containers import bmp_runs, boxes, first_frame, gif, heif, jpeg
 from service.images.decode import SUPPORTED_MEDIA_TYPES
 from service.images.preparation import MAX_IMAGE_SIDE
-from service.images.upload import REFUSED_SIGNATURES, SUFFIXES, SUPPORTED_SIGNATURES
+from service.images.signatures import REFUSED_SIGNATURES, SUFFIXES, SUPPORTED_SIGNATURES
 from support.documents import text_of
 from support.undecoded_images import undecoded_images
 

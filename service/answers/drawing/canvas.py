@@ -34,13 +34,14 @@ _PNG_SWITCHES = (
 )
 
 
-def canvas_of(image: Image.Image) -> NDArray[np.uint8]:
-    """Copy an RGB image onto a new canvas."""
-    canvas = np.empty((image.height, image.width, 3), np.uint8)
+def canvas_of(image: Image.Image, *, copies: int = 1) -> NDArray[np.uint8]:
+    """Copy an RGB image onto a new canvas, ``copies`` times side by side."""
+    canvas = np.empty((image.height, copies * image.width, 3), np.uint8)
+    panels = canvas.reshape(image.height, copies, image.width, 3)
     for rows in row_strips(image.height, image.width):
         strip = image.crop((0, rows.start, image.width, rows.stop))
         pixels = np.frombuffer(strip.tobytes("raw", "BGR"), np.uint8)
-        canvas[rows] = pixels.reshape(-1, image.width, 3)
+        panels[rows] = pixels.reshape(-1, 1, image.width, 3)
     return canvas
 
 

@@ -116,14 +116,34 @@ def contrast(one: Color, other: Color) -> float:
 
 def draw_tag(canvas: NDArray[np.uint8], tag: Tag, left: int, top: int) -> None:
     """Draw a tag on the canvas (see ``service.answers.drawing.canvas``), within its borders."""
-    width, height = tag.size
-    face = Image.new("RGB", (width, height), tag.color)
+    draw_face(canvas, face_of(tag), tag.text_pixels, left, top)
+
+
+def face_of(tag: Tag) -> NDArray[np.uint8]:
+    """Return a tag's pixels before its corners are rounded, RGB, (H, W, 3)."""
+    face = Image.new("RGB", tag.size, tag.color)
     across, down = (round(share * tag.text_pixels) for share in _PADDING_SHARE)
     ImageDraw.Draw(face).text(
         (across, down), tag.text, fill=ink_on(tag.color), font=_font(tag.text_pixels)
     )
-    opacity = _rounded(width, height, tag.text_pixels)[..., None]
-    pixels = np.asarray(face, np.uint16)[..., ::-1]
+    return np.asarray(face)
+
+
+def draw_face(
+    canvas: NDArray[np.uint8], face: NDArray[np.uint8], text_size: int, left: int, top: int
+) -> None:
+    """Draw pixels with rounded corners on the canvas, within its borders.
+
+    Args:
+        canvas: changed in place (see ``service.answers.drawing.canvas``).
+        face: RGB, (H, W, 3).
+        text_size: of the letters on it, pixels; the corners grow with them.
+        left: column of the face's left side.
+        top: row of its upper side.
+    """
+    height, width = face.shape[:2]
+    opacity = _rounded(width, height, text_size)[..., None]
+    pixels = face[..., ::-1].astype(np.uint16)
     below = canvas[top : top + height, left : left + width]
     below[:] = (pixels * opacity + below * (255 - opacity) + 127) // 255
 

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 import uvloop
 
-from model.config import Task
+from model.config import TRAINED_TASKS, Task
 from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.client import Client
 from service.client.base import DEFAULT_URL
@@ -80,7 +80,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default=DEFAULT_URL, help=f"{URL_HELP} [{DEFAULT_URL}]")
     parser.add_argument(
         "--task",
-        choices=[task.value for task in Task],
+        choices=[task.value for task in TRAINED_TASKS],
         default=Task.CLASSIFY.value,
         help=TASK_HELP,
         metavar="TASK",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from model.config import Task
+from model.config import TRAINED_TASKS_FOR, Task
 from model.images.input_config import InputOptions
 from service.commands.console.exits import RefusedError
 from service.commands.console.option_words import setting_help
@@ -29,12 +29,12 @@ def add_models_file(group: argparse._ArgumentGroup) -> None:
 
 
 def named_in(specs: Sequence[ModelSpec], path: Path, task: Task, name: str | None) -> ModelSpec:
-    """Return a task's model of a models file: that of a name, or the default one.
+    """Return a model of a models file that can do a task: that of a name, or the default one.
 
     Raises:
         RefusedError: if there is none.
     """
-    able = [spec for spec in specs if spec.task is task]
+    able = [spec for spec in specs if spec.task in TRAINED_TASKS_FOR[task]]
     for spec in able:
         if name in {None, spec.name}:
             return spec

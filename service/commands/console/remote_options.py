@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from model.config import TRAINED_TASKS_FOR, Task
 from service.api.schemas import ServedModel
 from service.commands.console.exits import RefusedError
 
@@ -58,11 +59,13 @@ def models_for(
     Raises:
         RefusedError: if the service has none.
     """
-    able = [model for model in models if model.task == task]
-    found = [model for model in able if (model.default if name is None else model.name == name)]
+    able = [model for model in models if model.task in TRAINED_TASKS_FOR[Task(task)]]
     if not able:
         served = ", ".join(dict.fromkeys(model.task for model in models))
         raise RefusedError(f"The service at {url} does not {task}; it serves: {served}.")
+    # Of each task the default model comes first, and so does the task that answers by default.
+    wanted = able[0].name if name is None else name
+    found = [model for model in able if model.name == wanted]
     if not found:
         known = ", ".join(dict.fromkeys(model.name for model in able))
         raise RefusedError(

@@ -9,7 +9,7 @@ import sys
 
 from tqdm import tqdm
 
-from model.config import Task
+from model.config import TRAINED_TASKS, Task
 from service.api.schemas import ServedModel, ShapeCost
 from service.client import Client
 from service.client.base import DEFAULT_TIMEOUT_SECONDS
@@ -82,7 +82,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--url", help=f"{URL_HELP}; it has learnt its cost")
     parser.add_argument(
         "--task",
-        choices=[task.value for task in Task],
+        choices=[task.value for task in TRAINED_TASKS],
         default=Task.CLASSIFY.value,
         help=TASK_HELP,
         metavar="TASK",

@@ -30,8 +30,9 @@ def _predict() -> int:
     request = request_of(arguments)
     settings, spec = settings_of(arguments)
     sources, skipped = find_sources(arguments.files, sys.stdin.buffer)
-    folder = arguments.save if request.pictures else None
-    with PredictionReport(sources, request.task, as_json=arguments.json, folder=folder) as report:
+    with PredictionReport(
+        sources, request.task, as_json=arguments.json, folder=arguments.save
+    ) as report:
         report.note(skipped_note(skipped))
         # Imported here: loading torch takes seconds, and Ctrl-C meanwhile must print no traceback.
         from service.commands.predict.local import LocalPredictor

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from model.config import Task
+from model.config import TRAINED_TASKS_FOR, Task
 from service.commands.console import input_options
 from service.commands.console.option_words import DEVICE_HELP, URL_HELP, setting_help, weights_help
 from service.commands.console.remote_options import add_options
 from service.settings import MODELS
+from service.settings.model_spec import DEMO_SEGMENTER
 
 DEFAULT_BATCH_SIZE = 8
 DEFAULT_CONCURRENCY = 4
@@ -19,13 +20,36 @@ Predict on images, in this process or, with --url, by a running service.
 
   classify   name what an image shows
   segment    name what every pixel shows
-  detect     find objects, with boxes and masks"""
+  detect     find objects, with boxes and masks
+  embed      turn images into vectors, for search or comparison
+  explain    map where on an image a class comes from"""
 
 TASK_DESCRIPTIONS = {
     Task.CLASSIFY: "Name what images show: the most likely classes, best first.",
     Task.SEGMENT: "Name the classes of the pixels, and the share of each: the largest first.",
     Task.DETECT: "Find objects on images: classes, scores and boxes, best first.",
+    Task.EMBED: "Turn images into vectors for search or comparison: means of a network's maps.",
+    Task.EXPLAIN: """\
+Map where on images classes come from, exactly: the mean of a class's map is its logit. The peak is
+where the close look's map is highest, in pixels of the image.""",
 }
+
+_OVERLAY = """\
+save each image with what was found drawn over it, as DIR/NAME.overlay.png; with --url that takes
+two requests"""
+
+SAVE_HELP = {
+    Task.SEGMENT: _OVERLAY,
+    Task.DETECT: _OVERLAY,
+    Task.EMBED: "save each embedding as DIR/NAME.npy, float32 (dimension,)",
+    Task.EXPLAIN: """\
+save the first class's map over the image as DIR/NAME.explained.png, and the maps of all classes as
+DIR/NAME.npy, float32 (classes, looks, rows, columns): the looks are focus and, if there is one,
+overview; with --url that takes two requests""",
+}
+"""What ``--save`` writes, by task; a classification has nothing to save."""
+
+TOP_K_HELP = "how many classes, the most likely ones"
 
 FILES_HELP = """\
 files, folders (searched recursively), patterns like 'photos/**/*.jpg', or - for the standard
@@ -57,12 +81,25 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = DESCRIPTION
     parser.epilog = "overlock predict TASK --help says more."
-    parser.usage = "overlock predict classify|segment|detect FILE ... [options]"
+    parser.usage = f"overlock predict {'|'.join(Task)} FILE ... [options]"
     tasks = parser.add_subparsers(
         prog="overlock predict", dest="task", required=True, metavar="TASK", help=argparse.SUPPRESS
     )
     for task in Task:
         _add_task(tasks, task)
+
+
+def networks_for(task: Task) -> dict[str, tuple[Task, str]]:
+    """Return what ``--model`` takes: by name, the task that it is trained for and its architecture.
+
+    The names are those of the service's models: of the demo's two networks, the segmenter has a
+    name of its own where both can do the task.
+    """
+    networks: dict[str, tuple[Task, str]] = {}
+    for trained in TRAINED_TASKS_FOR[task]:
+        for name in MODELS[trained]:
+            networks[DEMO_SEGMENTER if name in networks else name] = trained, name
+    return networks
 
 
 def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: Task) -> None:
@@ -85,20 +122,15 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
         help="a line of JSON for each image, in the form that the service answers in, with its "
         "file or its error [a table]",
     )
-    if task is not Task.CLASSIFY:
-        out.add_argument(
-            "--save",
-            type=Path,
-            metavar="DIR",
-            help="save each image with what was found drawn over it, as DIR/NAME.overlay.png; "
-            "with --url that takes two requests",
-        )
+    if task in SAVE_HELP:
+        out.add_argument("--save", type=Path, metavar="DIR", help=SAVE_HELP[task])
+    parser.set_defaults(save=None, labels=None)  # of tasks without these options
     _add_local(parser.add_argument_group("in this process"), task)
     _add_remote(parser.add_argument_group("by a service"))
 
 
 def _add_classify(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--top-k", type=int, metavar="N", help="classes to name [5]")
+    group.add_argument("--top-k", type=int, metavar="N", help=f"{TOP_K_HELP} [5]")
 
 
 def _add_segment(group: argparse._ArgumentGroup) -> None:
@@ -117,22 +149,56 @@ def _add_detect(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--no-masks", action="store_true", help="boxes alone [with masks]")
 
 
+def _add_embed(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="head (of a classifier), backbone, stage1, stage2, stage3, overview, focus3 or focus4 "
+        "[head of a classifier, else backbone]",
+    )
+    group.add_argument(
+        "--normalize", action="store_true", help="scale the vectors to a length of 1 [as they are]"
+    )
+
+
+def _add_explain(group: argparse._ArgumentGroup) -> None:
+    classes = group.add_mutually_exclusive_group()
+    classes.add_argument("--top-k", type=int, metavar="N", help=f"{TOP_K_HELP} [1]")
+    classes.add_argument(
+        "--class-id",
+        type=int,
+        action="append",
+        metavar="ID",
+        help="a class to map instead; may be given several times",
+    )
+    group.add_argument(
+        "--view",
+        choices=("focus", "overview", "both"),
+        help="what --save draws: the close look's map, the overview's before it, or both side by "
+        "side [focus]",
+    )
+
+
 _QUERY_OPTIONS = {
     Task.CLASSIFY: _add_classify,
     Task.SEGMENT: _add_segment,
     Task.DETECT: _add_detect,
+    Task.EMBED: _add_embed,
+    Task.EXPLAIN: _add_explain,
 }
 
 
 def _add_local(group: argparse._ArgumentGroup, task: Task) -> None:
-    names = ", ".join(MODELS[task])
+    networks = networks_for(task)
     group.add_argument(
         "--model",
         metavar="NAME",
-        help=f"{names}; with --models-file a name in it, with --url one of the service's models",
+        help=f"{', '.join(networks)}; with --models-file a name in it, with --url one of the "
+        "service's models",
     )
-    group.add_argument("--weights", help=weights_help(MODELS[task]))
-    group.add_argument("--labels", metavar="FILE", help=setting_help("classify_labels"))
+    group.add_argument("--weights", help=weights_help(networks))
+    if task is not Task.EMBED:  # an embedding has no classes
+        group.add_argument("--labels", metavar="FILE", help=setting_help("classify_labels"))
     input_options.add_models_file(group)
     input_options.add_input_options(group)
     group.add_argument("--device", help=DEVICE_HELP)

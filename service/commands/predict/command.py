@@ -38,8 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise RefusedError(str(error)) from error
     sources, skipped = find_sources(arguments.files, sys.stdin.buffer)
-    folder = arguments.save if request.pictures else None
-    with PredictionReport(sources, request.task, as_json=arguments.json, folder=folder) as report:
+    with PredictionReport(
+        sources, request.task, as_json=arguments.json, folder=arguments.save
+    ) as report:
         report.note(skipped_note(skipped))
         asyncio.run(_predict(client, request, sources, concurrency, report))
         report.finish()

@@ -7,14 +7,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model.config import Task
-from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
+from model.config import TRAINED_TASKS, TRAINED_TASKS_FOR, Task
+from service.api.queries import (
+    ClassifyQuery,
+    DetectQuery,
+    EmbedQuery,
+    ExplainQuery,
+    SegmentQuery,
+)
 from service.commands.console.exits import RefusedError
 from service.commands.console.input_options import named_in, option_of, with_options
-from service.commands.predict.arguments import LOCAL_OPTIONS, REMOTE_OPTIONS
+from service.commands.predict.arguments import LOCAL_OPTIONS, REMOTE_OPTIONS, networks_for
 from service.commands.predict.outcome import PredictRequest, Query
 from service.settings import (
-    MODELS,
     OFF,
     PREFIX,
     ModelSpec,
@@ -34,16 +39,16 @@ def request_of(arguments: argparse.Namespace) -> PredictRequest:
     Raises:
         RefusedError: for a value out of range.
     """
-    pictures = getattr(arguments, "save", None) is not None
+    saves = arguments.save is not None
     try:
-        return PredictRequest(_query(arguments, pictures=pictures), pictures)
+        return PredictRequest(_query(arguments, saves=saves), saves)
     except ValidationError as error:
         (problem, *_) = error.errors()
         option = option_of(str(problem["loc"][0]))
         raise RefusedError(f"{option}: {problem['msg']}; it is {problem['input']}.") from error
 
 
-def _query(arguments: argparse.Namespace, *, pictures: bool) -> Query:
+def _query(arguments: argparse.Namespace, *, saves: bool) -> Query:
     # In this process it names a network, or a table of a models file.
     model = None if arguments.url is None else arguments.model
     match Task(arguments.task):
@@ -59,7 +64,18 @@ def _query(arguments: argparse.Namespace, *, pictures: bool) -> Query:
                     max_detections=arguments.max_detections,
                 ),
                 # A table shows no masks.
-                masks=not arguments.no_masks and (arguments.json or pictures),
+                masks=not arguments.no_masks and (arguments.json or saves),
+            )
+        case Task.EMBED:
+            return EmbedQuery(layer=arguments.layer, normalize=arguments.normalize, model=model)
+        case Task.EXPLAIN:
+            return ExplainQuery(
+                **_given(
+                    top_k=arguments.top_k,
+                    class_id=arguments.class_id,
+                    view=arguments.view,
+                    model=model,
+                )
             )
 
 
@@ -74,11 +90,24 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, ModelSpec]:
         spec = _chosen(arguments, settings)
     except SettingsError as error:
         message = str(error)
-        for name, option in _names(Task(arguments.task)).items():
+        for name, option in _names(_network(arguments)[0]).items():
             message = message.replace(PREFIX + name.upper(), option_of(option))
         raise RefusedError(message) from error
     # Compiling takes minutes, which no folder of images makes up for.
     return settings.model_copy(update={"compile": "off"}), with_options(spec, arguments)
+
+
+def _network(arguments: argparse.Namespace) -> tuple[Task, str | None]:
+    """Return the task whose settings the options state, and the architecture if one is named."""
+    task = Task(arguments.task)
+    if arguments.model is None or arguments.models_file is not None:
+        return TRAINED_TASKS_FOR[task][0], None
+    networks = networks_for(task)
+    if arguments.model not in networks:
+        raise RefusedError(
+            f"--model: no model {arguments.model!r} can {task}; there are {', '.join(networks)}."
+        )
+    return networks[arguments.model]
 
 
 def _names(task: Task) -> dict[str, str]:
@@ -94,9 +123,9 @@ def _names(task: Task) -> dict[str, str]:
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
-    task = Task(arguments.task)
-    names = _names(task)
-    overrides = _given(**{name: getattr(arguments, option) for name, option in names.items()})
+    task, architecture = _network(arguments)
+    stated = {**vars(arguments), "model": architecture}
+    overrides = _given(**{name: stated[option] for name, option in _names(task).items()})
     if arguments.models_file is not None:
         for option in ("weights", "labels"):
             if getattr(arguments, option) is not None:
@@ -104,7 +133,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         # --model is a name of the file.
         family = {
             f"{each}_{part}": OFF if part == "model" else None
-            for each in Task
+            for each in TRAINED_TASKS
             for part in ("model", "weights", "labels")
         }
         return overrides | family
@@ -120,10 +149,12 @@ def _chosen(arguments: argparse.Namespace, settings: Settings) -> ModelSpec:
     task, specs = Task(arguments.task), specs_of(settings)
     if settings.models_file is not None:
         return named_in(specs, settings.models_file, task, arguments.model)
+    stated = any(getattr(arguments, name) is not None for name in ("model", "weights", "labels"))
+    able = (_network(arguments)[0],) if stated else TRAINED_TASKS_FOR[task]
     for spec in specs:
-        if spec.task is task:
+        if spec.task in able:
             return spec
-    raise RefusedError(f"Give --model and --weights: there is {', '.join(MODELS[task])}.")
+    raise RefusedError(f"Give --model and --weights: there is {', '.join(networks_for(task))}.")
 
 
 def checked_count(given: int | None, default: int, option: str) -> int:
@@ -143,6 +174,8 @@ def refuse_mixed(arguments: argparse.Namespace) -> None:
     Raises:
         RefusedError: if such an option is given.
     """
+    if getattr(arguments, "view", None) is not None and arguments.save is None:
+        raise RefusedError("--view has no effect without --save.")
     local = arguments.url is None
     for name in REMOTE_OPTIONS if local else LOCAL_OPTIONS:
         if getattr(arguments, name) is not None:

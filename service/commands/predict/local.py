@@ -7,13 +7,22 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from model.config import Operation, Task
 from model.images.prefetch import prefetch
 from service.answers.classify import check_query, classify_document
 from service.answers.detect import detect_document, detect_picture
+from service.answers.embed import embed_document, layer_of
+from service.answers.explain import class_ids_of, explain_document, explain_picture
 from service.answers.inference import EngineResult
 from service.answers.segment import segment_document, segment_picture
 from service.api.errors import DeviceMemoryError, InferenceError, ServiceError
-from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
+from service.api.queries import (
+    ClassifyQuery,
+    DetectQuery,
+    EmbedQuery,
+    ExplainQuery,
+    SegmentQuery,
+)
 from service.api.schemas import NOTES, Timing
 from service.commands.predict.outcome import (
     Document,
@@ -21,13 +30,14 @@ from service.commands.predict.outcome import (
     Outcome,
     PredictAnswer,
     PredictRequest,
+    Query,
     unreadable,
 )
 from service.commands.predict.sources import Source, SourceError
 from service.engine.batches import DeviceFailedError, Fault, Input
 from service.engine.runner import Runner, failing_device
 from service.images.preparation import ImagePreparer, PreparedImage
-from service.link.messages import InferenceResult
+from service.link.messages import InferenceResult, ModelInfo, Question
 from service.settings import ModelSpec, Settings
 
 
@@ -37,7 +47,7 @@ class _Ready:
 
     Attributes:
         source: its source.
-        body: the file; an overlay's pixels are decoded from it once more.
+        body: the file; the pixels to draw over are decoded from it once more.
         prepared: the network's input.
         ready_at: moment since which it waits, ``time.perf_counter``.
     """
@@ -77,8 +87,7 @@ class LocalPredictor:
         with failing_device():
             self._runner = Runner(settings, (spec,), settings.devices.split(",")[0], (batch_size,))
         (self._model,) = self._runner.models
-        if isinstance(request.query, ClassifyQuery):
-            check_query(request.query, self._model)
+        self._question = _question_of(request.query, self._model)
 
     @property
     def note(self) -> str | None:
@@ -129,11 +138,16 @@ class LocalPredictor:
     def _run(self, batch: Sequence[_Ready]) -> list[InferenceResult | ServiceError]:
         """Run a batch; one that fails is halved, so that a bad image fails alone."""
         prepared = [item.prepared.network_input for item in batch]
-        inputs = [Input(self._runner.stage(p.pixels), p.original_size) for p in prepared]
+        asked = self._question
+        inputs = [
+            Input(self._runner.stage(p.pixels), p.original_size, asked.layer, asked.class_ids)
+            for p in prepared
+        ]
+        operation = Operation(self._model.name, asked.task)
         started = time.perf_counter()
         try:
             with failing_device():
-                outcome = self._runner.run(self._model.operation, inputs, batch[0].size, len(batch))
+                outcome = self._runner.run(operation, inputs, batch[0].size, len(batch))
         except (RuntimeError, MemoryError) as error:
             fault = self._runner.fault_of(error)
             if fault is Fault.DEVICE_LOST:
@@ -169,16 +183,33 @@ class LocalPredictor:
             cancelled=threading.Event(),
         )
         document: Document
+        picture, saves = None, self._request.saves
         match self._request.query:
             case ClassifyQuery() as query:
-                return PredictAnswer(classify_document(engine_result, query), None)
+                document = classify_document(engine_result, query)
             case SegmentQuery() as query:
-                document, draw = segment_document(engine_result, query), segment_picture
-                picture = draw(engine_result, query) if self._request.pictures else None
+                document = segment_document(engine_result, query)
+                picture = segment_picture(engine_result, query) if saves else None
             case DetectQuery() as query:
                 document = detect_document(engine_result, query)
-                picture = detect_picture(engine_result, query) if self._request.pictures else None
+                picture = detect_picture(engine_result, query) if saves else None
+            case EmbedQuery() as query:
+                document = embed_document(engine_result, query)
+            case ExplainQuery() as query:
+                document = explain_document(engine_result)
+                picture = explain_picture(engine_result, query) if saves else None
         return PredictAnswer(document, picture)
+
+
+def _question_of(query: Query, model: ModelInfo) -> Question:
+    match query:
+        case ClassifyQuery():
+            check_query(query, model)
+        case EmbedQuery():
+            return Question(Task.EMBED, layer=layer_of(query, model))
+        case ExplainQuery():
+            return Question(Task.EXPLAIN, class_ids=class_ids_of(query, model))
+    return Question(model.task)
 
 
 def _sizes(waiting: Sequence[_Ready | Outcome]) -> list[tuple[int, int]]:

@@ -5,12 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.config import Task
-from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
-from service.api.schemas import ClassifyResponse, DetectResponse, SegmentResponse
+from service.api.queries import (
+    ClassifyQuery,
+    DetectQuery,
+    EmbedQuery,
+    ExplainQuery,
+    SegmentQuery,
+)
+from service.api.schemas import (
+    ClassifyResponse,
+    DetectResponse,
+    EmbedResponse,
+    ExplainResponse,
+    SegmentResponse,
+)
 from service.commands.predict.sources import Source, SourceError
 
-Query = ClassifyQuery | SegmentQuery | DetectQuery
-Document = ClassifyResponse | SegmentResponse | DetectResponse
+Query = ClassifyQuery | SegmentQuery | DetectQuery | EmbedQuery | ExplainQuery
+Document = ClassifyResponse | SegmentResponse | DetectResponse | EmbedResponse | ExplainResponse
 
 
 @dataclass(frozen=True)
@@ -19,11 +31,11 @@ class PredictRequest:
 
     Attributes:
         query: as the service takes it; a segmenter's view is the overlay's.
-        pictures: whether overlays are drawn too.
+        saves: whether what ``--save`` writes is wanted too, pictures among it.
     """
 
     query: Query
-    pictures: bool
+    saves: bool
 
     @property
     def task(self) -> Task:
@@ -35,6 +47,10 @@ class PredictRequest:
                 return Task.SEGMENT
             case DetectQuery():
                 return Task.DETECT
+            case EmbedQuery():
+                return Task.EMBED
+            case ExplainQuery():
+                return Task.EXPLAIN
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class PredictAnswer:
 
     Attributes:
         document: as the service would answer.
-        picture: the overlay, a PNG; None if none is drawn.
+        picture: the overlay or heat map, a PNG; None if none is drawn.
     """
 
     document: Document

@@ -7,7 +7,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
-from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
+from service.api.queries import (
+    ClassifyQuery,
+    DetectQuery,
+    EmbedQuery,
+    ExplainQuery,
+    SegmentQuery,
+)
 from service.client import (
     AsyncClient,
     ClientError,
@@ -87,8 +93,8 @@ class RemotePredictor:
                 return Outcome(source, _failure_of(error))
 
     async def _answer(self, body: bytes) -> PredictAnswer:
-        """Request the document and, with another request, the overlay."""
-        client, pictures = self._client, self._request.pictures
+        """Request the document and, with another request, what is drawn."""
+        client, saves = self._client, self._request.saves
         document: Document
         match self._request.query:
             case ClassifyQuery(top_k=top_k, model=model):
@@ -97,15 +103,24 @@ class RemotePredictor:
                 document = await client.segment(body, mask=mask, model=model)
                 return PredictAnswer(
                     document,
-                    await client.segment_picture(body, view=view, model=model)
-                    if pictures
-                    else None,
+                    await client.segment_picture(body, view=view, model=model) if saves else None,
                 )
             case DetectQuery() as query:
                 options = query.model_dump(exclude={"timeout"})
                 document = await client.detect(body, **options)
                 return PredictAnswer(
-                    document, await client.detect_picture(body, **options) if pictures else None
+                    document, await client.detect_picture(body, **options) if saves else None
+                )
+            case EmbedQuery() as query:
+                options = query.model_dump(exclude={"timeout"})
+                return PredictAnswer(await client.embed(body, **options), None)
+            case ExplainQuery(class_id=class_ids, view=view) as query:
+                options = {"class_ids": class_ids} if class_ids else {"top_k": query.top_k}
+                options["model"] = query.model
+                document = await client.explain(body, **options)
+                return PredictAnswer(
+                    document,
+                    await client.explain_picture(body, view=view, **options) if saves else None,
                 )
 
 

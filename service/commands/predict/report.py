@@ -1,8 +1,9 @@
-"""Output of predictions: a table or JSON lines, overlays, progress and failures."""
+"""Output of predictions: a table or JSON lines, files, progress and failures."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +13,18 @@ from typing import Self
 from tqdm import tqdm
 
 from model.config import Task
-from service.api.schemas import ClassifyResponse, DetectResponse, SegmentResponse
-from service.commands.console.exits import DONE, FAILED, RefusedError, message_of, print_error
+from service.api.schemas import (
+    ClassifyResponse,
+    DetectResponse,
+    EmbedResponse,
+    ExplainResponse,
+    Region,
+    SegmentResponse,
+)
+from service.commands.console.exits import DONE, FAILED, message_of, print_error
 from service.commands.console.table import Table, escaped
 from service.commands.predict.outcome import Document, Failure, Outcome, PredictAnswer
+from service.commands.predict.saving import check_places, save
 from service.commands.predict.sources import Source
 
 PROGRAM = "overlock predict"
@@ -27,9 +36,9 @@ COLUMNS = {
     Task.CLASSIFY: [("score", -7), ("class", 0)],
     Task.SEGMENT: [("share", -7), ("class", 0)],
     Task.DETECT: [("score", -7), ("class", 16), ("x1 y1 x2 y2", 0)],
+    Task.EMBED: [("layer", 8), ("dimension", -9), ("length", -7)],
+    Task.EXPLAIN: [("score", -7), ("logit", -7), ("peak x y", -9), ("class", 0)],
 }
-
-OVERLAY_SUFFIX = ".overlay.png"
 
 PROGRESS_SECONDS = 10.0
 """Time between two lines of progress where the standard error stream is no terminal."""
@@ -42,11 +51,11 @@ class PredictionReport:
         sources: all of them, in order.
         task: the task of the predictions.
         as_json: whether to write JSON lines instead of a table.
-        folder: for overlays; created if it does not exist.
+        folder: for files; created if it does not exist. None saves none.
         clock: seconds on a monotonic clock.
 
     Raises:
-        RefusedError: if two overlays would be one file.
+        RefusedError: if the files of two images would be one.
         OSError: if the folder cannot be made.
     """
 
@@ -63,7 +72,7 @@ class PredictionReport:
         self._as_json = as_json
         self._folder = folder
         if folder is not None:
-            _check_places(sources)
+            check_places(sources, task)
             folder.mkdir(parents=True, exist_ok=True)
         width = max((len(escaped(source.name)) for source in sources), default=0)
         self._table = Table([("file", min(max(width, 4), MAX_NAME_WIDTH)), *COLUMNS[task]])
@@ -84,7 +93,7 @@ class PredictionReport:
         return FAILED if self._failed else DONE
 
     def add(self, outcome: Outcome) -> None:
-        """Show one image's outcome and save its overlay."""
+        """Show one image's outcome and save its files."""
         result = self._saved(outcome)
         self._failed += isinstance(result, Failure)
         with tqdm.external_write_mode(sys.stdout):
@@ -133,12 +142,12 @@ class PredictionReport:
 
     def _saved(self, outcome: Outcome) -> PredictAnswer | Failure:
         result = outcome.result
-        if self._folder is None or isinstance(result, Failure) or result.picture is None:
+        if self._folder is None or isinstance(result, Failure):
             return result
         try:
-            _write(self._folder / _overlay_of(outcome.source), result.picture)
+            save(result, outcome.source, self._folder)
         except OSError as error:
-            return Failure("not-saved", f"The overlay cannot be saved: {message_of(error)}.")
+            return Failure("not-saved", f"The result cannot be saved: {message_of(error)}.")
         return result
 
     def _write_rows(self, name: str, document: Document) -> None:
@@ -161,39 +170,30 @@ def _rows(document: Document) -> Iterator[list[str]]:
                 yield [_percent(found.score), found.label, box]
             if not document.detections:
                 yield ["", "nothing found", ""]
+        case EmbedResponse():
+            length = math.hypot(*document.embedding)
+            yield [document.layer, str(document.dimension), f"{length:.4g}"]
+        case ExplainResponse():
+            for each in document.maps:
+                peak = _peak(each.focus, document.region)
+                yield [_percent(each.score), f"{each.logit:.2f}", peak, each.label]
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def _peak(class_map: list[list[float]], region: Region) -> str:
+    """Return the middle of the highest cell, in pixels of the image."""
+    rows, columns = len(class_map), len(class_map[0])
+    cells = [(row, column) for row in range(rows) for column in range(columns)]
+    row, column = max(cells, key=lambda cell: class_map[cell[0]][cell[1]])
+    x = region.x + region.width * (column + 0.5) / columns
+    y = region.y + region.height * (row + 0.5) / rows
+    return f"{x:.0f} {y:.0f}"
+
+
 def _json_line(name: str, result: PredictAnswer | Failure) -> str:
     if isinstance(result, Failure):
         return json.dumps({"file": name, "error": {"kind": result.kind, "detail": result.detail}})
     return json.dumps({"file": name, **result.document.model_dump(mode="json")})
-
-
-def _overlay_of(source: Source) -> Path:
-    return Path(source.place.with_name(source.place.name + OVERLAY_SUFFIX))
-
-
-def _check_places(sources: Sequence[Source]) -> None:
-    taken: dict[Path, str] = {}
-    for source in sources:
-        if not source.place.name:
-            continue
-        place = _overlay_of(source)
-        if place in taken:
-            raise RefusedError(
-                f"The overlays of {taken[place]} and {source.name} would be one file, {place}. "
-                "Name the folder above them, or predict on one after the other."
-            )
-        taken[place] = source.name
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)

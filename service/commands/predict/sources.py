@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from service.commands.console.table import escaped
-from service.images.upload import SUFFIXES
+from service.images.signatures import SUFFIXES
 
 STDIN = "-"
 
@@ -34,7 +34,7 @@ class Source:
 
     Attributes:
         name: as it is shown.
-        place: path of its overlay below the output folder, without the suffix.
+        place: path of what is saved of it below the output folder, without the suffix.
         content: path of the file, its bytes, or why there are none.
     """
 

@@ -61,7 +61,7 @@ DEMOS: dict[str, _Demo] = {
         CLASS_NAMES,
         evaluate_classifier,
         3e-3,
-        (Phase(0.55, 96), Phase(0.82, 128), Phase(1.0, 224)),
+        (Phase(0.5, 96), Phase(0.76, 128), Phase(1.0, 224)),
     ),
     Task.SEGMENT: _Demo(
         SegmentationTask(),
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m service.commands.train_demo", description=__doc__
     )
     parser.add_argument("task", nargs="?", choices=DEMOS, default="classify")
-    parser.add_argument("--minutes", type=float, default=27.0, help="length of the training")
+    parser.add_argument("--minutes", type=float, default=29.0, help="length of the training")
     parser.add_argument("--out", type=Path, default=WEIGHTS_FOLDER, help="folder of the weights")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and initial weights")
     parser.add_argument("--threads", type=int, default=2, help="CPU cores, one replica each")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXPOSED_HEADERS = (
     *("X-Request-ID", "Server-Timing", "Retry-After"),
-    *("X-Model-Digest", "X-Model-Weights"),
+    *("X-Model-Digest", "X-Model-Weights", "X-Embedding-Dimension"),
 )
 """Headers of answers that a page of another origin may read."""
 

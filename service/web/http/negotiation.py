@@ -12,6 +12,10 @@ from starlette.responses import Response
 from service.api.errors import InvalidParameterError, NotAcceptableError
 
 JSON, PNG = "application/json", "image/png"
+BYTES = "application/octet-stream"
+
+REPEATABLE = {"class_id"}
+"""Parameters that may be given several times."""
 
 MAX_NAME = 80
 """Characters of a parameter's name that a problem repeats."""
@@ -31,6 +35,11 @@ def prefers_png(accepts: Sequence[str]) -> bool:
         NotAcceptableError: if it accepts neither.
     """
     return _preferred(accepts, (JSON, PNG)) == PNG
+
+
+def prefers_bytes(accepts: Sequence[str]) -> bool:
+    """Return whether the caller prefers plain bytes to JSON, as ``prefers_png`` does."""
+    return _preferred(accepts, (JSON, BYTES)) == BYTES
 
 
 async def demand_json(request: Request) -> None:
@@ -95,5 +104,5 @@ async def refuse_repeated_parameters(request: Request) -> None:
     """
     counts = Counter(name for name, _ in request.query_params.multi_items())
     for name, count in counts.items():
-        if count > 1:
+        if count > 1 and name not in REPEATABLE:
             raise InvalidParameterError(f"{name[:MAX_NAME]} is given {count} times; give it once.")

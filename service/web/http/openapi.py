@@ -66,6 +66,10 @@ _HEADERS: dict[str, Node] = {
         "schema": {"type": "integer", "minimum": 1},
     },
     "WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}},
+    "X-Embedding-Dimension": {
+        "description": "How many numbers the bytes hold.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
     "X-Model-Digest": {
         "description": "SHA-256 of the weights that answered; 0 for random ones.",
         "schema": {"type": "string"},
@@ -73,6 +77,23 @@ _HEADERS: dict[str, Node] = {
     "X-Model-Weights": {
         "description": "Sent if the answer was made with such weights.",
         "schema": {"type": "string", "enum": ["demo", "random"]},
+    },
+}
+
+_OPENAI_ERROR: Node = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+            },
+        }
     },
 }
 
@@ -86,12 +107,29 @@ def png_or_json(description: str) -> dict[int | str, Node]:
     return {200: {"content": {"image/png": {"schema": _BINARY | {"description": description}}}}}
 
 
+def bytes_or_json(description: str) -> dict[int | str, Node]:
+    """Document that a route also answers with plain bytes."""
+    schema = _BINARY | {"description": description}
+    return {200: {"content": {"application/octet-stream": {"schema": schema}}}}
+
+
 def problems(*statuses: int) -> dict[int | str, Node]:
     """Document the problems that a route may answer with."""
     return {
         status: {
             "description": HTTPStatus(status).phrase,
             "content": {"application/problem+json": {"schema": _PROBLEM}},
+        }
+        for status in statuses
+    }
+
+
+def openai_errors(*statuses: int) -> dict[int | str, Node]:
+    """Document the errors that a route in OpenAI's form may answer with."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {"application/json": {"schema": _OPENAI_ERROR}},
         }
         for status in statuses
     }
@@ -130,6 +168,8 @@ class ApiDocument:
                 names = [*_ALWAYS, *_BY_STATUS.get(status, ())]
                 if takes_image and status == "200":
                     names += _OF_ANSWERS
+                if "application/octet-stream" in response.get("content", {}):
+                    names.append("X-Embedding-Dimension")
                 response["headers"] = {
                     name: {"$ref": f"#/components/headers/{name}"} for name in names
                 }

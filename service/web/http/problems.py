@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from service import metrics, tracing
 from service.api.errors import InvalidParameterError, ServiceError
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 MAX_FAULTS = 8
 """Maximum number of invalid parameters that a problem names."""
+
+OPENAI_PATH = "/v1/embeddings"
+"""Route whose errors have OpenAI's form."""
+
+OPENAI_PARAMETERS = {"model", "input", "encoding_format", "dimensions"}
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -40,7 +45,24 @@ def problem_response(error: ServiceError, *, path: str, request_id: str) -> Resp
     headers = {"Cache-Control": "no-store", **error.headers}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(max(math.ceil(error.retry_after_seconds), 1))
+    if path.endswith(OPENAI_PATH):
+        return JSONResponse({"error": _openai_error(error)}, error.status, headers)
     return Response(document.model_dump_json(), error.status, headers, MEDIA_TYPE)
+
+
+def _openai_error(error: ServiceError) -> dict[str, str | None]:
+    """Return an error as clients of OpenAI's API read it."""
+    kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+    kind = kinds.get(
+        error.status, "server_error" if error.status >= 500 else "invalid_request_error"
+    )
+    param = error.detail.partition(":")[0].partition(" ")[0].partition("[")[0]
+    return {
+        "message": error.detail,
+        "type": kind,
+        "param": param if param in OPENAI_PARAMETERS else None,
+        "code": error.slug,
+    }
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -83,7 +105,8 @@ async def _on_validation_error(request: Request, error: RequestValidationError) 
     if len(faults) > MAX_FAULTS:
         details.append(f"There are {len(faults)} faults, of which {MAX_FAULTS} follow.")
     for fault in faults[:MAX_FAULTS]:
-        name = str(fault["loc"][-1])
+        # After "query" the parameter, and in a repeated one the place.
+        name = str(fault["loc"][min(1, len(fault["loc"]) - 1)])
         if fault["type"] == "extra_forbidden":
             details.append(f"There is no parameter {name}.")
         else:

@@ -85,7 +85,7 @@ def build(task: Task, name: str) -> Network:
         case Task.SEGMENT:
             segmenter = SEGMENTERS[name]
             return UPerNet(segmenter.backbone, segmenter.head_channels, classes, merged=True)
-        case Task.DETECT:
+        case _:
             detector = DETECTORS[name]
             return MaskRCNN(detector.backbone, classes, cascade=detector.cascade, merged=True)
 

@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 
 from model.config import SEGMENTERS, Task
+from model.demo.classification import points_at_shape
 from model.demo.loop import network_input
 from model.demo.stream import HELD_OUT_SEEDS_END, draw_batch
 from model.evaluation.metrics import SegmentationCounts
+from model.heads.classifier import ImageClassifier
 from model.images.preprocess import segmentation_input
 from model.inference.predictor import Predictor
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES, draw_scene
@@ -54,6 +56,12 @@ def test_the_classifiers_metrics_state_at_least_97_percent() -> None:
     assert list(metrics["top1_by_class"]) == list(CLASS_NAMES)
 
 
+def test_the_classifiers_metrics_state_where_its_maps_point() -> None:
+    points = metrics_of(Task.CLASSIFY)["points_at_shape"]
+    assert list(points) == ["focus", "overview"]
+    assert points["focus"] >= 0.95
+
+
 def test_the_segmenters_metrics_state_at_least_85_percent() -> None:
     metrics = metrics_of(Task.SEGMENT)
     assert metrics["miou"] >= 0.85
@@ -77,6 +85,20 @@ def test_the_demo_classifies_95_of_100_fresh_scenes() -> None:
             classes = network(network_input(batch.images)).argmax(dim=1).numpy()
         right += int((classes == batch.labels).sum())
     assert right >= 95
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_of_500_fresh_scenes_the_map_is_highest_on_the_shape_in_95_percent() -> None:
+    network = create_model("demo", weights="demo")
+    assert isinstance(network, ImageClassifier)
+    found = []
+    for first_seed in range(FIRST_SEED, FIRST_SEED + 500, 50):
+        batch = draw_batch(first_seed, 50, 224)
+        explained = network.explain(network_input(batch.images))
+        found += points_at_shape(network, explained, batch)["focus"]
+    assert len(found) == 500
+    assert sum(found) >= 475
 
 
 @pytest.mark.slow

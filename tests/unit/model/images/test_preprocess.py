@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.config import CLASSIFIERS, ClassificationGeometry, Interpolation
-from model.images.preprocess import EXTREME_ASPECT_RATIO, classification_input, resized_size
+from model.images.preprocess import (
+    EXTREME_ASPECT_RATIO,
+    classification_input,
+    classified_region,
+    resized_size,
+)
 
 GEOMETRY = CLASSIFIERS["overlock_xt"].geometry
 sides = st.integers(min_value=1, max_value=20_000)
@@ -156,3 +161,19 @@ def timms_input(image: Image.Image, geometry: ClassificationGeometry) -> np.ndar
     top = round((resized.shape[0] - crop) / 2)
     left = round((resized.shape[1] - crop) / 2)
     return resized[top : top + crop, left : left + crop]
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (224, 224), (31, 2000), (7, 5)])
+@pytest.mark.parametrize("fraction", [1.0, 0.875])
+def test_the_region_is_what_the_crop_shows(size: tuple[int, int], fraction: float) -> None:
+    geometry = ClassificationGeometry(224, fraction)
+    x, y, width, height = classified_region(*size, geometry)
+    assert 0 <= x < x + width <= size[0] + 1e-9
+    assert 0 <= y < y + height <= size[1] + 1e-9
+    short = min(size)
+    assert width == pytest.approx(short * fraction, rel=0.02)
+    assert height == pytest.approx(short * fraction, rel=0.02)
+    # In the middle, to a pixel of the resized image.
+    pixel = short / geometry.resize_short_side
+    assert x + width / 2 == pytest.approx(size[0] / 2, abs=pixel)
+    assert y + height / 2 == pytest.approx(size[1] / 2, abs=pixel)

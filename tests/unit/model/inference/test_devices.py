@@ -19,6 +19,7 @@ COMPUTING = (
     "enqueue",
     "classify",
     "launch",
+    "launch_explanations",
     "segment",
     "pixel_logits",
     "label_maps",
@@ -80,6 +81,7 @@ def test_all_that_computes_runs_on_the_predictors_device(
             "detect": ([], (1, 4, 4), []),
             "classify": ([], (1, 4, 4)),
             "launch": ([], (1, 4, 4)),
+            "launch_explanations": ([], (1, 4, 4), []),
             "pixel_logits": ([], (1, 4, 4)),
         }.get(name, ((1, 4, 4),))
         with pytest.raises(InterruptedError):

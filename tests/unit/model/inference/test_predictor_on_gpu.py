@@ -13,9 +13,11 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from model.config import CLASSIFIERS
+from model.heads.classifier import ImageClassifier
 from model.images.input_config import InputConfig
 from model.inference.batch_limits import fitting_batch_sizes
 from model.inference.cuda_graphs import RecordedModule
+from model.inference.passes import BEST, EmbeddingNetwork, ExplainingNetwork
 from model.inference.predictor import Image, Predictor
 from model.lowering.folding import fold
 from model.zoo import create_model
@@ -146,3 +148,41 @@ def test_nothing_grows_over_many_batches_of_mixed_shapes(device: torch.device) -
     before = run(60)
     assert run(600) == before
     assert predictor.staging.staged_bytes == 0
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("dtype", BOUNDS, ids=str)
+@pytest.mark.parametrize("compiler", [None, "inductor"])
+def test_embeddings_and_class_maps_are_the_cpus(
+    device: torch.device, dtype: torch.dtype, compiler: str | None
+) -> None:
+    network = create_model("demo", weights="random", num_classes=10)
+    assert isinstance(network, ImageClassifier)
+    images, shape, wanted = pictures(3), (4, 224, 224), [[BEST], [7], [0]]
+    found = []
+    for where, kind in ((CPU, torch.float32), (device, dtype)):
+        here = copy.deepcopy(network)
+        plain = Predictor(here, where, kind, compiler=compiler if where == device else None)
+        passes = [
+            Predictor(
+                each, where, kind, plain.staging, compiler=compiler if where == device else None
+            )
+            for each in (EmbeddingNetwork(here), ExplainingNetwork(here))
+        ]
+        for each in (plain, *passes):
+            each.prepare(shape)
+        for _ in range(2):  # a replay does not disturb the next one
+            rows = passes[0].launch(images, shape)()
+            explained = passes[1].launch_explanations(images, shape, wanted)()
+        found.append((rows, explained))
+    (want_rows, want_explained), (rows, explained) = found
+    assert [each.class_ids.tolist() for each in explained[1:] if each is not None] == [[7], [0]]
+    pairs = list(zip(rows, want_rows, strict=True))
+    for got, want in zip(explained[1:], want_explained[1:], strict=True):
+        assert got is not None
+        assert want is not None
+        pairs += [(got.logits, want.logits), (got.focus, want.focus), (got.overview, want.overview)]
+    for mine, theirs in pairs:
+        assert mine is not None
+        assert theirs is not None
+        assert np.linalg.norm(mine - theirs) < BOUNDS[dtype] * np.linalg.norm(theirs)

@@ -186,3 +186,11 @@ def test_a_gpus_copies_arrive() -> None:
     assert batch.is_cuda
     (received,) = staging.receive([batch])
     assert (received.numpy() == np.stack([picture(seed, 224, 224) for seed in range(8)])).all()
+
+
+def test_numbers_are_sent_as_they_are() -> None:
+    numbers = np.array([[3, -1], [0, 7]])
+    for staging in (Staging(CPU), Staging(CPU, FakeCopier())):
+        sent = staging.send(numbers)
+        assert sent.dtype == torch.int64
+        assert sent.tolist() == numbers.tolist()

@@ -18,8 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from model.config import BACKBONES
+from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
+from model.inference.passes import EmbeddingNetwork, ExplainingNetwork
 from model.inference.static_module import StaticModule
 from model.kernels.gpu.autotune import Autotuner
 from model.lowering.folding import fold
@@ -27,9 +29,17 @@ from model.lowering.gpu import lower_for_gpu
 from model.zoo import create_model
 
 META = torch.device("meta")
+
+
+def _classifier() -> ImageClassifier:
+    return fold(ImageClassifier(BACKBONES["nano"], 5, overview_head=True).eval())
+
+
 CONSTRUCTORS = ("tensor", "as_tensor", "asarray", "scalar_tensor")
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "classifier": lambda: create_model("demo", weights="random"),
+    "embeddings": lambda: EmbeddingNetwork(_classifier()),
+    "class maps": lambda: ExplainingNetwork(_classifier()),
     "UPerNet": lambda: fold(UPerNet(BACKBONES["nano"], 8, 5).eval()),
     "Mask R-CNN": lambda: fold(MaskRCNN(BACKBONES["nano"], 3, cascade=False).eval()),
     "Cascade Mask R-CNN": lambda: fold(MaskRCNN(BACKBONES["nano"], 3, cascade=True).eval()),
@@ -91,5 +101,19 @@ def test_a_forward_pass_neither_copies_from_the_host_nor_waits(
         for _ in range(2):  # the warm-up, and what is recorded
             with torch.inference_mode(), copies:
                 module(pixels, sizes)
+    assert host_data == []
+    assert copies.found == []
+
+
+def test_maps_of_chosen_classes_are_made_without_the_host(host_data: list[str]) -> None:
+    network = ExplainingNetwork(_classifier().to(META, torch.bfloat16))
+    images = torch.empty(2, 3, 64, 96, dtype=torch.bfloat16, device=META)
+    wanted = torch.empty(2, 3, dtype=torch.int64, device=META)
+    host_data.clear()
+    copies = CopiesFromHost()
+    with torch.inference_mode(), copies:
+        class_ids, focus, overview = network.chosen_maps(network(images), wanted)
+    assert class_ids.shape == (2, 3)
+    assert focus.shape == overview.shape == (2, 3, 2, 3)
     assert host_data == []
     assert copies.found == []

@@ -11,10 +11,10 @@ from model.config import BACKBONES
 from model.kernels.scaled_product import (
     add_product,
     as_rows,
-    pixel_product,
     scaled_product,
     scales_weight,
 )
+from model.lowering.pixel_product import pixel_product
 from support.filled import random_map
 
 

@@ -103,20 +103,7 @@ def test_a_form_is_the_reference(
     assert_relative(got, want.logits, EXACT)
     for got_map, want_map in zip(maps, want.maps, strict=True):
         assert_relative(got_map, want_map, EXACT)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("name", VARIANTS)
-def test_the_overview_heads_logits_are_the_references(
-    trained_of: Callable[[str], ImageClassifier], name: str, size: tuple[int, int]
-) -> None:
-    for network in (trained_of(name), fold(copy.deepcopy(trained_of(name)))):
-        assert network.overview_head is not None
-        with torch.inference_mode():
-            overview, _ = network.backbone.last_maps(images_of(name, size))
-            logits = network.overview_head(overview)
-        assert_relative(logits, reference(name, size).overview_logits, EXACT)
+    assert_looks_are(network, images_of(name, size), want, EXACT)
 
 
 @pytest.mark.slow
@@ -133,6 +120,7 @@ def test_the_form_for_a_cpu_is_the_reference(
     images = images_of(name, size).float().contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         assert_relative(network(images), reference(name, size).logits, FLOAT32)
+    assert_looks_are(network, images, reference(name, size), FLOAT32)
 
 
 @pytest.mark.slow
@@ -165,6 +153,26 @@ def images_of(name: str, size: tuple[int, int]) -> Tensor:
 def lowered_for_gpu(network: ImageClassifier) -> ImageClassifier:
     lower_for_gpu(network, Autotuner())
     return network
+
+
+@torch.inference_mode()
+def assert_looks_are(
+    network: ImageClassifier, images: Tensor, want: ReferenceOutputs, tolerance: float
+) -> None:
+    """Compare the embeddings of all layers, class maps, and the maps' means with the logits."""
+    means = network.layer_means(images)
+    assert list(means) == list(network.layer_dimensions) == list(want.means)
+    for layer, mean in means.items():
+        assert mean.shape == (len(images), network.layer_dimensions[layer])
+        assert_relative(mean, want.means[layer], tolerance)
+    maps = network.class_maps(images)
+    assert maps.overview is not None
+    for got, want_map, logits in (
+        (maps.focus, want.focus, want.logits),
+        (maps.overview, want.overview, want.overview_logits),
+    ):
+        assert_relative(got, want_map, tolerance)
+        assert_relative(got.mean(dim=(2, 3)), logits, tolerance)
 
 
 def assert_relative(got: Tensor, want: Tensor, tolerance: float) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from model.config import Task
 from model.inference import dtype_selection
 from model.inference.dtype_selection import DtypeChoice
 from model.kernels.gpu.failures import DeviceLostError
@@ -124,7 +125,8 @@ def test_a_successor_takes_over_what_was_measured(monkeypatch: pytest.MonkeyPatc
     runner, scheduler = started(None)
     scheduler.learn(QueueKey(runner.models[0].operation, (224, 224)), 4, 7.0)  # as traffic would
     known = measured(runner, scheduler)
-    (cost,) = known.costs
+    (cost,) = (each for each in known.costs if each.task is Task.CLASSIFY)
+    assert {each.task for each in known.costs} == {Task.CLASSIFY, Task.EMBED, Task.EXPLAIN}
     assert cost.per_image_seconds > 0.5
 
     def measure(_: object) -> None:
@@ -141,8 +143,8 @@ def test_a_successor_takes_over_what_was_measured(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Runner, "run", counted)
     successor, learnt = started(known)
     assert successor.models[0].dtype_reason == runner.models[0].dtype_reason
-    assert runs == [1]  # one image, to be warm
-    (taken,) = learnt.costs.values()
+    assert runs == [1, 1, 1]  # one image a task, to be warm
+    (taken,) = (each for key, each in learnt.costs.items() if key.operation.task is Task.CLASSIFY)
     assert taken.fixed_seconds == pytest.approx(cost.fixed_seconds, abs=1e-6)
     assert taken.per_image_seconds == pytest.approx(cost.per_image_seconds)
     # Of another device nothing holds.
@@ -151,4 +153,4 @@ def test_a_successor_takes_over_what_was_measured(monkeypatch: pytest.MonkeyPatc
     )
     elsewhere, _ = started(replace(known, device_name="another device"))
     assert elsewhere.models[0].dtype_reason == "auto: measured anew"
-    assert runs == [1, 1, 1, 4, 4]
+    assert runs[3:] == [1, 1, 4, 4, 1, 4, 1, 4]

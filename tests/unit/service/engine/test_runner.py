@@ -104,7 +104,7 @@ def test_detections_cross_as_four_arrays(monkeypatch: pytest.MonkeyPatch) -> Non
         labels=torch.tensor([3, 1]),
         masks=torch.zeros(2, 28, 28),
     )
-    monkeypatch.setattr(detecting._predictors[DETECT.model], "detect", lambda *_: [found, None])
+    monkeypatch.setattr(detecting._predictors[DETECT.model].own, "detect", lambda *_: [found, None])
     outcome = detecting.run(DETECT, inputs(2), (224, 224), 2)
     assert outcome.arrays[1] is None
     assert outcome.arrays[0] is not None
@@ -116,7 +116,7 @@ def test_a_classification_is_answered_by_its_logits(monkeypatch: pytest.MonkeyPa
     classifying = runner()
     logits = np.array([0.0, np.log(3.0)], np.float32)
     monkeypatch.setattr(
-        classifying._predictors[CLASSIFY.model], "classify", lambda *_: [logits, None]
+        classifying._predictors[CLASSIFY.model].own, "launch", lambda *_: lambda: [logits, None]
     )
     outcome = classifying.run(CLASSIFY, inputs(2), (224, 224), 2)
     assert outcome.arrays[0] is not None
@@ -144,7 +144,7 @@ def test_time_behind_another_batch_is_not_a_batchs_own(monkeypatch: pytest.Monke
         now[0] += 2.0
         return [None]
 
-    monkeypatch.setattr(running._predictors[CLASSIFY.model], "launch", lambda *_: logits)
+    monkeypatch.setattr(running._predictors[CLASSIFY.model].own, "launch", lambda *_: logits)
     waits = [running.launch(CLASSIFY, inputs(1), (224, 224), 1) for _ in range(2)]
     assert [wait().device_seconds for wait in waits] == [2.0, 2.0]
 
@@ -154,7 +154,7 @@ def test_a_cpu_gains_nothing_by_launching() -> None:
 
 
 def test_warming_up_a_cpu_runs_two_batch_sizes_of_a_fixed_input() -> None:
-    steps = list(warm_up(runner(), runner().models[0]))
+    steps = list(warm_up(runner(), runner().models[0], CLASSIFY, (1, 4)))
     assert [step.size for step in steps] == [1, 4]
     assert all(step.input_size == (224, 224) for step in steps)
     assert all(step.device_seconds > 0 for step in steps)
@@ -163,7 +163,7 @@ def test_warming_up_a_cpu_runs_two_batch_sizes_of_a_fixed_input() -> None:
 def test_warming_up_a_segmenter_takes_the_usual_aspect_ratio() -> None:
     settings = {"classify_model": "off", "segment_model": "demo", "segment_weights": "random"}
     loaded = runner(**settings)
-    (step,) = warm_up(loaded, loaded.models[0])
+    (step,) = warm_up(loaded, loaded.models[0], SEGMENT, (1,))
     assert (step.operation, step.input_size, step.size) == (SEGMENT, padded_size(160, 213, 32), 1)
 
 
@@ -237,7 +237,7 @@ def test_a_fallback_under_traffic_is_counted_and_shown_with_its_model() -> None:
     told: list[str] = []
     running.on_fallback(told.append)
     running.on_rerecording(lambda: told.append("again"))
-    execution = running._predictors[CLASSIFY.model].execution
+    execution = running._predictors[CLASSIFY.model].own.execution
     execution.on_fallback(Fallback("record", "no"))
     execution.on_rerecording()
     assert told == ["record", "again"]
@@ -246,7 +246,7 @@ def test_a_fallback_under_traffic_is_counted_and_shown_with_its_model() -> None:
 
 def test_a_fallback_in_the_warm_up_is_shown() -> None:
     running = runner()
-    running._predictors[CLASSIFY.model].execution.on_fallback(Fallback("kernels", "noexec"))
+    running._predictors[CLASSIFY.model].own.execution.on_fallback(Fallback("kernels", "noexec"))
     assert running.models[0].fallbacks == (FallbackInfo("kernels", "noexec"),)
 
 

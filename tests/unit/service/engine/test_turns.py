@@ -140,6 +140,8 @@ class FakeSubmit:
 
     request_id: int
     original_size: tuple[int, int] = (224, 224)
+    layer: str | None = None
+    class_ids: tuple[int, ...] = ()
 
 
 @pytest.fixture

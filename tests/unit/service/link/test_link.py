@@ -21,6 +21,7 @@ from service.link.messages import (
     InferenceResult,
     ModelInfo,
     NetworkInput,
+    Question,
     Refusal,
     Returned,
     Submit,
@@ -123,6 +124,7 @@ def submit(pool: EnginePool, timeout_seconds: float = 5.0) -> asyncio.Task[Infer
     return asyncio.create_task(
         pool.submit(
             CLASSIFIER,
+            Question(CLASSIFIER.task),
             NetworkInput(IMAGE, (3, 4), (20, 30)),
             deadline=deadline,
             timeout_seconds=timeout_seconds,

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from model.config import Task
 from service.api.errors import InvalidParameterError, NotReadyError, UnknownModelError
 from service.link.client import EngineClient
-from service.link.messages import InferenceResult, ModelInfo, NetworkInput, Welcome
+from service.link.messages import InferenceResult, ModelInfo, NetworkInput, Question, Welcome
 from service.link.pool import EnginePool, Generations
 from support.service_fakes import CLASSIFIER, DETECTOR, SEGMENTER, WELCOME
 
@@ -57,7 +57,7 @@ def pool(*clients: FakeClient, generation: int = 1) -> EnginePool:
 
 
 def submitted(engines: EnginePool, model: ModelInfo) -> Awaitable[InferenceResult]:
-    return engines.submit(model, IMAGE, deadline=1.0, timeout_seconds=1.0)
+    return engines.submit(model, Question(model.task), IMAGE, deadline=1.0, timeout_seconds=1.0)
 
 
 async def test_without_a_name_the_first_model_of_the_task_answers() -> None:

@@ -20,6 +20,11 @@ def test_canvas_is_the_image_in_opencvs_order() -> None:
     assert np.array_equal(canvas_of(image), np.asarray(image)[..., ::-1])
 
 
+def test_copies_of_the_image_stand_side_by_side() -> None:
+    image = noise(31, 17)
+    assert np.array_equal(canvas_of(image, copies=3), np.tile(canvas_of(image), (1, 3, 1)))
+
+
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (300, 1), (53, 37)])
 def test_file_holds_the_canvas_as_rgb(width: int, height: int) -> None:
     image = noise(width, height)

@@ -27,6 +27,7 @@ OF_ITS_OWN = {
     "--model": "each task has models of its own",
     "--output": "evaluate writes a report, export a network",
     "--rate": "bench takes several levels",
+    "--save": "each task has something of its own to draw or write",
     "--task": "bench and plan load one of three, export knows by the name, but for the demo",
     "--timeout": "of a request, with retries or without",
 }

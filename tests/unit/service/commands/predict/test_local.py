@@ -9,9 +9,12 @@ import pytest
 from PIL import Image
 
 from model.kernels.gpu.failures import DeviceLostError
-from service.api.queries import ClassifyQuery, SegmentQuery
+from service.api.errors import InvalidParameterError
+from service.api.queries import ClassifyQuery, EmbedQuery, ExplainQuery, SegmentQuery
+from service.api.schemas import EmbedResponse, ExplainResponse
+from service.commands.predict import local
 from service.commands.predict.local import LocalPredictor
-from service.commands.predict.outcome import Failure, Outcome, PredictAnswer, PredictRequest
+from service.commands.predict.outcome import Failure, Outcome, PredictAnswer, PredictRequest, Query
 from service.commands.predict.sources import Source
 from service.engine import runner
 from service.engine.batches import BatchResult, DeviceFailedError
@@ -30,12 +33,11 @@ def source(name: str, grey: int = 90, size: tuple[int, int] = (64, 48)) -> Sourc
     return Source(name, PurePath(name), file.getvalue())
 
 
-def here(query: ClassifyQuery | SegmentQuery, *, batch_size: int = 4) -> LocalPredictor:
-    task = "classify" if isinstance(query, ClassifyQuery) else "segment"
-    off = {"classify": "segment", "segment": "classify"}[task]
+def here(query: Query, *, batch_size: int = 4, saves: bool = False) -> LocalPredictor:
+    off = "classify" if isinstance(query, SegmentQuery) else "segment"
     settings = load_settings({f"{off}_model": "off", "dtype": "float32", "devices": "cpu"})
     (spec,) = specs_of(settings)
-    return LocalPredictor(settings, spec, PredictRequest(query, pictures=False), batch_size)
+    return LocalPredictor(settings, spec, PredictRequest(query, saves=saves), batch_size)
 
 
 @pytest.fixture
@@ -133,3 +135,34 @@ def test_scores_are_those_of_the_class_order() -> None:
     assert isinstance(outcome.result, PredictAnswer)
     predictions = getattr(outcome.result.document, "predictions")  # noqa: B009 - of any task
     assert np.isclose(sum(each.score for each in predictions), 1.0)
+
+
+def test_an_embedding_is_of_the_layer_that_is_named(batches: list[int]) -> None:
+    (default,) = here(EmbedQuery()).outcomes([source("a")])
+    (named,) = here(EmbedQuery(layer="stage2", normalize=True)).outcomes([source("a")])
+    found = []
+    for outcome in (default, named):
+        assert isinstance(outcome.result, PredictAnswer)
+        assert isinstance(outcome.result.document, EmbedResponse)
+        found.append(outcome.result.document)
+    assert [(each.layer, each.dimension) for each in found] == [("head", 256), ("stage2", 32)]
+    assert np.isclose(np.linalg.norm(found[1].embedding), 1.0)
+
+
+def test_class_maps_are_of_the_classes_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "explain_picture", lambda *_: b"a picture")
+    predictor = here(ExplainQuery(class_id=[7, 2]), saves=True)
+    (outcome,) = predictor.outcomes([source("a")])
+    assert isinstance(outcome.result, PredictAnswer)
+    assert outcome.result.picture == b"a picture"
+    assert isinstance(outcome.result.document, ExplainResponse)
+    maps = outcome.result.document.maps
+    assert [each.class_id for each in maps] == [7, 2]
+    assert all(np.isclose(np.mean(each.focus), each.logit, atol=1e-5) for each in maps)
+
+
+def test_what_a_model_cannot_do_is_refused_before_there_is_work() -> None:
+    with pytest.raises(InvalidParameterError, match="layer is 'neck'; demo has head"):
+        here(EmbedQuery(layer="neck"))
+    with pytest.raises(InvalidParameterError, match="class_id is 10; the classes of demo are 0"):
+        here(ExplainQuery(class_id=[10]))

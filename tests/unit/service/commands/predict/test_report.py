@@ -8,15 +8,19 @@ import pytest
 from model.config import Task
 from service.api.schemas import (
     ClassifyResponse,
+    ClassMap,
     Detection,
     DetectResponse,
+    EmbedResponse,
+    ExplainResponse,
     ImageFacts,
     Prediction,
+    Region,
     SegmentedClass,
     SegmentResponse,
     Timing,
 )
-from service.commands.console.exits import DONE, FAILED, RefusedError
+from service.commands.console.exits import DONE, FAILED
 from service.commands.predict.outcome import Failure, Outcome, PredictAnswer
 from service.commands.predict.report import PredictionReport
 from service.commands.predict.sources import Source
@@ -111,6 +115,45 @@ def test_segments_and_detections_have_their_columns(capsys: pytest.CaptureFixtur
     assert words[5] == ["x", "nothing", "found"]
 
 
+def test_embeddings_and_class_maps_have_their_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    vector = EmbedResponse(
+        model="demo",
+        layer="stage1",
+        dimension=2,
+        normalized=False,
+        embedding=[3.0, -4.0],
+        image=IMAGE,
+        timing=TIMING,
+    )
+    highest_at_the_lower_left = [[0.0, 1.0, 2.0], [3.5, 0.0, -9.0]]
+    maps = ExplainResponse(
+        model="demo",
+        size=[2, 3],
+        region=Region(x=100, y=10, width=60, height=40),
+        maps=[
+            ClassMap(
+                class_id=3,
+                label="star",
+                score=0.875,
+                logit=-0.4166,
+                focus=highest_at_the_lower_left,
+                overview=None,
+            )
+        ],
+        overview_logits_available=False,
+        reason=None,
+        image=IMAGE,
+        timing=TIMING,
+    )
+    for task, document in ((Task.EMBED, vector), (Task.EXPLAIN, maps)):
+        with PredictionReport([source("x")], task, as_json=False, folder=None) as shown:
+            shown.add(Outcome(source("x"), PredictAnswer(document, None)))
+    words = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert words[:2] == [["file", "layer", "dimension", "length"], ["x", "stage1", "2", "5"]]
+    assert words[2] == ["file", "score", "logit", "peak", "x", "y", "class"]
+    assert words[3] == ["x", "87.5", "%", "-0.42", "110", "40", "star"]
+
+
 def test_overlays_keep_the_folders_below_the_one_that_was_named(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "overlays"
     report(
@@ -120,13 +163,6 @@ def test_overlays_keep_the_folders_below_the_one_that_was_named(tmp_path: Path) 
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert files == [folder / "deep" / "a.jpg.overlay.png"]
     assert files[0].read_bytes() == b"a picture"
-
-
-def test_overlays_that_would_be_one_file_are_refused_before_there_is_work(tmp_path: Path) -> None:
-    sources = [source("a/x.jpg"), source("b/x.jpg")]
-    with pytest.raises(RefusedError, match=r"a/x\.jpg and b/x\.jpg would be one file"):
-        PredictionReport(sources, Task.SEGMENT, as_json=False, folder=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_an_overlay_that_cannot_be_saved_fails_alone(
@@ -139,7 +175,7 @@ def test_an_overlay_that_cannot_be_saved_fails_alone(
         folder=tmp_path,
     )
     assert code == FAILED
-    assert "a.jpg: The overlay cannot be saved" in capsys.readouterr().err
+    assert "a.jpg: The result cannot be saved" in capsys.readouterr().err
     assert (tmp_path / "b.jpg.overlay.png").read_bytes() == b"a picture"
 
 

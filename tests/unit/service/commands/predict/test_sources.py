@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from service.commands.predict.sources import Source, SourceError, find_sources, skipped_note
-from service.images.upload import SUFFIXES
+from service.images.signatures import SUFFIXES
 
 NOTHING = io.BytesIO()
 

@@ -1,0 +1,174 @@
+"""``POST /v1/embeddings``, in the form of OpenAI's API.
+
+Source: https://platform.openai.com/docs/api-reference/embeddings; images as data URLs, as NVIDIA's
+NV-CLIP endpoint has them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from model.config import Task
+from service import tracing
+from service.answers.inference import EngineResult
+from service.api.errors import InvalidParameterError, MalformedRequestError, ServiceError
+from service.api.openai import EmbeddingsResponse, OpenAIEmbedding
+from service.api.queries import EmbeddingsQuery
+from service.images.json_images import MAX_FAULT, image_in_text
+from service.link.messages import Question
+from service.web.http.middleware import unless_client_leaves
+from service.web.http.negotiation import demand_json
+from service.web.http.openapi import openai_errors
+from service.web.pipeline import Pipeline, PipelineDep, RequestContext
+
+MAX_IMAGES = 64
+"""Most images of a request."""
+
+router = APIRouter(tags=["inference"])
+
+_TEXT = {"type": "string", "description": "A data URL, or base64."}
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["model", "input"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "model": {"type": "string"},
+                        "input": {
+                            "anyOf": [
+                                _TEXT,
+                                {
+                                    "type": "array",
+                                    "items": _TEXT,
+                                    "minItems": 1,
+                                    "maxItems": MAX_IMAGES,
+                                },
+                            ]
+                        },
+                        "encoding_format": {"type": "string", "enum": ["float", "base64"]},
+                        "user": {"type": "string", "description": "Ignored."},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    model: str
+    input: str | list[str]
+    encoding_format: Literal["float", "base64"] = "float"
+    user: Any = None
+    dimensions: Any = None
+
+
+@router.post(
+    "/v1/embeddings",
+    summary="Embed images, as OpenAI's clients ask for it",
+    response_model=EmbeddingsResponse,
+    responses=openai_errors(400, 401, 404, 406, 408, 413, 415, 422, 429, 431, 500, 503, 504),
+    openapi_extra=BODY,
+    dependencies=[Depends(demand_json)],
+)
+async def embeddings(
+    request: Request, query: Annotated[EmbeddingsQuery, Query()], pipeline: PipelineDep
+) -> Response:
+    """Embed up to 64 images by a model's default layer, the same numbers as `/v1/embed` gives.
+
+    Errors have OpenAI's form, `{"error": {"message", "type", "param", "code"}}`.
+    """
+    with pipeline.model_for(Task.EMBED, None) as default:
+        # Until its body is read, the request counts as one for the default model.
+        async with pipeline.received(request, default, query.timeout) as context:
+            return await unless_client_leaves(request, _answer(request, pipeline, context))
+
+
+async def _answer(request: Request, pipeline: Pipeline, context: RequestContext) -> Response:
+    context = await pipeline.inflated(context)
+    document = await pipeline.in_decode_thread(_parsed, context.body)
+    model = context.model.engines.find(Task.EMBED, document.model)
+    assert model is not None, "a name that is not served raises"
+    request.state.model = model.name
+    tracing.describe(model=model.name)
+    asked = replace(context.model, info=model, question=Question(Task.EMBED))
+    inputs = [document.input] if isinstance(document.input, str) else document.input
+    images = [replace(context, model=asked, stages=dict(context.stages)) for _ in inputs]
+    try:
+        async with asyncio.TaskGroup() as group:
+            results = [
+                group.create_task(_embedded(pipeline, image, text, place))
+                for place, (image, text) in enumerate(zip(images, inputs, strict=True))
+            ]
+    except ExceptionGroup as failures:
+        # One image's failure is the request's; the others are cancelled.
+        raise failures.exceptions[0] from None
+    # The images overlap: the slowest of each stage is what the request waited for.
+    for stage in ("decode", "queue", "inference"):
+        context.stages[stage] = max(image.stages[stage] for image in images)
+    found = [result.result() for result in results]
+    return await pipeline.rendered(
+        replace(context, model=asked),
+        lambda: _response(found, model.name, document.encoding_format),
+        renders_at_once=False,
+    )
+
+
+def _parsed(body: bytes) -> _Document:
+    try:
+        document = msgspec.json.decode(body, type=_Document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRequestError(
+            'The body has to be JSON like {"model": "name", "input": "data:..."}: '
+            f"{str(error)[:MAX_FAULT]}."
+        ) from error
+    if document.dimensions is not None:
+        raise InvalidParameterError("dimensions cannot be chosen; an embedding has its layer's.")
+    count = 1 if isinstance(document.input, str) else len(document.input)
+    if not 1 <= count <= MAX_IMAGES:
+        raise InvalidParameterError(f"input has {count} images; it has to be 1 to {MAX_IMAGES}.")
+    return document
+
+
+async def _embedded(
+    pipeline: Pipeline, context: RequestContext, text: str, place: int
+) -> EngineResult:
+    name = f"input[{place}]"
+    body, media_type = await pipeline.in_decode_thread(image_in_text, text, name)
+    try:
+        return await pipeline.infer(replace(context, body=body, content_type=media_type))
+    except ServiceError as error:
+        error.detail = f"{name}: {error.detail}"
+        raise
+
+
+def _response(
+    found: Sequence[EngineResult], model: str, encoding: Literal["float", "base64"]
+) -> Response:
+    vectors = [each.result.arrays[0] for each in found]
+    document = EmbeddingsResponse(
+        model=model,
+        data=[
+            OpenAIEmbedding(
+                index=place,
+                embedding=vector.tolist()
+                if encoding == "float"
+                else base64.b64encode(vector.astype("<f4").tobytes()).decode(),
+            )
+            for place, vector in enumerate(vectors)
+        ],
+    )
+    return Response(document.model_dump_json(), media_type="application/json")
