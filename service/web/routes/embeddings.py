@@ -27,7 +27,7 @@ from service.images.json_images import MAX_FAULT, image_in_text, quotes_in
 from service.link.messages import Question
 from service.web.http.middleware import unless_client_leaves
 from service.web.http.negotiation import demand_json
-from service.web.http.openapi import openai_errors
+from service.web.http.openapi import openai_errors, problems
 from service.web.pipeline import Pipeline, PipelineDep, RequestContext
 
 MAX_IMAGES = 64
@@ -97,7 +97,8 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     "/v1/embeddings",
     summary="Embed images, as OpenAI's clients ask for it",
     response_model=EmbeddingsResponse,
-    responses=openai_errors(400, 401, 404, 406, 408, 413, 415, 422, 429, 431, 500, 503, 504),
+    responses=openai_errors(400, 401, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
+    | problems(431),
     openapi_extra=BODY,
     dependencies=[Depends(demand_json)],
 )
