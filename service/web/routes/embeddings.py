@@ -43,7 +43,7 @@ BODY: dict[str, Any] = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "required": ["model", "input"],
+                    "required": ["input"],
                     "additionalProperties": False,
                     "properties": {
                         "model": {"type": "string"},
@@ -69,8 +69,8 @@ BODY: dict[str, Any] = {
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
-    model: str
     input: str | list[str]
+    model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     user: Any = None
     dimensions: Any = None
@@ -101,7 +101,7 @@ async def _answer(request: Request, pipeline: Pipeline, context: RequestContext)
     context = await pipeline.inflated(context)
     document = await pipeline.in_decode_thread(_parsed, context.body)
     model = context.model.engines.find(Task.EMBED, document.model)
-    assert model is not None, "a name that is not served raises"
+    assert model is not None, "every model can be embedded, and there is one"
     request.state.model = model.name
     tracing.describe(model=model.name)
     asked = replace(context.model, info=model, question=Question(Task.EMBED))
