@@ -24,6 +24,9 @@ RELOAD = b"reload\n"
 GREETING_SECONDS = 5.0
 """Seconds in which a service greets; it does at once unless it is stuck."""
 
+COMMAND_SECONDS = 60.0
+"""Seconds in which a client says what it wants, once it is greeted."""
+
 
 @asynccontextmanager
 async def control_socket(
@@ -40,14 +43,18 @@ async def control_socket(
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             writer.write(_line({"pid": os.getpid(), "url": url}))
-            if await reader.readline() == RELOAD:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                command = await reader.readline()
+            if command == RELOAD:
                 try:
                     writer.write(_line({"generation": await asyncio.shield(ask())}))
                 except ReloadError as error:
                     writer.write(_line({"error": str(error)}))
             await writer.drain()
-        except ConnectionError:
-            return  # the command was interrupted; the reload goes on
+        except (ConnectionError, TimeoutError, ValueError):
+            return  # interrupted, where a reload goes on; or silent; or no command of a line
+        except asyncio.CancelledError:
+            return  # the service ends, and Python 3.11 would log the cancellation as an error
         finally:
             writer.close()
 
