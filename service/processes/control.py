@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from service.processes.reloads import ReloadError
+from service.processes.reloads import ReloadError, StoppingError
 from service.processes.runtime_folder import runtime_folders
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ async def control_socket(
             await writer.drain()
         except (ConnectionError, TimeoutError, ValueError):
             return  # interrupted, where a reload goes on; or silent; or no command of a line
+        except StoppingError:
+            return  # the end of the connection says so
         except asyncio.CancelledError:
             return  # the service ends, and Python 3.11 would log the cancellation as an error
         finally:
@@ -87,13 +89,17 @@ class FoundService:
         """Have it reload its models; return the number of the new generation.
 
         Raises:
-            ReloadError: if the engines before go on serving, or the service ends meanwhile.
+            ReloadError: if the engines before go on serving.
+            StoppingError: if the service ends meanwhile.
         """
         self._connection.settimeout(None)
-        self._connection.sendall(RELOAD)
-        answer = self._answers.readline()
+        try:
+            self._connection.sendall(RELOAD)
+            answer = self._answers.readline()
+        except ConnectionError:
+            answer = b""
         if not answer:
-            raise ReloadError("The service has ended.")
+            raise StoppingError
         outcome = json.loads(answer)
         if "error" in outcome:
             raise ReloadError(outcome["error"])

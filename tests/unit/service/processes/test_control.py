@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from service.processes import control
-from service.processes.control import NAME, control_socket
-from service.processes.reloads import ReloadError
+from service.processes.control import NAME, control_socket, find_services
+from service.processes.reloads import ReloadError, StoppingError
+from service.processes.runtime_folder import MARK
 
 
 def ask() -> asyncio.Future[int]:
@@ -63,6 +65,28 @@ async def test_what_is_no_command_is_answered_by_the_end(
     assert logged == []
 
 
+async def test_a_service_that_ends_is_not_said_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    asked: list[asyncio.Future[int]] = []
+
+    def ask() -> asyncio.Future[int]:
+        asked.append(asyncio.get_running_loop().create_future())
+        asked[0].set_exception(StoppingError())
+        return asked[0]
+
+    (tmp_path / "overlock-a").mkdir()
+    (tmp_path / "overlock-a" / MARK).touch()
+    async with control_socket(tmp_path / "overlock-a", "http://h", ask):
+        (found,) = await asyncio.to_thread(lambda: [*find_services()])
+        assert (found.pid, found.url) == (os.getpid(), "http://h")
+        with pytest.raises(StoppingError):
+            await asyncio.to_thread(found.reload)
+        found._answers.close()
+        found._connection.close()
+
+
 async def test_a_silent_client_is_sent_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
@@ -75,7 +99,7 @@ async def test_a_silent_client_is_sent_away(
 def test_a_service_ends_without_a_word_of_clients_that_are_connected(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clients = []
+    clients: list[socket.socket] = []
 
     async def serve() -> None:
         async with control_socket(tmp_path, "http://h", asyncio.Future):

@@ -127,7 +127,10 @@ NEEDED = 'architecture = "overlock_t"\nweights = "x.pth"\n'
             'there is no "overlok_t". Is it overlock_t',
         ),
         (f"[a]\n{NEEDED}crop_ptc = 1", r"\[a\]: there is no key crop_ptc. Is it crop_pct"),
-        (f"[a.v2]\n{NEEDED}", r'\[a\]: there is no key v2. A name with a dot has quotes: \["a.v2"\]'),
+        (
+            f"[a.v2]\n{NEEDED}",
+            r'\[a\]: there is no key v2. A name with a dot has quotes: \["a.v2"\]',
+        ),
         (f"[a]\n{NEEDED}[a.backbon]", r"\[a\]: there is no key backbon. Is it backbone"),
         ('[a]\narchitecture = "demo"\nweights = ""', r"weights: it is empty \(given: ''\)"),
         (f"[a]\n{NEEDED}zzz = 1", "There are architecture, backbone, kind, weights"),
