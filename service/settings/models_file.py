@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -93,9 +94,11 @@ def models_text(path: Path) -> bytes:
     """Return the models file as it is.
 
     Raises:
-        SettingsError: if it cannot be read.
+        SettingsError: if it cannot be read, or is not a file: the end of a pipe may never come.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SettingsError(f"{PREFIX}MODELS_FILE: {path} is not a file.")
         return path.read_bytes()
     except OSError as error:
         raise SettingsError(

@@ -65,7 +65,7 @@ async def test_what_is_no_command_is_answered_by_the_end(
     assert logged == []
 
 
-async def test_a_service_that_ends_is_not_said_to_go_on(
+async def test_a_service_that_ends_is_told_from_a_reload_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))

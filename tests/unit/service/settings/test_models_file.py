@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -189,15 +190,21 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("none.toml", "No such file or directory"), ("", "Is a directory")]
+    ("name", "reason"),
+    [
+        ("none.toml", "cannot be read: No such file or directory"),
+        ("pipe", "is not a file"),
+        (".", "is not a file"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_told_with_its_setting(
     tmp_path: Path, name: str, reason: str
 ) -> None:
+    os.mkfifo(tmp_path / "pipe")
     path = tmp_path / name
     with pytest.raises(SettingsError) as refusal:
         specs_of(load_settings({"models_file": str(path)}))
-    assert str(refusal.value) == f"OVERLOCK_MODELS_FILE: {path} cannot be read: {reason}."
+    assert str(refusal.value) == f"OVERLOCK_MODELS_FILE: {path} {reason}."
 
 
 def test_a_path_is_not_taken_for_the_name_of_weights(
