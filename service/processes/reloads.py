@@ -120,6 +120,12 @@ class Reloads:
         except (SettingsError, StartFailedError, OSError) as error:
             self._note_failure(str(error))
             raise ReloadError(str(error)) from error
+        except Exception as error:
+            # Whatever it is, the engines that serve are none the worse for it.
+            logger.exception("A reload met an unforeseen error.")
+            reason = f"an unforeseen error, {error!r}, which the log has in full"
+            self._note_failure(reason)
+            raise ReloadError(reason) from error
         generation.establish()
         self.generation, self._error = generation, None
         self._aim_workers()

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from model.config import BackboneConfig, Interpolation, NetworkKind, Task
 from model.images.input_config import InputOptions
@@ -49,6 +50,15 @@ SENTENCES = {
 }
 """What a value is, where pydantic's words are of Python, by the kind of its error."""
 
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("nul", "it contains the character 0")
+    return text
+
+
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_without_nul)]
+
 PerChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
 
 
@@ -60,9 +70,9 @@ class _Table(BaseModel):
     architecture: str | None = None
     backbone: dict[str, Any] | None = None
     kind: NetworkKind | None = None
-    weights: Annotated[str, Field(min_length=1)] | None = None
+    weights: FilePath | None = None
     task: Literal["classify", "segment", "detect"] | None = None
-    labels: str | None = None
+    labels: FilePath | None = None
     input_size: int | None = None
     crop_pct: float | None = None
     interpolation: Interpolation | None = None

@@ -134,6 +134,11 @@ NEEDED = 'architecture = "overlock_t"\nweights = "x.pth"\n'
         ),
         (f"[a]\n{NEEDED}[a.backbon]", r"\[a\]: there is no key backbon. Is it backbone"),
         ('[a]\narchitecture = "demo"\nweights = ""', r"weights: it is empty \(given: ''\)"),
+        (
+            '[a]\narchitecture = "demo"\nweights = "\\u0000"',
+            r"weights: it contains the character 0",
+        ),
+        ('[a]\narchitecture = "demo"\nlabels = "\\u0000"', r"labels: it contains the character 0"),
         (f"[a]\n{NEEDED}zzz = 1", "There are architecture, backbone, kind, weights"),
         (f'[a]\n{NEEDED}task = "segment"', 'task is "segment", but overlock_t can classify'),
         (f"[a]\n{NEEDED}input_size = 16", "input_size is 16; it is from 32 to 4096"),
