@@ -14,7 +14,7 @@ from service.processes.compile_cache import compiler_environment
 from service.processes.environment import engine_environment, gpu_environment, local_device
 from service.processes.memory import available_bytes, own_bytes
 from service.processes.start_checks import check_files
-from service.settings import ModelSpec, Settings, models_text, specs_of
+from service.settings import ModelSpec, Settings, SettingsError, models_text, specs_of
 
 ENGINE_MODULE = "service.engine.process"
 ENGINE_GRACE_SECONDS = 1.0
@@ -54,7 +54,8 @@ class Generation:
         on_death: called whenever one has died and another is started.
 
     Raises:
-        SettingsError: if the models file is wrong, or a file that it names.
+        SettingsError: if the models file is wrong, or a file that it names, or there is no room
+            for its copy.
     """
 
     def __init__(
@@ -75,7 +76,14 @@ class Generation:
         copy = None
         if settings.models_file is not None:
             copy = self._models
-            copy.write_bytes(models_text(settings.models_file))
+            text = models_text(settings.models_file)
+            try:
+                copy.write_bytes(text)
+            except OSError as error:
+                raise SettingsError(
+                    f"The runtime folder {folder} cannot take a copy of the models file: "
+                    f"{error.strerror}."
+                ) from error
         self._options = ("--pins", str(self._pins), *(("--models", str(copy)) if copy else ()))
         self._hooks = on_change, on_death
         self._files: list[EngineFiles] = []
