@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,8 +23,14 @@ def write_torch(program: ExportedProgram, metadata: Mapping[str, str], path: Pat
         program: see ``model.export.program``.
         metadata: for the file's extra file ``metadata.json``, a JSON object of texts.
         path: of the file, which ends with .pt2.
+
+    Raises:
+        OSError: if it cannot be written.
     """
-    torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(dict(metadata))})
+    # In memory first: where PyTorch's own writer finds no space, it ends the process.
+    contents = io.BytesIO()
+    torch.export.save(program, contents, extra_files={METADATA_FILE: json.dumps(dict(metadata))})
+    path.write_bytes(contents.getbuffer())
 
 
 class TorchFile:

@@ -7,7 +7,7 @@ import sys
 
 from service.commands.console.exits import DONE, FAILED, RefusedError, print_error
 from service.processes.control import find_services
-from service.processes.reloads import ReloadError
+from service.processes.reloads import ReloadError, StoppingError
 from service.processes.runtime_folder import runtime_parent
 
 DESCRIPTION = """\
@@ -42,6 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
         generation = services[0].reload()
     except ReloadError as error:
         print_error(f"the reload failed, and what served before goes on: {error}")
+        return FAILED
+    except StoppingError:
+        print_error("the service has ended, before other engines served")
         return FAILED
     sys.stdout.write(f"generation {generation} serves at {services[0].url}\n")
     return DONE

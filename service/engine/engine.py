@@ -32,7 +32,7 @@ from service.engine.workers import WITHDRAWN, Work, Workers, trace_unanswered
 from service.link.messages import Cancel, Hello, Submit
 from service.link.sockets import LinkServer, Received, array_from
 from service.processes.environment import freeze_heap
-from service.processes.handover import read_measurements
+from service.processes.handover import last_measurements
 from service.processes.heartbeat import announce
 from service.settings import ModelSpec, Settings
 
@@ -240,7 +240,7 @@ class Engine:
             tasks.create_task(self._expire())
             tasks.create_task(self._workers.watch())
             names, sizes = self._device_names, self._batch_sizes
-            known = read_measurements(self._predecessor)
+            known = last_measurements(self._measured, self._predecessor)
             runner = await self._device.do(
                 load, self._settings, self._specs, names, sizes, self._scheduler, known, self._pins
             )

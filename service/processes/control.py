@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from service.processes.reloads import ReloadError
+from service.processes.reloads import ReloadError, StoppingError
 from service.processes.runtime_folder import runtime_folders
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ RELOAD = b"reload\n"
 
 GREETING_SECONDS = 5.0
 """Seconds in which a service greets; it does at once unless it is stuck."""
+
+COMMAND_SECONDS = 60.0
+"""Seconds in which a client says what it wants, once it is greeted."""
 
 
 @asynccontextmanager
@@ -40,14 +43,20 @@ async def control_socket(
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             writer.write(_line({"pid": os.getpid(), "url": url}))
-            if await reader.readline() == RELOAD:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                command = await reader.readline()
+            if command == RELOAD:
                 try:
                     writer.write(_line({"generation": await asyncio.shield(ask())}))
                 except ReloadError as error:
                     writer.write(_line({"error": str(error)}))
             await writer.drain()
-        except ConnectionError:
-            return  # the command was interrupted; the reload goes on
+        except (ConnectionError, TimeoutError, ValueError):
+            return  # interrupted, where a reload goes on; or silent; or no command of a line
+        except StoppingError:
+            return  # the end of the connection says so
+        except asyncio.CancelledError:
+            return  # the service ends, and Python 3.11 would log the cancellation as an error
         finally:
             writer.close()
 
@@ -80,13 +89,17 @@ class FoundService:
         """Have it reload its models; return the number of the new generation.
 
         Raises:
-            ReloadError: if the engines before go on serving, or the service ends meanwhile.
+            ReloadError: if the engines before go on serving.
+            StoppingError: if the service ends meanwhile.
         """
         self._connection.settimeout(None)
-        self._connection.sendall(RELOAD)
-        answer = self._answers.readline()
+        try:
+            self._connection.sendall(RELOAD)
+            answer = self._answers.readline()
+        except ConnectionError:
+            answer = b""
         if not answer:
-            raise ReloadError("The service has ended.")
+            raise StoppingError
         outcome = json.loads(answer)
         if "error" in outcome:
             raise ReloadError(outcome["error"])

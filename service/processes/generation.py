@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from service.processes.compile_cache import compiler_environment
 from service.processes.environment import engine_environment, gpu_environment, local_device
 from service.processes.memory import available_bytes, own_bytes
 from service.processes.start_checks import check_files
-from service.settings import Settings, models_text, specs_of
+from service.settings import ModelSpec, Settings, SettingsError, models_text, specs_of
 
 ENGINE_MODULE = "service.engine.process"
 ENGINE_GRACE_SECONDS = 1.0
@@ -54,7 +54,8 @@ class Generation:
         on_death: called whenever one has died and another is started.
 
     Raises:
-        SettingsError: if the models file is wrong, or a file that it names.
+        SettingsError: if the models file is wrong, or a file that it names, or there is no room
+            for its copy.
     """
 
     def __init__(
@@ -69,49 +70,61 @@ class Generation:
     ) -> None:
         self.number = number
         self._before = before
+        self._folder = folder
         self._models = folder / f"models-{number}.toml"
         self._pins = folder / f"weights-{number}.json"
         copy = None
         if settings.models_file is not None:
             copy = self._models
-            copy.write_bytes(models_text(settings.models_file))
-        specs = specs_of(settings, copy)
-        check_files(settings, specs)
-        self.engines: list[Child] = []
+            text = models_text(settings.models_file)
+            try:
+                copy.write_bytes(text)
+            except OSError as error:
+                raise SettingsError(
+                    f"The runtime folder {folder} cannot take a copy of the models file: "
+                    f"{error.strerror}."
+                ) from error
+        self._options = ("--pins", str(self._pins), *(("--models", str(copy)) if copy else ()))
+        self._hooks = on_change, on_death
         self._files: list[EngineFiles] = []
         self._keeping: list[asyncio.Task[None]] = []
-        for index, device in enumerate(settings.devices.split(",")):
-            name = f"engine-{index}" if number == 1 else f"engine-{index}.{number}"
-            # Two generations live at once, never three.
-            slot = f"engine-{index}{'ba'[number % 2]}"
-            paths = EngineFiles(folder / f"{slot}.sock", folder / f"{slot}.measured")
-            words = ["--socket", str(paths.socket), "--device", device]
-            words += ["--local-device", local_device(device), "--measured", str(paths.measured)]
-            words += ["--pins", str(self._pins)]
-            if before is not None:
-                words += ["--predecessor", str(before._files[index].measured)]
-            if copy is not None:
-                words += ["--models", str(copy)]
-            self._files.append(paths)
-            self.engines.append(
-                Child(
-                    name=name,
-                    command=("-m", ENGINE_MODULE, *words, "--name", name),
-                    environment={
-                        **settings.as_environment(),
-                        **engine_environment(),
-                        **gpu_environment(device),
-                        **compiler_environment(settings, specs, device),
-                        "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
-                    },
-                    metrics_folder=folder / "metrics",
-                    on_announcement=on_change,
-                    on_death=on_death,
-                    start_attempts=START_ATTEMPTS if before is None else 1,
-                    goes_first=before is not None,
-                    metrics_owner=slot,
-                )
-            )
+        specs = specs_of(settings, copy)
+        check_files(settings, specs)
+        devices = settings.devices.split(",")
+        self.engines = [
+            self._new_engine(settings, specs, *numbered) for numbered in enumerate(devices)
+        ]
+
+    def _new_engine(
+        self, settings: Settings, specs: Sequence[ModelSpec], index: int, device: str
+    ) -> Child:
+        name = f"engine-{index}" if self.number == 1 else f"engine-{index}.{self.number}"
+        # Two generations live at once, never three.
+        slot = f"engine-{index}{'ba'[self.number % 2]}"
+        paths = EngineFiles(self._folder / f"{slot}.sock", self._folder / f"{slot}.measured")
+        self._files.append(paths)
+        words = ["--socket", str(paths.socket), "--measured", str(paths.measured)]
+        words += ["--device", device, "--local-device", local_device(device), *self._options]
+        if self._before is not None:
+            words += ["--predecessor", str(self._before._files[index].measured)]
+        on_change, on_death = self._hooks
+        return Child(
+            name=name,
+            command=("-m", ENGINE_MODULE, *words, "--name", name),
+            environment={
+                **settings.as_environment(),
+                **engine_environment(),
+                **gpu_environment(device),
+                **compiler_environment(settings, specs, device),
+                "PROMETHEUS_MULTIPROC_DIR": str(self._folder / "metrics"),
+            },
+            metrics_folder=self._folder / "metrics",
+            on_announcement=on_change,
+            on_death=on_death,
+            start_attempts=START_ATTEMPTS if self._before is None else 1,
+            goes_first=self._before is not None,
+            metrics_owner=slot,
+        )
 
     @property
     def sockets(self) -> tuple[str, ...]:

@@ -54,6 +54,19 @@ def write_measurements(path: Path, measurements: Measurements) -> None:
     part.replace(path)
 
 
+def last_measurements(own: Path | None, predecessor: Path | None) -> Measurements:
+    """Read what an engine that starts takes over.
+
+    One that is started again goes on with what was measured in its place: its answers come in the
+    same dtype as before.
+
+    Args:
+        own: the file of its place; None where it keeps no file.
+        predecessor: the file of the engine whose place it takes; None at the start.
+    """
+    return read_measurements(own if own is not None and own.exists() else predecessor)
+
+
 def read_measurements(path: Path | None) -> Measurements:
     """Read the file; where there is none, nothing is known.
 

@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 _announcements = -1
 
@@ -70,7 +71,8 @@ def announce(facts: dict[str, object]) -> None:
 
 
 def _write(facts: dict[str, object]) -> None:
-    os.write(_announcements, json.dumps(facts).encode() + b"\n")
+    with suppress(BrokenPipeError):  # the supervisor is gone, as the standard input says too
+        os.write(_announcements, json.dumps(facts).encode() + b"\n")
 
 
 async def send_heartbeats(observe_lag: Callable[[float], None]) -> None:

@@ -23,6 +23,10 @@ class ReloadError(Exception):
     """A reload has changed nothing; the message says why."""
 
 
+class StoppingError(Exception):
+    """The service stops before it has reloaded."""
+
+
 class Reloads:
     """Replaces the generation that serves, whenever it is asked to.
 
@@ -68,8 +72,8 @@ class Reloads:
         before they were changed, so another follows it.
 
         Returns:
-            The new generation's number, or ReloadError, once every HTTP worker sends new requests
-            to it.
+            The new generation's number, once every HTTP worker sends new requests to it; or
+            ReloadError, or StoppingError.
         """
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         # A signal's answer is awaited by nobody.
@@ -92,12 +96,12 @@ class Reloads:
                     self._resolve(waiting, error)
                     continue
                 except BaseException:
-                    self._resolve(waiting, ReloadError("The service is stopping."))
+                    self._resolve(waiting, StoppingError())
                     raise
                 self._resolve(waiting, self.generation.number)
                 await self._retire()
         finally:
-            self._resolve(self._waiting, ReloadError("The service is stopping."))
+            self._resolve(self._waiting, StoppingError())
 
     def tell(self, worker: Child) -> None:
         """Tell an HTTP worker the state of the service."""
@@ -116,6 +120,12 @@ class Reloads:
         except (SettingsError, StartFailedError, OSError) as error:
             self._note_failure(str(error))
             raise ReloadError(str(error)) from error
+        except Exception as error:
+            # Whatever it is, the engines that serve are none the worse for it.
+            logger.exception("A reload met an unforeseen error.")
+            reason = f"an unforeseen error, {error!r}, which the log has in full"
+            self._note_failure(reason)
+            raise ReloadError(reason) from error
         generation.establish()
         self.generation, self._error = generation, None
         self._aim_workers()
@@ -173,11 +183,11 @@ class Reloads:
             self.tell(worker)
 
     @staticmethod
-    def _resolve(waiting: Sequence[asyncio.Future[int]], outcome: int | ReloadError) -> None:
+    def _resolve(waiting: Sequence[asyncio.Future[int]], outcome: int | Exception) -> None:
         for answer in waiting:
             if answer.done():
                 continue
-            if isinstance(outcome, ReloadError):
+            if isinstance(outcome, Exception):
                 answer.set_exception(outcome)
             else:
                 answer.set_result(outcome)

@@ -1,18 +1,20 @@
 """The models file: a TOML table for each model to serve.
 
-Format: ``docs/checkpoints.md``. Paths in it are relative to the file.
+Format: ``docs/models-file.md``. Paths in it are relative to the file.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from model.config import TRAINED_TASKS, BackboneConfig, Interpolation, NetworkKind, Task
 from model.images.input_config import InputOptions
@@ -41,11 +43,21 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 SENTENCES = {
     "dict_type": "it is a table of its own",
     "string_pattern_mismatch": "it is 64 hexadecimal digits",
+    "string_too_short": "it is empty",
     "too_long": "it has a value for each channel, 3 at most",
     "too_short": "it has a value for each channel, in a list",
     "tuple_type": "it is a list, with a value for each channel",
 }
 """What a value is, where pydantic's words are of Python, by the kind of its error."""
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("nul", "it contains the character 0")
+    return text
+
+
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_without_nul)]
 
 PerChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
 
@@ -58,9 +70,9 @@ class _Table(BaseModel):
     architecture: str | None = None
     backbone: dict[str, Any] | None = None
     kind: NetworkKind | None = None
-    weights: str | None = None
+    weights: FilePath | None = None
     task: Literal["classify", "segment", "detect"] | None = None
-    labels: str | None = None
+    labels: FilePath | None = None
     input_size: int | None = None
     crop_pct: float | None = None
     interpolation: Interpolation | None = None
@@ -92,9 +104,11 @@ def models_text(path: Path) -> bytes:
     """Return the models file as it is.
 
     Raises:
-        SettingsError: if it cannot be read.
+        SettingsError: if it cannot be read, or is not a file: the end of a pipe may never come.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SettingsError(f"{PREFIX}MODELS_FILE: {path} is not a file.")
         return path.read_bytes()
     except OSError as error:
         raise SettingsError(
@@ -113,8 +127,9 @@ def read_models_file(path: Path, copy: Path | None = None) -> tuple[ModelSpec, .
         SettingsError: with a sentence for every mistake: the file cannot be read or is not valid
             TOML, a misspelt key, a value that does not fit, no weights, two defaults of a task.
     """
+    text = models_text(copy or path)
     try:
-        tables = tomllib.loads(models_text(copy or path).decode("utf-8-sig"))
+        tables = tomllib.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # no UTF-8, or no TOML
         raise SettingsError(f"{PREFIX}MODELS_FILE: {path} is not valid TOML: {error}.") from error
     problems: list[str] = []
@@ -145,7 +160,7 @@ def _spec(path: Path, name: str, value: Any) -> ModelSpec:
     try:
         table = _Table.model_validate(_with_tuples(value))
     except ValidationError as error:
-        raise ValueError("\n".join(_explained(where, error))) from error
+        raise ValueError("\n".join(_explained(where, name, error))) from error
     task = _task_of(where, table) if table.backbone is None else _task_of_kind(where, table)
     return ModelSpec(
         name=name,
@@ -172,7 +187,8 @@ def _weights_of(path: Path, where: str, table: _Table) -> str:
         )
     if weights in NAMED_WEIGHTS or is_address(weights):
         return weights
-    return str(path.parent / weights)
+    joined = str(path.parent / weights)
+    return f"./{joined}" if joined in NAMED_WEIGHTS else joined  # "./random" is a file's path
 
 
 def _input_of(where: str, table: _Table, task: Task) -> InputOptions:
@@ -247,12 +263,15 @@ def _rival_defaults(path: Path, specs: list[ModelSpec]) -> Iterator[str]:
             yield f"{path}: {' and '.join(names)} are all the default to {task}; leave one."
 
 
-def _explained(where: str, error: ValidationError) -> Iterator[str]:
+def _explained(where: str, name: str, error: ValidationError) -> Iterator[str]:
     """Yield a sentence for each key."""
     keys = [*_Table.model_fields]
     for key, problem in {str(each["loc"][0]): each for each in reversed(error.errors())}.items():
         if problem["type"] == "extra_forbidden":
-            yield f"{where}: there is no key {_printable(key)}. {_hint(key, keys)}"
+            hint = _hint(key, keys)
+            if isinstance(problem["input"], dict) and not difflib.get_close_matches(key, keys):
+                hint = f'A name with a dot has quotes: ["{name}.{_printable(key)}"].'
+            yield f"{where}: there is no key {_printable(key)}. {hint}"
         else:
             words = problem["msg"][:1].lower() + problem["msg"][1:]
             message = SENTENCES.get(problem["type"], words)

@@ -141,8 +141,8 @@ class Settings(BaseSettings):
         default=256,
         ge=1,
         le=100_000,
-        description="Most requests of one task that an HTTP worker has for each engine, and that "
-        "wait at one engine.",
+        description="Most requests of one model and task that an HTTP worker has for each engine, "
+        "and that wait at one engine.",
     )
     max_queue_bytes: int = Field(
         default=2**29,

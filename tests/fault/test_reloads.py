@@ -240,7 +240,7 @@ def test_sigterm_during_a_reload_ends_everything(own: RunningService, runtime: P
         assert {each.result().status_code for each in waiting} == {200}
     outcome = running.wait_for_outcome()
     assert outcome.returncode == 1
-    assert "The service is stopping" in outcome.stderr
+    assert "the service has ended" in outcome.stderr
     assert not [pid for pid in (old, new) if Path(f"/proc/{pid}").exists()]
     assert list(runtime.iterdir()) == []
 

@@ -46,6 +46,11 @@ async def test_several_images_keep_their_order_and_share_the_engines_queue(
     assert engines.held == 0
 
 
+async def test_without_a_model_the_default_one_answers(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/embeddings", json={"input": URL})
+    assert answer.json()["model"] == "demo"
+
+
 async def test_base64_is_float32_little_endian(client: httpx.AsyncClient) -> None:
     answer = await ask(client, encoding_format="base64")
     coded = answer.json()["data"][0]["embedding"]

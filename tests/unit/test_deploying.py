@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +12,7 @@ import yaml
 from service.settings import PREFIX, Settings
 from service.web.http.api_keys import ApiKeys
 from support.manifest_cluster_checks import complaints_about
-from support.manifests import K8S, ROOT, VARIANTS, kubectl, manifests
+from support.manifests import K8S, ROOT, VARIANTS, Manifests, kubectl, manifests
 
 TEXT = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
 OURS = {"k8s/production"}
@@ -118,21 +117,46 @@ def test_keys_that_are_made_as_it_says_are_keys(tmp_path: Path) -> None:
     assert ApiKeys(tmp_path / "keys").name_of(done.stdout) == "gateway"
 
 
-def test_the_patch_for_own_weights_does_what_it_says(tmp_path: Path) -> None:
-    (patch,) = [each for each in fenced("yaml") if "patches:" in each]
+def overlaid(folder: Path, patches: str) -> Manifests:
+    """Build an overlay of k8s/cpu."""
     # Kustomize takes relative paths alone.
-    up = "../" * len(tmp_path.resolve().parts[1:])
-    kustomization = f"resources: [{up}{str(K8S / 'cpu').lstrip('/')}]\n{patch}"
-    (tmp_path / "kustomization.yaml").write_text(kustomization)
+    up = "../" * len(folder.resolve().parts[1:])
+    kustomization = f"resources: [{up}{str(K8S / 'cpu').lstrip('/')}]\n{patches}"
+    (folder / "kustomization.yaml").write_text(kustomization)
     done = subprocess.run(
-        [kubectl(), "kustomize", str(tmp_path)], capture_output=True, text=True, check=True
+        [kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=True
     )
-    pod: dict[str, Any] = next(
-        each for each in yaml.safe_load_all(done.stdout) if each["kind"] == "Deployment"
-    )["spec"]["template"]["spec"]
+    return Manifests([*yaml.safe_load_all(done.stdout)])
+
+
+def test_the_patch_for_own_weights_does_what_it_says(tmp_path: Path) -> None:
+    pod = overlaid(tmp_path, next(each for each in fenced("yaml") if "/weights" in each)).pod
     assert not pod.get("initContainers")
     mounted = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
     assert mounted > {"/weights", "/tmp"}
+
+
+def test_the_overlay_with_a_models_file_has_the_settings_of_the_base_but_the_models(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "models.toml").write_text('[birds]\narchitecture = "demo"\n')
+    overlay = next(each for each in fenced("yaml") if "MODELS_FILE" in each)
+    deployed = overlaid(tmp_path, overlay)
+    maps = {each["metadata"]["name"]: each["data"] for each in deployed.all("ConfigMap")}
+    (settings,) = (data for name, data in maps.items() if name.startswith("overlock-settings-"))
+    file = Path(settings["OVERLOCK_MODELS_FILE"])
+    of_models = re.compile(f"{PREFIX}(CLASSIFY|SEGMENT|DETECT)_(MODEL|WEIGHTS)")
+    base = manifests("cpu").variables
+    assert settings == {
+        **{name: value for name, value in base.items() if not of_models.fullmatch(name)},
+        "OVERLOCK_MODELS_FILE": str(file),
+    }
+    (volume,) = (each for each in deployed.pod["volumes"] if each["name"] == "models")
+    assert [*maps[volume["configMap"]["name"]]] == [file.name]
+    mounts = {
+        each["name"]: each["mountPath"] for each in deployed.pod["containers"][0]["volumeMounts"]
+    }
+    assert mounts["models"] == str(file.parent)
 
 
 @pytest.mark.parametrize("word", ["First deployment", "Weights", "Scaling", "Upgrade", "Rollback"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
+from typing import NoReturn
 
 from service.commands.console.exits import run_to_exit
 from service.commands.export.arguments import PROGRAM, fill_parser
@@ -14,7 +17,13 @@ def main() -> None:
     run_to_exit(_export, PROGRAM)
 
 
+def _end(*_: object) -> NoReturn:
+    sys.exit(128 + signal.SIGTERM)
+
+
 def _export() -> int:
+    # As Ctrl-C does: the unfinished file is removed on the way out.
+    signal.signal(signal.SIGTERM, _end)
     parser = argparse.ArgumentParser(prog=PROGRAM)
     fill_parser(parser)
     arguments = parser.parse_args()

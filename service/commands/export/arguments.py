@@ -110,7 +110,8 @@ def _add_format(formats: argparse._SubParsersAction[argparse.ArgumentParser], na
         action="append",
         metavar="HxW",
         help="height and width of a segmenter's input, pixels, multiples of "
-        f"{SIDE_MULTIPLE}; several of them write a file each, NAME-HxW{SUFFIXES[name]}",
+        f"{SIDE_MULTIPLE} from {MINIMUM_SIDE} to {MAXIMUM_INPUT_SIZE}; several of them write a "
+        f"file each, NAME-HxW{SUFFIXES[name]}",
     )
     file.add_argument(
         "--image",

@@ -73,16 +73,10 @@ def _export(plan: ExportPlan, path: Path, size: Size | None, picture: Image.Imag
     expected = expected_logits(loaded.network, images)
     print_error("tracing the network", PROGRAM)
     program = traced(make_portable(loaded.network), loaded.input.channels, size)
-    # The file gets its name in a folder of its own: it is part of what torch.export writes.
-    with tempfile.TemporaryDirectory(prefix=".overlock-export-", dir=path.parent) as folder:
-        unnamed = Path(folder) / path.name
-        kind, file = _write(plan.form, program, metadata, unnamed)
-        print_error(f"running the file on {_numbers(BATCHES)} images", PROGRAM)
-        try:
-            difference = largest_difference(file, images, expected)
-        except ValueError as error:
-            raise RefusedError(f"{path} is not written: {error}.") from error
-        unnamed.replace(path)
+    try:
+        kind, difference = _checked(plan.form, program, metadata, images, expected, path)
+    except OSError as error:
+        raise RefusedError(f"{path} cannot be written: {error.strerror or error}.") from error
     compared = "drawn scenes" if plan.image is None else f"{plan.image} and drawn scenes"
     sys.stdout.write(
         f"{path}: {path.stat().st_size} bytes, {kind}\n"
@@ -95,6 +89,27 @@ def _export(plan: ExportPlan, path: Path, size: Size | None, picture: Image.Imag
         f"  {time.monotonic() - started:.0f} s\n"
     )
     sys.stdout.flush()
+
+
+def _checked(
+    form: Format,
+    program: ExportedProgram,
+    metadata: dict[str, str],
+    images: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    path: Path,
+) -> tuple[str, float]:
+    """Write a file, run it, and give it its name; return what it is, and the largest difference."""
+    with tempfile.TemporaryDirectory(prefix=".overlock-export-", dir=path.parent) as folder:
+        unnamed = Path(folder) / path.name
+        kind, file = _write(form, program, metadata, unnamed)
+        print_error(f"running the file on {_numbers(BATCHES)} images", PROGRAM)
+        try:
+            difference = largest_difference(file, images, expected)
+        except ValueError as error:
+            raise RefusedError(f"{path} is not written: {error}.") from error
+        unnamed.replace(path)
+    return kind, difference
 
 
 def _load(plan: ExportPlan) -> LoadedModel:

@@ -86,6 +86,10 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, ModelSpec]:
         RefusedError: if an option, a variable or the models file is wrong.
     """
     try:
+        if arguments.models_file is None and arguments.weights is None:
+            # As with the option, --model is a name of the variable's file.
+            file = load_settings().models_file
+            arguments = argparse.Namespace(**vars(arguments) | {"models_file": file})
         settings = load_settings(_overrides(arguments))
         spec = _chosen(arguments, settings)
     except SettingsError as error:

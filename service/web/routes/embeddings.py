@@ -47,7 +47,7 @@ BODY: dict[str, Any] = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "required": ["model", "input"],
+                    "required": ["input"],
                     "additionalProperties": False,
                     "properties": {
                         "model": {"type": "string", "maxLength": MAX_MODEL_NAME},
@@ -73,8 +73,10 @@ BODY: dict[str, Any] = {
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
-    model: Annotated[str, msgspec.Meta(max_length=MAX_MODEL_NAME)]
     input: str | list[str]
+    model: Annotated[str, msgspec.Meta(max_length=MAX_MODEL_NAME)] | msgspec.UnsetType | None = (
+        msgspec.UNSET
+    )
     encoding_format: Literal["float", "base64"] | msgspec.UnsetType = msgspec.UNSET
     user: str | msgspec.UnsetType | None = msgspec.UNSET
     dimensions: int | msgspec.UnsetType | None = msgspec.UNSET
@@ -119,8 +121,9 @@ async def _answer(request: Request, pipeline: Pipeline, context: RequestContext)
     context = await pipeline.inflated(context)
     async with context.in_time():
         document = await pipeline.in_decode_thread(_parsed, context.body)
-    model = context.model.engines.find(Task.EMBED, document.model)
-    assert model is not None, "a name that is not served raises"
+    name = document.model if isinstance(document.model, str) else None
+    model = context.model.engines.find(Task.EMBED, name)
+    assert model is not None, "every model can be embedded, and there is one"
     request.state.model = model.name
     tracing.describe(model=model.name)
     asked = replace(context.model, info=model, question=Question(Task.EMBED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import zipfile
@@ -51,6 +52,16 @@ def test_a_file_runs_where_this_package_is_not(path: Path, tmp_path: Path) -> No
     subprocess.run([*command, path, images, logits], check=True, cwd=tmp_path)
     # float32: sums in another order, of logits near 1
     np.testing.assert_allclose(np.load(logits), small_program()[1], rtol=0, atol=1e-5)
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_torch(small_program()[0], METADATA, tmp_path / "small.pt2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_the_metadata_is_an_extra_file(path: Path) -> None:

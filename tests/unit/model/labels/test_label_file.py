@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,12 @@ def test_a_line_is_a_name_and_the_end_may_be_empty(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes("\ufeffblå\nred fox\n\n".encode())
     assert read_labels(path) == ("blå", "red fox")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.txt")
+    with pytest.raises(ValueError, match=r"labels\.txt cannot be read: it is not a file\."):
+        read_labels(tmp_path / "labels.txt")
 
 
 @pytest.mark.parametrize("contents", [None, b"\xff\xfe\x00"])

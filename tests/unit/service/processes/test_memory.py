@@ -4,6 +4,8 @@ import mmap
 import os
 from pathlib import Path
 
+import pytest
+
 from service.processes.memory import available_bytes, own_bytes, volunteer
 
 MIB = 2**20
@@ -28,14 +30,46 @@ def test_a_process_that_has_ended_owns_nothing() -> None:
     assert own_bytes([2**22 + 1]) == 0
 
 
-def test_a_container_may_have_less_than_the_machine(tmp_path: Path) -> None:
+def machine(tmp_path: Path, groups: str) -> Path:
     proc = written(tmp_path / "proc", meminfo="MemTotal: 9 kB\nMemAvailable:    4096 kB\n")
+    written(proc / "self", cgroup=groups)
+    return proc
+
+
+def test_a_container_may_have_less_than_the_machine(tmp_path: Path) -> None:
+    proc = machine(tmp_path, "0::/\n")
     assert available_bytes(proc, tmp_path / "none") == 4 * MIB
     group = {"memory_dot_max": str(5 * MIB), "memory_dot_current": str(4 * MIB)}
     cgroup = written(tmp_path / "group", **group, memory_dot_stat=f"anon 7\ninactive_file {MIB}\n")
     assert available_bytes(proc, cgroup) == 2 * MIB
     written(cgroup, memory_dot_max="max\n")
     assert available_bytes(proc, cgroup) == 4 * MIB
+
+
+def test_a_unit_and_the_slice_around_it_may_have_less_than_the_machine(tmp_path: Path) -> None:
+    proc = machine(tmp_path, "0::/system.slice/overlock.service\n")
+    cgroup = written(tmp_path / "group")
+    limits = {"memory_dot_max": str(5 * MIB), "memory_dot_current": str(2 * MIB)}
+    written(cgroup / "system.slice", **limits)
+    written(cgroup / "system.slice" / "overlock.service", memory_dot_max="max\n")
+    assert available_bytes(proc, cgroup) == 3 * MIB
+    limits = {"memory_dot_max": str(3 * MIB), "memory_dot_current": str(2 * MIB)}
+    written(cgroup / "system.slice" / "overlock.service", **limits)
+    assert available_bytes(proc, cgroup) == MIB
+
+
+@pytest.mark.parametrize("name", ["/docker/0123", "/"])
+def test_a_container_of_the_first_version_has_its_group_as_the_root(
+    tmp_path: Path, name: str
+) -> None:
+    proc = machine(tmp_path, f"4:cpu,memory:{name}\n1:name=systemd:/\n0::/\n")
+    limits = {
+        "memory_dot_limit_in_bytes": str(5 * MIB),
+        "memory_dot_usage_in_bytes": str(4 * MIB),
+    }
+    written(tmp_path / "group")
+    written(tmp_path / "group" / "memory", **limits, memory_dot_stat=f"total_inactive_file {MIB}\n")
+    assert available_bytes(proc, tmp_path / "group") == 2 * MIB
 
 
 def test_where_the_system_does_not_say_nothing_is_known(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,17 @@ NEEDED = 'architecture = "overlock_t"\nweights = "x.pth"\n'
             'there is no "overlok_t". Is it overlock_t',
         ),
         (f"[a]\n{NEEDED}crop_ptc = 1", r"\[a\]: there is no key crop_ptc. Is it crop_pct"),
+        (
+            f"[a.v2]\n{NEEDED}",
+            r'\[a\]: there is no key v2. A name with a dot has quotes: \["a.v2"\]',
+        ),
+        (f"[a]\n{NEEDED}[a.backbon]", r"\[a\]: there is no key backbon. Is it backbone"),
+        ('[a]\narchitecture = "demo"\nweights = ""', r"weights: it is empty \(given: ''\)"),
+        (
+            '[a]\narchitecture = "demo"\nweights = "\\u0000"',
+            r"weights: it contains the character 0",
+        ),
+        ('[a]\narchitecture = "demo"\nlabels = "\\u0000"', r"labels: it contains the character 0"),
         (f"[a]\n{NEEDED}zzz = 1", "There are architecture, backbone, kind, weights"),
         (f'[a]\n{NEEDED}task = "segment"', 'task is "segment", but overlock_t can classify'),
         (f"[a]\n{NEEDED}input_size = 16", "input_size is 16; it is from 32 to 4096"),
@@ -182,10 +194,31 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     assert len(str(refusal.value).splitlines()) == 2
 
 
-def test_a_file_that_is_missing_is_told_with_its_setting(tmp_path: Path) -> None:
-    settings = load_settings({"models_file": str(tmp_path / "none.toml")})
-    with pytest.raises(SettingsError, match=r"OVERLOCK_MODELS_FILE: .*none.toml cannot"):
-        specs_of(settings)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("none.toml", "cannot be read: No such file or directory"),
+        ("pipe", "is not a file"),
+        (".", "is not a file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_with_its_setting(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / name
+    with pytest.raises(SettingsError) as refusal:
+        specs_of(load_settings({"models_file": str(path)}))
+    assert str(refusal.value) == f"OVERLOCK_MODELS_FILE: {path} {reason}."
+
+
+def test_a_path_is_not_taken_for_the_name_of_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models.toml").write_text('[a]\narchitecture = "overlock_t"\nweights = "./random"\n')
+    (spec,) = specs_of(load_settings({"models_file": "models.toml"}))
+    assert spec.weights == "./random"
 
 
 @pytest.mark.parametrize("name", ["classify_model", "segment_labels", "detect_weights"])

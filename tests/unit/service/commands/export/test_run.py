@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +30,9 @@ Export = Callable[..., int]
 
 
 @pytest.fixture
-def exported(monkeypatch: pytest.MonkeyPatch) -> Export:
+def exported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Export]:
     """Call the command and return its exit code."""
+    handler = signal.getsignal(signal.SIGTERM)
 
     def call(*arguments: str | Path) -> int:
         monkeypatch.setattr(sys, "argv", ["export", *map(str, arguments)])
@@ -37,7 +41,8 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> Export:
         assert isinstance(exit_.value.code, int)
         return exit_.value.code
 
-    return call
+    yield call
+    signal.signal(signal.SIGTERM, handler)
 
 
 def noise(*shape: int) -> NDArray[np.float32]:
@@ -150,6 +155,39 @@ def test_nothing_is_left_of_a_file_that_computes_something_else(
     assert len(written) == 1
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"an older one"
+
+
+def test_nothing_is_left_of_a_file_on_a_full_disk(
+    exported: Export,
+    tmp_path: Path,
+    written: list[dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def write(_: object, __: object, path: Path) -> None:
+        path.write_bytes(b"a part")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run, "write_torch", write)
+    path = tmp_path / "demo.pt2"
+    assert exported("torch", *DEMO, "-o", path) == 2
+    assert f"{path} cannot be written: No space left on device.\n" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_left_of_a_file_after_sigterm(
+    exported: Export,
+    tmp_path: Path,
+    written: list[dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def write(_: object, __: object, path: Path) -> None:
+        path.write_bytes(b"a part")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(run, "write_torch", write)
+    assert exported("torch", *DEMO, "-o", tmp_path / "demo.pt2") == 143
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -196,3 +196,20 @@ def test_how_many_at_once_is_bounded() -> None:
     assert checked_count(None, 8, "batch_size") == 8
     with pytest.raises(RefusedError, match="--batch-size is 0; it has to be from 1 to 256"):
         checked_count(0, 8, "batch_size")
+
+
+def test_a_models_file_of_the_environment_is_one_of_the_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text('[a]\narchitecture = "demo"\n[b]\narchitecture = "demo"\ndefault = true\n')
+    monkeypatch.setenv("OVERLOCK_MODELS_FILE", str(file))
+    assert settings_of(parsed("classify", "x"))[1].name == "b"
+    assert settings_of(parsed("classify", "x", "--model", "a"))[1].name == "a"
+    with pytest.raises(
+        RefusedError, match=r"has no model overlock_t that can classify; it has b, a"
+    ):
+        settings_of(parsed("classify", "x", "--model", "overlock_t"))
+    # Weights of one's own are no table's.
+    words = ("--model", "demo", "--weights", "random")
+    assert settings_of(parsed("classify", "x", *words))[1].weights == "random"
