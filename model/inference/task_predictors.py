@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,7 +21,6 @@ from model.inference.staging import Staging
 from model.kernels.gpu.autotune import Autotuner
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 ImageArrays: TypeAlias = "tuple[tuple[NDArray[Any], ...] | None, ...]"
@@ -166,10 +166,12 @@ class TaskPredictors:
         )
 
 
-def _first(explanation: Explanation, count: int) -> tuple[NDArray[Any], ...]:
-    """Return an explanation's arrays, of its first classes."""
-    maps = (explanation.class_ids, explanation.focus, explanation.overview)
-    return (explanation.logits, *(each[:count] for each in maps if each is not None))
+def _first(explanation: Explanation, count: int) -> tuple[NDArray[Any], ...] | None:
+    """Return an explanation's arrays, of its first classes; None if a map overflowed."""
+    kept = (explanation.class_ids, explanation.focus, explanation.overview)
+    of_classes = [each[:count] for each in kept if each is not None]
+    finite = all(np.isfinite(each).all() for each in of_classes)
+    return (explanation.logits, *of_classes) if finite else None
 
 
 def arrays_of(found: Detections) -> tuple[NDArray[Any], ...]:

@@ -11,6 +11,9 @@ MAX_TIMEOUT_SECONDS = 600.0
 """Longest timeout of a request."""
 
 
+MAX_MODEL_NAME = 64
+"""Most characters of a model's name."""
+
 MAX_MAPS = 64
 """Most class maps of a request."""
 
@@ -58,7 +61,7 @@ class _Query(EmbeddingsQuery):
     model: str | None = Field(
         default=None,
         description="The model's name, as `/v1/models` lists it; the task's default model without.",
-        max_length=64,
+        max_length=MAX_MODEL_NAME,
     )
 
 

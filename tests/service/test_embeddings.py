@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import base64
+import codecs
+import json
+import threading
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 
 from service.api.errors import QueueFullError
+from service.web.pipeline import THREADS
 from support.api_requests import photo
-from support.service_fakes import CLASSIFIER, FakeEngines
+from support.service_fakes import CLASSIFIER, FakeEngines, until_engines_have
 
 URL = "data:image/jpeg;base64," + base64.b64encode(photo()).decode()
 
@@ -63,6 +69,8 @@ async def test_base64_is_float32_little_endian(client: httpx.AsyncClient) -> Non
         ({"input": 3}, 400, "malformed-request", None, "The body has to be JSON like"),
         ({"encoding_format": "hex"}, 400, "malformed-request", None, "hex"),
         ({"images": [URL]}, 400, "malformed-request", None, "images"),
+        ({"model": "m" * 65}, 400, "malformed-request", None, "length <= 64"),
+        ({"user": 3}, 400, "malformed-request", None, "user"),
     ],
 )
 async def test_errors_have_openais_form(
@@ -88,10 +96,73 @@ async def test_one_image_that_is_refused_refuses_all_and_frees_what_was_held(
     engines.error = QueueFullError(waiting=9, limit=9, retry_after_seconds=2)
     answer = await ask(client, input=[URL] * 4)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
-    assert answer.json()["error"]["type"] == "rate_limit_error"
+    error = answer.json()["error"]
+    # The load is the cause, and none of the images.
+    assert (error["type"], error["param"]) == ("rate_limit_error", None)
+    assert error["message"].startswith("9 requests are waiting")
     engines.error = None
     assert engines.held == 0
     assert (await ask(client)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        '"input": "aGk=", "input": "URL"',
+        '"input": ["aGk=", "aGk="], "input": "URL"',
+        '"model": "moths", "mod\\u0065l": "demo", "input": "URL"',
+        '"user": "\\\\", "user": "\\\\", "input": "URL"',
+        '"encoding_format": "base64", "encoding_format": "float", "input": "URL"',
+        '"dimensions": 3, "dimensions": null, "input": "URL"',
+    ],
+)
+async def test_a_key_that_is_given_twice_is_refused(client: httpx.AsyncClient, pairs: str) -> None:
+    body = '{"model": "demo", PAIRS}'.replace("PAIRS", pairs).replace("URL", URL)
+    answer = await client.post("/v1/embeddings", content=body)
+    assert answer.status_code == 400
+    assert "has a key more than once" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("user", ["", '"', '\\"', "\\", '\\\\"', '{"input": "x"}', None])
+async def test_quotes_in_a_value_are_no_keys(client: httpx.AsyncClient, user: str | None) -> None:
+    answer = await ask(client, user=user, dimensions=None, input=[URL] * 3)
+    assert answer.status_code == 200
+
+
+async def test_a_body_may_begin_with_a_byte_order_mark(client: httpx.AsyncClient) -> None:
+    body = codecs.BOM_UTF8 + json.dumps({"model": "demo", "input": URL}).encode()
+    assert (await client.post("/v1/embeddings", content=body)).status_code == 200
+
+
+async def test_waiting_for_a_decode_thread_ends_at_the_deadline(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    free = threading.Event()
+    pipeline = app.state.pipeline
+    busy = [asyncio.create_task(pipeline.in_decode_thread(free.wait, 60)) for _ in range(THREADS)]
+    try:
+        request = client.post("/v1/embeddings?timeout=0.05", json={"model": "demo", "input": URL})
+        answer = await asyncio.wait_for(request, 10)
+    finally:
+        free.set()
+        await asyncio.gather(*busy)
+    assert answer.status_code == 504
+    assert answer.json()["error"]["code"] == "deadline-exceeded"
+
+
+async def test_decoded_base64_counts_as_held_bytes(
+    client: httpx.AsyncClient, app: FastAPI, engines: FakeEngines
+) -> None:
+    engines.hang = True
+    limiter = app.state.pipeline.limiter
+    body = json.dumps({"model": "demo", "input": [URL] * 3}).encode()
+    request = asyncio.create_task(client.post("/v1/embeddings", content=body))
+    await until_engines_have(engines, 3)
+    pixels_bytes = sum(image.pixels.nbytes for image in engines.images)
+    assert limiter.held_bytes == len(body) + 3 * len(photo()) + pixels_bytes
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
+    assert limiter.held_bytes == 0
 
 
 async def test_the_route_itself_answers_in_the_same_form(client: httpx.AsyncClient) -> None:

@@ -17,7 +17,7 @@ from service.web.app import create_app
 from service.web.pipeline import Pipeline
 from support.image_references import scene
 from support.image_writers import encoded
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeEngines, until_engines_have
 
 PNG = {"Content-Type": "image/png"}
 IMAGE = encoded(scene(), "PNG")
@@ -37,12 +37,6 @@ def pipeline_of(app: FastAPI) -> Pipeline:
 def nothing_is_held(app: FastAPI) -> bool:
     limiter = pipeline_of(app).limiter
     return limiter.held_bytes == 0 and not any(limiter.taken.values())
-
-
-async def until_engines_have(engines: FakeEngines, count: int) -> None:
-    async with asyncio.timeout(5):
-        while len(engines.images) < count:
-            await asyncio.sleep(0.001)
 
 
 async def unread() -> AsyncIterator[bytes]:

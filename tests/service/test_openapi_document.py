@@ -13,8 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from service.api.errors import HeadTooLargeError
 from service.settings import Settings
 from service.web.app import create_app
+from service.web.http.refusals import refusal
 from support.service_fakes import FakeEngines
 
 OPERATIONS = {
@@ -170,3 +172,18 @@ def test_spectral_finds_no_error(document: dict[str, Any], tmp_path: Path) -> No
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_head_that_is_refused_unread_has_one_form_on_every_route(
+    document: dict[str, Any],
+) -> None:
+    answer = refusal(HeadTooLargeError(limit_bytes=9), (), client="", with_body=True)
+    (media_type,) = re.findall(rb"content-type: (\S+)\r", answer)
+    described = [
+        set(operation["responses"]["431"]["content"])
+        for path in document["paths"].values()
+        for operation in path.values()
+        if "431" in operation["responses"]
+    ]
+    assert described == [{media_type.decode()}] * len(described)
+    assert len(described) > len(TASKS)

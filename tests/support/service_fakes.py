@@ -214,3 +214,10 @@ def halves(height: int, width: int) -> NDArray[np.uint8]:
     label_map = np.zeros((height, width), np.uint8)
     label_map[:, : width // 2] = 2
     return label_map
+
+
+async def until_engines_have(engines: FakeEngines, count: int) -> None:
+    """Wait until the engines were given so many images."""
+    async with asyncio.timeout(5):
+        while len(engines.images) < count:
+            await asyncio.sleep(0.001)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import codecs
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -21,16 +22,19 @@ from service import tracing
 from service.answers.inference import EngineResult
 from service.api.errors import InvalidParameterError, MalformedRequestError, ServiceError
 from service.api.openai import EmbeddingsResponse, OpenAIEmbedding
-from service.api.queries import EmbeddingsQuery
-from service.images.json_images import MAX_FAULT, image_in_text
+from service.api.queries import MAX_MODEL_NAME, EmbeddingsQuery
+from service.images.json_images import MAX_FAULT, image_in_text, quotes_in
 from service.link.messages import Question
 from service.web.http.middleware import unless_client_leaves
 from service.web.http.negotiation import demand_json
-from service.web.http.openapi import openai_errors
+from service.web.http.openapi import openai_errors, problems
 from service.web.pipeline import Pipeline, PipelineDep, RequestContext
 
 MAX_IMAGES = 64
 """Most images of a request."""
+
+OF_THE_LOAD = {429, 503, 504}
+"""Statuses of errors that no image of a request caused."""
 
 router = APIRouter(tags=["inference"])
 
@@ -46,7 +50,7 @@ BODY: dict[str, Any] = {
                     "required": ["input"],
                     "additionalProperties": False,
                     "properties": {
-                        "model": {"type": "string"},
+                        "model": {"type": "string", "maxLength": MAX_MODEL_NAME},
                         "input": {
                             "anyOf": [
                                 _TEXT,
@@ -59,7 +63,7 @@ BODY: dict[str, Any] = {
                             ]
                         },
                         "encoding_format": {"type": "string", "enum": ["float", "base64"]},
-                        "user": {"type": "string", "description": "Ignored."},
+                        "user": {"type": ["string", "null"], "description": "Ignored."},
                     },
                 }
             }
@@ -70,17 +74,33 @@ BODY: dict[str, Any] = {
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
     input: str | list[str]
-    model: str | None = None
-    encoding_format: Literal["float", "base64"] = "float"
-    user: Any = None
-    dimensions: Any = None
+    model: Annotated[str, msgspec.Meta(max_length=MAX_MODEL_NAME)] | msgspec.UnsetType | None = (
+        msgspec.UNSET
+    )
+    encoding_format: Literal["float", "base64"] | msgspec.UnsetType = msgspec.UNSET
+    user: str | msgspec.UnsetType | None = msgspec.UNSET
+    dimensions: int | msgspec.UnsetType | None = msgspec.UNSET
+
+    @property
+    def images(self) -> list[str]:
+        return [self.input] if isinstance(self.input, str) else self.input
+
+    @property
+    def quotes(self) -> int:
+        """How many quotes it has where no key is given twice."""
+        given = [getattr(self, name) for name in self.__struct_fields__]
+        keys = sum(value is not msgspec.UNSET for value in given)
+        texts = sum(isinstance(value, str) for value in given)
+        texts += len(self.input) if isinstance(self.input, list) else 0
+        return 2 * (keys + texts)
 
 
 @router.post(
     "/v1/embeddings",
     summary="Embed images, as OpenAI's clients ask for it",
     response_model=EmbeddingsResponse,
-    responses=openai_errors(400, 401, 404, 406, 408, 413, 415, 422, 429, 431, 500, 503, 504),
+    responses=openai_errors(400, 401, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504)
+    | problems(431),
     openapi_extra=BODY,
     dependencies=[Depends(demand_json)],
 )
@@ -99,19 +119,20 @@ async def embeddings(
 
 async def _answer(request: Request, pipeline: Pipeline, context: RequestContext) -> Response:
     context = await pipeline.inflated(context)
-    document = await pipeline.in_decode_thread(_parsed, context.body)
-    model = context.model.engines.find(Task.EMBED, document.model)
+    async with context.in_time():
+        document = await pipeline.in_decode_thread(_parsed, context.body)
+    name = document.model if isinstance(document.model, str) else None
+    model = context.model.engines.find(Task.EMBED, name)
     assert model is not None, "every model can be embedded, and there is one"
     request.state.model = model.name
     tracing.describe(model=model.name)
     asked = replace(context.model, info=model, question=Question(Task.EMBED))
-    inputs = [document.input] if isinstance(document.input, str) else document.input
-    images = [replace(context, model=asked, stages=dict(context.stages)) for _ in inputs]
+    images = [replace(context, model=asked, stages=dict(context.stages)) for _ in document.images]
     try:
         async with asyncio.TaskGroup() as group:
             results = [
                 group.create_task(_embedded(pipeline, image, text, place))
-                for place, (image, text) in enumerate(zip(images, inputs, strict=True))
+                for place, (image, text) in enumerate(zip(images, document.images, strict=True))
             ]
     except ExceptionGroup as failures:
         # One image's failure is the request's; the others are cancelled.
@@ -122,22 +143,24 @@ async def _answer(request: Request, pipeline: Pipeline, context: RequestContext)
     found = [result.result() for result in results]
     return await pipeline.rendered(
         replace(context, model=asked),
-        lambda: _response(found, model.name, document.encoding_format),
+        lambda: _response(found, model.name, in_base64=document.encoding_format == "base64"),
         renders_at_once=False,
     )
 
 
 def _parsed(body: bytes) -> _Document:
     try:
-        document = msgspec.json.decode(body, type=_Document)
+        document = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=_Document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedRequestError(
             'The body has to be JSON like {"model": "name", "input": "data:..."}: '
             f"{str(error)[:MAX_FAULT]}."
         ) from error
-    if document.dimensions is not None:
+    if quotes_in(body) > document.quotes:
+        raise MalformedRequestError("The body has a key more than once.")
+    if isinstance(document.dimensions, int):
         raise InvalidParameterError("dimensions cannot be chosen; an embedding has its layer's.")
-    count = 1 if isinstance(document.input, str) else len(document.input)
+    count = len(document.images)
     if not 1 <= count <= MAX_IMAGES:
         raise InvalidParameterError(f"input has {count} images; it has to be 1 to {MAX_IMAGES}.")
     return document
@@ -147,26 +170,27 @@ async def _embedded(
     pipeline: Pipeline, context: RequestContext, text: str, place: int
 ) -> EngineResult:
     name = f"input[{place}]"
-    body, media_type = await pipeline.in_decode_thread(image_in_text, text, name)
+    async with context.in_time():
+        body, media_type = await pipeline.in_decode_thread(image_in_text, text, name)
+    context.permit.hold_more(len(body))
     try:
         return await pipeline.infer(replace(context, body=body, content_type=media_type))
     except ServiceError as error:
-        error.detail = f"{name}: {error.detail}"
+        if error.status not in OF_THE_LOAD:
+            error.detail = f"{name}: {error.detail}"
         raise
 
 
-def _response(
-    found: Sequence[EngineResult], model: str, encoding: Literal["float", "base64"]
-) -> Response:
+def _response(found: Sequence[EngineResult], model: str, *, in_base64: bool) -> Response:
     vectors = [each.result.arrays[0] for each in found]
     document = EmbeddingsResponse(
         model=model,
         data=[
             OpenAIEmbedding(
                 index=place,
-                embedding=vector.tolist()
-                if encoding == "float"
-                else base64.b64encode(vector.astype("<f4").tobytes()).decode(),
+                embedding=base64.b64encode(vector.astype("<f4").tobytes()).decode()
+                if in_base64
+                else vector.tolist(),
             )
             for place, vector in enumerate(vectors)
         ],

@@ -112,3 +112,17 @@ def test_what_is_not_finite_has_no_result(classifier: TaskPredictors) -> None:
             assert classifier.launch(task, [asked], (1, 64, 96))() == (None,)
     finally:
         weight.copy_(kept)
+
+
+def test_maps_that_overflow_are_no_explanation(classifier: TaskPredictors) -> None:
+    network = classifier.own.network
+    weight = network.get_submodule("overview_head.classify").get_buffer("weight")
+    kept = weight.clone()
+    weight[3].fill_(torch.finfo(torch.float32).max)
+    try:
+        asked = [Asked(picture(1), class_ids=ids) for ids in ((3, 4), (4,))]
+        lost, found = classifier.launch(Task.EXPLAIN, asked, (2, 64, 96))()
+    finally:
+        weight.copy_(kept)
+    assert lost is None
+    assert found is not None
