@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.authors_structure import with_authors_structure
+from benchmarks.machine import own_peak_bytes
 from model.heads.mask_rcnn import MaskRCNN
 from model.lowering.cpu import lower_for_cpu
 from model.zoo import create_model
@@ -155,7 +155,7 @@ def _race(
         start = time.perf_counter()
         output = run()
         seconds = time.perf_counter() - start
-        peak_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak_bytes = own_peak_bytes()
         kept = output.new_empty(0) if contestant.form == "gemm" else output.flatten()[:1_000_000]
         gmacs = _counted_gmacs(run) if count else 0.0
         connection.send(

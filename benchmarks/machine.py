@@ -39,3 +39,13 @@ def processor_facts() -> dict[str, str]:
 
 def format_load(load: tuple[float, float, float]) -> str:
     return " ".join(f"{average:.2f}" for average in load)
+
+
+def own_peak_bytes() -> int:
+    """Return the most memory that this process has held.
+
+    Not ``ru_maxrss``, in which a process begins with what its parent held.
+    """
+    status = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in status if line.startswith("VmHWM:"))
+    return 1024 * int(line.split()[1])
