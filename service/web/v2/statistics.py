@@ -14,7 +14,7 @@ from service.web.v2.documents import (
     ModelStatistics,
     StatisticsDocument,
 )
-from service.web.v2.inference import version_of
+from service.web.v2.inference import version_number_of
 
 NS_PER_SECOND = 10**9
 
@@ -60,7 +60,7 @@ def _statistics(model: ModelInfo, totals: Counter[tuple[str, str, str]]) -> Mode
     none = Duration(count=0, ns=0)
     return ModelStatistics(
         name=name,
-        version=version_of(model),
+        version=version_number_of(model),
         last_inference=0,
         inference_count=success.count,
         execution_count=int(totals["overlock_batches_total", name, ""]),
