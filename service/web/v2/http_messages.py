@@ -1,7 +1,7 @@
 """Bodies of inference over REST: JSON, and tensors behind it by the binary extension.
 
-Tensors behind the JSON are Triton's extension of the protocol, docs/protocol/extension_binary_data.md
-in https://github.com/triton-inference-server/server.
+Tensors behind the JSON are Triton's extension, docs/protocol/extension_binary_data.md of
+https://github.com/triton-inference-server/server.
 
 Source: https://github.com/kserve/open-inference-protocol
 """
