@@ -20,13 +20,12 @@ from service import metrics, tracing
 from service.api.errors import NotReadyError, QueueFullError
 from service.settings import Settings
 from service.web.access_log import PLACES
-from service.web.app import create_app
 from service.web.grpc import open_inference_pb2 as messages
 from service.web.grpc.server import SERVICE
 from service.web.pipeline import Pipeline
 from support.api_requests import photo
 from support.grpc_calls import GrpcClient, grpc_client, infer_request
-from support.service_fakes import FakeEngines, until_engines_have
+from support.service_fakes import FakeEngines, fake_app, until_engines_have
 
 KEY = "k-3141592653589793"
 INFER = f"/{SERVICE}/ModelInfer"
@@ -61,7 +60,7 @@ async def test_a_call_that_finds_no_place_exhausts_a_resource(
     engines: FakeEngines,
 ) -> None:
     settings = Settings(max_queue_requests=1)
-    app = create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    app = fake_app(settings, engines)
     engines.hang = True
     async with grpc_client(app, settings) as client:
         first = client.start(infer_request(photo()))
@@ -171,7 +170,7 @@ async def guarded(tmp_path: Path, engines: FakeEngines) -> AsyncIterator[GrpcCli
     path = tmp_path / "keys"
     path.write_text(f"gateway {hashlib.sha256(KEY.encode()).hexdigest()}\n")
     settings = Settings(api_keys_file=path)
-    app = create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    app = fake_app(settings, engines)
     async with grpc_client(app, settings) as client:
         yield client
 

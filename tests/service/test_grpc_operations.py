@@ -16,12 +16,13 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
+from service.api.errors import ControlOffError
 from service.settings import Settings
 from service.web.grpc import open_inference_pb2 as messages
 from service.web.grpc.server import SERVICE, GrpcServer
 from service.web.pipeline import Pipeline
 from support.grpc_calls import GrpcClient
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeControl, FakeEngines
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
@@ -149,3 +150,53 @@ async def test_statistics_are_of_one_model_or_of_all(
     assert one.model_stats[0].version == "ab" * 6
     every = await grpc_calls.call(messages.ModelStatisticsRequest())
     assert len(every.model_stats) == 3
+
+
+@pytest.fixture
+def control(app: FastAPI) -> FakeControl:
+    control: FakeControl = app.state.control
+    return control
+
+
+async def test_the_index_is_rests(
+    grpc_calls: GrpcClient, client: httpx.AsyncClient, control: FakeControl
+) -> None:
+    await control.unload("demo-segment")
+    for ready in (False, True):
+        answer = await grpc_calls.call(messages.RepositoryIndexRequest(ready=ready))
+        rest = (await client.post("/v2/repository/index", json={"ready": ready})).json()
+        fields = ("name", "version", "state", "reason")
+        own = [{name: getattr(model, name) for name in fields} for model in answer.models]
+        assert own == rest
+        assert len(own) >= 2
+
+
+async def test_models_are_loaded_and_unloaded_by_name(
+    grpc_calls: GrpcClient, control: FakeControl
+) -> None:
+    await grpc_calls.call(messages.RepositoryModelUnloadRequest(model_name="demo"))
+    request = messages.RepositoryModelUnloadRequest(model_name="demo-segment")
+    request.parameters["unload_dependents"].bool_param = False  # as Triton's client sends it
+    await grpc_calls.call(request)
+    await grpc_calls.call(messages.RepositoryModelLoadRequest(model_name="demo"))
+    changes = [("unload", "demo"), ("unload", "demo-segment"), ("load", "demo")]
+    assert control.changes == changes
+    control.error = ControlOffError()
+    code, details = await grpc_calls.failure(messages.RepositoryModelLoadRequest(model_name="demo"))
+    assert code is grpc.StatusCode.NOT_FOUND  # as by REST
+    assert "OVERLOCK_MODEL_CONTROL" in details
+
+
+async def test_no_file_or_path_comes_from_a_caller(
+    grpc_calls: GrpcClient, control: FakeControl
+) -> None:
+    load = messages.RepositoryModelLoadRequest(model_name="demo")
+    load.parameters["file:1/model.pth"].bytes_param = b"weights"
+    elsewhere = messages.RepositoryModelLoadRequest(model_name="demo", repository_name="/models")
+    unload = messages.RepositoryModelUnloadRequest(model_name="demo")
+    unload.parameters["config"].string_param = "{}"
+    index = messages.RepositoryIndexRequest(repository_name="/models")
+    for request in (load, elsewhere, unload, index):
+        code, _ = await grpc_calls.failure(request)
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert control.changes == []

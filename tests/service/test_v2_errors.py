@@ -9,10 +9,9 @@ import pytest
 
 from service.api.errors import DeadlineUnreachableError, QueueFullError
 from service.settings import Settings
-from service.web.app import create_app
 from support.api_requests import photo
 from support.protocol_calls import HEADER_LENGTH, binary_call, document, image_input
-from support.service_fakes import DETECTOR, FakeEngines
+from support.service_fakes import DETECTOR, FakeEngines, fake_app
 
 INFER = "/v2/models/demo/infer"
 GOOD = document(photo())
@@ -191,7 +190,7 @@ async def test_a_dense_model_takes_one_image_a_call(client: httpx.AsyncClient, n
 
 async def test_more_images_than_places_are_refused_for_good(engines: FakeEngines) -> None:
     settings = Settings(max_queue_requests=2)
-    app = create_app(settings, engines)  # type: ignore[arg-type]  # fake engines
+    app = fake_app(settings, engines)
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         answer = await client.post(INFER, json=document(*[photo()] * 3))
@@ -253,7 +252,7 @@ async def test_without_an_engine_the_model_is_not_ready(
 async def test_keys_guard_all_but_the_health(tmp_path: Path, engines: FakeEngines) -> None:
     keys = tmp_path / "keys"
     keys.write_text("")
-    app = create_app(Settings(api_keys_file=keys), engines)  # type: ignore[arg-type]
+    app = fake_app(Settings(api_keys_file=keys), engines)
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         for path in ("", "/models/demo", "/models/demo/config", "/models/demo/stats"):

@@ -14,7 +14,6 @@ from fastapi import FastAPI
 from model.config import Operation, Task
 from service.link.messages import Question
 from service.settings import Settings
-from service.web.app import create_app
 from support.api_requests import photo
 from support.image_writers import encoded
 from support.protocol_calls import (
@@ -25,7 +24,14 @@ from support.protocol_calls import (
     image_input,
     tensors_of,
 )
-from support.service_fakes import CLASSIFIER, DETECTOR, LOGITS, FakeEngines, until_engines_have
+from support.service_fakes import (
+    CLASSIFIER,
+    DETECTOR,
+    LOGITS,
+    FakeEngines,
+    fake_app,
+    until_engines_have,
+)
 
 INFER = "/v2/models/demo/infer"
 SEGMENT = "/v2/models/demo-segment/infer"
@@ -129,7 +135,7 @@ async def test_decoded_images_are_taken_in_json(
     data = pixels.reshape(-1).tolist() if flat else pixels.tolist()
     decoded = image_input(datatype="UINT8", shape=pixels.shape, data=data)
     app_limits = Settings(max_image_pixels=1_000_000)
-    app = create_app(app_limits, engines)  # type: ignore[arg-type]  # fake engines
+    app = fake_app(app_limits, engines)
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         answer = await client.post(INFER, json={"inputs": [decoded]})
