@@ -28,9 +28,7 @@ def main() -> dict[str, Any]:
                 "name": "image",
                 "datatype": "BYTES",
                 "shape": [len(files)],
-                "contents": {
-                    "bytes_contents": [base64.b64encode(file).decode() for file in files]
-                },
+                "contents": {"bytes_contents": [base64.b64encode(file).decode() for file in files]},
             }
         ],
         "outputs": [{"name": "class_ids"}],

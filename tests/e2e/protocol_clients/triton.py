@@ -112,7 +112,7 @@ async def main() -> dict[str, Any]:
         "server": await get("get_server_metadata"),
         "model": await get("get_model_metadata", MODEL),
         "config": await get("get_model_config", MODEL),
-        #"index": await get("get_model_repository_index"),
+        "index": await get("get_model_repository_index"),
         "answers": {how: listed(answer, *NAMES) for how, answer in answers.items()},
         "others": listed(await infer(encoded, outputs=outputs(*other_names)), *other_names),
         "id": (await infer(one, request_id="seven")).get_response(**AS_DICT)["id"],
