@@ -14,4 +14,3 @@ def test_damaged_calls_give_an_answer_or_a_refusal_and_never_a_failure(
     assert not report.failed
     assert {200, 400, 404, 415, 422} <= set(report.statuses) <= {200, 400, 404, 413, 415, 422, 431}
     assert report.statuses.total() == ROUND
-    assert report.slowest_seconds < 10  # milliseconds in truth, on a machine that is not busy
