@@ -1,7 +1,7 @@
 """The service's protocols side by side: ``/v1``, ``/v2`` with binary tensors, and gRPC.
 
-    python -m benchmarks.serving.protocols            # about nine minutes
-    python -m benchmarks.serving.protocols --quick    # one minute, less precise
+    python -m benchmarks.serving.protocols            # about eleven minutes
+    python -m benchmarks.serving.protocols --quick    # two minutes, less precise
 
 Writes ``benchmarks/results/protocols-cpu.json`` and ``.md``. The service has one core and the
 simulated device, the load generator the other core. One service answers all protocols; their loads
@@ -23,7 +23,7 @@ import uvloop
 
 from benchmarks.machine import describe_machine
 from benchmarks.serving.alone import CLIENT_CORE, OUTPUT, SERVER_CORE
-from benchmarks.serving.contestants import TIMEOUT_SECONDS, Contestant, ours_simulated
+from benchmarks.serving.contestants import Contestant, ours_simulated
 from benchmarks.serving.infer_payload import (
     first_tensor_of_grpc,
     first_tensor_of_rest,
@@ -40,6 +40,7 @@ from benchmarks.serving.protocols_report import (
     ProtocolResults,
     Subject,
 )
+from benchmarks.serving.real_network import steady_per_second
 from benchmarks.serving.running_server import RunningServer, free_port
 from model.config import Task
 from service.commands.bench import generator
@@ -52,8 +53,48 @@ from service.commands.bench.summary import outcome_of
 MODEL = "overlock_t"
 """The name of the simulated model."""
 
-PLACES = max(CLIENTS_OF_MANY) * MANY_IMAGES
-"""Images that are under way at once, at most: the service gets places for all of them."""
+TIMEOUT_SECONDS = 60.0
+"""Timeout of a request; with many clients and images it waits for seconds."""
+
+PLACES = 2 * max(CLIENTS_OF_MANY) * MANY_IMAGES
+"""Images for which the service gets places: twice those that are under way at once."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The length of a load.
+
+    Attributes:
+        warm_up_seconds: at its start, which do not count.
+        seconds: all of it.
+    """
+
+    warm_up_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Spans:
+    """The thoroughness of a run.
+
+    Attributes:
+        turns: of each load.
+        usual: of a load.
+        long: of the load with the most images under way, which takes seconds to answer any.
+    """
+
+    turns: int
+    usual: Span
+    long: Span
+
+    def of(self, subject: Subject, clients: int) -> Span:
+        """Return the span of a load."""
+        busiest = subject.images > 1 and clients == max(CLIENTS_OF_MANY)
+        return self.long if busiest else self.usual
+
+
+THOROUGH = Spans(5, Span(1.0, 8.0), Span(5.0, 20.0))
+QUICK = Spans(1, Span(1.0, 3.0), Span(6.0, 12.0))
 
 
 @dataclass(frozen=True)
@@ -79,13 +120,12 @@ def main() -> None:
     os.sched_setaffinity(0, {CLIENT_CORE})
     (workload,) = (each for each in WORKLOADS if each.name == arguments.workload)
     drawn = draw_payloads(workload.width, workload.height)
-    turns, seconds = (1, 3.0) if arguments.quick else (5, 8.0)
+    spans = QUICK if arguments.quick else THOROUGH
     results = ProtocolResults(
         command=shlex.join(["python", "-m", "benchmarks.serving.protocols", *sys.argv[1:]]),
         workload=workload.name,
-        turns=turns,
-        seconds=seconds,
-        loads=measure(drawn, turns, seconds),
+        turns=spans.turns,
+        loads=measure(drawn, spans),
         machine=describe_machine(load_at_start, os.cpu_count() or 1),
     )
     OUTPUT.mkdir(exist_ok=True)
@@ -109,10 +149,10 @@ def with_grpc(contestant: Contestant, port: int) -> Contestant:
     return replace(contestant, variables=variables)
 
 
-def measure(drawn: Sequence[Payload], turns: int, seconds: float) -> list[ProtocolLoad]:
+def measure(drawn: Sequence[Payload], spans: Spans) -> list[ProtocolLoad]:
     """Put one service under every load of every protocol, in turns."""
     grpc_port = free_port()
-    contestant = with_grpc(ours_simulated(), grpc_port)
+    contestant = with_grpc(ours_simulated(timeout_seconds=TIMEOUT_SECONDS), grpc_port)
     variables = {**contestant.variables, "OVERLOCK_MAX_QUEUE_REQUESTS": str(PLACES)}
     loads = []
     with RunningServer(
@@ -123,7 +163,7 @@ def measure(drawn: Sequence[Payload], turns: int, seconds: float) -> list[Protoc
             for images in (1, MANY_IMAGES)
             for protocol in (("v1", "v2", "grpc") if images == 1 else ("v2", "grpc"))
         ]
-        for turn in range(turns):
+        for turn in range(spans.turns):
             for clients in CLIENTS:
                 able = [
                     route
@@ -133,7 +173,8 @@ def measure(drawn: Sequence[Payload], turns: int, seconds: float) -> list[Protoc
                 # Every turn begins with another one: a drift of the machine hits each alike.
                 for place in range(len(able)):
                     route = able[(place + turn) % len(able)]
-                    loads.append(measure_load(server, route, turn, clients, seconds))
+                    span = spans.of(route.subject, clients)
+                    loads.append(measure_load(server, route, turn, clients, span))
     return loads
 
 
@@ -158,12 +199,12 @@ def route_of(
 
 
 def measure_load(
-    server: RunningServer, route: Route, turn: int, clients: int, seconds: float
+    server: RunningServer, route: Route, turn: int, clients: int, span: Span
 ) -> ProtocolLoad:
     """Keep requests of a protocol in flight and measure them."""
     cpu_before, core_before = cpu_seconds(server.family), core_busy_seconds(SERVER_CORE)
     started = time.perf_counter()
-    load = LoadGenerator(route.target, route.payloads).closed_loop(clients, seconds)
+    load = LoadGenerator(route.target, route.payloads).closed_loop(clients, span.seconds)
     samples = uvloop.run(load)
     elapsed_seconds = time.perf_counter() - started
     own_seconds = cpu_seconds(server.family) - cpu_before
@@ -173,7 +214,9 @@ def measure_load(
         subject=route.subject,
         clients=clients,
         turn=turn,
-        outcome=outcome_of(samples, seconds),
+        outcome=outcome_of(samples, span.seconds, warm_up_seconds=span.warm_up_seconds),
+        images_per_second=route.subject.images
+        * steady_per_second(samples, span.warm_up_seconds, span.seconds),
         cpu_seconds_per_image=own_seconds / max(images, 1),
         foreign_core_fraction=min(max(foreign_seconds / elapsed_seconds, 0.0), 1.0),
     )

@@ -49,6 +49,7 @@ class ProtocolLoad:
         clients: requests in flight.
         turn: from 0.
         outcome: rates and latencies of the requests.
+        images_per_second: of the answered requests, counted between two answers.
         cpu_seconds_per_image: processor time of all of the service's processes.
         foreign_core_fraction: share of the time that the service's core worked for other processes.
     """
@@ -57,13 +58,9 @@ class ProtocolLoad:
     clients: int
     turn: int
     outcome: RequestOutcome
+    images_per_second: float
     cpu_seconds_per_image: float
     foreign_core_fraction: float
-
-    @property
-    def images_per_second(self) -> float:
-        """Images of the answered requests."""
-        return self.subject.images * self.outcome.answered_per_second
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,6 @@ class ProtocolResults:
         command: that was run.
         workload: size of the images, "WIDTHxHEIGHT".
         turns: of each load.
-        seconds: of a load.
         loads: all of them.
         machine: that it ran on.
     """
@@ -82,7 +78,6 @@ class ProtocolResults:
     command: str
     workload: str
     turns: int
-    seconds: float
     loads: Sequence[ProtocolLoad]
     machine: dict[str, str]
 
@@ -100,8 +95,8 @@ class ProtocolResults:
             f"Images of {self.workload}. The service has one core, the load generator the other; "
             "the device is simulated:\na batch of n takes 5 ms + 0.5 ms n, at most 16. Closed "
             "loops; `v2` and `grpc` send and receive binary tensors.\nEvery answer is checked "
-            f"against its images. Medians of {self.turns} turns of {self.seconds:g} s; a ratio is "
-            "the median of\nthe turns' ratios. Only as good as the core was free for the service: "
+            f"against its images. Medians of {self.turns} turns; a ratio is the median of "
+            "the turns' ratios.\nOnly as good as the core was free for the service: "
             "look at the last column first.",
             goals_table(list(self.goals())),
             "## Loads\n\n" + self._table(),
@@ -148,11 +143,12 @@ class ProtocolResults:
     def _row(self, subject: Subject, clients: int) -> list[str]:
         turns = self.of(subject, clients)
         outcome = medians([each.outcome for each in turns])
+        images_per_second = median(each.images_per_second for each in turns)
         return [
             str(subject),
             str(clients),
-            f"{outcome.answered_per_second:.1f}",
-            f"{median(each.images_per_second for each in turns):.1f}",
+            f"{images_per_second / subject.images:.1f}",
+            f"{images_per_second:.1f}",
             f"{self.ratio(subject, V1, clients):.2f}",
             f"{1e3 * outcome.p50_seconds:.1f}",
             f"{1e3 * outcome.p99_seconds:.1f}",

@@ -35,11 +35,11 @@ RATES = {
 @pytest.fixture
 def results() -> ProtocolResults:
     loads = [
-        ProtocolLoad(subject, clients, turn, replace(OUTCOME, answered_per_second=rate), 0.004, 0.0)
+        ProtocolLoad(subject, clients, turn, OUTCOME, subject.images * rate, 0.004, 0.0)
         for (subject, clients), rates in RATES.items()
         for turn, rate in enumerate(rates)
     ]
-    return ProtocolResults("a command", "640x480", 3, 8.0, loads, {"processor": "one"})
+    return ProtocolResults("a command", "640x480", 3, loads, {"processor": "one"})
 
 
 def test_goals_are_judged_by_ratios_within_turns(results: ProtocolResults) -> None:
@@ -55,9 +55,8 @@ def test_goals_are_judged_by_ratios_within_turns(results: ProtocolResults) -> No
 
 
 def test_a_protocol_that_answers_nothing_meets_no_goal(results: ProtocolResults) -> None:
-    silent = replace(OUTCOME, answered_per_second=0.0)
-    rest = replace(results, loads=[replace(each, outcome=silent) for each in results.loads])
-    assert not any(goal.met for goal in rest.goals())
+    silent = [replace(each, images_per_second=0.0) for each in results.loads]
+    assert not any(goal.met for goal in replace(results, loads=silent).goals())
 
 
 def test_the_table_has_a_row_for_each_load(results: ProtocolResults) -> None:
