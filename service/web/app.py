@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -31,8 +32,12 @@ from service.web.routes import (
     segment,
 )
 from service.web.routes.playground import playground_router
+from service.web.v2 import routes as v2
 
 API_VERSION = "1"
+
+TRACED = re.compile(r"/v1/|/v2(?!/health/)(/|$)")
+"""Paths whose requests have a span."""
 
 
 def create_app(settings: Settings, generations: Generations) -> FastAPI:
@@ -76,7 +81,7 @@ def create_app(settings: Settings, generations: Generations) -> FastAPI:
             "tracing": tracing.provider() is not None,
             "tracer_provider": tracing.provider(),
             "exclude": lambda scope: (
-                not scope["path"].removeprefix(scope["root_path"]).startswith("/v1/")
+                TRACED.match(scope["path"].removeprefix(scope["root_path"])) is None
             ),
             "operation_spans": False,
             "metrics": False,
@@ -90,9 +95,10 @@ def create_app(settings: Settings, generations: Generations) -> FastAPI:
         app.state.api_keys = ApiKeys(settings.api_keys_file)
         guards.append(Depends(require_key))
     guards.append(Depends(refuse_repeated_parameters))
-    for routes in (classify, segment, detect, embed, explain, embeddings, models):
+    for routes in (classify, segment, detect, embed, explain, embeddings, models, v2):
         app.include_router(routes.router, dependencies=guards)
     app.include_router(health.router)
+    app.include_router(v2.health_router)
     app.include_router(playground_router())
     app.openapi = ApiDocument(app, settings, generations)  # type: ignore[method-assign]
     install_problem_handlers(app)

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.api.errors import QueueFullError
-from service.web.pipeline import THREADS
+from service.web.pipeline.pipeline import THREADS
 from support.api_requests import photo
 from support.service_fakes import CLASSIFIER, FakeEngines, until_engines_have
 
@@ -64,7 +64,13 @@ async def test_base64_is_float32_little_endian(client: httpx.AsyncClient) -> Non
         ({"dimensions": 3}, 422, "invalid-parameter", "dimensions", "cannot be chosen"),
         ({"input": []}, 422, "invalid-parameter", "input", "1 to 64"),
         ({"input": ["aGk="] * 65}, 422, "invalid-parameter", "input", "has 65 images"),
-        ({"input": ["a cat!"]}, 400, "malformed-request", "input", "input[0] is not base64"),
+        (
+            {"input": ["a cat!"]},
+            400,
+            "malformed-request",
+            "input",
+            "input[0]: The text is not base64",
+        ),
         ({"input": [URL, "aGk="]}, 422, "invalid-image", "input", "input[1]: "),
         ({"input": 3}, 400, "malformed-request", None, "The body has to be JSON like"),
         ({"encoding_format": "hex"}, 400, "malformed-request", None, "hex"),
