@@ -24,7 +24,7 @@ ANSWER_MODEL_NAME, ANSWER_RAW_OUTPUTS = 1, 6
 def encode_request(
     model: str, name: str, datatype: str, shape: Sequence[int], raw: bytes, outputs: Sequence[str]
 ) -> bytes:
-    """Return a ``ModelInferRequest`` with one input.
+    """Return a ModelInferRequest with one input.
 
     Args:
         model: its name.
@@ -50,12 +50,12 @@ def encode_request(
 
 
 def answer_start(model: str) -> bytes:
-    """Return the first bytes of every ``ModelInferResponse`` of a model."""
+    """Return the first bytes of every ModelInferResponse of a model."""
     return _field(ANSWER_MODEL_NAME, model.encode())
 
 
 def raw_outputs(answer: bytes) -> list[bytes]:
-    """Return the tensors of a ``ModelInferResponse``, in the order of its outputs.
+    """Return the tensors of a ModelInferResponse, in the order of its outputs.
 
     Raises:
         ValueError: if it is no such message.
