@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from service.settings import Settings
 from service.web.app import create_app
+from support.grpc_calls import GrpcClient, grpc_client
 from support.service_fakes import FakeEngines
 
 
@@ -17,8 +18,12 @@ def engines() -> FakeEngines:
 
 
 @pytest.fixture
-def app(engines: FakeEngines) -> FastAPI:
-    settings = Settings(max_body_bytes=100_000, max_image_pixels=1_000_000)
+def settings() -> Settings:
+    return Settings(max_body_bytes=100_000, max_image_pixels=1_000_000)
+
+
+@pytest.fixture
+def app(settings: Settings, engines: FakeEngines) -> FastAPI:
     return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
 
 
@@ -26,4 +31,10 @@ def app(engines: FakeEngines) -> FastAPI:
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield client
+
+
+@pytest.fixture
+async def grpc_calls(app: FastAPI, settings: Settings) -> AsyncIterator[GrpcClient]:
+    async with grpc_client(app, settings) as client:
         yield client
