@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from model.config import Task
 from service.commands.bench.connection import Endpoint, HttpConnection, RawAnswer
-from service.commands.bench.generator import Payload, LoadTarget
+from service.commands.bench.generator import LoadTarget, Payload
 from service.commands.bench.infer_messages import answer_start
 from service.commands.bench.loads import ImagePayload
 from service.commands.console.exits import RefusedError
