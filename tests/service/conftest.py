@@ -7,9 +7,8 @@ import pytest
 from fastapi import FastAPI
 
 from service.settings import Settings
-from service.web.app import create_app
 from support.grpc_calls import GrpcClient, grpc_client
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeEngines, fake_app
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 def app(settings: Settings, engines: FakeEngines) -> FastAPI:
-    return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    return fake_app(settings, engines)
 
 
 @pytest.fixture

@@ -7,12 +7,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import numpy as np
 from fastapi import FastAPI
 from google.protobuf.message import Message
+from numpy.typing import NDArray
 
+from service.answers.tensors import DTYPES
 from service.settings import Settings
 from service.web.grpc import open_inference_pb2 as messages
 from service.web.grpc.server import SERVICE, GrpcServer
+from service.web.v2.calls import split_elements
 
 
 class GrpcClient:
@@ -29,18 +33,17 @@ class GrpcClient:
         self.channel = channel
         self.trailers: dict[str, str | bytes] = {}
 
-    def start(self, request: Message, name: str | None = None, **options: Any) -> Any:
-        """Begin a call of the method whose request it is."""
-        name = name or request.DESCRIPTOR.name.removesuffix("Request")
-        answer = getattr(messages, f"{name}Response")
-        method = self.channel.unary_unary(
-            f"/{SERVICE}/{name}",
-            request_serializer=lambda each: each.SerializeToString(),
-            response_deserializer=answer.FromString,
+    def start(self, request: Message | bytes, name: str | None = None, **options: Any) -> Any:
+        """Begin a call of the method whose request it is, or of another one."""
+        name = name or type(request).__name__.removesuffix("Request")
+        answer = getattr(messages, f"{name}Response", messages.ModelInferResponse)
+        method: Any = self.channel.unary_unary(
+            f"/{SERVICE}/{name}", response_deserializer=answer.FromString
         )
-        return method(request, **options)
+        body = request if isinstance(request, bytes) else request.SerializeToString()
+        return method(body, **options)
 
-    async def call(self, request: Message, **options: Any) -> Any:
+    async def call(self, request: Message | bytes, **options: Any) -> Any:
         """Call the method whose request it is, and return its answer."""
         call = self.start(request, **options)
         try:
@@ -48,7 +51,9 @@ class GrpcClient:
         finally:
             self.trailers = dict(await call.trailing_metadata())
 
-    async def failure(self, request: Message, **options: Any) -> tuple[grpc.StatusCode, str]:
+    async def failure(
+        self, request: Message | bytes, **options: Any
+    ) -> tuple[grpc.StatusCode, str]:
         """Return the status and the details of a call that has to fail."""
         try:
             answer = await self.call(request, **options)
@@ -93,6 +98,30 @@ def infer_request(
     for name, value in parameters.items():
         set_parameter(request.parameters, name, value)
     return request
+
+
+def pixel_request(pixels: NDArray[np.uint8], *, raw: bool = True) -> messages.ModelInferRequest:
+    """Return a call for decoded images, (N, H, W, 3)."""
+    tensor = messages.ModelInferRequest.InferInputTensor(
+        name="image", datatype="UINT8", shape=pixels.shape
+    )
+    request = messages.ModelInferRequest(model_name="demo", id="mine", inputs=[tensor])
+    if raw:
+        request.raw_input_contents.append(pixels.tobytes())
+    else:
+        request.inputs[0].contents.uint_contents.extend(pixels.reshape(-1).tolist())
+    return request
+
+
+def tensors_of(answer: messages.ModelInferResponse) -> dict[str, Any]:
+    """Return an answer's tensors by name: flat arrays, and lists of bytes."""
+    found: dict[str, Any] = {}
+    for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True):
+        if output.datatype == "BYTES":
+            found[output.name] = split_elements(memoryview(raw), output.name)
+        else:
+            found[output.name] = np.frombuffer(raw, DTYPES[output.datatype])
+    return found
 
 
 def set_parameter(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
 
 from service import metrics
-from service.api.errors import NotReadyError
+from service.api.errors import MalformedRequestError, NotReadyError
 from service.api.queries import MAX_TIMEOUT_SECONDS
+from service.processes.model_control import ModelControl
 from service.web.grpc import open_inference_pb2 as messages
 from service.web.grpc.messages import call_of, decoded_bytes, message_of, response_of
 from service.web.grpc.unary import UnaryCall, UnaryMethod
 from service.web.pipeline import Pipeline
 from service.web.v2 import metadata
+from service.web.v2.calls import MAX_SHOWN
 from service.web.v2.inference import LONGEST_SECONDS, infer, model_of
+from service.web.v2.repository import index_of
 from service.web.v2.routes import demand_ready
 from service.web.v2.statistics import statistics_of
 
@@ -22,10 +26,12 @@ class InferenceService:
 
     Args:
         pipeline: of the worker.
+        control: of the worker's models.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, control: ModelControl) -> None:
         self._pipeline = pipeline
+        self._control = control
 
     @property
     def methods(self) -> tuple[UnaryMethod, ...]:
@@ -39,6 +45,11 @@ class InferenceService:
             UnaryMethod("ModelInfer", messages.ModelInferRequest, self._infer),
             UnaryMethod("ModelConfig", messages.ModelConfigRequest, self._config),
             UnaryMethod("ModelStatistics", messages.ModelStatisticsRequest, self._statistics),
+            UnaryMethod("RepositoryIndex", messages.RepositoryIndexRequest, self._index),
+            UnaryMethod("RepositoryModelLoad", messages.RepositoryModelLoadRequest, self._load),
+            UnaryMethod(
+                "RepositoryModelUnload", messages.RepositoryModelUnloadRequest, self._unload
+            ),
         )
 
     async def _live(
@@ -113,3 +124,43 @@ class InferenceService:
                 )
                 call.headers |= context.model_headers
                 return answer
+
+    async def _index(
+        self, _: UnaryCall, request: messages.RepositoryIndexRequest
+    ) -> messages.RepositoryIndexResponse:
+        _refuse_repository(request.repository_name)
+        models = index_of(self._control, self._pipeline, ready=request.ready)
+        return messages.RepositoryIndexResponse(
+            models=[messages.RepositoryIndexResponse.ModelIndex(**each) for each in models]
+        )
+
+    async def _load(
+        self, _: UnaryCall, request: messages.RepositoryModelLoadRequest
+    ) -> messages.RepositoryModelLoadResponse:
+        _refuse_repository(request.repository_name)
+        _refuse_parameters(request.parameters, known=())
+        with self._pipeline.draining.request():
+            await self._control.load(request.model_name)
+        return messages.RepositoryModelLoadResponse()
+
+    async def _unload(
+        self, _: UnaryCall, request: messages.RepositoryModelUnloadRequest
+    ) -> messages.RepositoryModelUnloadResponse:
+        _refuse_repository(request.repository_name)
+        _refuse_parameters(request.parameters, known=("unload_dependents",))
+        with self._pipeline.draining.request():
+            await self._control.unload(request.model_name)
+        return messages.RepositoryModelUnloadResponse()
+
+
+def _refuse_repository(name: str) -> None:
+    if name:
+        raise MalformedRequestError(
+            f"There is no repository {name[:MAX_SHOWN]!r}; leave repository_name empty."
+        )
+
+
+def _refuse_parameters(parameters: Iterable[str], known: Sequence[str]) -> None:
+    for name in parameters:
+        if name not in known:
+            raise MalformedRequestError(f"There is no parameter {name[:MAX_SHOWN]!r}.")

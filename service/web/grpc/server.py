@@ -61,7 +61,8 @@ class GrpcServer:
             max_message_bytes=settings.max_body_bytes,
             receive_seconds=settings.default_timeout_seconds,
         )
-        handlers = {each.name: frame.handler(each) for each in InferenceService(pipeline).methods}
+        service = InferenceService(pipeline, app.state.control)
+        handlers = {each.name: frame.handler(each) for each in service.methods}
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers),)
         )
