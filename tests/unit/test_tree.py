@@ -74,6 +74,7 @@ WITHOUT_A_SOURCE = {
     "test_training_docs.py": "docs/training.md",
     "test_tree.py": "the tree",
     "test_triton_pin.py": "the Makefile's Triton",
+    "test_wheel.py": "pyproject.toml's wheel",
 }
 """Unit tests that mirror no source file, or folders of such, each with its reason."""
 
