@@ -19,10 +19,12 @@ from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.processes.changes import Changes
 from service.processes.child import Child, StartFailedError
 from service.processes.control import control_socket
+from service.processes.control_requests import take_request
 from service.processes.counts import SupervisorCounts
 from service.processes.generation import Generation
 from service.processes.reloads import Reloads
 from service.processes.runtime_folder import RuntimeFolder, runtime_parent
+from service.processes.selection import Change
 from service.release import release
 from service.settings import Settings
 
@@ -98,12 +100,15 @@ class Supervisor:
         finally:
             self._runtime.remove()
 
-    def _begin_generation(self, number: int, before: Generation | None) -> Generation:
+    def _begin_generation(
+        self, number: int, before: Generation | None, change: Change
+    ) -> Generation:
         return Generation(
             self._settings,
             number,
             self._runtime.path,
             before,
+            change,
             on_change=self._note_change,
             on_death=lambda: self._note_death(metrics.ENGINE_RESTARTS),
         )
@@ -120,6 +125,7 @@ class Supervisor:
             metrics_folder=self._metrics,
             on_announcement=lambda: self._welcome(worker),
             on_death=lambda: self._note_death(metrics.HTTP_WORKER_RESTARTS),
+            on_request=lambda facts: take_request(worker, facts, self._reloads.ask),
             inherited_fds=(fd,),
         )
         return worker

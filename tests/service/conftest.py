@@ -7,8 +7,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.settings import Settings
-from service.web.app import create_app
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeEngines, fake_app
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def engines() -> FakeEngines:
 @pytest.fixture
 def app(engines: FakeEngines) -> FastAPI:
     settings = Settings(max_body_bytes=100_000, max_image_pixels=1_000_000)
-    return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    return fake_app(settings, engines)
 
 
 @pytest.fixture

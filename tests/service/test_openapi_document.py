@@ -15,9 +15,8 @@ import pytest
 
 from service.api.errors import HeadTooLargeError
 from service.settings import Settings
-from service.web.app import create_app
 from service.web.http.refusals import refusal
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeEngines, fake_app
 
 OPERATIONS = {
     "embed": ("post", "/v1/embed"),
@@ -43,7 +42,7 @@ def document(
     settings = Settings(
         root_path=request.param, api_keys_file=keys, max_body_bytes=12345, max_image_pixels=6789
     )
-    app = create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    app = fake_app(settings, engines)
     sent: dict[str, Any] = json.loads(json.dumps(app.openapi()))
     return sent
 
