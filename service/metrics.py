@@ -7,7 +7,7 @@ before it starts the process; any HTTP worker reads them all and answers ``/metr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.samples import Sample
 
 from model.config import Operation
 
@@ -84,7 +85,8 @@ REQUEST_SECONDS = Histogram(
 )
 STAGE_SECONDS = Histogram(
     "overlock_stage_duration_seconds",
-    "Time by stage: read, decode, queue, render by request; device, postprocess by batch.",
+    "Time by stage: read, render by request; decode, queue, inference by image; device, "
+    "postprocess by batch.",
     ["model", "task", "stage"],
     buckets=_SECONDS,
 )
@@ -107,6 +109,14 @@ CANCELLED = Counter(
 )
 REJECTED = Counter(
     "overlock_requests_rejected_total", "Requests refused, by the problem's slug.", ["reason"]
+)
+FAILED = Counter(
+    "overlock_requests_failed_total", "Admitted requests that ended with a problem.", ["model"]
+)
+FAILED_SECONDS = Counter(
+    "overlock_requests_failed_seconds_total",
+    "Time from the admission of such requests to their end.",
+    ["model"],
 )
 QUEUE_REQUESTS = Gauge(
     "overlock_queue_requests", "Requests waiting for the device.", multiprocess_mode="livesum"
@@ -215,6 +225,20 @@ def observe_stages(operation: Operation, **seconds: float) -> None:
     """Observe the durations of stages, by their names."""
     for stage, duration in seconds.items():
         STAGE_SECONDS.labels(*operation, stage).observe(duration)
+
+
+def observe_failure(model: str, seconds: float) -> None:
+    """Count an admitted request that ended with a problem."""
+    FAILED.labels(model).inc()
+    FAILED_SECONDS.labels(model).inc(seconds)
+
+
+def samples() -> Iterator[Sample]:
+    """Return the present value of every series, summed over all processes."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    for metric in registry.collect():
+        yield from metric.samples
 
 
 def exposition() -> bytes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.images.masks import PastedMask, paste_mask, rle_of_region
+from model.images.masks import paste_mask, rle_of_region
 from service.answers.drawing.detections import DrawnDetection, detections_png
 from service.answers.inference import EngineResult
 from service.api.queries import DetectQuery
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Found:
+class SelectedDetections:
     """The detections that a query selects, best first; arrays as the engine sends them."""
 
     boxes: NDArray[np.float32]
@@ -28,16 +28,16 @@ class _Found:
     masks: NDArray[np.float32]
 
 
-def _selected(engine_result: EngineResult, query: DetectQuery) -> _Found:
+def selected(engine_result: EngineResult, query: DetectQuery) -> SelectedDetections:
     """Select the detections that the query asks for; the engine's are best first."""
     boxes, scores, labels, masks = engine_result.result.arrays
     count = min(int((scores >= query.score_threshold).sum()), query.max_detections)
-    return _Found(boxes[:count], scores[:count], labels[:count], masks[:count])
+    return SelectedDetections(boxes[:count], scores[:count], labels[:count], masks[:count])
 
 
 def detect_picture(engine_result: EngineResult, query: DetectQuery) -> bytes:
     """Draw the detections on the image."""
-    found, model = _selected(engine_result, query), engine_result.model
+    found, model = selected(engine_result, query), engine_result.model
     drawn = [
         DrawnDetection(
             class_id=int(found.labels[index]),
@@ -60,7 +60,7 @@ def detect_document(engine_result: EngineResult, query: DetectQuery) -> DetectRe
     """List the detections."""
     started = time.perf_counter()
     found, model, facts = (
-        _selected(engine_result, query),
+        selected(engine_result, query),
         engine_result.model,
         engine_result.prepared.facts,
     )
@@ -70,9 +70,7 @@ def detect_document(engine_result: EngineResult, query: DetectQuery) -> DetectRe
             label=model.labels[found.labels[index]],
             score=float(found.scores[index]),
             box=_corners(found.boxes[index]),
-            mask=RunLengths(
-                **rle_of_region(_pasted(found, index, engine_result), facts.height, facts.width)
-            )
+            mask=RunLengths.model_validate(pasted(found, index, engine_result))
             if query.masks
             else None,
         )
@@ -88,10 +86,12 @@ def detect_document(engine_result: EngineResult, query: DetectQuery) -> DetectRe
     )
 
 
-def _pasted(found: _Found, index: int, engine_result: EngineResult) -> PastedMask:
+def pasted(found: SelectedDetections, index: int, engine_result: EngineResult) -> dict[str, Any]:
+    """Return COCO's run lengths of a detection's mask, in the size of the image."""
     engine_result.raise_if_cancelled()
-    facts = engine_result.prepared.facts
-    return paste_mask(found.masks[index], found.boxes[index], facts.height, facts.width)
+    height, width = engine_result.prepared.facts.height, engine_result.prepared.facts.width
+    mask = paste_mask(found.masks[index], found.boxes[index], height, width)
+    return {**rle_of_region(mask, height, width)}
 
 
 def _corners(box: NDArray[np.float32]) -> tuple[float, float, float, float]:

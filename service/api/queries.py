@@ -14,6 +14,9 @@ MAX_TIMEOUT_SECONDS = 600.0
 MAX_MODEL_NAME = 64
 """Most characters of a model's name."""
 
+MAX_IMAGES = 64
+"""Most images of a call that takes several."""
+
 MAX_MAPS = 64
 """Most class maps of a request."""
 

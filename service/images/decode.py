@@ -99,6 +99,22 @@ class ImageLimits:
     max_pixels: int
     max_side: int
 
+    def check(self, width: int, height: int) -> None:
+        """Check the size of an image.
+
+        Raises:
+            InvalidImageError: if it has no pixels.
+            ImageTooLargeError: if it is over a limit.
+        """
+        if min(width, height) < 1:
+            raise InvalidImageError(f"The image has no pixels: it is {width} x {height}.")
+        if max(width, height) > self.max_side:
+            limit = f"{self.max_side} on a side"
+            raise ImageTooLargeError(width=width, height=height, limit=limit)
+        if width * height > self.max_pixels:
+            limit = f"{self.max_pixels} in all (OVERLOCK_MAX_IMAGE_PIXELS)"
+            raise ImageTooLargeError(width=width, height=height, limit=limit)
+
 
 @dataclass(frozen=True)
 class DecodedImage:
@@ -160,9 +176,9 @@ def decode_image(
     width, height = frame.width, frame.height
     if frame.orientation >= _SIDES_SWAP_FROM:
         width, height = height, width
-    _check_size(width, height, limits)
+    limits.check(width, height)
     if frame.decoded is not None:
-        _check_size(*frame.decoded, limits)
+        limits.check(*frame.decoded)
     image = _decode(frame, format_name, short_side_needed)
     return DecodedImage(image, width, height, frame.frames)
 
@@ -206,19 +222,6 @@ def _read_container(body: bytes, format_name: str) -> FirstFrame:
     except (struct.error, IndexError) as error:
         # A reader that runs over the file's end raises Python's own errors.
         raise InvalidImageError(f"The {format_name} file is truncated.") from error
-
-
-def _check_size(width: int, height: int, limits: ImageLimits) -> None:
-    if min(width, height) < 1:
-        raise InvalidImageError(f"The image has no pixels: it is {width} x {height}.")
-    if max(width, height) > limits.max_side:
-        raise ImageTooLargeError(width=width, height=height, limit=f"{limits.max_side} on a side")
-    if width * height > limits.max_pixels:
-        raise ImageTooLargeError(
-            width=width,
-            height=height,
-            limit=f"{limits.max_pixels} in all (OVERLOCK_MAX_IMAGE_PIXELS)",
-        )
 
 
 def _decode(frame: FirstFrame, format_name: str, short_side_needed: int | None) -> Image.Image:

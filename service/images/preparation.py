@@ -9,6 +9,7 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -28,6 +29,10 @@ from service.images.json_images import image_in_json
 from service.images.signatures import SUPPORTED_SIGNATURES
 from service.link.messages import InputInfo, ModelInfo, NetworkInput
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +61,15 @@ class ImagePreparer:
     Its construction compiles the kernel that resizes a classifier's images, once on a machine and
     in a second or two, so that no request has to wait for it.
 
+    Attributes:
+        limits: of the images.
+
     Raises:
         SettingsError: if there is no folder for compiled kernels.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._limits = ImageLimits(settings.max_image_pixels, MAX_IMAGE_SIDE)
+        self.limits = ImageLimits(settings.max_image_pixels, MAX_IMAGE_SIDE)
         reason = cpu_kernels_unsupported_reason(settings.cache_folder / "kernels")
         if reason is not None:
             logger.warning(
@@ -94,6 +102,21 @@ class ImagePreparer:
             decode_seconds=time.perf_counter() - started,
         )
 
+    def prepare_pixels(self, pixels: NDArray[np.uint8], model: ModelInfo) -> PreparedImage:
+        """Make a model's input of a decoded image.
+
+        Args:
+            pixels: upright, RGB, (H, W, 3), within the limits.
+            model: as its engine offers it.
+        """
+        started = time.perf_counter()
+        height, width = pixels.shape[:2]
+        return PreparedImage(
+            network_input=_network_input(Image.fromarray(pixels), (height, width), model),
+            facts=ImageFacts(width=width, height=height, frames=1),
+            decode_seconds=time.perf_counter() - started,
+        )
+
     def decode(
         self, body: bytes, content_type: str | None, short_side_needed: int | None = None
     ) -> DecodedImage:
@@ -102,7 +125,7 @@ class ImagePreparer:
         return decode_image(
             upload.body,
             content_type=upload.content_type,
-            limits=self._limits,
+            limits=self.limits,
             short_side_needed=short_side_needed,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -49,6 +49,29 @@ class EnginePool:
         """Offers of the engines that have been warm."""
         return [client.offer for client in self._clients if client.offer is not None]
 
+    def by_name(self) -> dict[str, ModelInfo]:
+        """Return the models that the engines offer.
+
+        Raises:
+            NotReadyError: while no engine has said what it serves.
+        """
+        models = {model.name: model for offer in self.offers for model in offer.models}
+        if not models:
+            raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
+        return models
+
+    def named(self, name: str) -> ModelInfo:
+        """Return the model of a name, whatever its task.
+
+        Raises:
+            NotReadyError: while no engine has said what it serves.
+            UnknownModelError: if there is no model of that name.
+        """
+        models = self.by_name()
+        if name not in models:
+            raise _unknown(name, models)
+        return models[name]
+
     def find(self, task: Task, name: str | None) -> ModelInfo | None:
         """Return the model of a name; without one the default model of a task, None if it is off.
 
@@ -61,16 +84,12 @@ class EnginePool:
             UnknownModelError: if there is no model of that name.
             InvalidParameterError: if it performs another task.
         """
-        models = {model.name: model for offer in self.offers for model in offer.models}
-        if not models:
-            raise NotReadyError("The engine is still starting.", retry_after_seconds=1.0)
+        models = self.by_name()
         able = [model.name for model in models.values() if model.task in TRAINED_TASKS_FOR[task]]
         if name is None:
             return models[able[0]] if able else None
         if name not in models:
-            raise UnknownModelError(
-                f"There is no model {name!r}; there are {', '.join(able or models)}."
-            )
+            raise _unknown(name, able or models)
         if name not in able:
             others = f"there are {', '.join(able)}" if able else "there is no model"
             raise InvalidParameterError(
@@ -149,6 +168,10 @@ class EnginePool:
         )
 
 
+def _unknown(name: str, names: Iterable[str]) -> UnknownModelError:
+    return UnknownModelError(f"There is no model {name!r}; there are {', '.join(names)}.")
+
+
 @dataclass(frozen=True)
 class OfferedModel:
     """A model, the generation of engines that offers it, and what is asked of it."""
@@ -156,6 +179,11 @@ class OfferedModel:
     info: ModelInfo
     engines: EnginePool
     question: Question
+
+    @property
+    def operation(self) -> Operation:
+        """The model and the task that it is asked for."""
+        return Operation(self.info.name, self.question.task)
 
 
 class Generations:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from model.config import Operation
 from service import metrics
 from service.api.errors import (
     BodyTooLargeError,
+    InvalidParameterError,
     MemoryFullError,
     QueueFullError,
     UploadTimeoutError,
@@ -46,6 +47,7 @@ class Permit:
 
     Attributes:
         held_bytes: what it holds.
+        places: that it takes, by operation.
         since_seconds: when it began, by the limiter's clock.
         gave_way: whether it had to end as an upload, since others needed its bytes.
         on_give_way: called then.
@@ -58,6 +60,7 @@ class Permit:
         self.operation = operation
         self.since_seconds = since_seconds
         self.held_bytes = 0
+        self.places: Counter[Operation] = Counter()
         self.gave_way = False
         self.on_give_way: Callable[[], None] = lambda: None
 
@@ -85,6 +88,10 @@ class Permit:
         """
         self.hold(0)
         self._limiter.start(self)
+
+    def widen(self, operations: Sequence[Operation]) -> None:
+        """Take a place for each of several operations, instead of the one for the call."""
+        self._limiter.widen(self, Counter(operations))
 
 
 class ConcurrencyLimiter:
@@ -118,7 +125,6 @@ class ConcurrencyLimiter:
         self._clock = clock
         # A dictionary without values: a set that remembers the order.
         self._uploads: dict[Permit, None] = {}
-        self._started: set[Permit] = set()
         self.taken: Counter[Operation] = Counter()
         self.held_bytes = 0
 
@@ -129,10 +135,6 @@ class ConcurrencyLimiter:
         Args:
             operation: of the request.
             declared_bytes: of the body; refused at once if there is no room for them now.
-
-        Raises:
-            QueueFullError: if there are too many requests of the operation already.
-            MemoryFullError: if all requests together hold too many bytes already.
         """
         self._check_place(operation)
         overdue_bytes = sum(upload.held_bytes for upload in self._overdue())
@@ -144,19 +146,24 @@ class ConcurrencyLimiter:
             yield permit
         finally:
             self._uploads.pop(permit, None)
-            if permit in self._started:
-                self._started.discard(permit)
-                self.taken[operation] -= 1
-                if not self.taken[operation]:
-                    del self.taken[operation]
+            self._take(permit, Counter())
             self._count(permit, -permit.held_bytes)
 
     def start(self, permit: Permit) -> None:
         """Turn an upload into a request; for ``Permit`` alone."""
-        self._check_place(permit.operation)
+        self.widen(permit, Counter([permit.operation]))
         self._uploads.pop(permit, None)
-        self._started.add(permit)
-        self.taken[permit.operation] += 1
+
+    def widen(self, permit: Permit, places: Counter[Operation]) -> None:
+        """Give a request other places; for ``Permit`` alone."""
+        for operation, count in places.items():
+            if count > self._max_requests:
+                raise InvalidParameterError(
+                    f"The call has {count} images; there are {self._max_requests} places "
+                    "(OVERLOCK_MAX_QUEUE_REQUESTS for each engine)."
+                )
+            self._check_place(operation, count - permit.places[operation])
+        self._take(permit, places)
 
     def grow(self, permit: Permit, size_bytes: int) -> None:
         """Count more bytes; for ``Permit`` alone."""
@@ -190,8 +197,14 @@ class ConcurrencyLimiter:
             retry_after_seconds=max(retry_after_seconds, 0.0),
         )
 
-    def _check_place(self, operation: Operation) -> None:
-        if self.taken[operation] >= self._max_requests:
+    def _take(self, permit: Permit, places: Counter[Operation]) -> None:
+        self.taken.subtract(permit.places)
+        self.taken.update(places)
+        permit.places = places
+        self.taken = +self.taken  # without zeros
+
+    def _check_place(self, operation: Operation, count: int = 1) -> None:
+        if count > 0 and self.taken[operation] + count > self._max_requests:
             raise QueueFullError(
                 waiting=self.taken[operation],
                 limit=self._max_requests,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -33,8 +34,12 @@ from service.web.routes import (
 )
 from service.web.routes.playground import playground_router
 from service.web.v2 import repository
+from service.web.v2 import routes as v2
 
 API_VERSION = "1"
+
+TRACED = re.compile(r"/v1/|/v2(?!/health/)(/|$)")
+"""Paths whose requests have a span."""
 
 
 def create_app(settings: Settings, generations: Generations, control: ModelControl) -> FastAPI:
@@ -79,7 +84,7 @@ def create_app(settings: Settings, generations: Generations, control: ModelContr
             "tracing": tracing.provider() is not None,
             "tracer_provider": tracing.provider(),
             "exclude": lambda scope: (
-                not scope["path"].removeprefix(scope["root_path"]).startswith("/v1/")
+                TRACED.match(scope["path"].removeprefix(scope["root_path"])) is None
             ),
             "operation_spans": False,
             "metrics": False,
@@ -94,9 +99,11 @@ def create_app(settings: Settings, generations: Generations, control: ModelContr
         app.state.api_keys = ApiKeys(settings.api_keys_file)
         guards.append(Depends(require_key))
     guards.append(Depends(refuse_repeated_parameters))
-    for routes in (classify, segment, detect, embed, explain, embeddings, models, repository):
+    api = (classify, segment, detect, embed, explain, embeddings, models, v2, repository)
+    for routes in api:
         app.include_router(routes.router, dependencies=guards)
     app.include_router(health.router)
+    app.include_router(v2.health_router)
     app.include_router(playground_router())
     app.openapi = ApiDocument(app, settings, generations)  # type: ignore[method-assign]
     install_problem_handlers(app)

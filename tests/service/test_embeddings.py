@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.api.errors import QueueFullError
-from service.web.pipeline import THREADS
+from service.web.pipeline.pipeline import THREADS
 from support.api_requests import photo
 from support.service_fakes import CLASSIFIER, FakeEngines, until_engines_have
 
@@ -64,7 +64,13 @@ async def test_base64_is_float32_little_endian(client: httpx.AsyncClient) -> Non
         ({"dimensions": 3}, 422, "invalid-parameter", "dimensions", "cannot be chosen"),
         ({"input": []}, 422, "invalid-parameter", "input", "1 to 64"),
         ({"input": ["aGk="] * 65}, 422, "invalid-parameter", "input", "has 65 images"),
-        ({"input": ["a cat!"]}, 400, "malformed-request", "input", "input[0] is not base64"),
+        (
+            {"input": ["a cat!"]},
+            400,
+            "malformed-request",
+            "input",
+            "input[0]: The text is not base64",
+        ),
         ({"input": [URL, "aGk="]}, 422, "invalid-image", "input", "input[1]: "),
         ({"input": 3}, 400, "malformed-request", None, "The body has to be JSON like"),
         ({"encoding_format": "hex"}, 400, "malformed-request", None, "hex"),
@@ -159,7 +165,9 @@ async def test_decoded_base64_counts_as_held_bytes(
     request = asyncio.create_task(client.post("/v1/embeddings", content=body))
     await until_engines_have(engines, 3)
     pixels_bytes = sum(image.pixels.nbytes for image in engines.images)
-    assert limiter.held_bytes == len(body) + 3 * len(photo()) + pixels_bytes
+    # Of a text with its prefix and padding.
+    decoded_bytes = 3 * (len(URL) * 3 // 4)
+    assert limiter.held_bytes == len(body) + decoded_bytes + pixels_bytes
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
     assert limiter.held_bytes == 0

@@ -144,6 +144,12 @@ class FakeEngines:
     def find(self, task: Task, name: str | None) -> ModelInfo | None:
         return EnginePool.find(self, task, name)  # type: ignore[arg-type]  # of the offers alone
 
+    def by_name(self) -> dict[str, ModelInfo]:
+        return EnginePool.by_name(self)  # type: ignore[arg-type]
+
+    def named(self, name: str) -> ModelInfo:
+        return EnginePool.named(self, name)  # type: ignore[arg-type]
+
     @property
     def pending_work_seconds(self) -> float:
         return 2.5

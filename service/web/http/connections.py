@@ -1,7 +1,7 @@
 """The connections of an HTTP worker, on which nothing waits for a client without a limit.
 
 uvicorn's server accepts them and hands requests to the application; this is its protocol class.
-The time for a body is limited by ``service.web.bodies``.
+The time for a body is limited by ``service.web.admission``.
 """
 
 from __future__ import annotations

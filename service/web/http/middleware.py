@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 VALID_ADDRESS = re.compile(r"[0-9A-Fa-f.:%\w]{1,64}", re.ASCII)
 """An IP address as a socket has it, or as a trusted proxy has written it."""
 
+LOGGED = re.compile(r"/v1/|/v2(?!/health/)(/|$)|unmatched$")
+"""Route templates whose requests are logged."""
+
 VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 CLIENT_CLOSED_REQUEST = 499
 """Status of a request whose client left, in metrics and logs only."""
@@ -229,7 +232,7 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
     metrics.REQUESTS.labels(template, status).inc()
     metrics.REQUEST_SECONDS.labels(template).observe(seconds)
     # Probes and scrapes come every few seconds and would bury the rest.
-    if template.startswith("/v1/") or template == "unmatched":
+    if LOGGED.match(template):
         state = scope["state"]
         key = {"key": state["key_name"]} if "key_name" in state else {}
         model = {"model": state["model"]} if "model" in state else {}

@@ -19,11 +19,17 @@ Node = dict[str, Any]
 
 DESCRIPTION = (
     "Classification, segmentation and detection of images by OverLoCK networks. An image is the "
-    "body itself, a form's field `image`, or base64 in JSON. A failure is a problem of RFC 9457."
+    "body itself, a form's field `image`, or base64 in JSON. A failure is a problem of RFC 9457. "
+    "Below `/v2` the service speaks the Open Inference Protocol, version 2."
 )
 
 TAGS = [
     {"name": "inference", "description": "Images and models; behind a key if there are keys."},
+    {
+        "name": "open inference protocol",
+        "description": "Version 2, as KServe's and Triton's clients speak it; behind a key as "
+        "well, but for `/v2/health`.",
+    },
     {"name": "operations", "description": "Probes and metrics; never behind a key."},
 ]
 
@@ -70,6 +76,10 @@ _HEADERS: dict[str, Node] = {
         "description": "How many numbers the bytes hold.",
         "schema": {"type": "integer", "minimum": 1},
     },
+    "Inference-Header-Content-Length": {
+        "description": "Bytes of the JSON before the tensors.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
     "X-Model-Digest": {
         "description": "SHA-256 of the weights that answered; 0 for random ones.",
         "schema": {"type": "string"},
@@ -99,6 +109,8 @@ _OPENAI_ERROR: Node = {
 
 _ALWAYS = ("X-Request-ID", "Server-Timing")
 _BY_STATUS = {"401": ("WWW-Authenticate",), "429": ("Retry-After",), "503": ("Retry-After",)}
+_OF_BYTES = {"": "X-Embedding-Dimension", "infer": "Inference-Header-Content-Length"}
+"""Headers of answers in plain bytes, by what follows the underscore in the operation's id."""
 _OF_ANSWERS = ("X-Model-Digest", "X-Model-Weights")
 
 
@@ -163,13 +175,13 @@ class ApiDocument:
         components["schemas"]["ProblemDocument"] = ProblemDocument.model_json_schema()
         components["headers"] = _HEADERS
         for operation in _operations(document):
-            takes_image = "requestBody" in operation
+            takes_image = "415" in operation["responses"]
             for status, response in operation["responses"].items():
                 names = [*_ALWAYS, *_BY_STATUS.get(status, ())]
                 if takes_image and status == "200":
                     names += _OF_ANSWERS
                 if "application/octet-stream" in response.get("content", {}):
-                    names.append("X-Embedding-Dimension")
+                    names.append(_OF_BYTES[operation["operationId"].partition("_")[2]])
                 response["headers"] = {
                     name: {"$ref": f"#/components/headers/{name}"} for name in names
                 }
@@ -187,7 +199,9 @@ class ApiDocument:
                 content["schema"] = content["schema"] | {"maxLength": most}
         # Not as its default, which generated clients would send, whatever the settings become.
         default = self._settings.default_timeout_seconds
-        _parameter(operation, "timeout")["description"] += f" Without one, {default:g}."
+        for parameter in operation["parameters"]:
+            if parameter["name"] == "timeout":
+                parameter["description"] += f" Without one, {default:g}."
 
     def _limit_top_k(self, document: Node) -> None:
         models = [m for offer in self._generations.current.offers for m in offer.models]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import reprlib
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 MAX_FAULTS = 8
 """Maximum number of invalid parameters that a problem names."""
+
+PROTOCOL_PATH = re.compile(r"(^|/)v2(/|$)")
+"""Paths whose errors have the Open Inference Protocol's form."""
 
 OPENAI_PATH = "/v1/embeddings"
 """Route whose errors have OpenAI's form."""
@@ -47,6 +52,8 @@ def problem_response(error: ServiceError, *, path: str, request_id: str) -> Resp
         headers["Retry-After"] = str(max(math.ceil(error.retry_after_seconds), 1))
     if path.endswith(OPENAI_PATH):
         return JSONResponse({"error": _openai_error(error)}, error.status, headers)
+    if PROTOCOL_PATH.search(path):
+        return JSONResponse({"error": error.detail}, error.status, headers)
     return Response(document.model_dump_json(), error.status, headers, MEDIA_TYPE)
 
 
@@ -101,15 +108,27 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
 
 
 async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
-    details, faults = [], error.errors()
+    # After "query" the parameter, and in a repeated one the place.
+    faults = [
+        {**fault, "loc": fault["loc"][min(1, len(fault["loc"]) - 1) :]} for fault in error.errors()
+    ]
+    return await _on_service_error(request, invalid_parameters(faults))
+
+
+def invalid_parameters(faults: Sequence[Mapping[str, Any]]) -> InvalidParameterError:
+    """Return the error that names invalid parameters.
+
+    Args:
+        faults: as pydantic lists them, each with its parameter first in ``loc``.
+    """
+    details = []
     if len(faults) > MAX_FAULTS:
         details.append(f"There are {len(faults)} faults, of which {MAX_FAULTS} follow.")
     for fault in faults[:MAX_FAULTS]:
-        # After "query" the parameter, and in a repeated one the place.
-        name = str(fault["loc"][min(1, len(fault["loc"]) - 1)])
+        name = str(fault["loc"][0])
         if fault["type"] == "extra_forbidden":
             details.append(f"There is no parameter {name}.")
         else:
             reason = fault["msg"].removeprefix("Value error, ")  # pydantic's, of our own checks
             details.append(f"{name}: {reason}; it is {reprlib.repr(fault['input'])}.")
-    return await _on_service_error(request, InvalidParameterError(" ".join(details)))
+    return InvalidParameterError(" ".join(details))

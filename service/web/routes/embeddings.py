@@ -6,11 +6,11 @@ NV-CLIP endpoint has them.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import codecs
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -20,21 +20,16 @@ from starlette.responses import Response
 from model.config import Task
 from service import tracing
 from service.answers.inference import EngineResult
-from service.api.errors import InvalidParameterError, MalformedRequestError, ServiceError
+from service.api.errors import InvalidParameterError, MalformedRequestError
 from service.api.openai import EmbeddingsResponse, OpenAIEmbedding
-from service.api.queries import MAX_MODEL_NAME, EmbeddingsQuery
+from service.api.queries import MAX_IMAGES, MAX_MODEL_NAME, EmbeddingsQuery
 from service.images.json_images import MAX_FAULT, image_in_text, quotes_in
-from service.link.messages import Question
+from service.images.preparation import ImagePreparer, PreparedImage
+from service.link.messages import ModelInfo, Question
 from service.web.http.middleware import unless_client_leaves
 from service.web.http.negotiation import demand_json
 from service.web.http.openapi import openai_errors, problems
-from service.web.pipeline import Pipeline, PipelineDep, RequestContext
-
-MAX_IMAGES = 64
-"""Most images of a request."""
-
-OF_THE_LOAD = {429, 503, 504}
-"""Statuses of errors that no image of a request caused."""
+from service.web.pipeline import Pipeline, PipelineDep, RequestContext, infer_images
 
 router = APIRouter(tags=["inference"])
 
@@ -127,22 +122,14 @@ async def _answer(request: Request, pipeline: Pipeline, context: RequestContext)
     request.state.model = model.name
     tracing.describe(model=model.name)
     asked = replace(context.model, info=model, question=Question(Task.EMBED))
-    images = [replace(context, model=asked, stages=dict(context.stages)) for _ in document.images]
-    try:
-        async with asyncio.TaskGroup() as group:
-            results = [
-                group.create_task(_embedded(pipeline, image, text, place))
-                for place, (image, text) in enumerate(zip(images, document.images, strict=True))
-            ]
-    except ExceptionGroup as failures:
-        # One image's failure is the request's; the others are cancelled.
-        raise failures.exceptions[0] from None
-    # The images overlap: the slowest of each stage is what the request waited for.
-    for stage in ("decode", "queue", "inference"):
-        context.stages[stage] = max(image.stages[stage] for image in images)
-    found = [result.result() for result in results]
+    context = replace(context, model=asked)
+    # Base64 has four letters for three bytes.
+    context.permit.hold_more(sum(len(text) * 3 // 4 for text in document.images))
+    images = [partial(_decoded, pipeline.preparer, text) for text in document.images]
+    results = await infer_images(pipeline, context, images, [asked.question], name="input")
+    found = [result for (result,) in results]
     return await pipeline.rendered(
-        replace(context, model=asked),
+        context,
         lambda: _response(found, model.name, in_base64=document.encoding_format == "base64"),
         renders_at_once=False,
     )
@@ -166,19 +153,8 @@ def _parsed(body: bytes) -> _Document:
     return document
 
 
-async def _embedded(
-    pipeline: Pipeline, context: RequestContext, text: str, place: int
-) -> EngineResult:
-    name = f"input[{place}]"
-    async with context.in_time():
-        body, media_type = await pipeline.in_decode_thread(image_in_text, text, name)
-    context.permit.hold_more(len(body))
-    try:
-        return await pipeline.infer(replace(context, body=body, content_type=media_type))
-    except ServiceError as error:
-        if error.status not in OF_THE_LOAD:
-            error.detail = f"{name}: {error.detail}"
-        raise
+def _decoded(preparer: ImagePreparer, text: str, model: ModelInfo) -> PreparedImage:
+    return preparer.prepare(*image_in_text(text, "The text"), model)
 
 
 def _response(found: Sequence[EngineResult], model: str, *, in_base64: bool) -> Response:

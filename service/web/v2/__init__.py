@@ -1,1 +1,1 @@
-"""The Open Inference Protocol over HTTP, below ``/v2``."""
+"""The Open Inference Protocol, version 2, over REST; its core knows no transport."""

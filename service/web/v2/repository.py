@@ -18,16 +18,14 @@ from service.api.queries import EmptyQuery
 from service.processes.model_control import ModelControl
 from service.web.http.cross_origin import refuse_other_origins
 from service.web.http.middleware import unless_client_leaves
-from service.web.pipeline import NO_DIGEST, PipelineDep
+from service.web.pipeline import PipelineDep
+from service.web.v2.inference import version_of
 
 MAX_BODY_BYTES = 4096
 """Largest body of these requests, which have next to nothing to say."""
 
 UPLOAD_SECONDS = 10.0
 """Time in which such a body has to arrive."""
-
-DIGITS = 12
-"""Digits of the weights' digest that are a model's version."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -71,7 +69,7 @@ async def repository_index(
     """List the configured models; with ``{"ready": true}`` those that are served."""
     asked = await _read(request, _Listing)
     versions = {
-        model.name: (model.weights_sha256 or NO_DIGEST)[:DIGITS]
+        model.name: version_of(model)
         for offer in pipeline.generations.shown.offers
         for model in offer.models
     }

@@ -11,7 +11,12 @@ import pytest
 from starlette.datastructures import Headers
 
 from service.api.errors import BodyTooLargeError, MalformedRequestError, UnsupportedCodingError
-from service.web.bodies import INFLATED_STEP_BYTES, MAX_MEMBERS, content_coding, inflate
+from service.web.http.content_codings import (
+    INFLATED_STEP_BYTES,
+    MAX_MEMBERS,
+    content_coding,
+    inflate,
+)
 
 PLAIN = np.random.default_rng(0).integers(0, 8, 300_000, np.uint8).tobytes()
 CODED = {

@@ -1,40 +1,38 @@
-"""The path of a request through an HTTP worker: admission, body, decoding, engine, rendering."""
+"""Pipeline of a request: admission, body, decoding, engine, rendering."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model.config import Operation, Task
+from model.config import Task
 from service import metrics, tracing
 from service.answers.inference import EngineResult
-from service.api.errors import DeadlineExceededError, TaskOffError
-from service.api.schemas import NOTES, Timing
-from service.images.preparation import ImagePreparer
-from service.link.messages import Question
+from service.api.errors import ServiceError, TaskOffError
+from service.api.schemas import Timing
+from service.images.preparation import ImagePreparer, PreparedImage
+from service.link.messages import ModelInfo, Question
 from service.link.pool import Generations, OfferedModel
 from service.settings import Settings
 from service.web.admission import (
     ConcurrencyLimiter,
     DecodeWaitEstimator,
-    Permit,
     declared_length,
     read_body,
 )
-from service.web.bodies import content_coding, inflate
+from service.web.http.content_codings import content_coding, inflate
 from service.web.http.middleware import Draining, unless_client_leaves
+from service.web.pipeline.request_context import RequestContext
 
 THREADS = 2
 """Number of decoding threads, and of rendering threads."""
@@ -42,49 +40,13 @@ THREADS = 2
 NICENESS = 5
 """Niceness of those threads, added to the process's own."""
 
-OWN_STAGES = ("read", "decode", "queue", "render")
+REQUEST_STAGES = ("read", "render")
 """Stages observed for each request; an engine observes the device's for each batch."""
 
-NO_DIGEST = "0"
-"""X-Model-Digest of random weights, which have no file."""
+IMAGE_STAGES = ("decode", "queue", "inference")
+"""Stages observed for each image."""
 
 ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True)
-class RequestContext:
-    """A request whose body has arrived.
-
-    Attributes:
-        model: the model that answers it.
-        body: the raw bytes of the request's body.
-        content_type: the request's Content-Type header.
-        coding: the body's content coding; None if it comes as it is.
-        deadline: monotonic moment after which the caller no longer waits.
-        timeout_seconds: the caller's timeout, or the default one.
-        permit: counts its bytes.
-        stages: seconds that each stage took, filled on the way.
-        cancelled: set when the caller no longer waits for the response.
-    """
-
-    model: OfferedModel
-    body: bytes
-    content_type: str | None
-    coding: str | None
-    deadline: float
-    timeout_seconds: float
-    permit: Permit
-    stages: dict[str, float]
-    cancelled: threading.Event = field(default_factory=threading.Event)
-
-    @asynccontextmanager
-    async def in_time(self) -> AsyncIterator[None]:
-        """Cancel the block at the deadline and raise DeadlineExceededError."""
-        try:
-            async with asyncio.timeout(self.deadline - time.monotonic()):
-                yield
-        except TimeoutError:
-            raise DeadlineExceededError(timeout_seconds=self.timeout_seconds) from None
 
 
 class Pipeline:
@@ -97,7 +59,7 @@ class Pipeline:
         # Two pools, so that pictures which take seconds to draw do not delay decoding.
         self._decode_threads = _threads("decode")
         self._render_threads = _threads("render")
-        self._preparer = ImagePreparer(settings)
+        self.preparer = ImagePreparer(settings)
         self._decode_wait = DecodeWaitEstimator()
         self.limiter = ConcurrencyLimiter(
             max_requests=settings.max_queue_requests * len(settings.devices.split(",")),
@@ -129,6 +91,13 @@ class Pipeline:
             if found is None:
                 raise TaskOffError(self.settings.how_to_serve(task))
             yield OfferedModel(found, engines, Question(task))
+
+    @contextmanager
+    def model_named(self, name: str) -> Iterator[OfferedModel]:
+        """Find a model of any task by its name, as ``model_for`` does, for its own task."""
+        with self.generations.entered() as engines:
+            found = engines.named(name)
+            yield OfferedModel(found, engines, Question(found.task))
 
     async def respond(
         self,
@@ -165,34 +134,61 @@ class Pipeline:
 
         Arguments and errors are those of ``respond``.
         """
-        operation = Operation(model.info.name, model.question.task)
-        request.state.model = operation.model
-        tracing.describe(model=operation.model)
-        timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
-        model.engines.reject_unreachable_deadline(
-            operation, timeout_seconds, ahead_seconds=self._decode_wait.wait_seconds
-        )
-        deadline = time.monotonic() + timeout_seconds
+        request.state.model = model.info.name
         limit_bytes = self.settings.max_body_bytes
-        headers, stages = request.headers, request.state.stages
+        headers = request.headers
         coding = content_coding(headers) if "content-encoding" in headers else None
         declared_bytes = declared_length(request, limit_bytes=limit_bytes)
-        admitted = self.limiter.admit(operation, declared_bytes=declared_bytes)
-        with self.draining.request(), admitted as permit:
+        with self.admitted(
+            model, timeout_seconds, request.state.stages, declared_bytes=declared_bytes
+        ) as context:
             started = time.perf_counter()
             body = await read_body(
-                request, limit_bytes=limit_bytes, deadline=deadline, permit=permit
+                request, limit_bytes=limit_bytes, deadline=context.deadline, permit=context.permit
             )
-            _record(stages, "read", time.perf_counter() - started)
-            permit.start()
-            content_type = headers.get("content-type")
-            context = RequestContext(
-                model, body, content_type, coding, deadline, timeout_seconds, permit, stages
+            context.record("read", time.perf_counter() - started)
+            context.permit.start()
+            yield replace(
+                context, body=body, content_type=headers.get("content-type"), coding=coding
             )
+
+    @contextmanager
+    def admitted(
+        self,
+        model: OfferedModel,
+        timeout_seconds: float | None,
+        stages: dict[str, float],
+        *,
+        declared_bytes: int,
+    ) -> Iterator[RequestContext]:
+        """Admit a request whose body has yet to arrive; its place is free when the block ends.
+
+        Args:
+            model: returned by ``model_for`` or ``model_named``.
+            timeout_seconds: the caller's, if it named one.
+            stages: seconds of the request's stages, filled on the way.
+            declared_bytes: of the body; 0 if they are not known.
+        """
+        tracing.describe(model=model.info.name)
+        timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
+        self.reject_unreachable_deadline(model, timeout_seconds)
+        deadline = time.monotonic() + timeout_seconds
+        admitted = self.limiter.admit(model.operation, declared_bytes=declared_bytes)
+        with self.draining.request(), admitted as permit:
+            context = RequestContext(model, deadline, timeout_seconds, permit, stages)
             try:
                 yield context
+            except ServiceError:
+                metrics.observe_failure(model.info.name, time.monotonic() - context.arrived)
+                raise
             finally:
                 context.cancelled.set()
+
+    def reject_unreachable_deadline(self, model: OfferedModel, left_seconds: float) -> None:
+        """Raise DeadlineUnreachableError if a request cannot be answered in the time left to it."""
+        model.engines.reject_unreachable_deadline(
+            model.operation, left_seconds, ahead_seconds=self._decode_wait.wait_seconds
+        )
 
     async def _run(
         self,
@@ -214,26 +210,44 @@ class Pipeline:
         Raises:
             ServiceError: if any stage rejects the image.
         """
-        stages, model = context.stages, context.model.info
+        prepare = partial(self.preparer.prepare, context.body, context.content_type)
+        return await self.ask(context, await self.prepared(context, prepare))
+
+    async def prepared(
+        self, context: RequestContext, prepare: Callable[[ModelInfo], PreparedImage]
+    ) -> PreparedImage:
+        """Bring an image to the model's geometry, in a thread.
+
+        Raises:
+            ServiceError: if the image is rejected, or the deadline passes.
+        """
         async with context.in_time():
             with self._decode_wait.waiting():
-                prepared = await self.in_decode_thread(
-                    self._preparer.prepare, context.body, context.content_type, model
-                )
-        _record(stages, "decode", prepared.decode_seconds)
+                prepared = await self.in_decode_thread(prepare, context.model.info)
+        context.record("decode", prepared.decode_seconds)
         context.permit.hold_more(prepared.network_input.pixels.nbytes)
+        return prepared
+
+    async def ask(self, context: RequestContext, prepared: PreparedImage) -> EngineResult:
+        """Have an engine answer the request's question about an image.
+
+        Raises:
+            ServiceError: if the engine rejects it, or the deadline passes.
+        """
+        stages, model = context.stages, context.model
         # The engines keep the deadline themselves: they know why there is no answer yet.
-        result = await context.model.engines.submit(
-            model,
-            context.model.question,
+        result = await model.engines.submit(
+            model.info,
+            model.question,
             prepared.network_input,
             deadline=context.deadline,
             timeout_seconds=context.timeout_seconds,
         )
         context.permit.hold_more(sum(array.nbytes for array in result.arrays))
         stages |= {"queue": result.queue_seconds, "inference": result.inference_seconds}
+        metrics.observe_stages(model.operation, **{stage: stages[stage] for stage in IMAGE_STAGES})
         return EngineResult(
-            model,
+            model.info,
             prepared,
             result,
             Timing(
@@ -243,7 +257,7 @@ class Pipeline:
                 render_seconds=0.0,
                 batch_size=result.batch_size,
             ),
-            decode=lambda: self._preparer.decode(context.body, context.content_type).image,
+            decode=lambda: self.preparer.decode(context.body, context.content_type).image,
             cancelled=context.cancelled,
         )
 
@@ -251,20 +265,24 @@ class Pipeline:
         self, context: RequestContext, render: Callable[[], Response], *, renders_at_once: bool
     ) -> Response:
         """Render a response, and put the model's headers on it."""
-        stages, model = context.stages, context.model.info
+        response = await self.finished(context, render, at_once=renders_at_once)
+        response.headers.update(context.model_headers)
+        return response
+
+    async def finished(
+        self, context: RequestContext, render: Callable[[], ResultT], *, at_once: bool
+    ) -> ResultT:
+        """Make the answer of a request, in a thread unless it is quick."""
         started = time.perf_counter()
-        if renders_at_once:
-            response = render()
+        if at_once:
+            answer = render()
         else:
             async with context.in_time():
-                response = await _in_thread(self._render_threads, render)
-        _record(stages, "render", time.perf_counter() - started)
-        response.headers["X-Model-Digest"] = model.weights_sha256 or NO_DIGEST
-        if model.weights in NOTES:
-            response.headers["X-Model-Weights"] = model.weights
-        own = {stage: stages[stage] for stage in OWN_STAGES}
-        metrics.observe_stages(Operation(model.name, context.model.question.task), **own)
-        return response
+                answer = await _in_thread(self._render_threads, render)
+        context.record("render", time.perf_counter() - started)
+        own = {stage: context.stages[stage] for stage in REQUEST_STAGES if stage in context.stages}
+        metrics.observe_stages(context.model.operation, **own)
+        return answer
 
     async def inflated(self, context: RequestContext) -> RequestContext:
         """Decompress the body, if it is compressed."""
@@ -288,13 +306,6 @@ class Pipeline:
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _record(stages: dict[str, float], stage: str, seconds: float) -> None:
-    """Record a stage that has just ended."""
-    stages[stage] = seconds
-    now = time.monotonic()
-    tracing.record(stage, now - seconds, now)
-
-
 def _threads(name: str) -> ThreadPoolExecutor:
     # On Linux a niceness is a thread's. Where cores are few, the event loop, which rejects excess
     # requests, runs before the decoding of those that were admitted.
@@ -307,12 +318,3 @@ async def _in_thread(
     threads: ThreadPoolExecutor, function: Callable[..., ResultT], *arguments: Any
 ) -> ResultT:
     return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
-
-
-async def _pipeline(request: Request) -> Pipeline:
-    # Async, or FastAPI would call it in a thread for every request.
-    pipeline: Pipeline = request.app.state.pipeline
-    return pipeline
-
-
-PipelineDep = Annotated[Pipeline, Depends(_pipeline)]

@@ -1,0 +1,146 @@
+"""A call for inference from its arrival to its output tensors, whatever the transport."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from model.config import Task
+from service.answers.inference import EngineResult
+from service.answers.tensors import Answers, OutputTensor
+from service.api.errors import DeadlineExceededError, UnknownModelError
+from service.api.queries import MAX_TIMEOUT_SECONDS
+from service.link.messages import ModelInfo
+from service.link.pool import OfferedModel
+from service.web.pipeline import Pipeline, RequestContext, infer_images
+from service.web.v2.calls import InferenceCall, images_of
+from service.web.v2.orders import Order, order_of
+
+VERSION_DIGITS = 12
+"""Digits of the weights' digest that are the model's version."""
+
+RANDOM_VERSION = "0"
+"""Version of random weights."""
+
+IMAGES_AT_ONCE = 4
+"""Most images whose class ids and scores are rendered without a thread."""
+
+LONGEST_SECONDS = MAX_TIMEOUT_SECONDS
+"""Timeout of a call until its own one, which stands in its body, is known."""
+
+AnswerT = TypeVar("AnswerT")
+
+
+@dataclass(frozen=True)
+class InferenceAnswer:
+    """The answer to a call.
+
+    Attributes:
+        model: that answered.
+        id: the call's.
+        outputs: in the order in which they were asked for.
+    """
+
+    model: ModelInfo
+    id: str
+    outputs: list[OutputTensor]
+
+
+def version_of(model: ModelInfo) -> str:
+    """Return a model's version: the first digits of its weights' digest."""
+    return (model.weights_sha256 or RANDOM_VERSION)[:VERSION_DIGITS]
+
+
+def check_version(model: ModelInfo, version: str | None) -> None:
+    """Check the version that a caller names, if it names one.
+
+    Raises:
+        UnknownModelError: if the model has another one.
+    """
+    if version and version != version_of(model):
+        raise UnknownModelError(
+            f"There is no version {version[:64]!r} of {model.name}; there is {version_of(model)}."
+        )
+
+
+@contextmanager
+def model_of(pipeline: Pipeline, name: str, version: str | None) -> Iterator[OfferedModel]:
+    """Find the model that a call names; its engines do not end while the block runs.
+
+    Raises:
+        NotReadyError: while no engine has said what it serves.
+        UnknownModelError: if there is no model of that name, or not this version of it.
+    """
+    with pipeline.model_named(name) as model:
+        check_version(model.info, version)
+        yield model
+
+
+async def infer(
+    pipeline: Pipeline,
+    context: RequestContext,
+    call: InferenceCall,
+    render: Callable[[InferenceAnswer], AnswerT],
+    *,
+    longest_seconds: float | None = None,
+) -> AnswerT:
+    """Answer a call that was admitted and has arrived.
+
+    Args:
+        pipeline: of the worker.
+        context: the admitted call, for the model that it names.
+        call: as it was parsed.
+        render: makes the transport's answer.
+        longest_seconds: timeout by the transport, if it has one.
+
+    Raises:
+        ServiceError: if the call, an image of it, or any stage is rejected.
+    """
+    order = order_of(context.model.info, call.parameters, call.outputs)
+    images = images_of(call, pipeline.preparer)
+    order.check_images(len(images), context.model.info)
+    context = _timed(pipeline, context, order, longest_seconds)
+    results = await infer_images(pipeline, context, images, order.questions, name="image")
+    return await pipeline.finished(
+        context,
+        lambda: render(_answer(context.model.info, call, order, results)),
+        at_once=context.model.question.task is Task.CLASSIFY and len(images) <= IMAGES_AT_ONCE,
+    )
+
+
+def _timed(
+    pipeline: Pipeline, context: RequestContext, order: Order, longest_seconds: float | None
+) -> RequestContext:
+    """Give a call its own timeout, counted from its arrival, and judge the deadline anew."""
+    default = order.timeout_seconds or pipeline.settings.default_timeout_seconds
+    if order.timeout_seconds is None and longest_seconds is not None:
+        default = longest_seconds
+    seconds = min(default, longest_seconds or default)
+    context = context.with_timeout(seconds)
+    left_seconds = context.deadline - time.monotonic()
+    if left_seconds <= 0:
+        raise DeadlineExceededError(timeout_seconds=seconds)
+    for question in order.questions:
+        asked = replace(context.model, question=question)
+        pipeline.reject_unreachable_deadline(asked, left_seconds)
+    return context
+
+
+def _answer(
+    model: ModelInfo, call: InferenceCall, order: Order, results: list[tuple[EngineResult, ...]]
+) -> InferenceAnswer:
+    by_task = dict(
+        zip(
+            (question.task for question in order.questions), zip(*results, strict=True), strict=True
+        )
+    )
+    answers = Answers(
+        by_task.get(model.task, ()),
+        by_task.get(Task.EMBED, ()),
+        order.query,
+        order.embed_query,
+    )
+    return InferenceAnswer(model, call.id, answers.tensors(order.outputs))
