@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.config import CLASSIFIERS, SEGMENTERS, TRAINED_TASKS, Task
@@ -27,6 +27,10 @@ from service.settings.values import (
 )
 
 PREFIX = "OVERLOCK_"
+
+
+def _off_is_none(value: object) -> object:
+    return None if value == OFF else value
 
 
 class SettingsError(ValueError):
@@ -91,6 +95,13 @@ class Settings(BaseSettings):
     )
     port: int = Field(
         default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
+    )
+    grpc_port: Annotated[
+        Annotated[int, Field(ge=0, le=65535)] | None, BeforeValidator(_off_is_none)
+    ] = Field(
+        default=None,
+        description="Port for the Open Inference Protocol over gRPC, on the same address; 0 takes "
+        "a free one. off, or unset: none. Needs the extra grpc.",
     )
     http_workers: int = Field(
         default=1, ge=1, le=64, description="HTTP worker processes; each decodes on two threads."

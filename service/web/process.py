@@ -9,13 +9,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from model.config import Task
 from service import metrics, tracing
@@ -38,9 +39,10 @@ from service.processes.model_control import WorkerControl
 from service.processes.runtime_folder import RuntimeFolder
 from service.processes.state import ChangeOutcome, ServiceState, message_of, state_of
 from service.settings import Settings, SettingsError, load_settings
+from service.web.access_log import PLACES
 from service.web.app import create_app
 from service.web.http.connections import Connection
-from service.web.http.middleware import PLACES, RequestsUnderWay
+from service.web.http.middleware import RequestsUnderWay
 from service.web.http.open_connections import OpenConnections
 from service.web.http.refusals import CUT_REASONS
 from service.web.pipeline import Pipeline
@@ -114,21 +116,44 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
         send_heartbeats(metrics.EVENT_LOOP_LAG_SECONDS.labels("http").observe)
     )
     export_zeros()
-    freeze_heap()
-    generations.on_change = announce_generations
-    announce_generations()
     pipeline: Pipeline = app.state.pipeline
-    abandoning = asyncio.create_task(
-        abandon_when_orphaned(supervision, app.state.under_way, control)
-    )
-    stopped = asyncio.create_task(supervision.ended.wait())
-    await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    delay_seconds = 0.0 if supervision.orphaned.is_set() else settings.drain_delay_seconds
-    await pipeline.draining.run(delay_seconds, MAX_TIMEOUT_SECONDS)
+    async with grpc_server(app, settings, arguments.grpc_address):
+        freeze_heap()
+        generations.on_change = announce_generations
+        announce_generations()
+        abandoning = asyncio.create_task(
+            abandon_when_orphaned(supervision, app.state.under_way, control)
+        )
+        stopped = asyncio.create_task(supervision.ended.wait())
+        await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        delay_seconds = 0.0 if supervision.orphaned.is_set() else settings.drain_delay_seconds
+        await pipeline.draining.run(delay_seconds, MAX_TIMEOUT_SECONDS)
     server.should_exit = True
     await server_task
     heartbeats.cancel()
     abandoning.cancel()
+
+
+@asynccontextmanager
+async def grpc_server(app: FastAPI, settings: Settings, address: str | None) -> AsyncIterator[None]:
+    """Serve gRPC too while the block runs, if there is an address to listen on.
+
+    gRPC is imported only then.
+
+    Raises:
+        SettingsError: if the address cannot be bound.
+    """
+    if address is None:
+        yield
+        return
+    from service.web.grpc.server import GrpcServer
+
+    server = GrpcServer(app, settings)
+    await server.start(address)
+    try:
+        yield
+    finally:
+        await server.stop()
 
 
 async def abandon_when_orphaned(
@@ -155,6 +180,7 @@ def main() -> None:
     parser = child_parser("An HTTP worker of overlock-service.")
     parser.add_argument("--listen-fd", required=True, type=int)
     parser.add_argument("--state", required=True, type=state_of, help="of the service, as JSON")
+    parser.add_argument("--grpc-address", help="host and port; other workers share them")
     arguments = parser.parse_args()
     begin(arguments)
     settings = load_settings()

@@ -7,7 +7,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
@@ -18,7 +18,7 @@ from service.api.queries import EmptyQuery
 from service.processes.model_control import ModelControl
 from service.web.http.cross_origin import refuse_other_origins
 from service.web.http.middleware import unless_client_leaves
-from service.web.pipeline import PipelineDep
+from service.web.pipeline import Pipeline, PipelineDep
 from service.web.v2.inference import version_of
 
 MAX_BODY_BYTES = 4096
@@ -53,6 +53,32 @@ class _Unload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 BodyT = TypeVar("BodyT", _Listing, _Load, _Unload)
 
 
+def index_of(control: ModelControl, pipeline: Pipeline, *, ready: bool) -> list[dict[str, str]]:
+    """Describe the configured models by name, version, state and reason.
+
+    Args:
+        control: knows them.
+        pipeline: of the worker.
+        ready: whether only those are described that are served.
+    """
+    versions = {
+        model.name: version_of(model)
+        for offer in pipeline.generations.shown.offers
+        for model in offer.models
+    }
+    models = []
+    for model in control.models():
+        state, reason = model.state, model.reason
+        if state == "READY" and model.name not in versions:
+            state, reason = "UNAVAILABLE", "its engine is starting"
+        if state == "READY" or not ready:
+            version = versions.get(model.name, "")
+            models.append(
+                {"name": model.name, "version": version, "state": state, "reason": reason}
+            )
+    return models
+
+
 async def _control(request: Request) -> ModelControl:
     control: ModelControl = request.app.state.control
     return control
@@ -68,21 +94,7 @@ async def repository_index(
 ) -> Response:
     """List the configured models; with ``{"ready": true}`` those that are served."""
     asked = await _read(request, _Listing)
-    versions = {
-        model.name: version_of(model)
-        for offer in pipeline.generations.shown.offers
-        for model in offer.models
-    }
-    models: list[dict[str, Any]] = []
-    for model in control.models():
-        state, reason = model.state, model.reason
-        if state == "READY" and model.name not in versions:
-            state, reason = "UNAVAILABLE", "its engine is starting"
-        if state == "READY" or not asked.ready:
-            version = versions.get(model.name, "")
-            models.append(
-                {"name": model.name, "version": version, "state": state, "reason": reason}
-            )
+    models = index_of(control, pipeline, ready=asked.ready)
     return Response(msgspec.json.encode(models), media_type="application/json")
 
 

@@ -24,6 +24,23 @@ def test_an_override_wins_over_the_variable(monkeypatch: pytest.MonkeyPatch) -> 
     assert load_settings({"port": "9001"}).port == 9001
 
 
+@pytest.mark.parametrize(("given", "port"), [("off", None), ("0", 0), ("8001", 8001)])
+def test_the_grpc_port_is_a_number_or_off(
+    monkeypatch: pytest.MonkeyPatch, given: str, port: int | None
+) -> None:
+    assert load_settings().grpc_port is None
+    monkeypatch.setenv("OVERLOCK_GRPC_PORT", given)
+    settings = load_settings()
+    assert settings.grpc_port == port
+    assert settings.as_environment().get("OVERLOCK_GRPC_PORT") == (None if port is None else given)
+
+
+@pytest.mark.parametrize("given", ["on", "65536", "-1"])
+def test_another_grpc_port_is_refused_in_one_sentence(given: str) -> None:
+    with pytest.raises(SettingsError, match=r"^OVERLOCK_GRPC_PORT: [^\n]+$"):
+        load_settings({"grpc_port": given})
+
+
 def test_a_misspelt_variable_stops_the_start_and_names_the_right_one() -> None:
     with pytest.raises(SettingsError, match=r"OVERLOCK_MAX_BATCHSIZE.*OVERLOCK_MAX_BATCH_SIZE"):
         load_settings(environment={"OVERLOCK_MAX_BATCHSIZE": "4", "PATH": "/bin"})
