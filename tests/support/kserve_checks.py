@@ -79,7 +79,7 @@ def ports(kserve: KServeManifests) -> Iterator[str]:
     yield from (f"{name} asks {port}" for name, port in asked.items() if port != chosen.port)
     if kserve.runtime["annotations"]["prometheus.kserve.io/path"] != "/metrics":
         yield "the annotation asks another path"
-    grpc = getattr(chosen, "grpc_port", None)
+    grpc = chosen.grpc_port
     if [each["containerPort"] for each in others] != ([grpc] if grpc else []):
         yield f"gRPC listens on {grpc}, further ports are {others}"
     if any("h2c" not in each["name"] for each in others):
