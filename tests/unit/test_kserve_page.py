@@ -58,6 +58,14 @@ def test_a_further_inference_service_has_what_the_base_gives_pods() -> None:
     assert predictor["model"] == base["model"] | {"storageUri": "s3://our-models/moths"}
 
 
+def test_every_section_that_manifests_name_exists() -> None:
+    headings = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    for path in (K8S / "kserve").rglob("*.yaml"):
+        named = re.findall(r"docs/kserve\.md#([\w-]+)", path.read_text("utf-8"))
+        assert {*named} <= anchors, path
+
+
 def test_commands_name_what_the_manifests_make() -> None:
     made = kserve_manifests()
     assert {*re.findall(r" -n (\S+)", PAGE)} == {made.one("Namespace")["metadata"]["name"]}
