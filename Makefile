@@ -27,7 +27,7 @@ CLOSEST    = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close
 $(foreach name,$(filter-out $(VARIABLES) SHELL,$(GIVEN)), \
     $(error There is no variable $(name); $(or $(addsuffix $() may be meant,$(call CLOSEST,$(name))),there are $(VARIABLES))))
 
-.PHONY: all install serve image test test-fast test-exhaustive test-image check format bench fuzz soak lock train-demo clean
+.PHONY: all install serve image test test-fast test-exhaustive test-image check format bench fuzz soak lock protocol train-demo clean
 
 all: check test
 
@@ -122,6 +122,12 @@ lock:
 	.venv-lock/bin/pip freeze --exclude-editable \
 	    | grep -ivE '^(nvidia|cuda|triton)' | sed -E 's/^(torch==[0-9.]+).*/\1/' > requirements.lock
 	rm -rf .venv-lock
+
+# What service/web/grpc/open_inference.proto is compiled to.
+PROTOCOL := service/web/grpc
+protocol: $(READY)
+	$(BIN)/python -m grpc_tools.protoc -I $(PROTOCOL) --descriptor_set_out $(PROTOCOL)/open_inference.binpb \
+	    --pyi_out $(PROTOCOL) open_inference.proto
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

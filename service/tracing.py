@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -135,6 +136,51 @@ def stop() -> None:
 def provider() -> TracerProvider | None:
     """Return the tracer provider for FastAPI's spans; None if tracing is off."""
     return _provider
+
+
+@contextmanager
+def server_span(
+    name: str, headers: Mapping[str, str], attributes: Mapping[str, str]
+) -> Iterator[None]:
+    """Make the block the span of a request that FastAPI does not see.
+
+    Args:
+        name: of the span.
+        headers: the caller's, with a ``traceparent`` where the request belongs to a trace.
+        attributes: of the span.
+    """
+    if _tracer is None:
+        yield
+        return
+    from opentelemetry.trace import SpanKind
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    with _tracer.start_as_current_span(
+        name,
+        TraceContextTextMapPropagator().extract(headers),
+        SpanKind.SERVER,
+        attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    ):
+        yield
+
+
+def conclude(attributes: Mapping[str, int], *, failed: bool) -> None:
+    """Add the outcome to the current span of ``server_span``.
+
+    Args:
+        attributes: of the span.
+        failed: whether it ended with a failure of the service.
+    """
+    if _tracer is None:
+        return
+    from opentelemetry.trace import Status, StatusCode, get_current_span
+
+    span = get_current_span()
+    span.set_attributes(attributes)
+    if failed:
+        span.set_status(Status(StatusCode.ERROR))
 
 
 def trace_id() -> str | None:

@@ -71,6 +71,17 @@ class TaskOffError(ServiceError):
     status, slug, title = 404, "task-off", "This task is not served"
 
 
+class ControlOffError(ServiceError):
+    """Models are not loaded and unloaded at a caller's request."""
+
+    status, slug, title = 404, "control-off", "Models cannot be loaded or unloaded here"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Loading and unloading are off; the operator turns them on by OVERLOCK_MODEL_CONTROL."
+        )
+
+
 class UnknownModelError(ServiceError):
     """No model of that name is served."""
 
@@ -193,6 +204,12 @@ class InvalidParameterError(ServiceError):
     """A parameter is missing, misspelt or out of range."""
 
     status, slug, title = 422, "invalid-parameter", "A parameter is invalid"
+
+
+class LoadFailedError(ServiceError):
+    """No engines could be started with the models that were asked for; those before serve on."""
+
+    status, slug, title = 422, "load-failed", "The models stay as they were"
 
 
 class QueueFullError(ServiceError):

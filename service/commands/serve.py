@@ -9,7 +9,7 @@ import signal
 
 from service.commands.console.exits import DONE, FAILED, REFUSED
 from service.logs import configure_logging
-from service.processes.start_checks import check_files
+from service.processes.start_checks import check_files, check_packages
 from service.processes.supervisor import Ending, Supervisor
 from service.settings import PREFIX, Settings, load_settings, specs_of
 
@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     specs = specs_of(settings)
     models = [f"{spec.task} {spec.name}" for spec in specs]
     logger.info("starting: %s; devices: %s", ", ".join(models), settings.devices)
+    check_packages(settings)
     check_files(settings, specs)
 
     async def serve() -> Ending:

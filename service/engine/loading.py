@@ -195,7 +195,8 @@ def measured(runner: Runner, scheduler: Scheduler[Any]) -> Measurements:
         for key, cost in scheduler.costs.items()
         if cost.known
     )
-    return replace(runner.measurements, costs=costs)
+    known = runner.measurements
+    return replace(known, costs=(*costs, *known.costs))
 
 
 def _known_costs(

@@ -44,7 +44,8 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> int:
     server = LinkServer(arguments.socket)
     record = arguments.socket.with_suffix(".flight")
     device = EngineDevice(arguments.device, arguments.local_device or arguments.device)
-    specs = specs_of(settings, arguments.models)
+    stated = specs_of(settings, arguments.models)
+    specs = [spec for spec in stated if spec.name not in arguments.without]
     engine = asyncio.create_task(
         Engine(
             settings,
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument("--pins", type=Path, help="of the weights' versions, for all engines")
     parser.add_argument("--local-device", help="its name in this process, if that is another")
     parser.add_argument("--models", type=Path, help="a copy of the models file")
+    parser.add_argument("--without", action="append", default=[], help="a model not to serve")
     parser.add_argument("--measured", type=Path, help="file for what it measures")
     parser.add_argument("--predecessor", type=Path, help="such a file of the engine before it")
     arguments = parser.parse_args()

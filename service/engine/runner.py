@@ -133,7 +133,11 @@ class Runner:
     @property
     def measurements(self) -> Measurements:
         """What was measured, without the costs of batches."""
-        return Measurements(self._known.device_name, self._dtypes.choices, self._autotuner.choices)
+        # Of a model that is not served now, costs are kept until it is loaded again.
+        served = {*self.forms.values()}
+        kept = tuple(cost for cost in self._known.costs if cost.form not in served)
+        choices = self._dtypes.choices, self._autotuner.choices
+        return Measurements(self._known.device_name, *choices, kept)
 
     def warm_up_input_sizes(self, info: InputInfo) -> tuple[tuple[int, int], ...]:
         """Return the usual heights and widths of a model's input that are worth a warm-up."""

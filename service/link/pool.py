@@ -197,7 +197,8 @@ class Generations:
         shown: the generation that ``/v1/models`` describes: the current one, once every HTTP worker
             sends requests to it.
         reload_error: why the last reload left the generation before it serving; None if it did not.
-        on_change: called whenever another generation takes requests, or one is held no more.
+        on_change: called whenever another generation takes requests or is shown, or one is held no
+            more.
     """
 
     def __init__(self, first: EnginePool) -> None:
@@ -242,8 +243,9 @@ class Generations:
 
     def show(self, generation: int) -> None:
         """Describe a generation in ``/v1/models``, if it is the current one."""
-        if self.current.generation == generation:
+        if self.current.generation == generation and self.shown is not self.current:
             self.shown = self.current
+            self.on_change()
 
     def _connect(self, pool: EnginePool) -> None:
         self._runs[pool] = self._tasks.create_task(pool.run())

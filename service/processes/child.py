@@ -24,6 +24,7 @@ from service.processes.heartbeat import (
     DEVICE_EXIT_CODE,
     FAILURE,
     HEARTBEAT,
+    REQUEST,
     STOP,
 )
 from service.processes.memory import volunteer
@@ -63,6 +64,7 @@ class Child:
         metrics_folder: the folder of its metrics.
         on_announcement: called whenever it has announced that it is ready.
         on_death: called whenever one has died and another is started.
+        on_request: called with what it asks for.
         inherited_fds: file descriptors that it inherits.
         start_attempts: processes that may be killed, or lose their device, before it is
             established.
@@ -80,6 +82,7 @@ class Child:
     metrics_folder: Path
     on_announcement: Callable[[], None]
     on_death: Callable[[], None]
+    on_request: Callable[[dict[str, Any]], None] = lambda _: None
     options: tuple[str, ...] = ()
     inherited_fds: tuple[int, ...] = ()
     start_attempts: int = START_ATTEMPTS
@@ -227,6 +230,8 @@ class Child:
                 facts = json.loads(line)
                 if FAILURE in facts:
                     self._failure = facts[FAILURE]
+                elif REQUEST in facts:
+                    self.on_request(facts[REQUEST])
                 else:
                     self.facts = facts
                     self.on_announcement()

@@ -13,6 +13,7 @@ from service.processes.child import START_ATTEMPTS, Child, StartFailedError
 from service.processes.compile_cache import compiler_environment
 from service.processes.environment import engine_environment, gpu_environment, local_device
 from service.processes.memory import available_bytes, own_bytes
+from service.processes.selection import RELOAD, Change, Selection
 from service.processes.start_checks import check_files
 from service.settings import ModelSpec, Settings, SettingsError, models_text, specs_of
 
@@ -50,12 +51,17 @@ class Generation:
         number: counts the generations that have served, from 1.
         folder: the runtime folder.
         before: the generation that serves meanwhile; None at the start.
+        change: that this generation makes; see ``Selection.after``.
         on_change: called whenever an engine has announced that it is ready.
         on_death: called whenever one has died and another is started.
+
+    Attributes:
+        selection: which of the configured models it serves.
 
     Raises:
         SettingsError: if the models file is wrong, or a file that it names, or there is no room
             for its copy.
+        ServiceError: if the change cannot be made.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class Generation:
         number: int,
         folder: Path,
         before: Generation | None,
+        change: Change = RELOAD,
         *,
         on_change: Callable[[], None],
         on_death: Callable[[], None],
@@ -84,11 +91,17 @@ class Generation:
                     f"The runtime folder {folder} cannot take a copy of the models file: "
                     f"{error.strerror}."
                 ) from error
-        self._options = ("--pins", str(self._pins), *(("--models", str(copy)) if copy else ()))
         self._hooks = on_change, on_death
         self._files: list[EngineFiles] = []
         self._keeping: list[asyncio.Task[None]] = []
-        specs = specs_of(settings, copy)
+        stated = specs_of(settings, copy)
+        selection = Selection() if before is None else before.selection
+        self.selection: Selection = selection.after(change, [spec.name for spec in stated])
+        unloaded = self.selection.unloaded
+        specs = [spec for spec in stated if spec.name not in unloaded]
+        self._options = ("--pins", str(self._pins), *(("--models", str(copy)) if copy else ()))
+        for name in sorted(unloaded):
+            self._options += (f"--without={name}",)  # a name may begin with a hyphen
         check_files(settings, specs)
         devices = settings.devices.split(",")
         self.engines = [

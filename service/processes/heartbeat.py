@@ -1,8 +1,8 @@
 """A child process's connection to its supervisor: announcement, heartbeats, end.
 
-A child announces that it is ready with a JSON line on a pipe of its own, and sends an empty line
-every second: one whose heartbeats stop is killed and replaced. Its standard output is not that
-pipe: whatever prints there is shown beside the log.
+A child announces that it is ready with a JSON line on a pipe of its own, where it may also ask for
+something, and sends an empty line every second: one whose heartbeats stop is killed and replaced.
+Its standard output is not that pipe: whatever prints there is shown beside the log.
 
 On its standard input come messages, a line each, and ``STOP`` when the supervisor wants it to end.
 The input closes when the supervisor dies, so no process outlives the service.
@@ -30,6 +30,7 @@ DEVICE_EXIT_CODE = 70
 
 ANNOUNCEMENTS_OPTION = "--announcements-fd"
 FAILURE = "failure"
+REQUEST = "request"
 HEARTBEAT = b"\n"
 HEARTBEAT_SECONDS = 1.0
 STOP = b"stop\n"
@@ -68,6 +69,15 @@ def announce(facts: dict[str, object]) -> None:
         facts: for the supervisor; they replace those before.
     """
     _write(facts)
+
+
+def request(facts: dict[str, object]) -> None:
+    """Ask the supervisor for something.
+
+    Args:
+        facts: for the supervisor; they replace none.
+    """
+    _write({REQUEST: facts})
 
 
 def _write(facts: dict[str, object]) -> None:

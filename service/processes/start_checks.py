@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from model.checkpoints.file_kind import weights_file_problem
 from model.labels.label_file import read_labels
 from model.remote.addresses import RemoteError, check_address, is_address
 from service.settings import NAMED_WEIGHTS, PREFIX, ModelSpec, Settings, SettingsError
+
+GRPC_PACKAGES = ("grpcio", "grpcio-health-checking", "grpcio-reflection")
+"""Packages of the extra ``grpc``; more of them come along."""
+
+
+def check_packages(settings: Settings) -> None:
+    """Look for the packages that the settings need.
+
+    Raises:
+        SettingsError: if one is missing; the message says how to install it.
+    """
+    if settings.grpc_port is None:
+        return
+    for package in GRPC_PACKAGES:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            raise SettingsError(
+                f"{PREFIX}GRPC_PORT needs the package {package}, which is not installed: "
+                "pip install 'overlock-service[grpc]', or unset it"
+            ) from None
 
 
 def check_files(settings: Settings, specs: Sequence[ModelSpec]) -> None:

@@ -19,10 +19,13 @@ from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.processes.changes import Changes
 from service.processes.child import Child, StartFailedError
 from service.processes.control import control_socket
+from service.processes.control_requests import take_request
 from service.processes.counts import SupervisorCounts
 from service.processes.generation import Generation
+from service.processes.grpc_port import reserved_grpc_port
 from service.processes.reloads import Reloads
 from service.processes.runtime_folder import RuntimeFolder, runtime_parent
+from service.processes.selection import Change
 from service.release import release
 from service.settings import Settings
 
@@ -63,6 +66,7 @@ class Supervisor:
         self._worker_grace_seconds = settings.drain_delay_seconds + MAX_TIMEOUT_SECONDS
         self._said_ready = self._someone_died = False
         self._url = ""
+        self._grpc_address: str | None = None
         # Two generations of engines while a reload lasts.
         processes = 1 + 2 * len(settings.devices.split(",")) + settings.http_workers
         needed_bytes = processes * metrics.PROCESS_BYTES
@@ -85,8 +89,9 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
         try:
             counting = closing(SupervisorCounts(self._metrics))
-            with counting as self._counts, _listener(self._settings) as listener:
-                self._url = _url(listener)
+            grpc = reserved_grpc_port(self._settings)
+            with counting as self._counts, _listener(self._settings) as listener, grpc as address:
+                self._url, self._grpc_address = _url(listener), address
                 workers = range(self._settings.http_workers)
                 self._workers = [self._new_worker(index, listener) for index in workers]
                 self._reloads = Reloads(
@@ -98,28 +103,35 @@ class Supervisor:
         finally:
             self._runtime.remove()
 
-    def _begin_generation(self, number: int, before: Generation | None) -> Generation:
+    def _begin_generation(
+        self, number: int, before: Generation | None, change: Change
+    ) -> Generation:
         return Generation(
             self._settings,
             number,
             self._runtime.path,
             before,
+            change,
             on_change=self._note_change,
             on_death=lambda: self._note_death(metrics.ENGINE_RESTARTS),
         )
 
     def _new_worker(self, index: int, listener: socket.socket) -> Child:
-        name, fd = f"http-{index}", listener.fileno()
+        name, fd, grpc = f"http-{index}", listener.fileno(), self._grpc_address
+        options = () if grpc is None else ("--grpc-address", grpc)
         worker = Child(
             name=name,
-            command=("-m", "service.web.process", "--name", name, "--listen-fd", str(fd)),
+            command=("-m", "service.web.process", "--name", name, "--listen-fd", str(fd), *options),
             environment={
+                # gRPC's own library logs callers' faults, in lines of its own form.
+                "GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "NONE"),
                 **self._settings.as_environment(),
                 "PROMETHEUS_MULTIPROC_DIR": str(self._metrics),
             },
             metrics_folder=self._metrics,
             on_announcement=lambda: self._welcome(worker),
             on_death=lambda: self._note_death(metrics.HTTP_WORKER_RESTARTS),
+            on_request=lambda facts: take_request(worker, facts, self._reloads.ask),
             inherited_fds=(fd,),
         )
         return worker
@@ -191,6 +203,8 @@ class Supervisor:
         lines = [f"overlock-service {release()} is ready after {seconds:.1f} s"]
         lines += [_describe(model) for model in generation.models]
         lines += [f"  {'page':<10}{self._url}/", f"  {'API':<10}{self._url}/docs"]
+        if self._grpc_address is not None:
+            lines.append(f"  {'gRPC':<10}{self._grpc_address}")
         if self._traces_to is not None:
             lines.append(f"  {'traces':<10}{self._traces_to}")
         for line in lines:

@@ -3,10 +3,12 @@
 from service.settings.loading import load_settings
 from service.settings.model_spec import Activation, ModelSpec
 from service.settings.models_file import NAMED_WEIGHTS, models_text, specs_of
-from service.settings.settings import MODELS, OFF, PREFIX, Settings, SettingsError
+from service.settings.settings import PREFIX, Settings, SettingsError
+from service.settings.values import MODEL_NAME, MODELS, OFF
 
 __all__ = [
     "MODELS",
+    "MODEL_NAME",
     "NAMED_WEIGHTS",
     "OFF",
     "PREFIX",

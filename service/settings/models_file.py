@@ -5,8 +5,8 @@ Format: ``docs/models-file.md``. Paths in it are relative to the file.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import re
 import stat
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,8 @@ from model.config import TRAINED_TASKS, BackboneConfig, Interpolation, NetworkKi
 from model.images.input_config import InputOptions
 from model.remote.addresses import is_address
 from service.settings.model_spec import Activation, ModelSpec, spec_of_variables
-from service.settings.settings import MODELS, PREFIX, Settings, SettingsError
+from service.settings.settings import PREFIX, Settings, SettingsError
+from service.settings.values import MODEL_NAME, MODELS
 
 NAMED_WEIGHTS = {"demo", "pretrained", "random"}
 """Weights that are no path."""
@@ -37,8 +38,6 @@ OF_CLASSIFIERS = ("input_size", "crop_pct", "interpolation")
 
 BACKBONE = tuple(BackboneConfig.__dataclass_fields__)
 """Keys of a table of a backbone of one's own."""
-
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 SENTENCES = {
     "dict_type": "it is a table of its own",
@@ -92,12 +91,23 @@ def specs_of(settings: Settings, copy: Path | None = None) -> tuple[ModelSpec, .
         copy: of the models file, as it was read before; None to read it now.
 
     Raises:
-        SettingsError: if the models file is wrong; see ``read_models_file``.
+        SettingsError: if the models file is wrong, see ``read_models_file``; or if there is a
+            name for the only model, and there are several.
     """
     if settings.models_file is not None:
-        return read_models_file(settings.models_file, copy)
-    specs = [spec_of_variables(settings, task) for task in TRAINED_TASKS]
-    return tuple(spec for spec in specs if spec is not None)
+        specs = read_models_file(settings.models_file, copy)
+    else:
+        stated = [spec_of_variables(settings, task) for task in TRAINED_TASKS]
+        specs = tuple(spec for spec in stated if spec is not None)
+    if settings.model_name is None:
+        return specs
+    if len(specs) > 1:
+        names = ", ".join(f"{spec.name} ({spec.task})" for spec in specs)
+        raise SettingsError(
+            f"{PREFIX}MODEL_NAME is the name of the only model, but there are several: {names}; "
+            "leave one."
+        )
+    return (dataclasses.replace(specs[0], name=settings.model_name),)
 
 
 def models_text(path: Path) -> bytes:
@@ -153,7 +163,7 @@ def _spec(path: Path, name: str, value: Any) -> ModelSpec:
         raise ValueError(
             f"{path}: {_printable(name)} is outside of any table; begin one such as [birds]."
         )
-    if not NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise ValueError(
             f"{where}: a name has 1 to 64 letters, digits, dots, underscores and hyphens."
         )

@@ -7,63 +7,30 @@ result to its processes as environment variables again.
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, TRAINED_TASKS, Task
+from model.config import CLASSIFIERS, SEGMENTERS, TRAINED_TASKS, Task
 from service.api.queries import MAX_TIMEOUT_SECONDS
+from service.settings.values import (
+    MODELS,
+    OFF,
+    are_origins,
+    is_device_list,
+    is_loopback,
+    is_model_name,
+    is_model_of,
+    is_prefix,
+)
 
 PREFIX = "OVERLOCK_"
-CUDA_DEVICE = re.compile(r"cuda:\d+")
 
 
-OFF = "off"
-"""The model of a task that is not served."""
-
-MODELS: dict[Task, tuple[str, ...]] = {
-    Task.CLASSIFY: tuple(CLASSIFIERS),
-    Task.SEGMENT: tuple(SEGMENTERS),
-    Task.DETECT: tuple(DETECTORS),
-}
-"""Models that can be served, by task."""
-
-
-def _model_of(task: Task) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in {*MODELS[task], OFF}:
-            raise ValueError(
-                f"no model {name!r} can {task}; there are {', '.join(MODELS[task])}, or {OFF}"
-            )
-        return name
-
-    return AfterValidator(check)
-
-
-def _is_device_list(devices: str) -> str:
-    names = devices.split(",")
-    distinct = len(set(names)) == len(names)
-    if devices in {"auto", "cpu"} or (distinct and all(map(CUDA_DEVICE.fullmatch, names))):
-        return devices
-    raise ValueError("give auto, cpu, or a list like cuda:0,cuda:1")
-
-
-ORIGIN = re.compile(r"https?://[A-Za-z0-9._\-\[\]:]+")
-
-
-def _are_origins(origins: str) -> str:
-    if origins == "*" or all(map(ORIGIN.fullmatch, origins.split(","))):
-        return origins
-    raise ValueError("give *, or a list like https://a.example,http://localhost:3000")
-
-
-def _is_prefix(path: str) -> str:
-    if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
-        return path
-    raise ValueError("give a path like /overlock, without a slash at its end")
+def _off_is_none(value: object) -> object:
+    return None if value == OFF else value
 
 
 class SettingsError(ValueError):
@@ -75,7 +42,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    classify_model: Annotated[str, _model_of(Task.CLASSIFY)] = Field(
+    classify_model: Annotated[str, is_model_of(Task.CLASSIFY)] = Field(
         default="demo",
         description=f"The classifier: {', '.join(CLASSIFIERS)}, or {OFF}.",
     )
@@ -88,7 +55,7 @@ class Settings(BaseSettings):
         default=None,
         description="A text file with one class name a line, in the order of the class ids.",
     )
-    segment_model: Annotated[str, _model_of(Task.SEGMENT)] = Field(
+    segment_model: Annotated[str, is_model_of(Task.SEGMENT)] = Field(
         default="demo",
         description=f"The segmenter: {', '.join(SEGMENTERS)}, or {OFF}.",
     )
@@ -99,7 +66,7 @@ class Settings(BaseSettings):
         description="What a segmenter sees: aspect keeps an image's aspect ratio as published; "
         "square stretches every image to one size, so that all of them share batches.",
     )
-    detect_model: Annotated[str, _model_of(Task.DETECT)] = Field(
+    detect_model: Annotated[str, is_model_of(Task.DETECT)] = Field(
         default=OFF,
         description="The detector: {mask_rcnn,cascade_mask_rcnn}_overlock_{xt,t,s,b}, or off.",
     )
@@ -110,6 +77,16 @@ class Settings(BaseSettings):
         description="A TOML file with a table for each model: its weights, labels, and how its "
         "input is made. The settings of models, weights and labels then stay unset.",
     )
+    model_name: Annotated[str, AfterValidator(is_model_name)] | None = Field(
+        default=None,
+        description="The name of the only model, in place of its own; with several models the "
+        "start is refused.",
+    )
+    model_control: Literal["off", "on"] = Field(
+        default="off",
+        description="Whether callers may unload and load the models by name, through "
+        "/v2/repository; on needs API keys, or a loopback address to listen on.",
+    )
     host: str = Field(
         default="127.0.0.1",
         description="Address to listen on; 0.0.0.0 is every one of IPv4, :: every one of both "
@@ -118,10 +95,17 @@ class Settings(BaseSettings):
     port: int = Field(
         default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
     )
+    grpc_port: Annotated[
+        Annotated[int, Field(ge=0, le=65535)] | None, BeforeValidator(_off_is_none)
+    ] = Field(
+        default=None,
+        description="Port for the Open Inference Protocol over gRPC, on the same address; 0 takes "
+        "a free one. off, or unset: none. Needs the extra grpc.",
+    )
     http_workers: int = Field(
         default=1, ge=1, le=64, description="HTTP worker processes; each decodes on two threads."
     )
-    devices: Annotated[str, AfterValidator(_is_device_list)] = Field(
+    devices: Annotated[str, AfterValidator(is_device_list)] = Field(
         default="auto", description="auto, cpu, or a list like cuda:0,cuda:1; one engine for each."
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -167,12 +151,12 @@ class Settings(BaseSettings):
         description="Callers of /v1 need a key: a text file with a line NAME SHA256 for each one, "
         "read again when it changes. Without a line nobody may call.",
     )
-    cors_origins: Annotated[str, AfterValidator(_are_origins)] | None = Field(
+    cors_origins: Annotated[str, AfterValidator(are_origins)] | None = Field(
         default=None,
         description="Origins whose pages may call the service from a browser: a list like "
         "https://a.example,http://localhost:3000, or * for all.",
     )
-    root_path: Annotated[str, AfterValidator(_is_prefix)] | None = Field(
+    root_path: Annotated[str, AfterValidator(is_prefix)] | None = Field(
         default=None,
         description="The path below which a proxy offers the service, such as /overlock; whether "
         "the proxy strips it does not matter.",
@@ -225,6 +209,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _has_known_callers(self) -> Self:
+        open_to_all = self.api_keys_file is None and not is_loopback(self.host)
+        if self.model_control == "on" and open_to_all:
+            raise ValueError(
+                f"{PREFIX}MODEL_CONTROL=on would let everyone who reaches {self.host} unload "
+                f"models: set {PREFIX}API_KEYS_FILE, or {PREFIX}HOST to a loopback address"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_room_for_a_body(self) -> Self:
         if self.max_queue_bytes < self.max_body_bytes:
             raise ValueError(
@@ -252,6 +246,11 @@ class Settings(BaseSettings):
         """Say, to a caller of a task that is off, how it would be served."""
         if task is Task.EXPLAIN:
             task = Task.CLASSIFY  # it is classifiers that can be explained
+        if self.model_control == "on":
+            return (
+                f"No model that can {task} is loaded; POST /v2/repository/index lists the "
+                "configured ones."
+            )
         if self.models_file is not None:
             return f"No model of {PREFIX}MODELS_FILE can {task}; state one there."
         setting, names = f"{PREFIX}{task.upper()}", ", ".join(MODELS[task])

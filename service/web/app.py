@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 
 from service import tracing
 from service.link.pool import Generations
+from service.processes.model_control import ModelControl
 from service.settings import Settings
 from service.web.http.api_keys import ApiKeys, require_key
 from service.web.http.cross_origin import CrossOriginMiddleware
@@ -32,6 +33,7 @@ from service.web.routes import (
     segment,
 )
 from service.web.routes.playground import playground_router
+from service.web.v2 import repository
 from service.web.v2 import routes as v2
 
 API_VERSION = "1"
@@ -40,12 +42,13 @@ TRACED = re.compile(r"/v1/|/v2(?!/health/)(/|$)")
 """Paths whose requests have a span."""
 
 
-def create_app(settings: Settings, generations: Generations) -> FastAPI:
+def create_app(settings: Settings, generations: Generations, control: ModelControl) -> FastAPI:
     """Build the application.
 
     Args:
         settings: of the service.
         generations: connected while the application runs.
+        control: loads and unloads models.
 
     Raises:
         SettingsError: if the file with the API keys cannot be read.
@@ -90,12 +93,14 @@ def create_app(settings: Settings, generations: Generations) -> FastAPI:
         },
     )
     app.state.pipeline = pipeline
+    app.state.control = control
     guards = []
     if settings.api_keys_file is not None:
         app.state.api_keys = ApiKeys(settings.api_keys_file)
         guards.append(Depends(require_key))
     guards.append(Depends(refuse_repeated_parameters))
-    for routes in (classify, segment, detect, embed, explain, embeddings, models, v2):
+    api = (classify, segment, detect, embed, explain, embeddings, models, v2, repository)
+    for routes in api:
         app.include_router(routes.router, dependencies=guards)
     app.include_router(health.router)
     app.include_router(v2.health_router)

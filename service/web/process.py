@@ -9,13 +9,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from model.config import Task
 from service import metrics, tracing
@@ -31,14 +32,17 @@ from service.processes.heartbeat import (
     announce,
     begin,
     child_parser,
+    request,
     send_heartbeats,
 )
+from service.processes.model_control import WorkerControl
 from service.processes.runtime_folder import RuntimeFolder
-from service.processes.state import state_of
+from service.processes.state import ChangeOutcome, ServiceState, message_of, state_of
 from service.settings import Settings, SettingsError, load_settings
+from service.web.access_log import PLACES
 from service.web.app import create_app
 from service.web.http.connections import Connection
-from service.web.http.middleware import PLACES, RequestsUnderWay
+from service.web.http.middleware import RequestsUnderWay
 from service.web.http.open_connections import OpenConnections
 from service.web.http.refusals import CUT_REASONS
 from service.web.pipeline import Pipeline
@@ -62,13 +66,20 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     def pool(generation: int, sockets: Iterable[str]) -> EnginePool:
         return EnginePool(generation, [EngineClient(Path(path), worker_name) for path in sockets])
 
-    generations = Generations(pool(arguments.generation, arguments.engine))
+    first: ServiceState = arguments.state
+    generations = Generations(pool(first.generation, first.engines))
+    generations.reload_error = first.reload_error
+    control = WorkerControl(first.models, allowed=settings.model_control == "on", send=request)
     switching: set[asyncio.Task[None]] = set()
 
     def take(line: bytes) -> None:
-        """Take the supervisor's word on the engines."""
-        state = state_of(line)
+        """Take the supervisor's word on the engines, or an answer."""
+        state = message_of(line)
+        if isinstance(state, ChangeOutcome):
+            control.take_outcome(state)
+            return
         generations.reload_error = state.reload_error
+        control.take_models(state.models)
         generations.show(state.shown)
         if state.generation not in {generations.current.generation, *generations.held}:
             task = asyncio.create_task(generations.switch(pool(state.generation, state.engines)))
@@ -78,11 +89,12 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
     def announce_generations() -> None:
         metrics.GENERATION.set(generations.current.generation)
         current, held = generations.current.generation, generations.held
-        announce({"worker": arguments.name, "generation": current, "held": held})
+        shown = generations.shown.generation
+        announce({"worker": arguments.name, "generation": current, "held": held, "shown": shown})
 
     supervision = Supervision(take)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, supervision.ended.set)
-    app = create_app(settings, generations)
+    app = create_app(settings, generations, control)
     server = Server(
         uvicorn.Config(
             app,
@@ -104,26 +116,54 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
         send_heartbeats(metrics.EVENT_LOOP_LAG_SECONDS.labels("http").observe)
     )
     export_zeros()
-    freeze_heap()
-    generations.on_change = announce_generations
-    announce_generations()
     pipeline: Pipeline = app.state.pipeline
-    abandoning = asyncio.create_task(abandon_when_orphaned(supervision, app.state.under_way))
-    stopped = asyncio.create_task(supervision.ended.wait())
-    await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    delay_seconds = 0.0 if supervision.orphaned.is_set() else settings.drain_delay_seconds
-    await pipeline.draining.run(delay_seconds, MAX_TIMEOUT_SECONDS)
+    async with grpc_server(app, settings, arguments.grpc_address):
+        freeze_heap()
+        generations.on_change = announce_generations
+        announce_generations()
+        abandoning = asyncio.create_task(
+            abandon_when_orphaned(supervision, app.state.under_way, control)
+        )
+        stopped = asyncio.create_task(supervision.ended.wait())
+        await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        delay_seconds = 0.0 if supervision.orphaned.is_set() else settings.drain_delay_seconds
+        await pipeline.draining.run(delay_seconds, MAX_TIMEOUT_SECONDS)
     server.should_exit = True
     await server_task
     heartbeats.cancel()
     abandoning.cancel()
 
 
-async def abandon_when_orphaned(supervision: Supervision, under_way: RequestsUnderWay) -> None:
+@asynccontextmanager
+async def grpc_server(app: FastAPI, settings: Settings, address: str | None) -> AsyncIterator[None]:
+    """Serve gRPC too while the block runs, if there is an address to listen on.
+
+    gRPC is imported only then.
+
+    Raises:
+        SettingsError: if the address cannot be bound.
+    """
+    if address is None:
+        yield
+        return
+    from service.web.grpc.server import GrpcServer
+
+    server = GrpcServer(app, settings)
+    await server.start(address)
+    try:
+        yield
+    finally:
+        await server.stop()
+
+
+async def abandon_when_orphaned(
+    supervision: Supervision, under_way: RequestsUnderWay, control: WorkerControl
+) -> None:
     """Answer all requests at once when the supervisor is gone: the engines end with it."""
     await supervision.orphaned.wait()
     logger.error("The supervisor is gone: ending.")
     under_way.abandon()
+    control.abandon()
 
 
 def export_zeros() -> None:
@@ -139,13 +179,13 @@ def main() -> None:
     """Run an HTTP worker with the supervisor's arguments."""
     parser = child_parser("An HTTP worker of overlock-service.")
     parser.add_argument("--listen-fd", required=True, type=int)
-    parser.add_argument("--generation", required=True, type=int)
-    parser.add_argument("--engine", required=True, action="append", help="an engine's socket")
+    parser.add_argument("--state", required=True, type=state_of, help="of the service, as JSON")
+    parser.add_argument("--grpc-address", help="host and port; other workers share them")
     arguments = parser.parse_args()
     begin(arguments)
     settings = load_settings()
     configure_logging(settings.log_format, arguments.name)
-    runtime = RuntimeFolder(Path(arguments.engine[0]).parent)
+    runtime = RuntimeFolder(Path(arguments.state.engines[0]).parent)
     try:
         tracing.start(arguments.name, os.environ)
         uvloop.run(serve(arguments, settings))

@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from service.settings import Settings
-from service.web.app import create_app
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeEngines, fake_app
 
 KEY = "k-3141592653589793"
 
@@ -19,7 +18,7 @@ KEY = "k-3141592653589793"
 async def guarded(tmp_path: Path, engines: FakeEngines) -> AsyncIterator[httpx.AsyncClient]:
     path = tmp_path / "keys"
     path.write_text(f"gateway {hashlib.sha256(KEY.encode()).hexdigest()}\n")
-    app = create_app(Settings(api_keys_file=path), engines)  # type: ignore[arg-type]  # a fake pool
+    app = fake_app(Settings(api_keys_file=path), engines)
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         yield client

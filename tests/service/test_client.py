@@ -16,14 +16,13 @@ from service.api.errors import QueueFullError
 from service.api.queries import ExplainQuery
 from service.client import AsyncClient, ProblemError
 from service.settings import Settings
-from service.web.app import create_app
-from support.service_fakes import LABELS, LAYERS, FakeEngines
+from support.service_fakes import LABELS, LAYERS, FakeEngines, fake_app
 
 
 @pytest.fixture
 def app(engines: FakeEngines) -> FastAPI:
     settings = Settings(detect_model="mask_rcnn_overlock_xt", detect_weights="x.pth")
-    return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    return fake_app(settings, engines)
 
 
 @pytest.fixture

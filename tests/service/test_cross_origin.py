@@ -10,9 +10,8 @@ import httpx
 import pytest
 
 from service.settings import Settings
-from service.web.app import create_app
 from support.api_requests import JPEG, is_problem, photo
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeEngines, fake_app
 
 PAGE = "https://a.example"
 PREFLIGHT = {
@@ -30,7 +29,7 @@ def serving(engines: FakeEngines, tmp_path: Path) -> Clients:
     keys.write_text(f"page {hashlib.sha256(b'key').hexdigest()}\n")
 
     def start(**settings: str) -> httpx.AsyncClient:
-        app = create_app(Settings(api_keys_file=keys, **settings), engines)  # type: ignore[arg-type]
+        app = fake_app(Settings(api_keys_file=keys, **settings), engines)  # type: ignore[arg-type]
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://service")
 

@@ -16,9 +16,8 @@ from pycocotools import mask as coco_mask
 from model.images.masks import paste_mask
 from model.scenes.scenes import draw_scene
 from service.settings import Settings
-from service.web.app import create_app
 from support.scene_files import png
-from support.service_fakes import BOXES, CLASSIFIER, DETECTION_SCORES, FakeEngines
+from support.service_fakes import BOXES, CLASSIFIER, DETECTION_SCORES, FakeEngines, fake_app
 
 HEIGHT, WIDTH = 64, 80
 PICTURE = png(draw_scene(3, HEIGHT, WIDTH).image)
@@ -28,7 +27,7 @@ HEADERS = {"Content-Type": "image/png"}
 @pytest.fixture
 def app(engines: FakeEngines) -> FastAPI:
     settings = Settings(detect_model="mask_rcnn_overlock_xt", detect_weights="random")
-    return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    return fake_app(settings, engines)
 
 
 async def detect(
@@ -166,7 +165,7 @@ async def test_a_models_file_without_a_detector_is_where_to_turn_it_on(
 ) -> None:
     engines.models = (CLASSIFIER,)
     settings = Settings(models_file=Path("models.toml"))
-    app = create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    app = fake_app(settings, engines)
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         problem = (await detect(client, status=404)).json()

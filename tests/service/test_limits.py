@@ -13,11 +13,10 @@ from fastapi import FastAPI
 from service.api.errors import DeadlineUnreachableError
 from service.settings import Settings
 from service.web import admission
-from service.web.app import create_app
 from service.web.pipeline import Pipeline
 from support.image_references import scene
 from support.image_writers import encoded
-from support.service_fakes import FakeEngines, until_engines_have
+from support.service_fakes import FakeEngines, fake_app, until_engines_have
 
 PNG = {"Content-Type": "image/png"}
 IMAGE = encoded(scene(), "PNG")
@@ -26,7 +25,7 @@ IMAGE = encoded(scene(), "PNG")
 @pytest.fixture
 def app(engines: FakeEngines) -> FastAPI:
     settings = Settings(max_queue_requests=2, max_body_bytes=2**20, max_queue_bytes=2**20)
-    return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    return fake_app(settings, engines)
 
 
 def pipeline_of(app: FastAPI) -> Pipeline:

@@ -19,9 +19,8 @@ from service.api.errors import (
     QueueFullError,
 )
 from service.settings import Settings
-from service.web.app import create_app
 from support.api_requests import photo
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeEngines, fake_app
 
 KEY = "k-3141592653589793"
 IMAGE = "data:image/jpeg;base64," + base64.b64encode(photo()).decode()
@@ -32,7 +31,7 @@ def app(tmp_path: Path, engines: FakeEngines) -> FastAPI:
     path = tmp_path / "keys"
     path.write_text(f"gateway {hashlib.sha256(KEY.encode()).hexdigest()}\n")
     settings = Settings(api_keys_file=path, max_body_bytes=100_000)
-    return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    return fake_app(settings, engines)
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ import pytest
 
 from service.api.errors import HeadTooLargeError
 from service.settings import Settings
-from service.web.app import create_app
 from service.web.http.refusals import refusal
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeEngines, fake_app
 
 OPERATIONS = {
     "embed": ("post", "/v1/embed"),
@@ -31,6 +30,24 @@ OPERATIONS = {
     "ready": ("get", "/readyz"),
     "metrics": ("get", "/metrics"),
 }
+PROTOCOL_OPERATIONS = {
+    "server_live": ("get", "/v2/health/live"),
+    "server_ready": ("get", "/v2/health/ready"),
+    "server_metadata": ("get", "/v2"),
+    "all_statistics": ("get", "/v2/models/stats"),
+    **{
+        f"{of}_{name}": (method, f"/v2/models/{{model_name}}{version}{end}")
+        for of, version in (("model", ""), ("version", "/versions/{version}"))
+        for name, method, end in (
+            ("metadata", "get", ""),
+            ("ready", "get", "/ready"),
+            ("config", "get", "/config"),
+            ("stats", "get", "/stats"),
+            ("infer", "post", "/infer"),
+        )
+    },
+}
+INFERENCES = ("model_infer", "version_infer")
 TASKS = ("classify", "segment", "detect", "embed", "explain")
 
 
@@ -43,7 +60,7 @@ def document(
     settings = Settings(
         root_path=request.param, api_keys_file=keys, max_body_bytes=12345, max_image_pixels=6789
     )
-    app = create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    app = fake_app(settings, engines)
     sent: dict[str, Any] = json.loads(json.dumps(app.openapi()))
     return sent
 
@@ -60,7 +77,7 @@ def nodes(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def operation(document: dict[str, Any], name: str) -> dict[str, Any]:
-    method, path = OPERATIONS[name]
+    method, path = (OPERATIONS | PROTOCOL_OPERATIONS)[name]
     found: dict[str, Any] = document["paths"][path][method]
     return found
 
@@ -77,14 +94,15 @@ def test_operations_have_the_names_that_people_would_give(document: dict[str, An
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     }
-    assert found == OPERATIONS
+    assert found == OPERATIONS | PROTOCOL_OPERATIONS
 
 
 def test_every_problem_is_the_same_component(document: dict[str, Any]) -> None:
     schemas = [
         response["content"]["application/problem+json"]["schema"]
         for _, node in nodes(document)
-        if "responses" in node and node.get("operationId", "embeddings") != "embeddings"
+        if "responses" in node
+        if node.get("operationId", "embeddings") not in {"embeddings", *PROTOCOL_OPERATIONS}
         for status, response in node["responses"].items()
         if status != "200"
     ]
@@ -107,12 +125,12 @@ def test_every_reference_leads_to_a_component_with_a_valid_name(document: dict[s
 
 
 def test_headers_are_documented_where_they_are_sent(document: dict[str, Any]) -> None:
-    for name in OPERATIONS:
+    for name in OPERATIONS | PROTOCOL_OPERATIONS:
         for status, response in operation(document, name)["responses"].items():
             assert {"X-Request-ID", "Server-Timing"} <= set(response["headers"])
             assert ("Retry-After" in response["headers"]) == (status in {"429", "503"})
             assert ("WWW-Authenticate" in response["headers"]) == (status == "401")
-            of_model = status == "200" and name in {*TASKS, "embeddings"}
+            of_model = status == "200" and name in {*TASKS, "embeddings", *INFERENCES}
             assert ("X-Model-Weights" in response["headers"]) == of_model
 
 

@@ -7,9 +7,8 @@ import pytest
 from fastapi import FastAPI
 
 from service.settings import Settings
-from service.web.app import create_app
 from support.api_requests import JPEG, is_problem, photo
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeEngines, fake_app
 
 TASKS = ("classify", "segment", "detect")
 
@@ -17,7 +16,7 @@ TASKS = ("classify", "segment", "detect")
 @pytest.fixture
 def app(engines: FakeEngines) -> FastAPI:
     settings = Settings(detect_model="mask_rcnn_overlock_xt", detect_weights="x.pth")
-    return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    return fake_app(settings, engines)
 
 
 async def asked(client: httpx.AsyncClient, route: str, query: str) -> httpx.Response:

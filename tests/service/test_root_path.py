@@ -10,14 +10,13 @@ import pytest
 from fastapi import FastAPI
 
 from service.settings import Settings
-from service.web.app import create_app
 from support.api_requests import JPEG, photo
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeEngines, fake_app
 
 
 @pytest.fixture
 def app(engines: FakeEngines) -> FastAPI:
-    return create_app(Settings(root_path="/models/a"), engines)  # type: ignore[arg-type]
+    return fake_app(Settings(root_path="/models/a"), engines)
 
 
 @pytest.mark.parametrize("arrives_with", ["", "/models/a"])

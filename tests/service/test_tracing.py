@@ -18,10 +18,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 from service import tracing
 from service.api.errors import QueueFullError
 from service.settings import Settings
-from service.web.app import create_app
 from support.image_references import scene
 from support.image_writers import encoded
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeEngines, fake_app
 
 PNG = {"Content-Type": "image/png"}
 IMAGE = encoded(scene(), "PNG")
@@ -39,7 +38,7 @@ def exporter() -> Iterator[InMemorySpanExporter]:
 @pytest.fixture
 def app(exporter: InMemorySpanExporter, engines: FakeEngines) -> FastAPI:
     settings = Settings(detect_model="mask_rcnn_overlock_xt", detect_weights="random")
-    return create_app(settings, engines)  # type: ignore[arg-type]  # a fake pool
+    return fake_app(settings, engines)
 
 
 def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
@@ -178,7 +177,7 @@ async def test_a_span_names_the_model_that_a_body_names(
 async def test_without_tracing_a_callers_trace_is_left_alone(
     engines: FakeEngines, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = create_app(Settings(), engines)  # type: ignore[arg-type]  # a fake pool
+    app = fake_app(Settings(), engines)
     transport = httpx.ASGITransport(app=app)
     headers = PNG | {"traceparent": f"00-{TRACE}-{SPAN}-01"}
     with caplog.at_level(logging.INFO, logger="service.access"):

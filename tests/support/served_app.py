@@ -12,17 +12,16 @@ from typing import Any
 import uvicorn
 
 from service.settings import Settings
-from service.web.app import create_app
 from service.web.http.connections import Connection
 from service.web.http.open_connections import OpenConnections
 from service.web.process import Server
-from support.service_fakes import FakeEngines
+from support.service_fakes import FakeEngines, fake_app
 
 
 @asynccontextmanager
 async def served(engines: FakeEngines, settings: Settings) -> AsyncIterator[str]:
     """Serve the application and give its address."""
-    app = create_app(settings, engines)  # type: ignore[arg-type]  # fake engines
+    app = fake_app(settings, engines)
     protocol: Any = partial(Connection, open_connections=OpenConnections(100))
     server = Server(
         uvicorn.Config(app, http=protocol, log_config=None, timeout_graceful_shutdown=0)

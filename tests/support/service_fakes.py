@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from fastapi import FastAPI
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
@@ -23,6 +24,9 @@ from service.link.messages import (
     Welcome,
 )
 from service.link.pool import EnginePool
+from service.processes.state import ConfiguredModel
+from service.settings import Settings
+from service.web.app import create_app
 
 LABELS = ("circle", "square", "star", "ring")
 COLORS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (9, 9, 9))
@@ -220,6 +224,56 @@ def halves(height: int, width: int) -> NDArray[np.uint8]:
     label_map = np.zeros((height, width), np.uint8)
     label_map[:, : width // 2] = 2
     return label_map
+
+
+class FakeControl:
+    """Model control that changes the names at once, or as a test sets it.
+
+    Args:
+        names: of the configured models.
+
+    Attributes:
+        error: raised by every change.
+        hang: whether changes last until they are cancelled.
+        changes: that were asked for.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.listed = [ConfiguredModel(name) for name in names]
+        self.error: Exception | None = None
+        self.hang = False
+        self.cancelled = asyncio.Event()
+        self.changes: list[tuple[str, str]] = []
+
+    def models(self) -> list[ConfiguredModel]:
+        return list(self.listed)
+
+    async def load(self, name: str) -> None:
+        await self._change("load", ConfiguredModel(name))
+
+    async def unload(self, name: str) -> None:
+        await self._change("unload", ConfiguredModel(name, "UNAVAILABLE", "unloaded"))
+
+    async def _change(self, action: str, after: ConfiguredModel) -> None:
+        self.changes.append((action, after.name))
+        if self.error is not None:
+            raise self.error
+        if self.hang:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        self.listed = [after if each.name == after.name else each for each in self.listed]
+
+
+def fake_app(
+    settings: Settings, engines: FakeEngines, control: FakeControl | None = None
+) -> FastAPI:
+    """Return the application, with engines and a model control that the test sets."""
+    if control is None:
+        control = FakeControl(*(model.name for model in engines.models))
+    return create_app(settings, engines, control)  # type: ignore[arg-type]  # fake engines
 
 
 async def until_engines_have(engines: FakeEngines, count: int) -> None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,8 +59,13 @@ class Models:
 
     def name(self, weights: str, more: str = "") -> None:
         """Have the file name these weights for both models."""
+        self.name_each(dict.fromkeys(NAMES, weights), more)
+
+    def name_each(self, weights: Mapping[str, str], more: str = "") -> None:
+        """Have the file state models with these weights."""
         tables = [
-            f'[{model}]\narchitecture = "demo"\nweights = "{weights}"\n{more}' for model in NAMES
+            f'[{model}]\narchitecture = "demo"\nweights = "{file}"\n{more}'
+            for model, file in weights.items()
         ]
         self.file.write_text("\n".join(tables))
 
@@ -132,8 +137,8 @@ class Traffic:
     unready: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def send(self, service: RunningService, number: int) -> None:
-        model = NAMES[number % len(NAMES)]
+    def send(self, service: RunningService, number: int, names: Sequence[str] = NAMES) -> None:
+        model = names[number % len(names)]
         try:
             answer = ask(service, model)
             is_ready = number % 5 or service.get("/readyz").status_code == 200
@@ -156,14 +161,16 @@ class Traffic:
 
 
 @contextmanager
-def traffic(service: RunningService, per_second: float) -> Iterator[Traffic]:
+def traffic(
+    service: RunningService, per_second: float, names: Sequence[str] = NAMES
+) -> Iterator[Traffic]:
     """Send requests at a rate while the block runs; each is awaited in the end."""
     counted, ended = Traffic(), threading.Event()
 
     def arrive() -> None:
         started, number = time.monotonic(), 0
         while not ended.is_set():
-            senders.submit(counted.send, service, number)
+            senders.submit(counted.send, service, number, names)
             number += 1
             ended.wait(max(started + number / per_second - time.monotonic(), 0.0))
 

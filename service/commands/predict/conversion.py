@@ -130,6 +130,8 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     task, architecture = _network(arguments)
     stated = {**vars(arguments), "model": architecture}
     overrides = _given(**{name: stated[option] for name, option in _names(task).items()})
+    # A name for the only model is the service's; here the environment may state several.
+    overrides["model_name"] = None
     if arguments.models_file is not None:
         for option in ("weights", "labels"):
             if getattr(arguments, option) is not None:

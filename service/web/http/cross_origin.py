@@ -5,11 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from fastapi import Request
 from starlette.middleware.cors import CORSMiddleware
 
 from service.api.errors import OriginRefusedError
 from service.settings import PREFIX
+from service.settings.values import is_loopback
 from service.web.http.problems import problem_response
 
 if TYPE_CHECKING:
@@ -30,6 +33,36 @@ SENT_HEADERS = (
 """Headers of requests that it may send, beside those that every page may."""
 
 METHODS = ("GET", "HEAD", "POST")
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+async def refuse_other_origins(request: Request) -> None:
+    """Refuse what a browser sends for a page that is not the service's own.
+
+    Without API keys a page has to come from this machine: where its name only leads to a loopback
+    address, somebody else's page would pass for the service's own.
+
+    Raises:
+        OriginRefusedError: if such a page asks.
+    """
+    origin = request.headers.get("origin")
+    if origin is None:
+        return
+    host = _hostname(origin, request.headers.get("host", ""))
+    has_keys = hasattr(request.app.state, "api_keys")
+    if host is None or not (has_keys or is_loopback(host)):
+        raise OriginRefusedError(f"Pages of {origin!r} may not load or unload models.")
+
+
+def _hostname(origin: str, host: str) -> str | None:
+    """Return the hostname of an origin, if it is that of a Host header; else None."""
+    try:
+        page = urlsplit(origin.lower())
+        hosts = {page.netloc, f"{page.netloc}:{DEFAULT_PORTS[page.scheme]}"}
+    except (KeyError, ValueError):
+        return None
+    return page.hostname if host.lower() in hosts else None
 
 
 class CrossOriginMiddleware(CORSMiddleware):

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import re
 import time
-import uuid
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,27 +18,24 @@ from starlette.requests import ClientDisconnect
 
 from service import metrics, tracing
 from service.api.errors import NotReadyError, ServiceError
+from service.web.access_log import (
+    CLIENT_CLOSED_REQUEST,
+    count_cancelled,
+    count_request,
+    log_request,
+    request_id_of,
+    server_timing,
+)
 from service.web.http.problems import problem_response
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-VALID_ADDRESS = re.compile(r"[0-9A-Fa-f.:%\w]{1,64}", re.ASCII)
-"""An IP address as a socket has it, or as a trusted proxy has written it."""
+ID_HEADER = b"x-request-id"
 
 LOGGED = re.compile(r"/v1/|/v2(?!/health/)(/|$)|unmatched$")
 """Route templates whose requests are logged."""
-
-VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-CLIENT_CLOSED_REQUEST = 499
-"""Status of a request whose client left, in metrics and logs only."""
-
-_NEXT_PLACES = {"queue": "render", "decode": "engine", "read": "decode"}
-"""A request's place by the last stage that it has finished, the latest stage first."""
-
-PLACES = ("read", *_NEXT_PLACES.values())
-"""All places of a request at which its client may leave."""
 
 T = TypeVar("T")
 
@@ -151,7 +147,8 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = _request_id(scope)
+        headers = scope["headers"]
+        request_id = request_id_of(v.decode("latin-1") for name, v in headers if name == ID_HEADER)
         # Seconds of each stage, filled in by the routes.
         stages: dict[str, float] = {}
         scope.setdefault("state", {}).update(request_id=request_id, stages=stages)
@@ -168,7 +165,7 @@ class RequestMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 total = {"total": time.perf_counter() - started}
-                headers["Server-Timing"] = _server_timing(stages | total)
+                headers["Server-Timing"] = server_timing(stages | total)
             elif method == "HEAD":
                 message = {**message, "body": b""}
             await send(message)
@@ -183,9 +180,8 @@ class RequestMiddleware:
             with self._under_way.entered():
                 await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
-            status, place = CLIENT_CLOSED_REQUEST, _place(stages)
-            metrics.CANCELLED.labels(place).inc()
-            tracing.describe(cancelled_in=place)
+            status = CLIENT_CLOSED_REQUEST
+            count_cancelled(stages)
         except NotReadyError as error:
             await answer(error)
         except Exception:
@@ -197,62 +193,23 @@ class RequestMiddleware:
             _record(scope, method, status, time.perf_counter() - started)
 
 
-def _request_id(scope: Scope) -> str:
-    """Return the caller's id if it is valid, else a new one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            candidate: str = value.decode("latin-1")
-            if VALID_REQUEST_ID.fullmatch(candidate):
-                return candidate
-    return uuid.uuid4().hex
-
-
-def _client(scope: Scope) -> str:
-    """Return the client's address; uvicorn has taken it from trusted proxies' X-Forwarded-For."""
-    address = (scope.get("client") or ("", 0))[0]
-    return address if VALID_ADDRESS.fullmatch(address) else "unknown"
-
-
-def _server_timing(stages: dict[str, float]) -> str:
-    """Return the value of a Server-Timing header, in milliseconds as the standard requires."""
-    return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items())
-
-
-def _place(stages: dict[str, float]) -> str:
-    """Return the stage after the last one that was finished."""
-    return next(
-        (place for done, place in _NEXT_PLACES.items() if done in stages),
-        "read",
-    )
-
-
 def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
-    # By route template: callers choose paths, and each would become a time series.
     template = getattr(scope.get("route"), "path", "unmatched")
-    metrics.REQUESTS.labels(template, status).inc()
-    metrics.REQUEST_SECONDS.labels(template).observe(seconds)
+    count_request(template, status, seconds)
     # Probes and scrapes come every few seconds and would bury the rest.
     if LOGGED.match(template):
         state = scope["state"]
-        key = {"key": state["key_name"]} if "key_name" in state else {}
-        model = {"model": state["model"]} if "model" in state else {}
-        trace_id = tracing.trace_id()
-        trace = {} if trace_id is None else {"trace_id": trace_id}
-        logger.info(
-            "%s %s",
+        log_request(
             method,
-            # Not decoded: it could then hold line breaks and a terminal's control codes.
             scope["raw_path"].decode("ascii", "replace"),
-            extra={
-                "status": status,
-                "seconds": round(seconds, 4),
-                **model,
-                **{f"{stage}_seconds": round(took, 4) for stage, took in state["stages"].items()},
-                "client": _client(scope),
-                "request_id": state["request_id"],
-                **trace,
-                **key,
-            },
+            status=status,
+            seconds=seconds,
+            # uvicorn has taken it from trusted proxies' X-Forwarded-For.
+            client=(scope.get("client") or ("", 0))[0],
+            request_id=state["request_id"],
+            stages=state["stages"],
+            model=state.get("model"),
+            key=state.get("key_name"),
         )
 
 

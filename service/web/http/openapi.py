@@ -27,8 +27,8 @@ TAGS = [
     {"name": "inference", "description": "Images and models; behind a key if there are keys."},
     {
         "name": "open inference protocol",
-        "description": "Version 2, as KServe's and Triton's clients speak it; behind a key as well, "
-        "but for `/v2/health`.",
+        "description": "Version 2, as KServe's and Triton's clients speak it; behind a key as "
+        "well, but for `/v2/health`.",
     },
     {"name": "operations", "description": "Probes and metrics; never behind a key."},
 ]

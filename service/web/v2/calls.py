@@ -87,7 +87,7 @@ def split_elements(raw: memoryview, name: str) -> list[bytes]:
         elements.append(bytes(raw[end : end + length]))
         start = end + length
         if len(elements) > MAX_IMAGES:
-            raise _wrong_count(len(elements))
+            raise _wrong_count(f"more than {MAX_IMAGES}")
     return elements
 
 
@@ -146,12 +146,12 @@ def _decoded_images(tensor: InputTensor, preparer: ImagePreparer) -> list[Image]
 
 def _check_count(images: int) -> None:
     if not 1 <= images <= MAX_IMAGES:
-        raise _wrong_count(images)
+        raise _wrong_count(str(images))
 
 
-def _wrong_count(images: int) -> InvalidParameterError:
+def _wrong_count(images: str) -> InvalidParameterError:
     return InvalidParameterError(
-        f"Input {INPUT} has {images} images or more; it has to be 1 to {MAX_IMAGES}."
+        f"Input {INPUT} has {images} images; it has to be 1 to {MAX_IMAGES}."
     )
 
 

@@ -1,7 +1,9 @@
 """Bodies of inference over REST: JSON, and tensors behind it by the binary extension.
 
-Source: https://github.com/kserve/open-inference-protocol (specification/protocol), and for binary
-tensors https://github.com/triton-inference-server/server (docs/protocol/extension_binary_data.md).
+Tensors behind the JSON are Triton's extension, docs/protocol/extension_binary_data.md of
+https://github.com/triton-inference-server/server.
+
+Source: https://github.com/kserve/open-inference-protocol
 """
 
 from __future__ import annotations

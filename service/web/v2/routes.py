@@ -12,6 +12,7 @@ from service import metrics
 from service.api.errors import MalformedRequestError, NotReadyError
 from service.api.queries import EmptyQuery
 from service.web.http.middleware import unless_client_leaves
+from service.web.http.openapi import problems
 from service.web.pipeline import Pipeline, PipelineDep, RequestContext
 from service.web.v2 import metadata
 from service.web.v2.documents import (
@@ -156,7 +157,8 @@ for _path, _of in ((MODEL, "model"), (f"{MODEL}/versions/{{version}}", "version"
         summary="Inference",
         response_model=InferenceResponse,
         responses=BINARY_ANSWER
-        | protocol_errors(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504),
+        | protocol_errors(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+        | problems(431),
         openapi_extra=INFERENCE,
     )
 

@@ -51,6 +51,27 @@ def test_wrong_settings_are_nothing_done(
     assert capsys.readouterr().err.startswith("overlock: OVERLOCK_MAX_BATCH_SIZE: ")
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--model-name", "birds"), "OVERLOCK_MODEL_NAME is the name of the only model, but"),
+        (
+            ("--model-control", "on", "--host", "0.0.0.0"),
+            "OVERLOCK_MODEL_CONTROL=on would let everyone who reaches 0.0.0.0 unload models: set "
+            "OVERLOCK_API_KEYS_FILE, or OVERLOCK_HOST to a loopback address",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_nothing_done(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    sentence: str,
+) -> None:
+    assert exit_code(monkeypatch, *words) == 2
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_every_setting_is_an_option() -> None:
     parser = argparse.ArgumentParser()
     serve.fill_parser(parser)

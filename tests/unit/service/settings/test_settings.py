@@ -24,6 +24,23 @@ def test_an_override_wins_over_the_variable(monkeypatch: pytest.MonkeyPatch) -> 
     assert load_settings({"port": "9001"}).port == 9001
 
 
+@pytest.mark.parametrize(("given", "port"), [("off", None), ("0", 0), ("8001", 8001)])
+def test_the_grpc_port_is_a_number_or_off(
+    monkeypatch: pytest.MonkeyPatch, given: str, port: int | None
+) -> None:
+    assert load_settings().grpc_port is None
+    monkeypatch.setenv("OVERLOCK_GRPC_PORT", given)
+    settings = load_settings()
+    assert settings.grpc_port == port
+    assert settings.as_environment().get("OVERLOCK_GRPC_PORT") == (None if port is None else given)
+
+
+@pytest.mark.parametrize("given", ["on", "65536", "-1"])
+def test_another_grpc_port_is_refused_in_one_sentence(given: str) -> None:
+    with pytest.raises(SettingsError, match=r"^OVERLOCK_GRPC_PORT: [^\n]+$"):
+        load_settings({"grpc_port": given})
+
+
 def test_a_misspelt_variable_stops_the_start_and_names_the_right_one() -> None:
     with pytest.raises(SettingsError, match=r"OVERLOCK_MAX_BATCHSIZE.*OVERLOCK_MAX_BATCH_SIZE"):
         load_settings(environment={"OVERLOCK_MAX_BATCHSIZE": "4", "PATH": "/bin"})
@@ -103,6 +120,11 @@ def test_a_service_link_that_collides_with_a_setting_is_explained(
         ("root_path", "overlock"),
         ("root_path", "/overlock/"),
         ("keep_alive_seconds", "0"),
+        ("model_name", ""),
+        ("model_name", "a/b"),
+        ("model_name", "\u00fc"),
+        ("model_name", "a" * 65),
+        ("model_control", "yes"),
         ("drain_delay_seconds", "-1"),
     ],
 )
@@ -179,3 +201,45 @@ def test_the_cache_lies_where_it_is_put_or_in_the_users_cache_folder(
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_settings().cache_folder == tmp_path / ".cache" / "overlock-service"
+
+
+def test_the_only_model_gets_the_name_that_is_set(tmp_path: Path) -> None:
+    (spec,) = specs_of(load_settings({"model_name": "birds", "segment_model": "off"}))
+    assert (spec.name, spec.task, spec.architecture) == ("birds", Task.CLASSIFY, "demo")
+    file = tmp_path / "models.toml"
+    file.write_text('[a]\narchitecture = "demo"\n')
+    (spec,) = specs_of(load_settings({"model_name": "birds", "models_file": str(file)}))
+    assert (spec.name, spec.blame("weights")) == ("birds", f"{file}, [a] weights")
+
+
+def test_one_name_for_several_models_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        specs_of(load_settings({"model_name": "birds"}))
+    assert str(refusal.value) == (
+        "OVERLOCK_MODEL_NAME is the name of the only model, but there are several: "
+        "demo (classify), demo-segment (segment); leave one."
+    )
+    file = tmp_path / "models.toml"
+    file.write_text("".join(f'[{name}]\narchitecture = "demo"\n' for name in "ab"))
+    with pytest.raises(SettingsError, match=r"several: a \(classify\), b \(classify\); leave one"):
+        specs_of(load_settings({"model_name": "birds", "models_file": str(file)}))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_on_a_loopback_address_models_can_be_controlled_without_keys(host: str) -> None:
+    assert load_settings({"model_control": "on", "host": host}).model_control == "on"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.example", "example"])
+def test_everywhere_else_model_control_needs_keys(host: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"reaches {host} unload models: set OVERLOCK_API_KEYS"):
+        load_settings({"model_control": "on", "host": host})
+    keys = {"api_keys_file": str(tmp_path / "keys")}
+    assert load_settings({"model_control": "on", "host": host, **keys}).host == host
+
+
+def test_a_task_without_a_loaded_model_is_told_where_models_are_listed() -> None:
+    settings = load_settings({"model_control": "on"})
+    assert settings.how_to_serve(Task.EXPLAIN) == (
+        "No model that can classify is loaded; POST /v2/repository/index lists the configured ones."
+    )

@@ -113,6 +113,14 @@ def test_without_a_classifier_the_segmenter_embeds(monkeypatch: pytest.MonkeyPat
         settings_of(parsed("embed", "x", "--weights", "x.pth"))
 
 
+def test_a_name_for_the_services_only_model_refuses_nothing_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OVERLOCK_MODEL_NAME", "birds")
+    _, spec = settings_of(parsed("segment", "x"))
+    assert spec.name == "demo-segment"
+
+
 def test_a_models_file_has_a_model_for_every_task(tmp_path: Path) -> None:
     file = tmp_path / "models.toml"
     tables = (("moths", "demo", "segment"), ("birds", "demo", "classify"))
