@@ -95,3 +95,16 @@ def test_the_network_without_the_service_gives_the_services_scores(demo: Running
     expected = {each["label"]: pytest.approx(each["score"], abs=1e-6) for each in served}
     assert found == [expected, expected]
     assert [list(each) for each in found] == [list(expected)] * 2
+
+
+def test_what_the_page_says_of_statuses_holds(demo: RunningService) -> None:
+    infer = f"{demo.url}/v2/models/demo/infer"
+    floats = {"name": "image", "datatype": "FP32", "shape": [1], "data": [0.5]}
+    assert CLIENT.post(infer, json={"inputs": [floats]}).status_code == 400
+    assert CLIENT.get(f"{demo.url}/v2/models/demo/versions/1").status_code == 404
+    assert CLIENT.get(f"{demo.url}/v2/models/nobody/ready").status_code == 404
+    form = {"data": ("star.png", STAR.read_bytes())}
+    assert CLIENT.post(f"{demo.url}/v1/classify", files=form).status_code == 200
+    assert CLIENT.post(f"{demo.url}/v1/classify", content=b"no image").status_code == 422
+    put = CLIENT.put(f"{demo.url}/v1/classify", content=STAR.read_bytes())
+    assert put.status_code == 405
