@@ -89,3 +89,23 @@ async def refusal(client: GrpcClient) -> str | None:
     except grpc.aio.AioRpcError as error:
         return error.details()
     return None
+
+
+async def test_a_call_without_a_message_is_an_invalid_argument(grpc_calls: GrpcClient) -> None:
+    method: Any = grpc_calls.channel.stream_unary(f"/{SERVICE}/ModelInfer")
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await method(iter(()))
+    assert failure.value.code() is Code.INVALID_ARGUMENT
+    assert failure.value.details() == "The call has no message."
+
+
+async def test_a_message_has_to_arrive_in_the_default_time(engines: FakeEngines) -> None:
+    settings = Settings(default_timeout_seconds=0.2)
+    app = fake_app(settings, engines)
+    async with grpc_client(app, settings) as client:
+        method: Any = client.channel.stream_unary(f"/{SERVICE}/ModelInfer")
+        call = method()  # nothing is written
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await call
+        assert failure.value.code() is Code.DEADLINE_EXCEEDED
+        assert failure.value.details() == "There was no answer within 0.2 seconds."
