@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -21,15 +22,20 @@ from model.scenes.scenes import draw_scene
 from service.settings import PREFIX, Settings
 from support.image_build import ImageStore, missing_tools
 from support.image_container import Container
+from support.kserve_manifests import MODELS, kserve_manifests, service_links
+from support.protocol_calls import document
 
 VERSION: str = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))[
     "project"
 ]["version"]
 
+WEIGHTS = Path(__file__).parents[1] / "model/demo/weights/overlock_nano.safetensors"
+
 LARGEST_BYTES = 1_500_000_000
 """Largest image on this test's base; docker/README.md lists what it is made of."""
 
-pytestmark = pytest.mark.timeout(900)
+# Without the build, which takes as long as the machine and its mirrors do.
+pytestmark = pytest.mark.timeout(300, func_only=True)
 
 
 @pytest.fixture(scope="session")
@@ -187,6 +193,39 @@ def test_sigterm_ends_it_while_it_starts(store: ImageStore, root: Path, tmp_path
     with Container(root, store.configuration, tmp_path) as container:
         container.wait_for_a_process()
         assert container.stop(timeout=5.0) in {0, 128 + signal.SIGTERM}
+
+
+def test_kserve_runs_it_by_our_runtime_as_any_user(
+    store: ImageStore, root: Path, tmp_path: Path
+) -> None:
+    kserve = kserve_manifests()
+    models, folder = tmp_path / "models", tmp_path / "overlock-kserve"
+    models.mkdir()
+    folder.mkdir()
+    shutil.copy(WEIGHTS, models)
+    with Container(
+        root,
+        store.configuration,
+        folder,
+        kserve.container["args"],
+        environment=kserve.environment | service_links(kserve.name),
+        user=1_000_720_000,
+        read_only={MODELS: models},
+        port=8080,
+    ) as container:
+        container.wait_for(" is ready after ")
+        assert container.execute("id", "--user").stdout == "1000720000\n"
+        assert container.execute("touch", f"{MODELS}/probe").returncode != 0
+        container.curl("/v2/health/ready")
+        container.curl("/v2/models/overlock/ready")
+        call = json.dumps(document(photo(), outputs=["labels"]))
+        answer = json.loads(
+            container.curl("/v2/models/overlock/infer", "--data-binary", "@-", body=call.encode())
+        )
+        print(f"\n{container.log}{answer['model_name']}: {answer['outputs'][0]['data']}")
+        assert answer["model_name"] == "overlock"
+        assert answer["outputs"][0]["data"][0] == "star"
+        assert container.stop() == 0
 
 
 def test_it_runs_the_other_commands(store: ImageStore, root: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from model.config import TRAINED_TASKS, BackboneConfig, Interpolation, NetworkKi
 from model.images.input_config import InputOptions
 from model.remote.addresses import is_address
 from service.settings.model_spec import Activation, ModelSpec, spec_of_variables
+from service.settings.models_folder import FILE_NAME, lone_weights_text, models_file_in, unreadable
 from service.settings.settings import PREFIX, Settings, SettingsError
 from service.settings.values import MODEL_NAME, MODELS
 
@@ -113,24 +114,27 @@ def specs_of(settings: Settings, copy: Path | None = None) -> tuple[ModelSpec, .
 def models_text(path: Path) -> bytes:
     """Return the models file as it is.
 
+    Args:
+        path: of the file, or of a folder; see ``models_file_in``.
+
     Raises:
         SettingsError: if it cannot be read, or is not a file: the end of a pipe may never come.
     """
+    file = models_file_in(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise SettingsError(f"{PREFIX}MODELS_FILE: {path} is not a file.")
-        return path.read_bytes()
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise SettingsError(f"{PREFIX}MODELS_FILE: {file} is not a file.")
+        is_weights = file != path and file.name != FILE_NAME
+        return lone_weights_text(file) if is_weights else file.read_bytes()
     except OSError as error:
-        raise SettingsError(
-            f"{PREFIX}MODELS_FILE: {path} cannot be read: {error.strerror}."
-        ) from error
+        raise unreadable(path, error) from error
 
 
 def read_models_file(path: Path, copy: Path | None = None) -> tuple[ModelSpec, ...]:
     """Read the models that a file states, in the order of their tasks, of each the default first.
 
     Args:
-        path: of the file, to which the paths in it are relative.
+        path: of the file, to which the paths in it are relative; or of a folder.
         copy: a file with the same text, to be read in its place.
 
     Raises:
@@ -138,6 +142,7 @@ def read_models_file(path: Path, copy: Path | None = None) -> tuple[ModelSpec, .
             TOML, a misspelt key, a value that does not fit, no weights, two defaults of a task.
     """
     text = models_text(copy or path)
+    path = models_file_in(path)
     try:
         tables = tomllib.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # no UTF-8, or no TOML

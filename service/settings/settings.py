@@ -75,7 +75,8 @@ class Settings(BaseSettings):
     models_file: Path | None = Field(
         default=None,
         description="A TOML file with a table for each model: its weights, labels, and how its "
-        "input is made. The settings of models, weights and labels then stay unset.",
+        "input is made; or a folder with such a models.toml, or with one classifier's weights "
+        "alone. The settings of models, weights and labels then stay unset.",
     )
     model_name: Annotated[str, AfterValidator(is_model_name)] | None = Field(
         default=None,

@@ -6,8 +6,9 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Self
 
 
@@ -19,6 +20,11 @@ class Container:
         configuration: the image's, as Docker reads it.
         folder: for the container's own files; its ``cache`` is the cache volume.
         command: what to run in the place of the image's command.
+        environment: variables beside the image's.
+        user: its numeric id, in the place of the image's user; the cache is then a volume that
+            everyone may write to, as Kubernetes makes it.
+        read_only: folders of this machine, by their path inside.
+        port: that the service listens on.
     """
 
     def __init__(
@@ -27,41 +33,45 @@ class Container:
         configuration: dict[str, Any],
         folder: Path,
         command: Sequence[str] | None = None,
+        *,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        user: int | None = None,
+        read_only: Mapping[str, Path] = MappingProxyType({}),
+        port: int = 8000,
     ) -> None:
+        self._port = port
         self._name = folder.name
         self._state = folder / "state"
         self._runc = ("runc", "--root", str(self._state))
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
         cache = folder / "cache"
         cache.mkdir()
-        uid, gid = map(int, configuration["User"].split(":"))
-        cache.chmod(0o700)
-        subprocess.run(["chown", f"{uid}:{gid}", cache], check=True)
+        cache.chmod(0o700 if user is None else 0o777)
+        uid, gid = map(int, configuration["User"].split(":")) if user is None else (user, 0)
+        if user is None:
+            subprocess.run(["chown", f"{uid}:{gid}", cache], check=True)
         subprocess.run(["runc", "spec"], cwd=folder, check=True)
         path = folder / "config.json"
         spec = json.loads(path.read_text())
         spec["root"] = {"path": str(root), "readonly": True}
         words = configuration["Cmd"] if command is None else list(command)
+        stated: dict[str, str] = dict(each.split("=", 1) for each in configuration["Env"])
         spec["process"] |= {
             "terminal": False,
             "user": {"uid": uid, "gid": gid},
             "args": [*configuration["Entrypoint"], *words],
-            "env": configuration["Env"],
+            "env": [f"{name}={value}" for name, value in {**stated, **environment}.items()],
             "capabilities": {},
         }
+        temporary = {
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["mode=1777", "nosuid", "nodev"],
+        }
         spec["mounts"] += [
-            {
-                "destination": "/tmp",
-                "type": "tmpfs",
-                "source": "tmpfs",
-                "options": ["mode=1777", "nosuid", "nodev"],
-            },
-            {
-                "destination": "/var/cache/overlock",
-                "type": "bind",
-                "source": str(cache),
-                "options": ["bind", "rw"],
-            },
+            {"destination": "/tmp", **temporary},
+            _bound("/var/cache/overlock", cache, "rw"),
+            *(_bound(inside, outside, "ro") for inside, outside in read_only.items()),
         ]
         path.write_text(json.dumps(spec))
         self.process = subprocess.Popen(
@@ -106,7 +116,7 @@ class Container:
         """Send a request from inside the container's network, with this machine's curl."""
         state = json.loads(self._output("state", self._name))
         enter = ("nsenter", f"--net=/proc/{state['pid']}/ns/net")
-        url = f"http://127.0.0.1:8000{path}"
+        url = f"http://127.0.0.1:{self._port}{path}"
         command = [*enter, "curl", "--silent", "--show-error", "--fail-with-body", *options, url]
         return subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True).stdout
 
@@ -124,3 +134,13 @@ class Container:
         return subprocess.run(
             [*self._runc, *words], check=True, stdout=subprocess.PIPE, text=True
         ).stdout
+
+
+def _bound(inside: str, outside: Path, mode: str) -> dict[str, Any]:
+    """Return a mount of a folder of this machine."""
+    return {
+        "destination": inside,
+        "type": "bind",
+        "source": str(outside),
+        "options": ["bind", mode],
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import shutil
@@ -91,9 +92,8 @@ def kubectl() -> str:
 
 
 @functools.cache
-def rendered(variant: str) -> str:
-    """Return what ``kubectl apply -k`` would send for one of ``VARIANTS``."""
-    folder, *components = VARIANTS[variant]
+def rendered(folder: str, *components: str) -> str:
+    """Return what ``kubectl apply -k`` would send for a folder of ``k8s`` and components."""
     if not components:
         return _kustomize(K8S / folder)
     with tempfile.TemporaryDirectory() as overlay:
@@ -108,9 +108,19 @@ def rendered(variant: str) -> str:
         return _kustomize(place)
 
 
+@functools.cache
+def _parsed(folder: str, *components: str) -> list[Object]:
+    return list(yaml.safe_load_all(rendered(folder, *components)))
+
+
+def objects(folder: str, *components: str) -> list[Object]:
+    """Return the objects of a folder of ``k8s`` and components, to keep or to change."""
+    return copy.deepcopy(_parsed(folder, *components))
+
+
 def manifests(variant: str) -> Manifests:
     """Return the objects of one of ``VARIANTS``, to keep or to change."""
-    return Manifests(list(yaml.safe_load_all(rendered(variant))))
+    return Manifests(objects(*VARIANTS[variant]))
 
 
 def _kustomize(folder: Path) -> str:

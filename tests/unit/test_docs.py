@@ -20,8 +20,13 @@ CODE = re.compile(r"`[^`\n]+`|^```.*?^```", re.MULTILINE | re.DOTALL)
 MODULE = re.compile(r"`((?:service|model|benchmarks)(?:\.\w+)+)`")
 LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-NO_FILES_HERE = {"benchmarks/carried", "k8s/production", "service/overlock"}
-"""What the reader makes, and a Kubernetes object."""
+NO_FILES_HERE = {
+    "benchmarks/carried",
+    "k8s/production",
+    "service/overlock",
+    "service/overlock-predictor",
+}
+"""What the reader makes, and Kubernetes objects."""
 
 HISTORY = {ROOT / "CHANGELOG.md"}
 """Names what is gone, too."""

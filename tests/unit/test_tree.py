@@ -63,6 +63,7 @@ WITHOUT_A_SOURCE = {
     "test_explanations_page.py": "docs/explanations.md",
     "test_export_page.py": "docs/export.md",
     "test_image_table.py": "docs/api.md",
+    "test_kserve_page.py": "docs/kserve.md",
     "test_models_file_page.py": "docs/models-file.md",
     "test_observability_page.py": "docs/observability.md",
     "test_playground_pictures.py": "pictures made by tests/support",
@@ -74,6 +75,7 @@ WITHOUT_A_SOURCE = {
     "test_training_docs.py": "docs/training.md",
     "test_tree.py": "the tree",
     "test_triton_pin.py": "the Makefile's Triton",
+    "test_wheel.py": "pyproject.toml's wheel",
 }
 """Unit tests that mirror no source file, or folders of such, each with its reason."""
 

@@ -1,7 +1,9 @@
-"""The first step of ``overlock``: are ``service`` and ``model`` this program's own packages?
+#!/usr/bin/env python3
+"""The first step of ``overlock``: check that ``service`` and ``model`` are its own packages.
 
-``pyproject.toml`` installs it a second time, under a name that nothing else has: when
-``PYTHONPATH`` holds another ``service``, this package cannot even say so.
+``pyproject.toml`` installs this file a second time, as the script ``overlock``, which imports
+nothing of ours at first: when ``PYTHONPATH`` holds another ``service``, a module of this package
+cannot even say so.
 """
 
 from __future__ import annotations
@@ -47,3 +49,7 @@ def main() -> None:
     """Run the command line, unless its packages are not its own."""
     refuse_shadows()
     import_module("service.cli").main()
+
+
+if __name__ == "__main__":
+    main()

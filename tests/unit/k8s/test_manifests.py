@@ -34,7 +34,7 @@ def test_names_are_unique() -> None:
 def test_every_file_is_used() -> None:
     used = set()
     for kustomization in K8S.rglob("kustomization.yaml"):
-        used |= set(re.findall(r"[\w-]+\.(?:yaml|env)", kustomization.read_text("utf-8")))
+        used |= set(re.findall(r"(?<![\w.])[\w-]+\.(?:yaml|env)", kustomization.read_text("utf-8")))
         used.add(kustomization.name)
     assert {path.name for path in K8S.rglob("*") if path.is_file()} == used
 

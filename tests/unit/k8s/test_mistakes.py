@@ -8,11 +8,9 @@ import jsonschema
 import pytest
 
 from support.manifest_checks import CHECKS
+from support.manifest_mistakes import GONE, changed
 from support.manifest_schemas import validate
-from support.manifests import Manifests, manifests
-
-GONE = object()
-"""The mistake is that something is missing."""
+from support.manifests import manifests
 
 CONTAINER = "spec/template/spec/containers/0"
 WEIGHTS = "spec/template/spec/initContainers/0"
@@ -136,21 +134,6 @@ MISTAKES_WITHOUT_KEDA: list[tuple[str, str, str, Any]] = [
         {"type": "Resource", "resource": {"name": "cpu"}},
     ),
 ]
-
-
-def changed(found: Manifests, kind: str, where: str, what: Any) -> Manifests:
-    """Make a mistake; a ~ in a path is a / of a label's name."""
-    place: Any = found.one(kind)
-    *steps, last = [step.replace("~", "/") for step in where.split("/")]
-    for step in steps:
-        place = place[int(step) if isinstance(place, list) else step]
-    key = int(last) if isinstance(place, list) else last
-    if what is GONE:
-        del place[key]
-    else:
-        assert isinstance(place, list) or place.get(key, GONE) != what
-        place[key] = what
-    return found
 
 
 def name_of(mistake: tuple[str, str, str, Any]) -> str:

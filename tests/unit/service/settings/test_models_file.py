@@ -199,7 +199,6 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     [
         ("none.toml", "cannot be read: No such file or directory"),
         ("pipe", "is not a file"),
-        (".", "is not a file"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_told_with_its_setting(
