@@ -63,13 +63,15 @@ class GrpcClient:
 
 
 @asynccontextmanager
-async def grpc_client(app: FastAPI, settings: Settings) -> AsyncIterator[GrpcClient]:
-    """Serve an application and connect to it."""
+async def grpc_client(
+    app: FastAPI, settings: Settings, *options: tuple[str, int]
+) -> AsyncIterator[GrpcClient]:
+    """Serve an application and connect to it; the options are the client's."""
     server = GrpcServer(app, settings)
     port = await server.start("127.0.0.1:0")
-    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    unlimited = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", unlimited + options) as channel:
             yield GrpcClient(channel)
     finally:
         await server.stop()
