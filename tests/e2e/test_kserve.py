@@ -34,13 +34,12 @@ def service(
     assert manifests.container["args"] == ["serve"]
     environment = manifests.environment | service_links(manifests.name)
     # Paths and a port that are the container's own; docker/test_image.py has them as they are.
-    assert environment["OVERLOCK_MODELS_FILE"] == MODELS
-    environment["OVERLOCK_MODELS_FILE"] = str(folder)
-    environment["OVERLOCK_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
-    environment["OMP_NUM_THREADS"] = "1"
+    assert environment.pop("OVERLOCK_MODELS_FILE") == MODELS
+    assert environment.pop("OVERLOCK_CACHE_DIR") == "/var/cache/overlock"
     assert environment.pop("OVERLOCK_PORT") == "8080"
+    environment["OMP_NUM_THREADS"] = "1"
     variables = [f"{name}={value}" for name, value in environment.items()]
-    with RunningService(("env", *variables)) as running:
+    with RunningService(("env", *variables), models_file=str(folder)) as running:
         yield running
 
 

@@ -58,13 +58,15 @@ def test_numbers_are_those_of_v1(service: RunningService, photograph: bytes) -> 
     )
     answer = CLIENT.post(f"{service.url}/v2/models/demo/infer", content=body, headers=headers)
     found = tensors_of(answer)
-    np.testing.assert_array_equal(np.frombuffer(found["logits"], "<f4"), np.float32(want["logits"]))
+    np.testing.assert_array_equal(
+        np.frombuffer(found["logits"], "<f4"), np.array(want["logits"], np.float32)
+    )
     assert np.frombuffer(found["class_ids"], "<i8").tolist() == [
         each["class_id"] for each in want["predictions"]
     ]
     np.testing.assert_array_equal(
         np.frombuffer(found["scores"], "<f4"),
-        np.float32([each["score"] for each in want["predictions"]]),
+        np.array([each["score"] for each in want["predictions"]], np.float32),
     )
 
 

@@ -124,10 +124,17 @@ async def test_a_model_is_ready_while_an_engine_is(
     assert (await grpc_calls.call(messages.ServerLiveRequest())).live
 
 
+@pytest.mark.parametrize(("name", "version"), [("nobody", ""), ("demo", "1")])
+async def test_an_unknown_model_or_version_is_not_ready(
+    grpc_calls: GrpcClient, name: str, version: str
+) -> None:
+    request = messages.ModelReadyRequest(name=name, version=version)
+    assert not (await grpc_calls.call(request)).ready
+
+
 @pytest.mark.parametrize(
     "kind",
     [
-        messages.ModelReadyRequest,
         messages.ModelMetadataRequest,
         messages.ModelConfigRequest,
         messages.ModelStatisticsRequest,

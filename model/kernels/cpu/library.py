@@ -39,6 +39,8 @@ COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O3", "-std=gnu11", "-fopenmp", "-fPIC", "-Wno-psabi")
 THIS_PROCESSOR = ("-march=native",)
 COMPILE_SECONDS = 120.0
+PREBUILD_SECONDS = 900.0
+"""For an image's build: nobody waits for an answer meanwhile, and the machine may be busy."""
 
 _POINTER, _SIZE, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 _SIGNATURES: dict[str, list[type]] = {
@@ -109,7 +111,9 @@ def prebuild() -> list[Path]:
     """
     PREBUILT.mkdir(exist_ok=True)
     return [
-        compile_library(PREBUILT / _prebuilt_name(instructions), instructions.flags)
+        compile_library(
+            PREBUILT / _prebuilt_name(instructions), instructions.flags, PREBUILD_SECONDS
+        )
         for instructions in machine_instruction_sets()
     ]
 
@@ -211,12 +215,17 @@ def _trusted_folder(folder: Path) -> Path | None:
     return folder if is_private else None
 
 
-def compile_library(target: Path, instructions: tuple[str, ...] = THIS_PROCESSOR) -> Path:
+def compile_library(
+    target: Path,
+    instructions: tuple[str, ...] = THIS_PROCESSOR,
+    timeout_seconds: float = COMPILE_SECONDS,
+) -> Path:
     """Compile the kernels to a shared library.
 
     Args:
         target: the library's file, replaced if it exists.
         instructions: compiler flags that select the instruction set.
+        timeout_seconds: for the compiler.
 
     Returns:
         ``target``.
@@ -232,7 +241,7 @@ def compile_library(target: Path, instructions: tuple[str, ...] = THIS_PROCESSOR
     try:
         sources = [str(source) for source in _sources("*.c")]
         flags = (*FLAGS, *instructions)
-        _run([compiler, *flags, "-shared", "-o", unfinished, *sources, "-lm"])
+        _run([compiler, *flags, "-shared", "-o", unfinished, *sources, "-lm"], timeout_seconds)
         Path(unfinished).chmod(0o755)  # mkstemp's 0600 would hide it from an image's users
         Path(unfinished).replace(target)
     finally:
@@ -240,10 +249,10 @@ def compile_library(target: Path, instructions: tuple[str, ...] = THIS_PROCESSOR
     return target
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], timeout_seconds: float = COMPILE_SECONDS) -> str:
     try:
         completed = subprocess.run(  # noqa: S603 - a compiler from PATH and our own files
-            command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=True
+            command, capture_output=True, text=True, timeout=timeout_seconds, check=True
         )
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.strip().splitlines() or ["no reason given"])[0]

@@ -1,6 +1,6 @@
 """KServe's clients for REST and gRPC, and what they got from the service, as JSON.
 
-``kserve_client.py URL GRPC_ADDRESS FOLDER``, with ``*.png`` and ``pixels.npy`` in FOLDER.
+``kserve_client.py URL GRPC_ADDRESS FOLDER``; FOLDER has ``*.png`` and ``pixels.npy``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ from kserve.protocol.infer_type import RequestedOutput
 MODEL = "demo"
 
 URL, GRPC_ADDRESS, FOLDER = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+FILES = [path.read_bytes() for path in sorted(FOLDER.glob("*.png"))]
+PIXELS = np.load(FOLDER / "pixels.npy")
+ENCODED = np.array(FILES, np.object_)
+BROKEN = np.array([FILES[0], FILES[1][:-300]], np.object_)
 
 
 def request(values: Any, datatype: str, *, binary: bool = True, **how: Any) -> InferRequest:
@@ -60,11 +64,9 @@ async def error_of(call: Awaitable[Any]) -> str:
     raise AssertionError("the call succeeded")
 
 
-async def by_rest(files: list[bytes], pixels: Any) -> dict[str, Any]:
+async def by_rest() -> dict[str, Any]:
     """Do all that the client for REST can do here."""
-    encoded = np.array(files, np.object_)
-    in_text = np.array([base64.b64encode(file).decode() for file in files], np.object_)
-    broken = np.array([files[0], files[1][:-300]], np.object_)
+    in_text = np.array([base64.b64encode(file).decode() for file in FILES], np.object_)
     async with InferenceRESTClient(RESTConfig(protocol="v2")) as client:
 
         async def infer(data: InferRequest) -> Any:
@@ -80,46 +82,42 @@ async def by_rest(files: list[bytes], pixels: Any) -> dict[str, Any]:
             "model_ready": await client.is_model_ready(URL, MODEL),
             "other_model_ready": await client.is_model_ready(URL, "no-model"),
             "answers": {
-                "files": listed(await infer(request(encoded, "BYTES"))),
-                "pixels": listed(await infer(request(pixels, "UINT8"))),
+                "files": listed(await infer(request(ENCODED, "BYTES"))),
+                "pixels": listed(await infer(request(PIXELS, "UINT8"))),
                 "json": listed(await infer(request(in_text, "BYTES", binary=False))),
-                "json_pixels": listed(await infer(request(pixels, "UINT8", binary=False))),
+                "json_pixels": listed(await infer(request(PIXELS, "UINT8", binary=False))),
                 "binary": listed(
-                    await infer(request(encoded, "BYTES", request_outputs=binary_outputs))
+                    await infer(request(ENCODED, "BYTES", request_outputs=binary_outputs))
                 ),
             },
             "errors": {
                 "model": await error_of(client.infer(URL, {"inputs": []}, model_name="no-model")),
-                "image": await error_of(infer(request(broken, "BYTES"))),
+                "image": await error_of(infer(request(BROKEN, "BYTES"))),
                 "parameter": await error_of(
-                    infer(request(encoded, "BYTES", parameters={"top_k": 0}))
+                    infer(request(ENCODED, "BYTES", parameters={"top_k": 0}))
                 ),
             },
         }
 
 
-async def by_grpc(files: list[bytes], pixels: Any) -> dict[str, Any]:
+async def by_grpc() -> dict[str, Any]:
     """Do all that the client for gRPC can do here."""
-    encoded = np.array(files, np.object_)
-    broken = np.array([files[0], files[1][:-300]], np.object_)
     async with InferenceGRPCClient(GRPC_ADDRESS) as client:
         return {
             "live": await client.is_server_live(),
             "ready": await client.is_server_ready(),
             "model_ready": await client.is_model_ready(MODEL),
             "answers": {
-                "files": listed(await client.infer(request(encoded, "BYTES"))),
-                "pixels": listed(await client.infer(request(pixels, "UINT8"))),
+                "files": listed(await client.infer(request(ENCODED, "BYTES"))),
+                "pixels": listed(await client.infer(request(PIXELS, "UINT8"))),
             },
-            "errors": {"image": await error_of(client.infer(request(broken, "BYTES")))},
+            "errors": {"image": await error_of(client.infer(request(BROKEN, "BYTES")))},
         }
 
 
 async def main() -> dict[str, Any]:
     """Try both clients."""
-    files = [path.read_bytes() for path in sorted(FOLDER.glob("*.png"))]
-    pixels = np.load(FOLDER / "pixels.npy")
-    return {"rest": await by_rest(files, pixels), "grpc": await by_grpc(files, pixels)}
+    return {"rest": await by_rest(), "grpc": await by_grpc()}
 
 
 print(json.dumps(asyncio.run(main())))

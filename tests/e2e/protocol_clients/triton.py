@@ -1,6 +1,6 @@
 """Triton's client in one of its four forms, and what it got from the service, as JSON.
 
-``triton.py http|http.aio|grpc|grpc.aio HOST:PORT FOLDER``, with ``*.png`` and ``pixels.npy`` in FOLDER.
+``triton.py http|http.aio|grpc|grpc.aio HOST:PORT FOLDER``; FOLDER has ``*.png`` and ``pixels.npy``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ MODEL = "demo"
 NAMES = ("class_ids", "scores", "labels")
 
 KIND, ADDRESS, FOLDER = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+FILES = [path.read_bytes() for path in sorted(FOLDER.glob("*.png"))]
+PIXELS = np.load(FOLDER / "pixels.npy")
 IS_HTTP = KIND.startswith("http")
 AS_DICT = {} if IS_HTTP else {"as_json": True}
 
@@ -69,9 +71,7 @@ def texts(values: Any) -> Any:
 async def main() -> dict[str, Any]:
     """Do all that the client can do here."""
     client = triton.InferenceServerClient(ADDRESS)
-    files = [path.read_bytes() for path in sorted(FOLDER.glob("*.png"))]
-    encoded = tensor(np.array(files, np.object_), "BYTES")
-    pixels = np.load(FOLDER / "pixels.npy")
+    encoded = tensor(np.array(FILES, np.object_), "BYTES")
 
     async def get(method: str, *arguments: str) -> Any:
         return await value_of(getattr(client, method)(*arguments, **AS_DICT))
@@ -83,18 +83,18 @@ async def main() -> dict[str, Any]:
         return await error_of(lambda: client.infer(model, [image], **how))
 
     before = await get("get_inference_statistics", MODEL)
-    one = tensor(np.array(files[:1], np.object_), "BYTES")
-    broken = tensor(np.array([files[0], files[1][:-300]], np.object_), "BYTES")
+    one = tensor(np.array(FILES[:1], np.object_), "BYTES")
+    broken = tensor(np.array([FILES[0], FILES[1][:-300]], np.object_), "BYTES")
     answers = {
         "files": await infer(encoded),
-        "pixels": await infer(tensor(pixels, "UINT8"), outputs=outputs(*NAMES)),
+        "pixels": await infer(tensor(PIXELS, "UINT8"), outputs=outputs(*NAMES)),
     }
     if IS_HTTP:
-        in_text = np.array([base64.b64encode(file).decode() for file in files], np.object_)
+        in_text = np.array([base64.b64encode(file).decode() for file in FILES], np.object_)
         as_json = outputs(*NAMES, binary_data=False)
         answers |= {
             "json": await infer(tensor(in_text, "BYTES", binary_data=False), outputs=as_json),
-            "json_pixels": await infer(tensor(pixels, "UINT8", binary_data=False)),
+            "json_pixels": await infer(tensor(PIXELS, "UINT8", binary_data=False)),
             "deflate": await infer(
                 encoded,
                 request_compression_algorithm="deflate",
