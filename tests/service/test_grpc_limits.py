@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -12,7 +15,8 @@ from fastapi import FastAPI
 from service import metrics
 from service.settings import Settings
 from service.web.grpc import open_inference_pb2 as messages
-from service.web.grpc.server import SERVICE
+from service.web.grpc.receiving import MessageReceiver
+from service.web.grpc.server import SERVICE, WINDOW_BYTES
 from support.api_requests import photo
 from support.grpc_calls import GrpcClient, grpc_client, infer_request
 from support.service_fakes import FakeEngines, fake_app, until_engines_have
@@ -109,3 +113,70 @@ async def test_a_message_has_to_arrive_in_the_default_time(engines: FakeEngines)
             await call
         assert failure.value.code() is Code.DEADLINE_EXCEEDED
         assert failure.value.details() == "There was no answer within 0.2 seconds."
+
+
+async def test_a_message_that_waits_to_be_received_waits_at_the_client(
+    engines: FakeEngines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, place_is_free = Settings(), asyncio.Event()
+
+    async def receive(_: MessageReceiver, read: Callable[[], Awaitable[bytes]]) -> bytes:
+        await place_is_free.wait()
+        return await read()
+
+    monkeypatch.setattr(MessageReceiver, "receive", receive)
+    async with (
+        grpc_client(fake_app(settings, engines), settings) as client,
+        counting_proxy(client.port) as (port, counts),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        method: Any = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        body = infer_request(bytes(10 * 2**20)).SerializeToString()
+        calls = [method(body) for _ in range(3)]
+        async with asyncio.timeout(5):
+            while counts["sent"] < 3 * WINDOW_BYTES:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert counts["sent"] < 4 * WINDOW_BYTES
+        place_is_free.set()
+        for failure in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(failure, grpc.aio.AioRpcError)
+            assert failure.code() is Code.INVALID_ARGUMENT  # zeros are no image
+        assert counts["sent"] > 3 * len(body)
+
+
+@asynccontextmanager
+async def counting_proxy(port: int) -> AsyncIterator[tuple[int, Counter[str]]]:
+    """Pass connections on, and count the bytes that clients send."""
+    counts: Counter[str] = Counter()
+    connections: list[asyncio.Task[None]] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
+        try:
+            while data := await reader.read(2**16):
+                counts[way] += len(data)
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.append(task)
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+        with suppress(asyncio.CancelledError):  # at the end
+            await asyncio.gather(
+                pump(reader, inner_writer, "sent"), pump(inner_reader, writer, "received")
+            )
+
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], counts
+    finally:
+        server.close()
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections)

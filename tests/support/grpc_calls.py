@@ -24,13 +24,15 @@ class GrpcClient:
 
     Args:
         channel: to the server.
+        port: the server's.
 
     Attributes:
         trailers: what came behind the last answer or failure.
     """
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, port: int = 0) -> None:
         self.channel = channel
+        self.port = port
         self.trailers: dict[str, str | bytes] = {}
 
     def start(self, request: Message | bytes, name: str | None = None, **options: Any) -> Any:
@@ -72,7 +74,7 @@ async def grpc_client(
     unlimited = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", unlimited + options) as channel:
-            yield GrpcClient(channel)
+            yield GrpcClient(channel, port)
     finally:
         await server.stop()
 

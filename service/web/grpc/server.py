@@ -29,8 +29,12 @@ SERVICE = DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 MAX_CONNECTIONS = 1024
 """Most connections of a worker."""
 
-MAX_CALLS = 4096
+MAX_CALLS = 1024
 """Most calls of a worker at a time; another one is RESOURCE_EXHAUSTED at once."""
+
+WINDOW_BYTES = 256 * 1024
+"""Most bytes of a message that a client may send before it is received. Left to itself gRPC makes
+them eight million, in measuring what the network can carry."""
 
 HANDSHAKE_SECONDS = 10.0
 """Seconds from a connection's beginning to its first frame of HTTP/2."""
@@ -103,6 +107,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         # Of a compressed message too: gRPC stops to inflate it there.
         ("grpc.max_receive_message_length", settings.max_body_bytes),
         ("grpc.max_send_message_length", -1),
+        ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.max_connection_idle_ms", round(settings.keep_alive_seconds * 1000)),
         ("grpc.keepalive_time_ms", round(PING_SECONDS * 1000)),
         ("grpc.keepalive_timeout_ms", round(PONG_SECONDS * 1000)),
