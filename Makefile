@@ -101,9 +101,10 @@ bench: $(READY)
 	taskset -c 0 $(BIN)/python -m benchmarks.resizing
 	$(BIN)/python -m benchmarks.export --models overlock_t --threads 2
 
-# Ten thousand damaged images against a running service: no 5xx, no hang, no memory that grows.
+# Ten thousand damaged images, and as many damaged calls of the Open Inference Protocol, against a
+# running service: no 5xx, no hang, no memory that grows.
 fuzz: $(READY)
-	PYTHONPATH=tests $(BIN)/python -m support.hostile_images --count 10000
+	PYTHONPATH=.:tests $(BIN)/python -m support.fuzz --count 10000
 
 # Clients that come and leave for a minute, after which nothing may be kept.
 SECONDS ?= 60

@@ -75,7 +75,9 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 REQUESTS = Counter(
-    "overlock_requests_total", "HTTP requests by route template and status.", ["route", "status"]
+    "overlock_requests_total",
+    "Requests by route template, or method of gRPC, and status.",
+    ["route", "status"],
 )
 REQUEST_SECONDS = Histogram(
     "overlock_request_duration_seconds",

@@ -68,17 +68,17 @@ def judge_alone(results: AloneResults, overload_timeout_seconds: float) -> list[
 
 def _real_network(each: RealNetwork) -> Goal:
     name = f"{each.model}, {each.placement}: HTTP / bare engine"
-    return _goal(name, (">=", REAL_NETWORK_FRACTION, "{:.1%}"), each.fraction)
+    return goal_of(name, (">=", REAL_NETWORK_FRACTION, "{:.1%}"), each.fraction)
 
 
 def _memory(memory: Memory) -> Goal:
     target = ("<", HTTP_WORKER_BYTES / 1e6, "{:.0f}")
-    return _goal("HTTP worker, MB", target, memory.http_worker_bytes / 1e6)
+    return goal_of("HTTP worker, MB", target, memory.http_worker_bytes / 1e6)
 
 
 def _idle(each: Idleness) -> Goal:
     target = ("<", IDLE_CORE_FRACTION, "{:.2%}")
-    return _goal(f"idle, {each.contestant}", target, each.core_fraction)
+    return goal_of(f"idle, {each.contestant}", target, each.core_fraction)
 
 
 def _overload(each: Overload, timeout_seconds: float) -> list[Goal]:
@@ -86,9 +86,9 @@ def _overload(each: Overload, timeout_seconds: float) -> list[Goal]:
     goodput = each.goodput_per_second / each.capacity_per_second
     p99_seconds = each.accepted_p99_seconds
     return [
-        _goal(f"{name}: goodput / capacity", (">=", GOODPUT_FRACTION, "{:.2f}"), goodput),
-        _goal(f"{name}: p99 of the accepted, s", ("<=", timeout_seconds, "{:.2f}"), p99_seconds),
-        _goal(f"{name}: recovery, s", ("<=", RECOVERY_SECONDS, "{:.2f}"), each.recovery_seconds),
+        goal_of(f"{name}: goodput / capacity", (">=", GOODPUT_FRACTION, "{:.2f}"), goodput),
+        goal_of(f"{name}: p99 of the accepted, s", ("<=", timeout_seconds, "{:.2f}"), p99_seconds),
+        goal_of(f"{name}: recovery, s", ("<=", RECOVERY_SECONDS, "{:.2f}"), each.recovery_seconds),
     ]
 
 
@@ -99,17 +99,17 @@ def _against_rival(results: Results, workload: str) -> list[Goal]:
     if closed[0] and closed[1]:
         ratio = closed[0].answered_per_second / closed[1].answered_per_second
         goals.append(
-            _goal(f"{workload}, closed c=32: throughput / {RIVAL}", (">=", 1.2, "{:.2f}"), ratio)
+            goal_of(f"{workload}, closed c=32: throughput / {RIVAL}", (">=", 1.2, "{:.2f}"), ratio)
         )
     if opened[0] and opened[1]:
         rate = f"{workload}, open {JUDGED_RATE:g}/s"
         goals += [
-            _goal(
+            goal_of(
                 f"{rate}: p50 / {RIVAL}",
                 ("<=", 0.65, "{:.2f}"),
                 _ratio(opened[0].p50_seconds, opened[1].p50_seconds),
             ),
-            _goal(
+            goal_of(
                 f"{rate}: p99 / {RIVAL}",
                 ("<=", 0.6, "{:.2f}"),
                 _ratio(opened[0].p99_seconds, opened[1].p99_seconds),
@@ -123,7 +123,14 @@ def _ratio(ours: float, rival: float) -> float:
     return math.inf if math.isinf(ours) else ours / rival
 
 
-def _goal(what: str, target: tuple[str, float, str], measured: float) -> Goal:
+def goal_of(what: str, target: tuple[str, float, str], measured: float) -> Goal:
+    """Judge a number.
+
+    Args:
+        what: it is.
+        target: comparison, bound and format.
+        measured: the number.
+    """
     sign, bound, form = target
     comparisons: dict[str, Comparison] = {
         "<": operator.lt,

@@ -35,7 +35,7 @@ def as_markdown(results: Results, goals: Sequence[Goal], plot_name: str) -> str:
         f"`{results.command}`",
         "\n".join(f"- {fact}: {value}" for fact, value in results.machine.items()),
         EXPLANATION,
-        _goals(goals),
+        goals_table(goals),
         *(_workload(results, workload) for workload in results.decode_seconds),
         f"![latency over offered load]({plot_name})",
         _overloads(results),
@@ -43,7 +43,7 @@ def as_markdown(results: Results, goals: Sequence[Goal], plot_name: str) -> str:
         _footprint(results),
         _generator(results.generator),
         _failures(results.failures),
-        "## Contestants\n\n" + _table(("server", "set up"), results.notes.items()),
+        "## Contestants\n\n" + table(("server", "set up"), results.notes.items()),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -55,7 +55,7 @@ def alone_as_markdown(results: AloneResults, goals: Sequence[Goal]) -> str:
         f"`{results.command}`",
         "\n".join(f"- {fact}: {value}" for fact, value in results.machine.items()),
         ALONE_EXPLANATION,
-        _goals(goals),
+        goals_table(goals),
         *([_overloads(results)] if results.overloads else []),
         *([_real_networks(results)] if results.real_networks else []),
         *([_footprint(results)] if results.idleness else []),
@@ -63,8 +63,9 @@ def alone_as_markdown(results: AloneResults, goals: Sequence[Goal]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _goals(goals: Sequence[Goal]) -> str:
-    return "## Goals\n\n" + _table(
+def goals_table(goals: Sequence[Goal]) -> str:
+    """Return the section of the goals."""
+    return "## Goals\n\n" + table(
         ("goal", "target", "measured", ""),
         ((g.what, g.target, g.measured, "met" if g.met else "**missed**") for g in goals),
     )
@@ -105,11 +106,11 @@ def _workload(results: Results, workload: str) -> str:
     return (
         f"## Images of {workload}, {results.payload_bytes[workload] / 1000:.0f} KB, "
         f"{decode_ms} ms to decode and resize\n\n"
-        + _table(("closed loop", *heads), closed_rows)
+        + table(("closed loop", *heads), closed_rows)
         + "\n\n"
         + "Open loop, p50 / p99 in ms; in brackets what was answered, where that is less than 98 % "
         + "of what was offered.\n\n"
-        + _table(("offered", *(f"{rate:g}/s" for rate in rates)), open_rows)
+        + table(("offered", *(f"{rate:g}/s" for rate in rates)), open_rows)
     )
 
 
@@ -126,7 +127,7 @@ def _open_cell(outcome: object) -> str:
 
 
 def _overloads(results: AloneResults) -> str:
-    return "## Twice the capacity for half a minute\n\n" + _table(
+    return "## Twice the capacity for half a minute\n\n" + table(
         (
             "server",
             "device",
@@ -156,7 +157,7 @@ def _overloads(results: AloneResults) -> str:
 
 
 def _real_networks(results: AloneResults) -> str:
-    return "## Real networks on the CPU, saturated, one thread\n\n" + _table(
+    return "## Real networks on the CPU, saturated, one thread\n\n" + table(
         ("network", "placement", "batch", "HTTP images/s", "bare images/s", "HTTP / bare"),
         (
             (
@@ -173,7 +174,7 @@ def _real_networks(results: AloneResults) -> str:
 
 
 def _footprint(results: AloneResults) -> str:
-    idle = "## Idle\n\n" + _table(
+    idle = "## Idle\n\n" + table(
         ("server", "of one core"),
         ((each.contestant, f"{each.core_fraction:.2%}") for each in results.idleness),
     )
@@ -190,7 +191,7 @@ def _failures(failures: Sequence[str]) -> str:
 
 
 def _generator(measurements: Sequence[Measurement]) -> str:
-    return "## The load generator itself, against a static responder\n\n" + _table(
+    return "## The load generator itself, against a static responder\n\n" + table(
         ("loop", "answers /s", "p50 ms", "p99 ms", "sent late, p99 ms"),
         (
             (
@@ -224,7 +225,8 @@ def _share(measured: float, ideal: float | None) -> str:
     return "" if ideal is None else f"{measured / ideal:.0%}"
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
     aligned = [" --- ", *(" --: " for _ in heads[1:])]
     lines = [" | ".join(heads), "|".join(aligned), *(" | ".join(row) for row in rows)]
     return "\n".join(f"| {line.strip()} |" for line in lines)

@@ -39,7 +39,7 @@ class AloneResults:
 
     def as_json(self) -> str:
         """Return the JSON file; latencies of unanswered requests are null."""
-        return json.dumps(_without_infinities(asdict(self)), indent=1) + "\n"
+        return json.dumps(without_infinities(asdict(self)), indent=1) + "\n"
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,10 @@ class Results(AloneResults):
         )
 
 
-def _without_infinities(value: Any) -> Any:
+def without_infinities(value: Any) -> Any:
+    """Return a document with null for infinite numbers, which JSON lacks."""
     if isinstance(value, dict):
-        return {key: _without_infinities(each) for key, each in value.items()}
+        return {key: without_infinities(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_without_infinities(each) for each in value]
+        return [without_infinities(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

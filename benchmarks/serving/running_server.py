@@ -39,7 +39,7 @@ class RunningServer:
     def __init__(
         self, contestant: Contestant, payload: Payload, cores: str, threads: int | None = None
     ) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.path = contestant.path
         self._name = contestant.name
         self._payload = payload
@@ -131,7 +131,8 @@ def _kill_own(pid: int) -> None:
         return
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port

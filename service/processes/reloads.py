@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from service import metrics
 from service.api.errors import ServiceError
 from service.processes.changes import Changes
@@ -228,8 +230,11 @@ class Reloads:
 
     def _aim_workers(self) -> None:
         """Have HTTP workers that are started from now on begin with the present state."""
+        # The reasons of failures are told later: an option of a command has a limited length.
+        models = [ConfiguredModel(each.name, each.state) for each in self._state().models]
+        state = replace(self._state(), reload_error=None, models=tuple(models))
         for worker in self._workers:
-            worker.options = ("--state", line_of(self._state()).decode().strip())
+            worker.options = ("--state", line_of(state).decode().strip())
 
     def _tell_all(self) -> None:
         self._aim_workers()

@@ -99,9 +99,10 @@ def create_app(settings: Settings, generations: Generations, control: ModelContr
         app.state.api_keys = ApiKeys(settings.api_keys_file)
         guards.append(Depends(require_key))
     guards.append(Depends(refuse_repeated_parameters))
-    api = (classify, segment, detect, embed, explain, embeddings, models, v2, repository)
-    for routes in api:
-        app.include_router(routes.router, dependencies=guards)
+    api = (segment, detect, embed, explain, embeddings, models, v2, repository)
+    # Routes are tried in this order: those that are called most come first.
+    for router in (classify.router, v2.infer_router, *(routes.router for routes in api)):
+        app.include_router(router, dependencies=guards)
     app.include_router(health.router)
     app.include_router(v2.health_router)
     app.include_router(playground_router())

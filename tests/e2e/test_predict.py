@@ -1,9 +1,8 @@
-"""``overlock predict`` and ``overlock bench`` as users call them, against the real service."""
+"""``overlock predict`` as users call it, against the real service."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -252,38 +251,3 @@ def test_a_key_is_read_from_a_file(demo: RunningService, photos: Path, tmp_path:
     )
     assert done.returncode == 2
     assert b"holds no key: it is empty" in done.stderr
-
-
-def test_a_service_is_loaded_and_measured(demo: RunningService) -> None:
-    before = demo.metric("overlock_requests_total", "/v1/classify")
-    done = overlock(
-        *("bench", "--url", demo.url, "--concurrency", "2", "--rate", "4", "--seconds", "1.6"),
-        "--json",
-    )
-    assert done.returncode == 0, done.stderr
-    closed, open_ = map(json.loads, done.stdout.splitlines())
-    assert (closed["loop"], closed["level"]) == ("closed", 2)
-    assert (open_["loop"], open_["level"]) == ("open", 4)
-    assert closed["answered_per_second"] > 0
-    assert 0 < closed["p50_seconds"] <= closed["p99_seconds"]
-    assert closed["failed_fraction"] == open_["failed_fraction"] == 0
-    assert demo.metric("overlock_requests_total", "/v1/classify") > before + 3
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--seconds", "1"), "--seconds is 1; it has to be more than 1"),
-        (("--concurrency", "1.5"), "--concurrency is 1.5; it has to be whole"),
-        (("--task", "detect"), "does not detect"),
-        (("--image", __file__), "The image cannot be decoded"),
-    ],
-    ids=lambda value: value[0] if isinstance(value, tuple) else "",
-)
-def test_a_load_that_makes_no_sense_is_refused(
-    words: tuple[str, ...], message: str, demo: RunningService
-) -> None:
-    done = overlock("bench", "--url", demo.url, *words)
-    assert done.returncode == 2
-    assert re.search(message, done.stderr.decode())
-    assert b"Traceback" not in done.stderr

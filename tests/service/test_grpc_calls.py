@@ -56,39 +56,6 @@ def cancelled() -> float:
 # Admission, deadlines and the end.
 
 
-async def test_a_call_that_finds_no_place_exhausts_a_resource(
-    engines: FakeEngines,
-) -> None:
-    settings = Settings(max_queue_requests=1)
-    app = fake_app(settings, engines)
-    engines.hang = True
-    async with grpc_client(app, settings) as client:
-        first = client.start(infer_request(photo()))
-        await until_engines_have(engines, 1)
-        code, details = await client.failure(infer_request(photo()))
-        assert code is Code.RESOURCE_EXHAUSTED
-        assert "OVERLOCK_MAX_QUEUE_REQUESTS" in details
-        assert client.trailers["retry-after"] == "3"
-        first.cancel()
-        await until_nothing_is_held(app, engines)
-
-
-async def test_a_message_that_is_too_large_exhausts_a_resource_and_is_counted(
-    grpc_calls: GrpcClient, engines: FakeEngines
-) -> None:
-    before = counted("REJECTED", reason="body-too-large")
-    for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
-        code, details = await grpc_calls.failure(
-            infer_request(bytes(200_000)), compression=compression
-        )
-        assert code is Code.RESOURCE_EXHAUSTED
-        assert "larger than max" in details
-    async with asyncio.timeout(5):
-        while counted("REJECTED", reason="body-too-large") < before + 2:
-            await asyncio.sleep(0.001)
-    assert not engines.images
-
-
 async def test_the_clients_deadline_is_the_requests(
     app: FastAPI, grpc_calls: GrpcClient, engines: FakeEngines
 ) -> None:

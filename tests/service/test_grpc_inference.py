@@ -94,6 +94,19 @@ async def test_a_parameter_may_have_the_type_that_the_client_gives_it(
     assert [list(output.shape) for output in answer.outputs] == [[1, 2], [1, 2], [1, 2], [1, 4]]
 
 
+async def test_what_triton_and_kserve_say_beside_a_call_changes_nothing(
+    grpc_calls: GrpcClient,
+) -> None:
+    plain, request = infer_request(photo()), infer_request(photo())
+    for each in (plain, request):
+        each.outputs.add(name="scores")
+    request.parameters["triton_enable_empty_final_response"].bool_param = False
+    size = len(request.raw_input_contents[0])
+    request.inputs[0].parameters["binary_data_size"].int64_param = size
+    request.outputs[0].parameters["binary_data"].bool_param = True
+    assert await grpc_calls.call(request) == await grpc_calls.call(plain)
+
+
 async def test_a_compressed_message_is_inflated(grpc_calls: GrpcClient) -> None:
     plain = await grpc_calls.call(infer_request(photo()))
     for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
@@ -132,6 +145,12 @@ def with_parameter(of: str) -> messages.ModelInferRequest:
     return request
 
 
+def with_wrong_size() -> messages.ModelInferRequest:
+    request = infer_request(photo())
+    request.inputs[0].parameters["binary_data_size"].int64_param = 7
+    return request
+
+
 def without_value() -> messages.ModelInferRequest:
     request = infer_request(photo())
     request.parameters["top_k"].SetInParent()
@@ -162,6 +181,7 @@ REFUSED: dict[str, tuple[messages.ModelInferRequest | bytes, str]] = {
     "another parameter": (infer_request(photo(), topk=1), "no parameter 'topk'"),
     "a parameter of an input": (with_parameter("inputs"), "'classification' of input 'image'"),
     "a parameter of an output": (with_parameter("outputs"), "'classification' of output 'scores'"),
+    "another size": (with_wrong_size(), "binary_data_size of input 'image' is 7; by gRPC"),
     "a parameter without a value": (without_value(), "'top_k' has no value"),
     "a value out of range": (infer_request(photo(), top_k=5), "4 classes"),
     "no image": (infer_request(b"no image"), r"image\[0\]: The bytes are not an image"),

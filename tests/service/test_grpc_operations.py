@@ -124,10 +124,17 @@ async def test_a_model_is_ready_while_an_engine_is(
     assert (await grpc_calls.call(messages.ServerLiveRequest())).live
 
 
+@pytest.mark.parametrize(("name", "version"), [("nobody", ""), ("demo", "1")])
+async def test_an_unknown_model_or_version_is_not_ready(
+    grpc_calls: GrpcClient, name: str, version: str
+) -> None:
+    request = messages.ModelReadyRequest(name=name, version=version)
+    assert not (await grpc_calls.call(request)).ready
+
+
 @pytest.mark.parametrize(
     "kind",
     [
-        messages.ModelReadyRequest,
         messages.ModelMetadataRequest,
         messages.ModelConfigRequest,
         messages.ModelStatisticsRequest,
@@ -147,7 +154,7 @@ async def test_statistics_are_of_one_model_or_of_all(
     monkeypatch.setattr("service.metrics.samples", lambda: iter(()))
     one = await grpc_calls.call(messages.ModelStatisticsRequest(name="demo"))
     assert [each.name for each in one.model_stats] == ["demo"]
-    assert one.model_stats[0].version == "ab" * 6
+    assert one.model_stats[0].version == str(int("ab" * 6, 16))
     every = await grpc_calls.call(messages.ModelStatisticsRequest())
     assert len(every.model_stats) == 3
 

@@ -176,7 +176,7 @@ async def test_a_draining_worker_takes_no_more_changes(
         ("http://127.0.0.1:8000", ""),
         ("http://127.0.0.1:8000", "http://["),
         ("http://127.0.0.1:8000", "ftp://127.0.0.1:8000"),
-        # Its name may lead to a loopback address, whoever owns it.
+        # Its name may lead to a loopback address, whatever page it shows.
         ("http://evil.example:8000", "http://evil.example:8000"),
     ],
 )

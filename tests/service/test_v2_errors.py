@@ -125,6 +125,7 @@ async def test_a_bad_call_is_told_what_is_wrong(
         + b"]" * 40_000
         + b"}]}",
         b'{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": {}}]}',
+        b'{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["\xff"]}]}',
         b'{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [99999999999999999999]}]}',
     ],
 )

@@ -24,13 +24,15 @@ class GrpcClient:
 
     Args:
         channel: to the server.
+        port: the server's.
 
     Attributes:
         trailers: what came behind the last answer or failure.
     """
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, port: int = 0) -> None:
         self.channel = channel
+        self.port = port
         self.trailers: dict[str, str | bytes] = {}
 
     def start(self, request: Message | bytes, name: str | None = None, **options: Any) -> Any:
@@ -63,14 +65,16 @@ class GrpcClient:
 
 
 @asynccontextmanager
-async def grpc_client(app: FastAPI, settings: Settings) -> AsyncIterator[GrpcClient]:
-    """Serve an application and connect to it."""
+async def grpc_client(
+    app: FastAPI, settings: Settings, *options: tuple[str, int]
+) -> AsyncIterator[GrpcClient]:
+    """Serve an application and connect to it; the options are the client's."""
     server = GrpcServer(app, settings)
     port = await server.start("127.0.0.1:0")
-    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    unlimited = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
-            yield GrpcClient(channel)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", unlimited + options) as channel:
+            yield GrpcClient(channel, port)
     finally:
         await server.stop()
 

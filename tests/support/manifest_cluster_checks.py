@@ -70,23 +70,28 @@ def rules(manifests: Manifests) -> list[Object]:
 
 
 def ports(manifests: Manifests) -> Iterator[str]:
-    """One port is listened on, probed, served, scraped and let through."""
-    (port,) = manifests.service["ports"]
-    if port["containerPort"] != settings_of(manifests).port:
-        yield f"the container's port is {port['containerPort']}, the service's another"
-    asked = {name: manifests.service[name]["httpGet"]["port"] for name in PROBE_NAMES}
-    asked |= {"Service": manifests.one("Service")["spec"]["ports"][0]["targetPort"]}
+    """Each port is listened on, served and let through; HTTP's is probed and scraped."""
+    settings, ports = settings_of(manifests), manifests.service["ports"]
+    listened = [port for port in (settings.port, settings.grpc_port) if port is not None]
+    if [port["containerPort"] for port in ports] != listened:
+        yield f"the container's ports are {ports}, the service's {listened}"
+    names = [port["name"] for port in ports]
+    asked = {name: [manifests.service[name]["httpGet"]["port"]] for name in PROBE_NAMES}
     for monitor in manifests.all("PodMonitor"):
         (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-        asked["PodMonitor"] = endpoint["port"]
+        asked["PodMonitor"] = [endpoint["port"]]
         if endpoint["path"] != "/metrics":
             yield f"the PodMonitor asks {endpoint['path']}"
-    (allowed,) = manifests.one("NetworkPolicy")["spec"]["ingress"]
-    asked["NetworkPolicy"] = allowed["ports"][0]["port"]
     for name, value in asked.items():
-        if value != port["name"]:
-            yield f"{name} asks port {value}, not {port['name']}"
-    if settings_of(manifests).host != "0.0.0.0":
+        if value != names[:1]:
+            yield f"{name} asks port {value}, not {names[0]}"
+    (allowed,) = manifests.one("NetworkPolicy")["spec"]["ingress"]
+    let_through = [port["port"] for port in allowed["ports"]]
+    served = [port["targetPort"] for port in manifests.one("Service")["spec"]["ports"]]
+    for name, value in {"NetworkPolicy": let_through, "Service": served}.items():
+        if value != names:
+            yield f"{name} has the ports {value}, not {names}"
+    if settings.host != "0.0.0.0":
         yield "the service listens to its own pod alone"
 
 

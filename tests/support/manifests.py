@@ -24,8 +24,8 @@ Object = dict[str, Any]
 VARIANTS: dict[str, tuple[str, ...]] = {
     "cpu": ("cpu",),
     "gpu": ("gpu",),
-    "cpu with components": ("cpu", "keda", "monitoring", "shared-cache"),
-    "gpu with components": ("gpu", "keda", "monitoring", "shared-cache"),
+    "cpu with components": ("cpu", "grpc", "keda", "monitoring", "shared-cache"),
+    "gpu with components": ("gpu", "grpc", "keda", "monitoring", "shared-cache"),
     "example": ("example",),
 }
 """A deployment: an overlay and the components with it."""

@@ -64,6 +64,7 @@ WITHOUT_A_SOURCE = {
     "test_export_page.py": "docs/export.md",
     "test_image_table.py": "docs/api.md",
     "test_kserve_page.py": "docs/kserve.md",
+    "test_migrating_page.py": "docs/migrating.md",
     "test_models_file_page.py": "docs/models-file.md",
     "test_observability_page.py": "docs/observability.md",
     "test_playground_pictures.py": "pictures made by tests/support",

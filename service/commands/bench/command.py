@@ -6,52 +6,35 @@ import argparse
 import json
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 import uvloop
 
-from model.config import TRAINED_TASKS, Task
-from service.api.queries import MAX_TIMEOUT_SECONDS
+from model.config import Task
 from service.client import Client
-from service.client.base import DEFAULT_URL
+from service.commands.bench.arguments import fill_parser, loads_of, timeout_of
 from service.commands.bench.connection import Endpoint
-from service.commands.bench.generator import MAX_CONNECTIONS, LoadGenerator, WrongAnswerError
-from service.commands.bench.loads import ImagePayload, Load, LoadResult, summarize
-from service.commands.bench.sample_image import draw_photograph
-from service.commands.bench.summary import WARM_UP_SECONDS
-from service.commands.console.exits import DONE, FAILED, RefusedError, print_error
-from service.commands.console.option_words import TASK_HELP, URL_HELP
-from service.commands.console.remote_options import (
-    add_model_option,
-    add_options,
-    api_key_of,
-    models_for,
+from service.commands.bench.generator import LoadGenerator, WrongAnswerError
+from service.commands.bench.loads import LoadResult, summarize
+from service.commands.bench.protocols import (
+    RequestSpec,
+    WorkOrder,
+    check_answer,
+    grpc_requests,
+    v1_requests,
+    v2_requests,
 )
+from service.commands.bench.sample_image import draw_photograph
+from service.commands.console.exits import DONE, FAILED, RefusedError, print_error
+from service.commands.console.remote_options import api_key_of, models_for
 from service.commands.console.table import Table
 
-DESCRIPTION = f"""\
-Load a running service and measure its throughput and latencies.
+__all__ = ["fill_parser", "run"]
 
-A closed loop keeps N requests in flight and measures the throughput. An open loop sends requests at
-the moments of a Poisson process, however slow the service is, and counts a latency from the moment
-at which the request was due: a stall counts for every request that was due meanwhile. The first
-{WARM_UP_SECONDS:g} s of each load are not counted. Latencies are those of requests that were not
-refused; one without an answer counts as infinite, "-".
-
-Run it on another machine, or on other cores, than the service."""
-
-EPILOG = """\
-examples:
-  overlock bench --url http://127.0.0.1:8000 --concurrency 1,8,32
-  overlock bench --task segment --image street.jpg --rate 2,4 --seconds 60
-"""
-
-DEFAULT_CONCURRENCIES = (1.0, 8.0)
-DEFAULT_TIMEOUT_SECONDS = 30.0
 GRACE_SECONDS = 1.0
 """Extra wait for answers that are in transit when the timeout passes."""
 
@@ -63,6 +46,11 @@ COLUMNS = [
     ("level", -8),
     ("offered/s", -9),
     ("answered/s", -10),
+]
+IMAGES_COLUMN = ("images/s", -8)
+"""Shown if a request has several images."""
+
+OUTCOME_COLUMNS = [
     ("p50 ms", -9),
     ("p90 ms", -9),
     ("p99 ms", -9),
@@ -71,56 +59,17 @@ COLUMNS = [
 ]
 
 
-def fill_parser(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.usage = "overlock bench [--url URL] [options]"
-    parser.description = DESCRIPTION
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--url", default=DEFAULT_URL, help=f"{URL_HELP} [{DEFAULT_URL}]")
-    parser.add_argument(
-        "--task",
-        choices=[task.value for task in TRAINED_TASKS],
-        default=Task.CLASSIFY.value,
-        help=TASK_HELP,
-        metavar="TASK",
-    )
-    add_model_option(parser)
-    parser.add_argument(
-        "--image", type=Path, metavar="FILE", help="image to send [a drawn JPEG of 640 by 480]"
-    )
-    parser.add_argument(
-        "--concurrency",
-        type=_levels,
-        metavar="N,...",
-        help="closed loops, one after the other [1,8 unless --rate is given]",
-    )
-    parser.add_argument("--rate", type=_levels, metavar="R,...", help="open loops, requests/s")
-    parser.add_argument(
-        "--seconds", type=float, default=10.0, help="length of each load [10]", metavar="S"
-    )
-    add_options(
-        parser,
-        timeout_help=f"for the service to answer a request [{DEFAULT_TIMEOUT_SECONDS:g}]",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="a line of JSON for each load [a table]"
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Offer the service every load."""
-    loads = list(_loads(arguments))
-    timeout_seconds = _timeout_seconds(arguments)
-    key = api_key_of(arguments)
-    payload = ImagePayload(_image(arguments.image))
-    _check_service(arguments, key, payload, timeout_seconds)
-    generator = LoadGenerator(
-        _target(arguments, key, timeout_seconds),
-        [payload],
-        answer_seconds=timeout_seconds + GRACE_SECONDS,
-    )
-    table, code = Table(COLUMNS), DONE
+    loads = list(loads_of(arguments))
+    timeout_seconds = timeout_of(arguments)
+    answer_seconds = timeout_seconds + GRACE_SECONDS
+    spec = _requests(arguments, api_key_of(arguments), timeout_seconds)
+    if arguments.protocol != "v1":
+        uvloop.run(check_answer(spec, answer_seconds))
+    generator = LoadGenerator(spec.target, [spec.payload], answer_seconds=answer_seconds)
+    images_column = [IMAGES_COLUMN] if spec.images > 1 else []
+    table, code = Table([*COLUMNS, *images_column, *OUTCOME_COLUMNS]), DONE
     for load in loads:
         try:
             measured = summarize(load, uvloop.run(load.offer(generator)))
@@ -136,41 +85,32 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _loads(arguments: argparse.Namespace) -> Iterator[Load]:
-    seconds: float = arguments.seconds
-    if not WARM_UP_SECONDS < seconds < float("inf"):
-        raise RefusedError(
-            f"--seconds is {seconds:g}; it has to be more than {WARM_UP_SECONDS:g}, the warm-up."
-        )
-    if arguments.concurrency is None and arguments.rate is None:
-        arguments.concurrency = DEFAULT_CONCURRENCIES
-    for level in arguments.concurrency or ():
-        if not level.is_integer() or level > MAX_CONNECTIONS:
-            raise RefusedError(
-                f"--concurrency is {level:g}; it has to be whole and at most {MAX_CONNECTIONS}."
-            )
-        yield Load("closed", level, seconds)
-    for level in arguments.rate or ():
-        yield Load("open", level, seconds)
-
-
-def _timeout_seconds(arguments: argparse.Namespace) -> float:
-    seconds: float = arguments.timeout or DEFAULT_TIMEOUT_SECONDS
-    if not 0 < seconds <= MAX_TIMEOUT_SECONDS:
-        raise RefusedError(
-            f"--timeout is {seconds:g}; it has to be above 0 and at most {MAX_TIMEOUT_SECONDS:g}."
-        )
-    return seconds
-
-
 def _image(path: Path | None) -> bytes:
     return draw_photograph(np.random.default_rng(0)) if path is None else path.read_bytes()
 
 
+def _requests(
+    arguments: argparse.Namespace, key: str | None, timeout_seconds: float
+) -> RequestSpec:
+    """Return the requests by the chosen protocol; print the models that are measured.
+
+    Raises:
+        ClientError: if the service does not answer the image.
+        RefusedError: if it does not serve the task.
+    """
+    file = _image(arguments.image)
+    name = _check_service(arguments, key, file, timeout_seconds)
+    order = WorkOrder(Task(arguments.task), name, file, arguments.images, timeout_seconds)
+    service = _service(arguments.url, key)
+    if arguments.protocol == "grpc":
+        return grpc_requests(service, order, arguments.grpc_port)
+    return (v1_requests if arguments.protocol == "v1" else v2_requests)(service, order)
+
+
 def _check_service(
-    arguments: argparse.Namespace, key: str | None, payload: ImagePayload, timeout_seconds: float
-) -> None:
-    """Check that the service answers the image; print the models that are measured.
+    arguments: argparse.Namespace, key: str | None, file: bytes, timeout_seconds: float
+) -> str:
+    """Check that the service answers the image; return its model's name.
 
     Raises:
         ClientError: if it does not.
@@ -187,27 +127,26 @@ def _check_service(
             Task.SEGMENT: client.segment,
             Task.DETECT: client.detect,
         }
-        call[arguments.task](payload.body, model=arguments.model)
+        call[arguments.task](file, model=arguments.model)
     for model in served:
         print_error(
             f"{arguments.task} with {model.name} ({model.weights}) on {model.device} "
-            f"({model.device_name}), {model.dtype}; {len(payload.body)} bytes an image"
+            f"({model.device_name}), {model.dtype}; {len(file)} bytes an image"
         )
+    return served[0].name
 
 
-def _target(arguments: argparse.Namespace, key: str | None, timeout_seconds: float) -> Endpoint:
-    url = urlsplit(arguments.url)
-    assert url.hostname is not None, "the client has checked it"
-    secure = url.scheme == "https"
-    headers: Mapping[str, str] = {} if key is None else {"Authorization": f"Bearer {key}"}
-    model = "" if arguments.model is None else f"&model={quote(arguments.model)}"
-    path = f"{url.path.rstrip('/')}/v1/{arguments.task}?timeout={timeout_seconds:g}{model}"
+def _service(url: str, key: str | None) -> Endpoint:
+    """Return the root of the service's routes."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None, "the client has checked it"
+    secure = parts.scheme == "https"
     return Endpoint(
-        host=url.hostname,
-        port=url.port or (443 if secure else 80),
-        path=path,
+        host=parts.hostname,
+        port=parts.port or (443 if secure else 80),
+        path=parts.path.rstrip("/"),
         tls=ssl.create_default_context() if secure else None,
-        headers=headers,
+        headers={} if key is None else {"Authorization": f"Bearer {key}"},
     )
 
 
@@ -219,6 +158,7 @@ def _cells(measured: LoadResult) -> list[str]:
         f"{measured.level:g}{unit}",
         f"{measured.offered_per_second:.1f}",
         f"{measured.answered_per_second:.1f}",
+        *([f"{measured.images_per_second:.1f}"] if measured.images > 1 else []),
         *("-" if seconds is None else f"{1e3 * seconds:.1f}" for seconds in latencies),
         f"{measured.refused_fraction:.1%}",
         f"{measured.failed_fraction:.1%}",
@@ -232,13 +172,3 @@ def _warn_if_late(measured: LoadResult) -> None:
             f"{measured.loop} {measured.level:g}: requests were sent up to "
             f"{1e3 * late_seconds:.0f} ms late; this machine is too busy for this load."
         )
-
-
-def _levels(text: str) -> list[float]:
-    try:
-        levels = [float(part) for part in text.split(",")]
-    except ValueError:
-        levels = []
-    if not levels or not all(0 < level < float("inf") for level in levels):
-        raise argparse.ArgumentTypeError(f"{text!r} is not numbers above 0 like 1,8")
-    return levels

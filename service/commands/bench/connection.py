@@ -42,13 +42,25 @@ class Endpoint:
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"POST {self.path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
 
+    async def open(self) -> HttpConnection:
+        """Connect to the server.
+
+        Raises:
+            OSError: if nothing listens there.
+        """
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            HttpConnection, self.host, self.port, ssl=self.tls
+        )
+        return connection
+
 
 @dataclass(frozen=True)
-class HttpAnswer:
+class RawAnswer:
     """A complete response.
 
     Attributes:
-        status: the code.
+        status: HTTP's code.
         body: its bytes.
         completed_at: moment of its last byte, ``time.perf_counter``.
     """
@@ -64,31 +76,18 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._waiting: asyncio.Future[HttpAnswer] | None = None
+        self._waiting: asyncio.Future[RawAnswer] | None = None
         self._chunks: list[bytes] = []
         self._complete = True
         self.reusable = True
 
-    @classmethod
-    async def open(cls, endpoint: Endpoint) -> HttpConnection:
-        """Connect to a server.
-
-        Raises:
-            OSError: if nothing listens there.
-        """
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            cls, endpoint.host, endpoint.port, ssl=endpoint.tls
-        )
-        return connection
-
-    async def exchange(self, request: bytes) -> HttpAnswer:
+    async def exchange(self, request: bytes) -> RawAnswer:
         """Send a request and return its answer.
 
         Raises:
             ConnectionError: if the server closes the connection or sends anything but HTTP.
         """
-        assert self._transport is not None, "open() connects"
+        assert self._transport is not None, "the endpoint has connected it"
         self._waiting = asyncio.get_running_loop().create_future()
         if self._transport.is_closing():
             raise ConnectionResetError("the server hung up")
@@ -104,11 +103,9 @@ class HttpConnection(asyncio.Protocol):
         """Whether the last answer is complete."""
         return self._complete
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connection."""
-        self.reusable = False
-        if self._transport is not None:
-            self._transport.close()
+        self._hang_up()
 
     # Callbacks of asyncio.
 
@@ -123,7 +120,7 @@ class HttpConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._fail(ConnectionError(f"no HTTP: {error}"))
-            self.close()
+            self._hang_up()
 
     def connection_lost(self, _: Exception | None) -> None:
         """Fail the current exchange."""
@@ -145,10 +142,15 @@ class HttpConnection(asyncio.Protocol):
         self._complete = True
         self.reusable = self.reusable and self._parser.should_keep_alive()
         if self._waiting is not None and not self._waiting.done():
-            answer = HttpAnswer(
+            answer = RawAnswer(
                 self._parser.get_status_code(), b"".join(self._chunks), time.perf_counter()
             )
             self._waiting.set_result(answer)
+
+    def _hang_up(self) -> None:
+        self.reusable = False
+        if self._transport is not None:
+            self._transport.close()
 
     def _fail(self, error: ConnectionError) -> None:
         if self._waiting is not None and not self._waiting.done():

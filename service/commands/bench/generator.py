@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from service.commands.bench.connection import Endpoint, HttpConnection
+from service.commands.bench.connection import RawAnswer
 
 ANSWER_SECONDS = 10.0
 
@@ -46,6 +46,42 @@ class Payload(Protocol):
 
     def is_answered_by(self, answer: bytes) -> bool:
         """Return whether the body of an answer with status 200 is right."""
+
+
+class TargetConnection(Protocol):
+    """Exchanges one request at a time."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether the last answer is complete."""
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow."""
+
+    async def exchange(self, request: bytes) -> RawAnswer:
+        """Send a request and return its answer.
+
+        Raises:
+            OSError: if there is none.
+        """
+
+    async def close(self) -> None:
+        """Close the connection."""
+
+
+class LoadTarget(Protocol):
+    """A route of a server, by one of its protocols."""
+
+    def request(self, body: bytes, media_type: str) -> bytes:
+        """Return a complete request, as a connection exchanges it."""
+
+    async def open(self) -> TargetConnection:
+        """Open a connection.
+
+        Raises:
+            OSError: if nothing listens there.
+        """
 
 
 class WrongAnswerError(Exception):
@@ -88,7 +124,7 @@ class LoadGenerator:
 
     def __init__(
         self,
-        target: Endpoint,
+        target: LoadTarget,
         payloads: Sequence[Payload],
         *,
         answer_seconds: float = ANSWER_SECONDS,
@@ -97,7 +133,7 @@ class LoadGenerator:
         self._answer_seconds = answer_seconds
         requests = [(target.request(p.body, p.media_type), p) for p in payloads]
         self._requests = itertools.cycle(requests)
-        self._idle: list[HttpConnection] = []
+        self._idle: list[TargetConnection] = []
         self._connections = 0
 
     async def open_loop(self, arrivals: Sequence[float]) -> list[Sample]:
@@ -147,7 +183,7 @@ class LoadGenerator:
     async def _send(self, start: float, due_seconds: float) -> Sample:
         request, payload = next(self._requests)
         sent_seconds = time.perf_counter() - start
-        connection: HttpConnection | None = None
+        connection: TargetConnection | None = None
         try:
             connection = await self._connection()
             answer = await connection.exchange(request)
@@ -155,13 +191,13 @@ class LoadGenerator:
             return Sample(due_seconds, sent_seconds, math.inf, NO_ANSWER)
         finally:
             if connection is not None:
-                self._give_back(connection)
+                await self._give_back(connection)
         if answer.status == 200 and not payload.is_answered_by(answer.body):
             raise WrongAnswerError(f"expected {payload}: {answer.body[:300]!r}")
         latency_seconds = answer.completed_at - start - due_seconds
         return Sample(due_seconds, sent_seconds, latency_seconds, answer.status)
 
-    async def _connection(self) -> HttpConnection:
+    async def _connection(self) -> TargetConnection:
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable:
@@ -171,21 +207,21 @@ class LoadGenerator:
             raise OSError(f"{MAX_CONNECTIONS} connections wait for answers already")
         self._connections += 1
         try:
-            return await HttpConnection.open(self._target)
+            return await self._target.open()
         except BaseException:
             self._connections -= 1
             raise
 
-    def _give_back(self, connection: HttpConnection) -> None:
+    async def _give_back(self, connection: TargetConnection) -> None:
         if connection.idle and connection.reusable:
             self._idle.append(connection)
         else:
-            connection.close()
             self._connections -= 1
+            await connection.close()
 
     async def _close_idle(self) -> None:
         for connection in self._idle:
-            connection.close()
+            await connection.close()
         self._connections -= len(self._idle)
         self._idle.clear()
         await asyncio.sleep(0)  # transports close in the event loop's next turn

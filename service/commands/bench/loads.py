@@ -16,19 +16,21 @@ class ImagePayload:
     """An image for which every result counts as right.
 
     Attributes:
-        body: the file.
+        body: the file, or several as a tensor.
         media_type: of the request; the service detects the image's format itself.
+        answer_start: first bytes of every result.
     """
 
     body: bytes
     media_type: str = "application/octet-stream"
+    answer_start: bytes = b'{"model":'
 
     def __str__(self) -> str:
         return "a result"
 
     def is_answered_by(self, answer: bytes) -> bool:
         """Return whether the answer is a result of the service."""
-        return answer.startswith(b'{"model":')
+        return answer.startswith(self.answer_start)
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ class Load:
         loop: "closed" keeps requests under way; "open" sends them at given moments.
         level: requests in flight, or requests per second.
         seconds: duration.
+        images: in a request.
     """
 
     loop: Literal["closed", "open"]
     level: float
     seconds: float
+    images: int = 1
 
     async def offer(self, generator: LoadGenerator) -> list[Sample]:
         """Run the load and return its samples.
@@ -63,6 +67,8 @@ class LoadResult:
     Attributes:
         loop: the load's.
         level: the load's.
+        images: in a request.
+        images_per_second: images of the requests answered with status 200 before the load's end.
         offered_per_second: requests that were due.
         answered_per_second: requests answered with status 200 before the load's end.
         p50_seconds: median latency of the requests that were not refused; None if there were none,
@@ -76,6 +82,8 @@ class LoadResult:
 
     loop: str
     level: float
+    images: int
+    images_per_second: float
     offered_per_second: float
     answered_per_second: float
     p50_seconds: float | None
@@ -98,6 +106,8 @@ def summarize(load: Load, samples: Sequence[Sample]) -> LoadResult:
     return LoadResult(
         loop=load.loop,
         level=load.level,
+        images=load.images,
+        images_per_second=load.images * outcome.answered_per_second,
         offered_per_second=outcome.offered_per_second,
         answered_per_second=outcome.answered_per_second,
         p50_seconds=p50,

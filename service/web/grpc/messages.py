@@ -24,6 +24,7 @@ from service.web.v2.calls import (
     split_elements,
 )
 from service.web.v2.documents import ProtocolDocument
+from service.web.v2.http_messages import BINARY_DATA, BINARY_SIZE
 from service.web.v2.inference import InferenceAnswer, version_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ LISTED_BYTES = 8
 
 CONTENTS = {"BYTES": "bytes_contents", "UINT8": "uint_contents"}
 """Typed contents by the type of a tensor."""
+
+
+FINAL_RESPONSE = "triton_enable_empty_final_response"
+"""Parameter about streams that Triton's C++ client, and so perf_analyzer, gives with every call."""
 
 
 def decoded_bytes(request: ModelInferRequest) -> int:
@@ -62,14 +67,21 @@ def call_of(request: ModelInferRequest) -> InferenceCall:
         )
     inputs = []
     for place, tensor in enumerate(request.inputs):
-        _refuse_parameters(tensor.parameters, f"input {tensor.name[:MAX_SHOWN]!r}")
         values = _raw_values(tensor, raws[place]) if raws else _typed_values(tensor)
+        repeated = {BINARY_SIZE: len(raws[place])} if raws else {}
+        _check_parameters(tensor.parameters, repeated, f"input {tensor.name[:MAX_SHOWN]!r}")
         inputs.append(InputTensor(tensor.name, tensor.datatype, list(tensor.shape), values))
     for output in request.outputs:
-        _refuse_parameters(output.parameters, f"output {output.name[:MAX_SHOWN]!r}")
+        _check_parameters(
+            output.parameters, {BINARY_DATA: True}, f"output {output.name[:MAX_SHOWN]!r}"
+        )
     return InferenceCall(
         id=request.id,
-        parameters={name: _value_of(name, each) for name, each in request.parameters.items()},
+        parameters={
+            name: _value_of(name, each)
+            for name, each in request.parameters.items()
+            if name != FINAL_RESPONSE
+        },
         inputs=inputs,
         outputs=[output.name for output in request.outputs],
     )
@@ -123,11 +135,22 @@ def _typed_values(tensor: Tensor) -> Sequence[bytes] | NDArray[np.uint8]:
     return numbers.astype(np.uint8)
 
 
-def _refuse_parameters(parameters: Mapping[str, InferParameter], place: str) -> None:
-    for name in parameters:
-        raise MalformedRequestError(
-            f"There is no parameter {name[:MAX_SHOWN]!r} of {place}; there is none."
-        )
+def _check_parameters(
+    parameters: Mapping[str, InferParameter], expected: Mapping[str, Parameter], place: str
+) -> None:
+    """Check parameters of a tensor, which KServe's client sends by gRPC as it does by REST."""
+    for name, parameter in parameters.items():
+        if name not in expected:
+            raise MalformedRequestError(
+                f"There is no parameter {name[:MAX_SHOWN]!r} of {place}; there is "
+                f"{', '.join(expected) or 'none'}."
+            )
+        value = _value_of(name, parameter)
+        if value != expected[name]:
+            raise MalformedRequestError(
+                f"Parameter {name} of {place} is {str(value)[:MAX_SHOWN]}; by gRPC it can only be "
+                f"{expected[name]}."
+            )
 
 
 def _value_of(name: str, parameter: InferParameter) -> Parameter:

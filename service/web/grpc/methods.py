@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from service import metrics
-from service.api.errors import MalformedRequestError, NotReadyError
+from service.api.errors import MalformedRequestError, NotReadyError, UnknownModelError
 from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.processes.model_control import ModelControl
 from service.web.grpc import open_inference_pb2 as messages
@@ -69,7 +69,7 @@ class InferenceService:
             with model_of(self._pipeline, request.name, request.version) as model:
                 call.model = model.info.name
                 demand_ready(self._pipeline)
-        except NotReadyError:
+        except (NotReadyError, UnknownModelError):  # of an unknown one Triton says the same
             return messages.ModelReadyResponse(ready=False)
         return messages.ModelReadyResponse(ready=True)
 

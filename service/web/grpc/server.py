@@ -29,14 +29,22 @@ SERVICE = DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 MAX_CONNECTIONS = 1024
 """Most connections of a worker."""
 
-MAX_CALLS = 4096
+MAX_CALLS = 1024
 """Most calls of a worker at a time; another one is RESOURCE_EXHAUSTED at once."""
+
+WINDOW_BYTES = 256 * 1024
+"""Most bytes of a message that a client may send before it is received. Left to itself gRPC makes
+them eight million, in measuring what the network can carry."""
 
 HANDSHAKE_SECONDS = 10.0
 """Seconds from a connection's beginning to its first frame of HTTP/2."""
 
+PING_SECONDS, PONG_SECONDS = 30.0, 20.0
+"""Seconds after which a client that has sent nothing is asked for a sign of life, and in which it
+has to give it; one that has vanished, or is suspended, holds its calls and answers no longer."""
+
 STOP_SECONDS = 10.0
-"""Seconds in which answers that are made are sent; who watches or reflects has to end before."""
+"""Seconds in which answers that are made are sent; a stream for reflection is cut then."""
 
 
 class GrpcServer:
@@ -99,7 +107,11 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         # Of a compressed message too: gRPC stops to inflate it there.
         ("grpc.max_receive_message_length", settings.max_body_bytes),
         ("grpc.max_send_message_length", -1),
+        ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.max_connection_idle_ms", round(settings.keep_alive_seconds * 1000)),
+        ("grpc.keepalive_time_ms", round(PING_SECONDS * 1000)),
+        ("grpc.keepalive_timeout_ms", round(PONG_SECONDS * 1000)),
         ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
         ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_SECONDS * 1000)),
     ]

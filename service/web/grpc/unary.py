@@ -23,6 +23,7 @@ from service.api.errors import (
     BodyTooLargeError,
     DeadlineExceededError,
     MalformedRequestError,
+    MemoryFullError,
     ServiceError,
     UnauthorizedError,
 )
@@ -37,6 +38,7 @@ from service.web.access_log import (
 from service.web.grpc.receiving import MessageReceiver
 from service.web.grpc.statuses import OF_THE_SERVICE, code_of
 from service.web.grpc.wire import check_wire
+from service.web.http.open_connections import MAX_UNSENT_BYTES
 
 if TYPE_CHECKING:
     from service.web.http.api_keys import ApiKeys
@@ -138,6 +140,7 @@ class UnaryFrame:
         self._keys = keys
         self._max_message_bytes = max_message_bytes
         self._receive_seconds = receive_seconds
+        self._unsent_bytes = 0
 
     def handler(self, method: UnaryMethod) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return gRPC's handler of a method."""
@@ -192,8 +195,26 @@ class UnaryFrame:
     ) -> bytes:
         if self._keys is not None and not method.is_probe:
             call.key_name = _key_name(self._keys, metadata)
+        if self._unsent_bytes > MAX_UNSENT_BYTES and not method.is_probe:
+            raise ServiceError.rebuilt(
+                MemoryFullError.slug,
+                f"Answers of {self._unsent_bytes} bytes wait for clients that do not read them; "
+                f"the limit is {MAX_UNSENT_BYTES} bytes.",
+                1.0,
+            )
         request = await self._received(method, call, context)
-        return (await method.run(call, request)).SerializeToString()
+        answer = (await method.run(call, request)).SerializeToString()
+        self._count_unsent(len(answer), context)
+        return answer
+
+    def _count_unsent(self, size_bytes: int, context: Context) -> None:
+        """Count an answer until gRPC has sent it, which lasts while its client does not read."""
+
+        def sent(_: object) -> None:
+            self._unsent_bytes -= size_bytes
+
+        self._unsent_bytes += size_bytes
+        context.add_done_callback(sent)  # type: ignore[arg-type]  # the stubs ask for more
 
     async def _received(self, method: UnaryMethod, call: UnaryCall, context: Context) -> Message:
         """Receive a call's message and parse it.

@@ -78,7 +78,7 @@ class ModelConfig(ProtocolDocument):
 
 
 class Duration(ProtocolDocument):
-    """Events and their time in all."""
+    """Calls and their time in all."""
 
     count: int
     ns: int
@@ -101,9 +101,11 @@ class ModelStatistics(ProtocolDocument):
     """One model's statistics."""
 
     name: str
-    version: str
+    version: str = Field(description="The version's digits as a decimal number.")
     last_inference: int
-    inference_count: int = Field(description="Images answered.")
+    inference_count: int = Field(
+        description="Images answered, each for its task and for its embedding."
+    )
     execution_count: int = Field(description="Batches run.")
     inference_stats: InferenceStatistics
     batch_stats: list[dict[str, Any]]

@@ -179,7 +179,7 @@ def _values_of(
 def _texts(data: msgspec.Raw) -> list[bytes]:
     try:
         texts = msgspec.json.decode(data, type=list[str])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequestError(
             f"Input {INPUT}: data has to be a list of base64 texts: {str(error)[:MAX_FAULT]}."
         ) from error

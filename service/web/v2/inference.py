@@ -54,13 +54,22 @@ def version_of(model: ModelInfo) -> str:
     return (model.weights_sha256 or RANDOM_VERSION)[:VERSION_DIGITS]
 
 
+def version_number_of(model: ModelInfo) -> str:
+    """Return a model's version as statistics state it: the same digits as a decimal number.
+
+    perf_analyzer reads the versions in statistics as numbers, and ends with an exception or finds
+    no statistics if they are none.
+    """
+    return str(int(version_of(model), 16))
+
+
 def check_version(model: ModelInfo, version: str | None) -> None:
-    """Check the version that a caller names, if it names one.
+    """Check the version that a caller names, if it names one, in either form.
 
     Raises:
         UnknownModelError: if the model has another one.
     """
-    if version and version != version_of(model):
+    if version and version not in {version_of(model), version_number_of(model)}:
         raise UnknownModelError(
             f"There is no version {version[:64]!r} of {model.name}; there is {version_of(model)}."
         )

@@ -46,6 +46,8 @@ QUICK_BYTES = 2**16
 TAG = "open inference protocol"
 
 health_router = APIRouter(tags=[TAG])
+infer_router = APIRouter(tags=[TAG])
+"""Inference alone, so that it can be tried before the routes that are called seldom."""
 router = APIRouter(tags=[TAG])
 
 
@@ -149,7 +151,7 @@ for _path, _of in ((MODEL, "model"), (f"{MODEL}/versions/{{version}}", "version"
             summary=_summary,
             responses=protocol_errors(401, 404, 422, 503),
         )
-    router.add_api_route(
+    infer_router.add_api_route(
         f"{_path}/infer",
         model_infer,
         methods=["POST"],

@@ -23,7 +23,7 @@ from service.engine.loading import ConfigurationError, load, measured
 from service.engine.runner import Runner
 from service.engine.scheduling.queues import QueueKey
 from service.engine.scheduling.scheduler import Scheduler
-from service.processes.handover import Measurements
+from service.processes.handover import MeasuredCost, Measurements
 from service.settings import ModelSpec, Settings, load_settings, specs_of
 from support.service_fakes import CLASSIFIER
 
@@ -147,10 +147,14 @@ def test_a_successor_takes_over_what_was_measured(monkeypatch: pytest.MonkeyPatc
     (taken,) = (each for key, each in learnt.costs.items() if key.operation.task is Task.CLASSIFY)
     assert taken.fixed_seconds == pytest.approx(cost.fixed_seconds, abs=1e-6)
     assert taken.per_image_seconds == pytest.approx(cost.per_image_seconds)
+    # What is known of a network that is not served now is handed on.
+    absent = MeasuredCost("a form that no model has", Task.DETECT, (64, 64), 1.0, 2.0)
+    between, idle = started(replace(known, costs=(*known.costs, absent)))
+    assert absent in measured(between, idle).costs
     # Of another device nothing holds.
     monkeypatch.setattr(
         dtype_selection, "choose_dtype", lambda _: DtypeChoice(torch.float32, "measured anew")
     )
     elsewhere, _ = started(replace(known, device_name="another device"))
     assert elsewhere.models[0].dtype_reason == "auto: measured anew"
-    assert runs[3:] == [1, 1, 4, 4, 1, 4, 1, 4]
+    assert runs[6:] == [1, 1, 4, 4, 1, 4, 1, 4]

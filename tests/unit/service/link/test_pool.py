@@ -155,10 +155,13 @@ async def test_a_generation_is_held_until_its_last_request_is_done() -> None:
 
 async def test_a_generation_is_shown_when_the_supervisor_says_so() -> None:
     generations = Generations(pool(FakeClient(CLASSIFIER)))
-    async with running(generations):
+    async with running(generations) as reports:
         await generations.switch(pool(FakeClient(BIRDS), generation=2))
         assert generations.shown.generation == 1
         generations.show(1)
         assert generations.shown.generation == 1
+        before = len(reports)
         generations.show(2)
         assert generations.shown is generations.current
+        generations.show(2)
+        assert len(reports) == before + 1

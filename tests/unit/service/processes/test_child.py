@@ -53,6 +53,20 @@ async def test_a_child_that_ends_is_replaced(tmp_path: Path) -> None:
     await watched.stop()
 
 
+async def test_a_request_replaces_none_of_a_childs_facts(tmp_path: Path) -> None:
+    say = 'say(b\'{"n": 1}\'); say(b\'{"request": {"name": "birds"}}\')'
+    watched = Watched(tmp_path, f"{SAY} {say}; sys.stdin.readline()")
+    requests: list[dict[str, object]] = []
+    watched.child.on_request = requests.append
+    async with asyncio.timeout(20):
+        while not requests:
+            await asyncio.sleep(0.01)
+    assert requests == [{"name": "birds"}]
+    assert watched.child.facts == {"n": 1}
+    assert watched.announced == 1
+    await watched.stop()
+
+
 async def test_of_a_child_that_ended_the_metrics_are_kept_and_not_their_reserved_space(
     tmp_path: Path,
 ) -> None:

@@ -143,8 +143,13 @@ async def test_workers_are_told_which_models_are_served(bench: Bench) -> None:
     assert await bench.make(RELOAD) == 3
     assert bench.models == {without}
     # A worker that is started from now on begins with the same.
-    option, state = bench.workers[0].options
-    assert (option, message_of(state)) == ("--state", bench.workers[0].states[-1])
+    option, line = bench.workers[0].options
+    state = message_of(line)
+    assert isinstance(state, ServiceState)
+    assert (option, state.generation, state.shown) == ("--state", 3, 3)
+    assert [(each.name, each.state) for each in state.models] == [
+        (each.name, each.state) for each in without
+    ]
     assert await bench.make(LOAD) == 4
     assert bench.models == {SERVED}
 
@@ -174,6 +179,13 @@ async def test_a_failed_load_is_its_models_reason_until_it_is_loaded(bench: Benc
     bench.failure = None
     await bench.make(LOAD)
     assert bench.models == {SERVED}
+
+
+async def test_a_worker_starts_however_long_the_reason_of_a_failure_is(bench: Bench) -> None:
+    bench.failure = StartFailedError("wrong " * 100_000)
+    with pytest.raises(ReloadError):
+        await bench.make(LOAD)
+    assert all(len(word) < 1000 for worker in bench.workers for word in worker.options)
 
 
 async def test_a_name_that_is_not_configured_is_no_failed_reload(bench: Bench) -> None:
@@ -217,13 +229,13 @@ async def test_a_worker_gets_the_outcome_of_its_request(
 ) -> None:
     bench.failure = failure
     facts = {"request_id": "a", "change": msgspec.to_builtins(change)}
-    asking, other = bench.workers
-    take_request(cast("Child", asking), facts, bench.reloads.ask)
+    first, second = bench.workers
+    take_request(cast("Child", first), facts, bench.reloads.ask)
     async with asyncio.timeout(5):
-        while not asking.outcomes:
+        while not first.outcomes:
             await asyncio.sleep(0)
-    assert [(each.request_id, each.slug) for each in asking.outcomes] == [("a", slug)]
-    assert not other.outcomes
+    assert [(each.request_id, each.slug) for each in first.outcomes] == [("a", slug)]
+    assert not second.outcomes
 
 
 async def test_a_worker_is_told_that_the_service_stops() -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
-from service.processes.start_checks import check_files
-from service.settings import SettingsError, load_settings, specs_of
+from service.processes.start_checks import GRPC_PACKAGES, check_files, check_packages
+from service.settings import Settings, SettingsError, load_settings, specs_of
 
 
 def check(settings: dict[str, str]) -> None:
@@ -60,3 +61,22 @@ def test_a_wrong_address_or_a_missing_package_is_named_with_its_setting(
     assert str(refusal.value).startswith("OVERLOCK_CLASSIFY_WEIGHTS: ")
     assert message in str(refusal.value)
     assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("missing", GRPC_PACKAGES)
+def test_without_its_packages_grpc_is_refused_and_without_grpc_they_do_not_matter(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(package: str) -> str:
+        if package == missing:
+            raise PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr("service.processes.start_checks.version", version)
+    check_packages(Settings())
+    with pytest.raises(SettingsError) as refusal:
+        check_packages(Settings(grpc_port=0))
+    assert str(refusal.value) == (
+        f"OVERLOCK_GRPC_PORT needs the package {missing}, which is not installed: "
+        "pip install 'overlock-service[grpc]', or unset it"
+    )

@@ -33,3 +33,10 @@ def test_a_request_without_an_answer_counts_as_infinite() -> None:
 
 def test_a_load_without_any_sample_has_no_latency() -> None:
     assert summarize(LOAD, []).p50_seconds is None
+
+
+def test_a_request_counts_with_all_of_its_images() -> None:
+    load = Load("closed", 1, seconds=3.0, images=16)
+    measured = summarize(load, [sample(1.5, 0.1), sample(1.6, 0.1), sample(1.7, 0.1, 503)])
+    assert measured.answered_per_second == 1.0
+    assert (measured.images, measured.images_per_second) == (16, 16.0)
