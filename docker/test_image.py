@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
@@ -244,6 +245,8 @@ def test_its_variables_are_settings(store: ImageStore) -> None:
     assert {name.removeprefix(PREFIX).lower() for name in ours} <= Settings.model_fields.keys()
 
 
+@functools.cache
 def _revision() -> str:
+    """Return the commit that is built; while it is, another may follow."""
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     return head.stdout.strip()

@@ -25,6 +25,8 @@ PAGE = "docs/open-inference-protocol.md"
 REQUIREMENTS = Path(__file__).with_name("protocol_clients") / "perf_analyzer.txt"
 REQUESTS = 20
 
+pytestmark = pytest.mark.timeout(300)  # the first test makes an environment
+
 
 @dataclass(frozen=True)
 class Analyzer:

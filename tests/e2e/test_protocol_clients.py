@@ -22,6 +22,8 @@ OUTPUTS |= {"embedding": "FP32"}
 
 Found = dict[str, Any]
 
+pytestmark = pytest.mark.timeout(300)  # the first test makes an environment
+
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[tuple[RunningService, str]]:

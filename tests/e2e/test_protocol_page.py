@@ -16,6 +16,8 @@ from support.running_service import RunningService, free_port
 PAGE = "docs/open-inference-protocol.md"
 REQUIREMENTS = Path(__file__).with_name("protocol_clients") / "requirements.txt"
 
+pytestmark = pytest.mark.timeout(300)  # the first test makes an environment
+
 
 @pytest.fixture(scope="module")
 def ports() -> Iterator[dict[str, int]]:

@@ -68,7 +68,8 @@ def attack(service: RunningService, requests: Iterator[HostileRequest], count: i
         count: how many; whole rounds are sent.
     """
     (worker,) = service.children("service.web.process")
-    statuses, memory_bytes, failed, slowest_seconds = Counter[int](), [], [], 0.0
+    statuses, memory_bytes, slowest_seconds = Counter[int](), [], 0.0
+    failed: list[HostileRequest] = []
     with httpx.Client(timeout=TIMEOUT_SECONDS) as client, ThreadPoolExecutor(CLIENTS) as threads:
 
         def ask(request: HostileRequest) -> tuple[HostileRequest, int, float]:

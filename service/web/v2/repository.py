@@ -1,7 +1,7 @@
 """The model repository of the Open Inference Protocol: configured models, loaded and unloaded.
 
-Source: Triton's extension for model repositories,
-https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md.
+Source: Triton's extension for model repositories, extension_model_repository.md of
+https://github.com/triton-inference-server/server.
 """
 
 from __future__ import annotations
