@@ -46,6 +46,7 @@ from service.web.http.middleware import RequestsUnderWay
 from service.web.http.open_connections import OpenConnections
 from service.web.http.refusals import CUT_REASONS
 from service.web.pipeline import Pipeline
+from service.web.v2.routes import MODEL
 
 logger = logging.getLogger(__name__)
 
@@ -146,10 +147,11 @@ async def grpc_server(app: FastAPI, settings: Settings, address: str | None) -> 
     if address is None:
         yield
         return
-    from service.web.grpc.server import GrpcServer
+    from service.web.grpc.server import SERVICE, GrpcServer
 
     server = GrpcServer(app, settings)
     await server.start(address)
+    export_zero_requests(f"/{SERVICE}/ModelInfer")
     try:
         yield
     finally:
@@ -168,11 +170,16 @@ async def abandon_when_orphaned(
 
 def export_zeros() -> None:
     """Export the counters that alerts watch at zero."""
-    statuses = {200} | {error.status for error in all_errors()}
-    metrics.start_at_zero(metrics.REQUESTS, [f"/v1/{task}" for task in Task], map(str, statuses))
+    export_zero_requests(*(f"/v1/{task}" for task in Task), f"{MODEL}/infer")
     metrics.start_at_zero(metrics.REJECTED, {error.slug for error in all_errors()})
     metrics.start_at_zero(metrics.CANCELLED, PLACES)
     metrics.start_at_zero(metrics.CONNECTIONS_CUT, CUT_REASONS)
+
+
+def export_zero_requests(*routes: str) -> None:
+    """Export the counters of requests at zero, of every status."""
+    statuses = {200} | {error.status for error in all_errors()}
+    metrics.start_at_zero(metrics.REQUESTS, routes, [*map(str, statuses)])
 
 
 def main() -> None:

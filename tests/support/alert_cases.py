@@ -94,6 +94,28 @@ CASES = [
         20,
         frozenset({"OverlockErrors"}),
     ),
+    *(
+        Case(
+            f"five of a hundred calls fail at {route}",
+            {
+                _requests(status, route): count
+                for status, count in (("200", "0+100x120"), ("500", "0+5x120"))
+            }
+            | {name: values for name, values in _well().items() if "requests_total" not in name},
+            20,
+            frozenset({"OverlockErrors"}),
+        )
+        for route in (
+            "/v2/models/{model_name}/infer",
+            "/v2/models/{model_name}/versions/{version}/infer",
+            "/inference.GRPCInferenceService/ModelInfer",
+        )
+    ),
+    Case(
+        "models are asked for that are not ready",
+        _well() | {_requests("503", "/v2/models/{model_name}/ready"): "0+50x120"},
+        20,
+    ),
     Case("one of a hundred requests fails", _well() | {_requests("500"): "0+1x120"}, 20),
     Case("requests fail for a moment", _well() | {_requests("500"): "0+50x1 100x120"}, 4),
     Case("probes fail", _well() | {_requests("503", "/readyz"): "0+50x120"}, 20),

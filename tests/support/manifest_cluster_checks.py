@@ -40,7 +40,8 @@ def complaints_about(expression: str) -> Iterator[str]:
     series, labels = exported(), set(LABELS_OF_PROMETHEUS)
     grouped = re.findall(r"\b(?:by|on|without)\s*\(([^)]*)\)", expression)
     matched = re.findall(r"(\w+)\s*(?:=~|!=|!~|=)\s*\"", expression)
-    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|on|without)\s*\([^)]*\)", " ", expression)
+    bare = re.sub(r"\"[^\"]*\"", "", expression)
+    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|on|without)\s*\([^)]*\)", " ", bare)
     for name in re.findall(r"[a-zA-Z_:][\w:]*(?![\w:]*\s*\()", bare):
         if name in WORDS | OF_PROMETHEUS:
             continue
