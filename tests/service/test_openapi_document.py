@@ -35,6 +35,9 @@ PROTOCOL_OPERATIONS = {
     "server_ready": ("get", "/v2/health/ready"),
     "server_metadata": ("get", "/v2"),
     "all_statistics": ("get", "/v2/models/stats"),
+    "repository_index": ("post", "/v2/repository/index"),
+    "repository_model_load": ("post", "/v2/repository/models/{name}/load"),
+    "repository_model_unload": ("post", "/v2/repository/models/{name}/unload"),
     **{
         f"{of}_{name}": (method, f"/v2/models/{{model_name}}{version}{end}")
         for of, version in (("model", ""), ("version", "/versions/{version}"))

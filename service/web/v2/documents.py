@@ -134,3 +134,12 @@ class InferenceResponse(ProtocolDocument):
     model_version: str
     id: str | None = None
     outputs: list[OutputDocument]
+
+
+class RepositoryModel(ProtocolDocument):
+    """A configured model."""
+
+    name: str
+    version: str = Field(description="Empty while it is not served.")
+    state: str = Field(description="READY or UNAVAILABLE.")
+    reason: str = Field(description="Why it is not served, or why its last change failed.")

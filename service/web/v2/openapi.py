@@ -9,6 +9,8 @@ from service.api.queries import MAX_IMAGES
 
 Node = dict[str, Any]
 
+TAG = "open inference protocol"
+
 _PARAMETERS: Node = {
     "type": "object",
     "additionalProperties": {"type": ["boolean", "number", "string"]},
@@ -90,6 +92,23 @@ _HEADER_LENGTH: Node = {
 }
 
 INFERENCE: Node = {**INFERENCE_BODY, "parameters": [_HEADER_LENGTH]}
+
+INDEX: Node = {
+    "requestBody": {
+        "required": False,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        "ready": {"type": "boolean", "description": "Those alone that are served."}
+                    },
+                }
+            }
+        },
+    }
+}
 
 BINARY_ANSWER: dict[int | str, Node] = {
     200: {

@@ -19,7 +19,9 @@ from service.processes.model_control import ModelControl
 from service.web.http.cross_origin import refuse_other_origins
 from service.web.http.middleware import unless_client_leaves
 from service.web.pipeline import Pipeline, PipelineDep
+from service.web.v2.documents import RepositoryModel
 from service.web.v2.inference import version_of
+from service.web.v2.openapi import INDEX, TAG, protocol_errors
 
 MAX_BODY_BYTES = 4096
 """Largest body of these requests, which have next to nothing to say."""
@@ -27,7 +29,9 @@ MAX_BODY_BYTES = 4096
 UPLOAD_SECONDS = 10.0
 """Time in which such a body has to arrive."""
 
-router = APIRouter(include_in_schema=False)
+CHANGE_ERRORS = protocol_errors(400, 401, 403, 404, 408, 422, 503)
+
+router = APIRouter(tags=[TAG])
 
 
 class _Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,7 +92,13 @@ ControlDep = Annotated[ModelControl, Depends(_control)]
 NoQuery = Annotated[EmptyQuery, Query()]
 
 
-@router.post("/v2/repository/index")
+@router.post(
+    "/v2/repository/index",
+    summary="List the configured models",
+    response_model=list[RepositoryModel],
+    responses=protocol_errors(400, 401, 408, 422),
+    openapi_extra=INDEX,
+)
 async def repository_index(
     request: Request, _: NoQuery, control: ControlDep, pipeline: PipelineDep
 ) -> Response:
@@ -98,7 +108,12 @@ async def repository_index(
     return Response(msgspec.json.encode(models), media_type="application/json")
 
 
-@router.post("/v2/repository/models/{name}/load", dependencies=[Depends(refuse_other_origins)])
+@router.post(
+    "/v2/repository/models/{name}/load",
+    summary="Load a model",
+    responses=CHANGE_ERRORS,
+    dependencies=[Depends(refuse_other_origins)],
+)
 async def repository_model_load(
     name: str, request: Request, _: NoQuery, control: ControlDep, pipeline: PipelineDep
 ) -> dict[str, str]:
@@ -110,7 +125,12 @@ async def repository_model_load(
     return {}
 
 
-@router.post("/v2/repository/models/{name}/unload", dependencies=[Depends(refuse_other_origins)])
+@router.post(
+    "/v2/repository/models/{name}/unload",
+    summary="Unload a model",
+    responses=CHANGE_ERRORS,
+    dependencies=[Depends(refuse_other_origins)],
+)
 async def repository_model_unload(
     name: str, request: Request, _: NoQuery, control: ControlDep, pipeline: PipelineDep
 ) -> dict[str, str]:

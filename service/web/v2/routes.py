@@ -33,7 +33,7 @@ from service.web.v2.http_messages import (
     response_of,
 )
 from service.web.v2.inference import LONGEST_SECONDS, check_version, infer, model_of
-from service.web.v2.openapi import BINARY_ANSWER, INFERENCE, protocol_errors
+from service.web.v2.openapi import BINARY_ANSWER, INFERENCE, TAG, protocol_errors
 from service.web.v2.statistics import statistics_of
 
 NoQuery = Annotated[EmptyQuery, Query()]
@@ -42,8 +42,6 @@ MODEL = "/v2/models/{model_name}"
 
 QUICK_BYTES = 2**16
 """Longest JSON, in bytes, that is parsed without a thread."""
-
-TAG = "open inference protocol"
 
 health_router = APIRouter(tags=[TAG])
 infer_router = APIRouter(tags=[TAG])
