@@ -54,7 +54,7 @@ async def test_the_health_of_another_service_is_unknown(grpc_calls: GrpcClient) 
     assert (await watch.read()).status == HealthCheckResponse.SERVICE_UNKNOWN
 
 
-async def test_who_watches_holds_no_server(app: FastAPI, settings: Settings) -> None:
+async def test_open_streams_hold_no_server(app: FastAPI, settings: Settings) -> None:
     server = GrpcServer(app, settings)
     port = await server.start("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -62,14 +62,56 @@ async def test_who_watches_holds_no_server(app: FastAPI, settings: Settings) -> 
         watches = [health.Watch(HealthCheckRequest(service=name)) for name in ("", "another")]
         for watch in watches:
             await watch.read()
+        reflection = reflection_on(channel)
+        await reflection.write(ServerReflectionRequest(list_services=""))
+        await reflection.read()
         async with asyncio.timeout(5):
             await server.stop()
 
 
-async def test_reflection_describes_every_service(grpc_calls: GrpcClient) -> None:
-    channel: Any = grpc_calls.channel
+async def test_streams_that_need_no_key_leave_room_for_calls(
+    grpc_calls: GrpcClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.web.grpc.streams.MAX_STREAMS", 2)
+    health: Any = HealthStub(grpc_calls.channel)
+    watches = [health.Watch(HealthCheckRequest()) for _ in range(2)]
+    for watch in watches:
+        assert (await watch.read()).status == SERVING
+    reflection = reflection_on(grpc_calls.channel)
+    await reflection.write(ServerReflectionRequest(list_services=""))
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await reflection.read()
+    assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    watches[0].cancel()
+    async with asyncio.timeout(5):
+        while await one_more_watch(health) is None:
+            await asyncio.sleep(0.01)
+
+
+async def one_more_watch(health: Any) -> object:
+    """Return what a watch says first; None if it is refused."""
+    watch = health.Watch(HealthCheckRequest())
+    try:
+        return await watch.read()
+    except grpc.aio.AioRpcError:
+        return None
+    finally:
+        watch.cancel()
+
+
+def reflection_on(channel: Any) -> Any:
     stub: Any = ServerReflectionStub(channel)
-    reflection = stub.ServerReflectionInfo()
+    return stub.ServerReflectionInfo()
+
+
+async def test_a_probe_is_answered_without_its_message(grpc_calls: GrpcClient) -> None:
+    method: Any = grpc_calls.channel.stream_unary(f"/{SERVICE}/ServerReady")
+    answer = messages.ServerReadyResponse.FromString(await method())  # nothing is written
+    assert answer.ready
+
+
+async def test_reflection_describes_every_service(grpc_calls: GrpcClient) -> None:
+    reflection = reflection_on(grpc_calls.channel)
     await reflection.write(ServerReflectionRequest(list_services=""))
     listed = await reflection.read()
     names = [each.name for each in listed.list_services_response.service]

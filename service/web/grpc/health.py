@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthServicer
 
+from service.web.grpc.streams import OpenStreams
 from service.web.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -28,15 +29,13 @@ class ReadinessServicer(HealthServicer):
     Args:
         pipeline: of the worker.
         services: names that may be asked for; the empty one is the whole server.
-        stopping: set when the server ends, and with it those who watch.
+        streams: counts those of the worker.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, services: Collection[str], stopping: asyncio.Event
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, services: Collection[str], streams: OpenStreams) -> None:
         self._pipeline = pipeline
         self._services = {"", *services}
-        self._stopping = stopping
+        self._streams = streams
 
     async def Check(  # noqa: N802 - the standard's name
         self, request: HealthCheckRequest, context: Context
@@ -47,22 +46,19 @@ class ReadinessServicer(HealthServicer):
         return self._answer
 
     async def Watch(  # noqa: N802 - the standard's name
-        self, request: HealthCheckRequest, _: Context
+        self, request: HealthCheckRequest, context: Context
     ) -> AsyncIterator[HealthCheckResponse]:
         """Say the same now, and whenever it changes, until the server ends."""
-        if request.service not in self._services:
-            yield HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
-            await self._stopping.wait()
-            return
-        said = None
-        while not self._stopping.is_set():
-            if self._answer != said:
-                said = self._answer
-                yield said
-            try:
-                await asyncio.wait_for(self._stopping.wait(), LOOK_SECONDS)
-            except TimeoutError:
-                continue
+        async with self._streams.entered(context, None):
+            if request.service not in self._services:
+                yield HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
+                await asyncio.Event().wait()
+            said = None
+            while True:
+                if self._answer != said:
+                    said = self._answer
+                    yield said
+                await asyncio.sleep(LOOK_SECONDS)
 
     @property
     def _answer(self) -> HealthCheckResponse:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection import enable_server_reflection
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from service.settings import PREFIX, SettingsError
 from service.web.grpc.health import ReadinessServicer
 from service.web.grpc.methods import InferenceService
 from service.web.grpc.open_inference_pb2 import DESCRIPTOR
 from service.web.grpc.receiving import MessageReceiver
+from service.web.grpc.reflection import HEALTH, BoundedReflectionServicer
+from service.web.grpc.streams import OpenStreams
 from service.web.grpc.unary import UnaryFrame
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ PING_SECONDS, PONG_SECONDS = 30.0, 20.0
 has to give it; one that has vanished, or is suspended, holds its calls and answers no longer."""
 
 STOP_SECONDS = 10.0
-"""Seconds in which answers that are made are sent; a stream for reflection is cut then."""
+"""Seconds in which answers that are made are sent."""
 
 
 class GrpcServer:
@@ -57,7 +56,7 @@ class GrpcServer:
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         pipeline: Pipeline = app.state.pipeline
-        self._stopping = asyncio.Event()
+        self._streams = OpenStreams()
         self._server = grpc.aio.server(
             options=_options(settings), maximum_concurrent_rpcs=MAX_CALLS
         )
@@ -74,10 +73,10 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers),)
         )
-        health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-        servicer = ReadinessServicer(pipeline, {SERVICE, health}, self._stopping)
-        add_HealthServicer_to_server(servicer, self._server)
-        _reflect(self._server, SERVICE, health)
+        health = ReadinessServicer(pipeline, {SERVICE, HEALTH}, self._streams)
+        add_HealthServicer_to_server(health, self._server)
+        reflection = BoundedReflectionServicer(SERVICE, self._streams)
+        add_ServerReflectionServicer_to_server(reflection, self._server)  # type: ignore[no-untyped-call]
 
     async def start(self, address: str) -> int:
         """Listen; return the port.
@@ -97,7 +96,7 @@ class GrpcServer:
 
     async def stop(self) -> None:
         """Take no more calls, and end when those under way are answered."""
-        self._stopping.set()
+        self._streams.end()
         await self._server.stop(STOP_SECONDS)
 
 
@@ -115,12 +114,3 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
         ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_SECONDS * 1000)),
     ]
-
-
-def _reflect(server: grpc.aio.Server, *services: str) -> None:
-    """Describe the services to every client, as ``/openapi.json`` describes HTTP's."""
-    pool = DESCRIPTOR.pool
-    for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
-        pool.AddSerializedFile(file.serialized_pb)
-    reflection = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
-    enable_server_reflection((*services, reflection), server, pool=pool)

@@ -202,7 +202,10 @@ class UnaryFrame:
                 f"the limit is {MAX_UNSENT_BYTES} bytes.",
                 1.0,
             )
-        request = await self._received(method, call, context)
+        # A probe says nothing, and so holds no place while it is received.
+        request = (
+            method.request() if method.is_probe else await self._received(method, call, context)
+        )
         answer = (await method.run(call, request)).SerializeToString()
         self._count_unsent(len(answer), context)
         return answer
