@@ -289,7 +289,10 @@ class DeadlineExceededError(ServiceError):
     status, slug, title = 504, "deadline-exceeded", "The deadline passed"
 
     def __init__(self, *, timeout_seconds: float) -> None:
-        super().__init__(f"There was no answer within {timeout_seconds:g} seconds.")
+        shown = f"{timeout_seconds:g}"
+        if "e-" in shown:  # a protocol counts in microseconds
+            shown = f"{timeout_seconds:.6f}".rstrip("0").rstrip(".")
+        super().__init__(f"There was no answer within {shown} seconds.")
 
 
 class HttpVersionError(ServiceError):

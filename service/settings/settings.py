@@ -149,8 +149,8 @@ class Settings(BaseSettings):
     )
     api_keys_file: Path | None = Field(
         default=None,
-        description="Callers of /v1 need a key: a text file with a line NAME SHA256 for each one, "
-        "read again when it changes. Without a line nobody may call.",
+        description="Callers of /v1, /v2 and gRPC need a key: a text file with a line NAME SHA256 "
+        "for each one, read again when it changes. Without a line nobody may call.",
     )
     cors_origins: Annotated[str, AfterValidator(are_origins)] | None = Field(
         default=None,

@@ -11,6 +11,7 @@ import pytest
 
 from service.settings import Settings
 from support.api_requests import JPEG, is_problem, photo
+from support.protocol_calls import HEADER_LENGTH, binary_images
 from support.service_fakes import FakeEngines, fake_app
 
 PAGE = "https://a.example"
@@ -80,6 +81,19 @@ async def test_a_page_may_send_every_header_that_the_documents_name(serving: Cli
         refused = await client.options("/v1/classify", headers=asked)
     assert refused.status_code == 403
     assert "send Authorization, Content-Encoding" in refused.json()["detail"]
+
+
+async def test_a_page_may_send_binary_tensors(serving: Clients) -> None:
+    names = "authorization, content-type, inference-header-content-length"
+    asked = PREFLIGHT | {"Access-Control-Request-Headers": names}
+    content, headers = binary_images(photo())
+    headers |= {"Origin": PAGE, "Authorization": "Bearer key"}
+    async with serving(cors_origins=PAGE) as client:
+        allowed = await client.options("/v2/models/demo/infer", headers=asked)
+        answer = await client.post("/v2/models/demo/infer", content=content, headers=headers)
+    assert allowed.status_code == answer.status_code == 200
+    assert HEADER_LENGTH in answer.headers
+    assert HEADER_LENGTH in answer.headers["access-control-expose-headers"].split(", ")
 
 
 @pytest.mark.parametrize("change", [{"Origin": "https://b.example"}, {"Origin": "null"}])

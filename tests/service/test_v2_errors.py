@@ -64,6 +64,7 @@ def with_input(**fields: Any) -> dict[str, Any]:
         (with_input(shape=[1.5]), 400, "Expected `int`"),
         (with_input(shape=[], data=[]), 400, "has the shape []"),
         (with_input(shape=[0], data=[]), 422, "has 0 images; it has to be 1 to 64"),
+        (with_input(shape=[1], data=[]), 400, "has the shape [1]: it has 0 elements; send 1 to"),
         (with_input(data="aGk="), 400, "has to be a list of base64 texts"),
         (with_input(data=[{"b64": "aGk="}]), 400, "has to be a list of base64 texts"),
         (with_input(data=["a cat!"]), 400, "Input image: element 0 is not base64"),
@@ -219,6 +220,7 @@ async def test_a_timeout_of_a_microsecond_is_no_bad_request(
         engines.hang = True
         answers.append(await client.post(INFER, json=call | {"parameters": {"timeout": 1}}))
     assert {answer.status_code for answer in answers} <= {429, 504}
+    assert answers[0].json()["error"] == "There was no answer within 0.000001 seconds."
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,11 @@ async def test_a_timeout_of_a_microsecond_is_no_bad_request(
     [
         ("/v2/models/none/infer", 404, "no model 'none'; there are demo"),
         ("/v2/models/demo/versions/7/infer", 404, "no version '7'"),
-        ("/v2/models/demo/infer?top_k=1", 422, "no parameter top_k"),
+        (
+            "/v2/models/demo/infer?top_k=1",
+            422,
+            "no parameter top_k. The parameters of a call stand in its body.",
+        ),
         ("/v2/models/demo/generate", 404, "Not Found"),
         ("/v2/models/demo", 405, "Method Not Allowed"),
     ],

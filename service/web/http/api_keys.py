@@ -91,7 +91,9 @@ def _read(path: Path) -> dict[str, str]:
             raise SettingsError(f"{setting}: line {number} of {path} is not NAME SHA256.")
         names[matched[2].lower()] = matched[1]
     if not names:
-        logger.warning("%s: %s has no key, so every request below /v1 is refused.", setting, path)
+        logger.warning(
+            "%s: %s has no key, so every request that needs one is refused.", setting, path
+        )
     return names
 
 

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 EXPOSED_HEADERS = (
     *("X-Request-ID", "Server-Timing", "Retry-After"),
     *("X-Model-Digest", "X-Model-Weights", "X-Embedding-Dimension"),
+    "Inference-Header-Content-Length",
 )
 """Headers of answers that a page of another origin may read."""
 
 SENT_HEADERS = (
     *("Authorization", "Content-Encoding", "Content-Type"),
-    *("X-Request-ID", "traceparent", "tracestate"),
+    *("Inference-Header-Content-Length", "X-Request-ID", "traceparent", "tracestate"),
 )
 """Headers of requests that it may send, beside those that every page may."""
 

@@ -25,6 +25,9 @@ INPUT = "image"
 LENGTH_BYTES = 4
 """Bytes of the length before each element of a binary BYTES tensor."""
 
+ALLOWED = f"1 to {MAX_IMAGES}"
+"""Numbers of images that a call may have, for errors."""
+
 MAX_SHOWN = 80
 """Characters of a caller's text that an error repeats."""
 
@@ -122,11 +125,11 @@ def images_of(call: InferenceCall, preparer: ImagePreparer) -> list[Image]:
     if any(side < 0 for side in tensor.shape):
         raise _wrong_shape(tensor, "no dimension can be negative")
     if tensor.datatype == "BYTES":
-        if len(tensor.shape) != 1 or tensor.shape[0] != len(tensor.values):
-            raise _wrong_shape(
-                tensor, f"with {len(tensor.values)} elements it has to be [{len(tensor.values)}]"
-            )
-        _check_count(len(tensor.values))
+        count = len(tensor.values)
+        if list(tensor.shape) != [count]:
+            reason = f"with {count} elements it has to be [{count}]"
+            raise _wrong_shape(tensor, reason if count else f"it has 0 elements; send {ALLOWED}")
+        _check_count(count)
         return [partial(preparer.prepare, element, None) for element in tensor.values]
     return _decoded_images(tensor, preparer)
 
@@ -150,9 +153,7 @@ def _check_count(images: int) -> None:
 
 
 def _wrong_count(images: str) -> InvalidParameterError:
-    return InvalidParameterError(
-        f"Input {INPUT} has {images} images; it has to be 1 to {MAX_IMAGES}."
-    )
+    return InvalidParameterError(f"Input {INPUT} has {images} images; it has to be {ALLOWED}.")
 
 
 def _wrong_shape(tensor: InputTensor, reason: str) -> MalformedRequestError:
