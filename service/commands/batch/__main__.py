@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 
 from service.commands.batch.arguments import PROGRAM, fill_parser
-from service.commands.console.exits import run_to_exit
+from service.commands.console.exits import FAILED, run_to_exit
 
 
 def main() -> None:
     """Predict as the arguments say, and exit."""
-    run_to_exit(_batch, PROGRAM)
+    try:
+        run_to_exit(_batch, PROGRAM)
+    except SystemExit as end:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # The interpreter would wait for Ray Data's threads, which do not end if it is interrupted.
+        # Ray itself has ended; nothing else is left to do.
+        os._exit(end.code if isinstance(end.code, int) else FAILED)
 
 
 def _batch() -> int:

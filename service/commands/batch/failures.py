@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 
 from model.remote.addresses import RemoteError
-from service.commands.console.exits import message_of
+from service.commands.console.exits import RefusedError, message_of
 from service.engine.batches import DeviceFailedError
 
-_SAID = (DeviceFailedError, RemoteError)
-"""Errors of the actors whose messages are written for the user."""
+_SAID = (DeviceFailedError, RefusedError, RemoteError)
+"""Errors whose messages are written for the user."""
+
+STOPPING = (*_SAID, OSError)
+"""Errors that end a run in order, beside Ray's own."""
 
 
 class StoppedError(Exception):

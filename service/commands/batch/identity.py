@@ -129,7 +129,7 @@ def _differences(ours: Identity, theirs: Identity, above: str = "") -> Iterator[
         if value == other or (not above and key in TOLD_ALONE):
             continue
         if isinstance(value, dict) and isinstance(other, dict):
-            yield from _differences(value, other, f"{above}{key}.")
+            yield from _differences(value, other, key)
         elif key == "listing_sha256":
             yield "other images, or images that have changed since"
         elif isinstance(value, list):

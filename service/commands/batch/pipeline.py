@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from service.commands.batch.actors import Decoder, Predictor, Work
+from service.commands.batch.actors import Decoder, Predictor, Work, describe
+from service.commands.console.exits import RefusedError
 from service.link.messages import InputInfo, ModelInfo
 
 CHUNK_BYTES = 32 * 2**20
@@ -86,6 +87,23 @@ def store_bytes_of(pools: Pools, memory_bytes: int) -> int:
     """Return the size of the object store that a run needs; see ``docs/batch.md``."""
     wanted = 2 * flight_bytes(pools, UNKNOWN_CHUNK_BYTES)
     return max(LEAST_STORE_BYTES, min(wanted, int(STORE_SHARE * memory_bytes)))
+
+
+def described(ray: Any, work: Work, pools: Pools) -> ModelInfo:
+    """Load the network in a process of its own that ends then, and return its model.
+
+    Raises:
+        RefusedError: if it cannot be loaded, or cannot do what the query asks for.
+        RayError: if the process dies.
+    """
+    remote = ray.remote(
+        num_cpus=pools.network_cpus, num_gpus=pools.network_gpus, max_calls=1, max_retries=0
+    )(describe)
+    found = ray.get(remote.remote(work))
+    if isinstance(found, str):
+        raise RefusedError(found)
+    assert isinstance(found, ModelInfo)
+    return found
 
 
 def run_pipeline(

@@ -70,9 +70,9 @@ def local_ray(*, cpus: int, gpus: int | None, store_bytes: int) -> Iterator[Any]
                     _node_ip_address="127.0.0.1",
                     _temp_dir=str(folder / "ray"),
                 )
-            _exit_on_sigterm()
             try:
-                yield ray
+                with _exit_on_sigterm():
+                    yield ray
             finally:
                 ray.shutdown()
     finally:
@@ -99,9 +99,9 @@ def cluster_ray(address: str) -> Iterator[Any]:
         raise RefusedError(f"--ray: there is no Ray at {address}: {_line(error)}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    _exit_on_sigterm()
     try:
-        yield ray
+        with _exit_on_sigterm():
+            yield ray
     finally:
         ray.shutdown()
 
@@ -178,13 +178,18 @@ def _working_in(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def _exit_on_sigterm() -> None:
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
     """End this process in order on SIGTERM, instead of by Ray's own handler."""
 
     def leave(_: int, __: FrameType | None) -> NoReturn:
         raise SystemExit(TERMINATED)
 
-    signal.signal(signal.SIGTERM, leave)
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _line(error: Exception) -> str:

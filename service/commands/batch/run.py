@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from service.api.schemas import NOTES
-from service.commands.batch.actors import MakeNetwork, Work, describe, local_network, result_schema
+from service.commands.batch.actors import MakeNetwork, Work, local_network, result_schema
 from service.commands.batch.arguments import CPU_BATCH_SIZE, GPU_BATCH_SIZE, PROGRAM
-from service.commands.batch.failures import StoppedError, stopped_by
+from service.commands.batch.failures import STOPPING, StoppedError, stopped_by
 from service.commands.batch.folder import OutputFolder, check_foreign, output_folder
 from service.commands.batch.identity import (
     Identity,
@@ -31,6 +31,7 @@ from service.commands.batch.machines import cluster_pools, gpus_of, local_pools,
 from service.commands.batch.part_file import PartWriter
 from service.commands.batch.pipeline import (
     chunk_images,
+    described,
     flight_bytes,
     input_bytes,
     run_pipeline,
@@ -50,7 +51,6 @@ from service.commands.batch.summary import summary_line
 from service.commands.console.exits import DONE, FAILED, REFUSED, RefusedError, print_error
 from service.commands.console.progress import ImageProgress
 from service.commands.predict.conversion import checked_count, request_of, settings_of
-from service.link.messages import ModelInfo
 
 WINDOW_IMAGES = 1_000_000
 """Images whose names are in Ray's object store at a time; then the actors start anew."""
@@ -160,7 +160,10 @@ class _Run:
         if dtype == "auto":
             dtype = recorded_dtype(self._folder, finished) or dtype
         self._work = self._with_settings(devices=device, dtype=dtype)
-        self._model = self._described(ray)
+        try:
+            self._model = described(ray, self._work, self._pools)
+        except ray.exceptions.RayError as error:
+            raise stopped_by(error) from error
         self._work = self._with_settings(dtype=self._model.dtype)
         self._identity = with_model(self._identity, self._model)
         check_same(self._folder, finished, self._identity)
@@ -169,22 +172,6 @@ class _Run:
 
     def _with_settings(self, **values: Any) -> Work:
         return replace(self._work, settings=self._work.settings.model_copy(update=values))
-
-    def _described(self, ray: Any) -> ModelInfo:
-        remote = ray.remote(
-            num_cpus=self._pools.network_cpus,
-            num_gpus=self._pools.network_gpus,
-            max_calls=1,
-            max_retries=0,
-        )(describe)
-        try:
-            found = ray.get(remote.remote(self._work))
-        except ray.exceptions.RayError as error:
-            raise stopped_by(error) from error
-        if isinstance(found, str):
-            raise RefusedError(found)
-        assert isinstance(found, ModelInfo)
-        return found
 
     def _compute(self, ray: Any) -> None:
         names = self._folder.names()
@@ -202,7 +189,7 @@ class _Run:
                     tables = self._tables(ray, window)
                     for part in window:
                         self._write(part, tables, progress)
-            except (ray.exceptions.RayError, OSError) as error:
+            except (ray.exceptions.RayError, *STOPPING) as error:
                 raise stopped_by(error) from error
             finally:
                 self._seconds = progress.seconds
