@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,9 +11,15 @@ import pytest
 
 from service.commands.batch import run as batch_run
 from service.commands.batch.actors import MakeNetwork
-from service.commands.batch.ray_session import local_ray
+from service.commands.batch.ray_session import LOCAL_VARIABLES, VARIABLES, local_ray
+
+# Ray looks at them once, when it is imported.
+os.environ.update(LOCAL_VARIABLES | VARIABLES)
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
 from support import batch_runs
-from support.batch_runs import Batch, MeanNetwork, arguments
+from support.batch_networks import MeanNetwork
+from support.batch_runs import Batch, arguments
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +52,7 @@ def ray_module() -> Iterator[Any]:
         filter(None, (str(root), str(root / "tests"), before))
     )
     try:
-        with local_ray(cpus=4, gpus=0, store_bytes=128 * 2**20) as ray:
+        with local_ray(cpus=4, gpus=0, store_bytes=512 * 2**20) as ray:
             yield ray
     finally:
         if before is None:

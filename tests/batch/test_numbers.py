@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from model.zoo import create_model
 from service.commands.batch.actors import local_network
 from service.commands.console.exits import FAILED
+from service.commands.predict import local
 from service.commands.predict.arguments import fill_parser
 from service.commands.predict.conversion import request_of, settings_of
 from service.commands.predict.local import LocalPredictor
 from service.commands.predict.report import PredictionReport
 from service.commands.predict.sources import find_sources
+from support.batch_networks import DetectingNetwork
 from support.batch_runs import Batch, rows_of, write_scenes
 
 SIZES = [(64, 80), (96, 64)]
@@ -32,16 +32,6 @@ def photos(tmp_path: Path) -> Path:
         (tmp_path / "photos" / "001.png").read_bytes()[:90]
     )
     return tmp_path / "photos"
-
-
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights of a detector that has learnt nothing."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "detector.pth"
-    network = create_model("mask_rcnn_overlock_xt", weights="random", fused=False)
-    torch.save(network.state_dict(), path)
-    return path
 
 
 def predicted(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:
@@ -114,22 +104,21 @@ def test_the_rows_are_those_of_predict(
     )
 
 
-@pytest.mark.slow
 def test_the_detections_are_those_of_predict(
     batch: Batch,
     photos: Path,
-    detector: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("000.png", "002.png", "003.png"):
-        (photos / name).unlink()
-    words = ("--model", "mask_rcnn_overlock_xt", "--weights", str(detector))
+    words = ("--model", "mask_rcnn_overlock_xt", "--weights", "random", "--max-detections", "1")
     given = ("detect", "photos", "--output", "found", "--batch-size", "1", *words)
-    assert batch(*given, network=local_network) == FAILED
+    assert batch(*given, network=DetectingNetwork) == FAILED
+    monkeypatch.setattr(local, "LocalNetwork", DetectingNetwork)
     rows = rows_of(tmp_path / "found")
     assert_equal(rows, predicted(capsys, "detect", "photos", *words), "detections")
-    assert [len(row["detections"] or []) for row in rows] == [100, 0]
+    assert [len(row["detections"] or []) for row in rows] == [1, 1, 0, 1, 1]
+    assert rows[0]["detections"][0]["mask"]["size"] == [64, 80]
 
 
 def test_ray_gives_the_same_rows(

@@ -17,7 +17,8 @@ from model.remote.addresses import RemoteError
 from service.commands.batch import run as batch_run
 from service.commands.console.exits import DONE, FAILED, REFUSED, RefusedError
 from service.engine.batches import DeviceFailedError
-from support.batch_runs import Batch, MeanNetwork, files_in, pipeline_here, rows_of, write_scenes
+from support.batch_networks import MeanNetwork
+from support.batch_runs import Batch, files_in, pipeline_here, rows_of, write_scenes
 
 WORDS = ("classify", "photos", "--output", "found", "--part-size", "4", "--batch-size", "2")
 

@@ -9,71 +9,20 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-from msgspec.structs import replace
 
 from model.scenes.scenes import draw_scene
-from service.answers.classify import classify_document
-from service.answers.inference import EngineResult
-from service.api.errors import ServiceError
-from service.api.queries import ClassifyQuery
-from service.api.schemas import Timing
 from service.commands.batch.actors import Decoder, Predictor, Work, describe
 from service.commands.batch.arguments import fill_parser
 from service.commands.batch.pipeline import Pools
 from service.commands.console.exits import RefusedError
-from service.commands.predict.network import WaitingInput
-from service.commands.predict.outcome import PredictAnswer, PredictRequest
-from service.images.preparation import PreparedImage
-from service.link.messages import InferenceResult, ModelInfo
-from service.settings import ModelSpec, Settings
+from service.link.messages import ModelInfo
 from support.scene_files import png
-from support.service_fakes import CLASSIFIER
 
 Batch = Callable[..., int]
 """Runs ``overlock batch`` with a command's words; returns the exit code."""
-
-
-class MeanNetwork:
-    """A classifier whose logits are means of the pixels: quick, and each image has its own.
-
-    Args:
-        settings: unused.
-        spec: its weights are the file whose contents make the digest.
-        request: a classification.
-        batch_size: unused.
-    """
-
-    def __init__(
-        self, settings: Settings, spec: ModelSpec, request: PredictRequest, batch_size: int
-    ) -> None:
-        dtype = "float32" if settings.dtype == "auto" else settings.dtype
-        self.model: ModelInfo = replace(CLASSIFIER, name=spec.name, dtype=dtype)
-        assert isinstance(request.query, ClassifyQuery)
-        self._query = request.query
-
-    def run(self, batch: Sequence[WaitingInput]) -> list[InferenceResult | ServiceError]:
-        """Return the means of the quarters of each image."""
-        found: list[InferenceResult | ServiceError] = []
-        for waiting in batch:
-            pixels = waiting.network_input.pixels
-            quarters = np.array_split(pixels.astype(np.float32) / 255, 4)
-            logits = np.array([quarter.mean() for quarter in quarters], np.float32)
-            found.append(InferenceResult((logits,), 0.0, 0.0, len(batch)))
-        return found
-
-    def answer(
-        self, prepared: PreparedImage, result: InferenceResult, decode: Any
-    ) -> PredictAnswer:
-        """Return the service's document."""
-        timing = Timing(
-            decode_seconds=0, queue_seconds=0, inference_seconds=0, render_seconds=0, batch_size=1
-        )
-        shown = EngineResult(self.model, prepared, result, timing, decode, cancelled=None)  # type: ignore[arg-type]
-        return PredictAnswer(classify_document(shown, self._query), None)
 
 
 def arguments(*words: str) -> argparse.Namespace:

@@ -32,6 +32,9 @@ from service.images.preparation import ImagePreparer, PreparedImage
 from service.link.messages import InferenceResult, ModelInfo, NetworkInput
 from service.settings import ModelSpec, Settings
 
+THREADS = "OMP_NUM_THREADS"
+"""Threads of torch, as its libraries read it when they are loaded."""
+
 
 class Network(Protocol):
     """What has a model and runs batches: ``LocalNetwork``, or a stand-in for it."""
@@ -72,7 +75,7 @@ class Work:
         request: the query for every image.
         batch_size: most images of one shape in a forward pass.
         folder: that relative paths start from; None on a cluster, whose machines have others.
-        threads: of the network on a CPU; None leaves it to torch.
+        threads: OMP_NUM_THREADS of the network's process; None leaves their number to torch.
         make_network: loads the network.
     """
 
@@ -81,7 +84,7 @@ class Work:
     request: PredictRequest
     batch_size: int
     folder: str | None = None
-    threads: int | None = None
+    threads: str | None = None
     make_network: MakeNetwork = local_network
 
     def network(self) -> Network:
@@ -89,9 +92,9 @@ class Work:
         if self.folder is not None:
             os.chdir(self.folder)
         # Ray limits a worker to the processors that it counts; they are all the network's.
-        os.environ.pop("OMP_NUM_THREADS", None)
+        os.environ.pop(THREADS, None)
         if self.threads is not None:
-            os.environ["OMP_NUM_THREADS"] = str(self.threads)
+            os.environ[THREADS] = self.threads
         return self.make_network(self.settings, self.spec, self.request, self.batch_size)
 
 

@@ -55,7 +55,7 @@ def local_ray(*, cpus: int, gpus: int | None, store_bytes: int) -> Iterator[Any]
             stack.enter_context(_locked(folder))
             os.environ.update(LOCAL_VARIABLES | VARIABLES)
             # Other users of the machine reach loopback too.
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             stack.enter_context(_native_lines_in(folder / "driver.err"))
             ray = _imported()
             with _working_in(folder):
@@ -113,6 +113,7 @@ def _imported() -> Any:
 
     for name in ("ray", "ray.data"):
         logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
         for handler in list(logger.handlers):
             # Files in Ray's folder keep their lines; the terminal is the command's own.
             if (

@@ -112,7 +112,8 @@ def _read_object(item: Item) -> bytes:
             if item.offset is None:
                 body: bytes = files.cat_file(path)
             else:
-                body = files.cat_file(path, item.offset, item.offset + (item.size or 0))
+                end = item.offset + (item.size or 0)
+                body = files.cat_file(path, start=item.offset, end=end)
         except FileNotFoundError as error:
             raise SourceError(f"There is no object {item.address}.") from error
     return body

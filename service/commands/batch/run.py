@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from service.api.schemas import NOTES
-from service.commands.batch.actors import MakeNetwork, Work, local_network, result_schema
+from service.commands.batch.actors import THREADS, MakeNetwork, Work, local_network, result_schema
 from service.commands.batch.arguments import CPU_BATCH_SIZE, GPU_BATCH_SIZE, PROGRAM
 from service.commands.batch.failures import STOPPING, StoppedError, stopped_by
 from service.commands.batch.folder import OutputFolder, check_foreign, output_folder
@@ -146,7 +147,8 @@ class _Run:
         images = min(self._listing.num_rows, WINDOW_IMAGES)
         listing_bytes = 4 * int(self._listing.nbytes) * images // self._listing.num_rows
         self._store_bytes = listing_bytes + store_bytes_of(self._pools, memory_bytes())
-        self._work = replace(self._work, folder=os.getcwd())  # noqa: PTH109 - Ray takes text
+        threads = os.environ.get(THREADS)
+        self._work = replace(self._work, folder=str(Path.cwd()), threads=threads)
         return local_ray(cpus=self._pools.cpus, gpus=self._gpus, store_bytes=self._store_bytes)
 
     def _prepare(self, ray: Any) -> None:
@@ -154,6 +156,8 @@ class _Run:
         settings = self._work.settings
         if self._arguments.ray is not None:
             self._pools = cluster_pools(ray, settings.devices, self._arguments.decoders)
+            if not self._pools.network_gpus:
+                self._work = replace(self._work, threads=str(self._pools.network_cpus))
         device = "cuda:0" if self._pools.network_gpus else "cpu"
         finished = _finished(self._folder)
         dtype: str = settings.dtype
