@@ -1,22 +1,31 @@
-"""What only a real Ray shows: memory, processes that die, and what it leaves on the machine."""
+"""What only a real Ray shows: memory, and processes that die."""
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
+from typing import Self
+
+import ray
+from PIL import Image
+from ray._private.internal_api import node_stats
 
 from service.commands.batch.pipeline import Pools, chunk_images, flight_bytes, input_bytes
 from service.commands.console.exits import DONE
-from support.batch_networks import DyingNetwork
+from support.batch_networks import DyingNetwork, SlowDetectingNetwork
 from support.batch_runs import Batch, rows_of, write_scenes
 from support.service_fakes import DETECTOR
 
-IMAGES = 120
+IMAGES = 100
 
 
 class StoreWatch:
     """Samples how much of the object store is in use, in a thread."""
 
     def __init__(self) -> None:
+        (node,) = ray.nodes()
+        self._raylet = node["NodeManagerAddress"], node["NodeManagerPort"]
         self.most_bytes = self.spilled_bytes = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -31,7 +40,7 @@ class StoreWatch:
 
     def _watch(self) -> None:
         while not self._ended.wait(0.2):
-            stats = node_stats().store_stats
+            stats = node_stats(*self._raylet, include_memory_info=False).store_stats
             self.most_bytes = max(self.most_bytes, stats.object_store_bytes_used)
             self.spilled_bytes = stats.spilled_bytes_total
 

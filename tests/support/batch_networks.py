@@ -98,7 +98,7 @@ class SlowDetectingNetwork(DetectingNetwork):
 
     def run(self, batch: Sequence[WaitingInput]) -> list[InferenceResult | ServiceError]:
         """Wait, and return three detections for each image."""
-        time.sleep(0.15)
+        time.sleep(0.1)
         return super().run(batch)
 
 
