@@ -64,7 +64,7 @@ def whole(batch: Batch, tmp_path: Path) -> dict[str, bytes]:
     return files
 
 
-def test_a_killed_and_a_terminated_run_go_on_to_the_same_files(
+def test_a_killed_and_a_terminated_run_continue_to_the_same_files(
     whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     found = tmp_path / "found"
@@ -80,7 +80,7 @@ def test_a_killed_and_a_terminated_run_go_on_to_the_same_files(
     process = start(tmp_path, *WORDS)
     _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1, said.decode()
-    assert files_in(found) == whole
+    assert files_in(found) == whole, said.decode()
     lines = said.decode().splitlines()
     assert "parts are done already." in said.decode()
     assert lines[-1].endswith("1 failed (invalid-image 1); results in found.")

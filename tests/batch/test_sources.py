@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from model.scenes.scenes import draw_scene
 from service.commands.batch import buckets
-from service.commands.batch.items import Item, digest_of, items_of
+from service.commands.batch.items import ImageItem, digest_of, items_of
 from service.commands.batch.reading import ItemReader
 from service.commands.batch.sources import find_items
 from service.commands.console.exits import DONE, FAILED, RefusedError
@@ -30,7 +30,7 @@ def image(number: int) -> bytes:
     return png(draw_scene(540_000 + number, 64, 80).image)
 
 
-def found(*names: str, stdin: bytes = b"") -> list[Item]:
+def found(*names: str, stdin: bytes = b"") -> list[ImageItem]:
     listing, _ = find_items(names, io.BytesIO(stdin))
     return list(items_of(listing))
 
@@ -39,7 +39,7 @@ def paths(*names: str, stdin: bytes = b"") -> list[str]:
     return [item.path for item in found(*names, stdin=stdin)]
 
 
-def bodies(items: list[Item]) -> list[Any]:
+def bodies(items: list[ImageItem]) -> list[Any]:
     return list(ItemReader().bodies(items))
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import ray
 
 from model.scenes.scenes import draw_scene
-from service.commands.batch.actors import Decoder, Predictor, Work, describe
+from service.commands.batch.actors import BatchWork, Decoder, Predictor, describe
 from service.commands.batch.arguments import fill_parser
 from service.commands.batch.pipeline import Pools
 from service.commands.console.exits import RefusedError
@@ -37,7 +37,7 @@ def no_ray(**_: Any) -> AbstractContextManager[Any]:
     return nullcontext(ray)
 
 
-def described_here(_: Any, work: Work, __: Pools) -> ModelInfo:
+def described_here(_: Any, work: BatchWork, __: Pools) -> ModelInfo:
     """Load the network in this process."""
     found = describe(work)
     if isinstance(found, str):
@@ -46,7 +46,7 @@ def described_here(_: Any, work: Work, __: Pools) -> ModelInfo:
 
 
 def pipeline_here(
-    _: Any, chunks: Sequence[pa.Table], work: Work, model: ModelInfo, *__: Any
+    _: Any, chunks: Sequence[pa.Table], work: BatchWork, model: ModelInfo, *__: Any
 ) -> Iterator[pa.Table]:
     """Run the pipeline's two classes in this process, chunk by chunk."""
     decoder, predictor = Decoder(work, model), Predictor(work)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from service.api.errors import ServiceError
 from service.api.schemas import ImageFacts
-from service.commands.batch.items import Item
+from service.commands.batch.items import ImageItem
 from service.commands.batch.reading import ItemReader
 from service.commands.batch.rows import Row, failed_row, row_of, schema_of, table_of
 from service.commands.predict.outcome import (
@@ -66,7 +66,7 @@ def local_network(
 
 
 @dataclass(frozen=True)
-class Work:
+class BatchWork:
     """What both classes are made with.
 
     Attributes:
@@ -98,7 +98,7 @@ class Work:
         return self.make_network(self.settings, self.spec, self.request, self.batch_size)
 
 
-def describe(work: Work) -> ModelInfo | str:
+def describe(work: BatchWork) -> ModelInfo | str:
     """Load the network in a process of its own, and return its model, or why there is none."""
     from service.engine.batches import DeviceFailedError
 
@@ -116,7 +116,7 @@ class Decoder:
         model: that they are decoded for.
     """
 
-    def __init__(self, work: Work, model: ModelInfo) -> None:
+    def __init__(self, work: BatchWork, model: ModelInfo) -> None:
         if work.folder is not None:
             os.chdir(work.folder)
         cv2.setNumThreads(1)
@@ -135,7 +135,7 @@ class Decoder:
             none.
         """
         (chunk,) = block.column("items").to_pylist()
-        items = [Item(**item) for item in chunk]
+        items = [ImageItem(**item) for item in chunk]
         rows = []
         for item, body in zip(items, self._reader.bodies(items), strict=True):
             rows.append({"path": item.path, "images": len(items), **self._decoded(body)})
@@ -184,7 +184,7 @@ class Predictor:
         work: what is done to the images.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: BatchWork) -> None:
         self._batch_size = work.batch_size
         self._network = work.network()
         self._schema = result_schema(work.request, self._network.model)

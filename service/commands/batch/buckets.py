@@ -12,7 +12,7 @@ import fsspec
 
 from model.remote.addresses import BucketAddress, RemoteError, check_address
 from model.remote.bucket_errors import UnreachableError, in_words
-from service.commands.batch.items import Item
+from service.commands.batch.items import ImageItem
 
 _BUCKET = re.compile(r"(s3|gs)://[^/]+", re.IGNORECASE)
 
@@ -55,7 +55,7 @@ def bucket_errors(address: str) -> Iterator[None]:
         raise RemoteError(f"{address} cannot be reached: {error}.") from error
 
 
-def stat_object(address: str) -> Item | None:
+def stat_object(address: str) -> ImageItem | None:
     """Look an object up; None if there is none, or a folder."""
     files, path = files_of(address)
     with bucket_errors(address):
@@ -66,7 +66,7 @@ def stat_object(address: str) -> Item | None:
     return _item_of(address.partition("://")[0], facts)
 
 
-def objects_below(address: str) -> list[Item]:
+def objects_below(address: str) -> list[ImageItem]:
     """Return the objects below a prefix, as below a folder."""
     files, path = files_of(address)
     with bucket_errors(address):
@@ -74,7 +74,7 @@ def objects_below(address: str) -> list[Item]:
     return _items_of(address, found)
 
 
-def objects_like(pattern: str) -> list[Item]:
+def objects_like(pattern: str) -> list[ImageItem]:
     """Return the objects whose addresses match a pattern."""
     files, path = files_of(pattern)
     with bucket_errors(pattern):
@@ -82,18 +82,18 @@ def objects_like(pattern: str) -> list[Item]:
     return _items_of(pattern, found)
 
 
-def _items_of(address: str, found: dict[str, Any]) -> list[Item]:
+def _items_of(address: str, found: dict[str, Any]) -> list[ImageItem]:
     scheme = address.partition("://")[0]
     items = [_item_of(scheme, facts) for facts in found.values()]
     return [item for item in items if item is not None]
 
 
-def _item_of(scheme: str, facts: dict[str, Any]) -> Item | None:
+def _item_of(scheme: str, facts: dict[str, Any]) -> ImageItem | None:
     if facts["type"] != "file" or facts["name"].endswith("/"):
         return None
     stamp = facts.get("ETag") or facts.get("generation") or facts.get("md5Hash")
     address = f"{scheme.lower()}://{facts['name']}"
-    return Item(
+    return ImageItem(
         address,
         address,
         size=int(facts["size"]),

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from model.remote.addresses import RemoteError
 from service.commands.batch.buckets import bucket_errors, files_of, is_bucket, stat_object
-from service.commands.batch.items import Item
+from service.commands.batch.items import ImageItem
 from service.commands.console.exits import RefusedError
 from service.commands.predict.sources import IMAGE_SUFFIXES
 
@@ -39,7 +39,7 @@ class Container(ABC):
         self.address = name if is_bucket(name) else os.path.abspath(name)  # noqa: PTH100
 
     @abstractmethod
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[ImageItem]:
         """Yield its images.
 
         Raises:
@@ -64,9 +64,9 @@ def container_of(name: str) -> Container | None:
 class TarFile(Container):
     """A tar whose members with an image's suffix are images."""
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[ImageItem]:
         """Yield its images, found by their position; of members of one name the last."""
-        found: dict[str, Item] = {}
+        found: dict[str, ImageItem] = {}
         with opened(self.address) as file:
             try:
                 with tarfile.open(fileobj=file, mode="r:") as tar:
@@ -79,14 +79,14 @@ class TarFile(Container):
                 raise RefusedError(f"{self.name} cannot be read as a tar: {error}.") from error
         yield from found.values()
 
-    def _item_of(self, member: tarfile.TarInfo) -> Item | None:
+    def _item_of(self, member: tarfile.TarInfo) -> ImageItem | None:
         name = PurePosixPath(member.name)
         hidden = name.name.startswith(".")
         if hidden or not member.isreg() or name.suffix.lower() not in IMAGE_SUFFIXES:
             return None
         if member.issparse():
             raise RefusedError(f"{self.name}: {member.name} is sparse, which is not supported.")
-        return Item(
+        return ImageItem(
             f"{self.name}/{member.name}",
             self.address,
             offset=member.offset_data,
@@ -98,7 +98,7 @@ class TarFile(Container):
 class ParquetFile(Container):
     """A Parquet file with the images in a column ``bytes``, or their paths in a column ``path``."""
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[ImageItem]:
         """Yield its images, a row each."""
         with opened(self.address) as file:
             try:
@@ -107,7 +107,7 @@ class ParquetFile(Container):
                 if BYTES_COLUMN in names:
                     stamp = self._stamp()
                     for row in range(parquet.metadata.num_rows):
-                        yield Item(f"{self.name}#{row}", self.address, row=row, stamp=stamp)
+                        yield ImageItem(f"{self.name}#{row}", self.address, row=row, stamp=stamp)
                 elif PATH_COLUMN in names:
                     yield from self._paths(parquet)
                 else:
@@ -118,12 +118,12 @@ class ParquetFile(Container):
             except pa.ArrowException as error:
                 raise RefusedError(f"{self.name} cannot be read as Parquet: {error}.") from error
 
-    def _paths(self, parquet: pq.ParquetFile) -> Iterator[Item]:
+    def _paths(self, parquet: pq.ParquetFile) -> Iterator[ImageItem]:
         for batch in parquet.iter_batches(columns=[PATH_COLUMN]):
             for path in batch.column(0).to_pylist():
                 if not isinstance(path, str) or not path:
                     raise RefusedError(f"{self.name}: the column {PATH_COLUMN} has {path!r}.")
-                yield Item(path, path)
+                yield ImageItem(path, path)
 
     def _stamp(self) -> str | None:
         if is_bucket(self.address):

@@ -18,11 +18,11 @@ LISTING_SCHEMA = pa.schema(
         pa.field("stamp", pa.string()),
     ]
 )
-"""The columns of a listing, one row an image; ``Item`` says what they mean."""
+"""The columns of a listing, one row an image; ``ImageItem`` says what they mean."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ImageItem:
     """An image, and where its bytes are.
 
     Attributes:
@@ -49,10 +49,10 @@ class Item:
         return self.address, self.offset or self.row or 0
 
 
-def listing_of(items: Iterable[Item]) -> pa.Table:
+def listing_of(items: Iterable[ImageItem]) -> pa.Table:
     """Sort items by their places, leave out those whose bytes are an earlier one's."""
     seen: set[tuple[str, int]] = set()
-    kept: list[Item] = []
+    kept: list[ImageItem] = []
     for item in sorted(items, key=lambda item: (item.place, item.path)):
         if item.place not in seen:
             seen.add(item.place)
@@ -67,10 +67,10 @@ def listing_of(items: Iterable[Item]) -> pa.Table:
     )
 
 
-def items_of(listing: pa.Table) -> Iterator[Item]:
+def items_of(listing: pa.Table) -> Iterator[ImageItem]:
     """Yield the items of a listing, or of a part of one."""
     for row in listing.to_pylist():
-        yield Item(**row)
+        yield ImageItem(**row)
 
 
 def digest_of(listing: pa.Table) -> str:

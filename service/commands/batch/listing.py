@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.commands.batch.folder import OutputFolder
-from service.commands.batch.items import LISTING_SCHEMA, Item, items_of
+from service.commands.batch.items import LISTING_SCHEMA, ImageItem, items_of
 from service.commands.batch.plan import Shard, plan_name
 from service.commands.batch.sources import find_items
 from service.commands.console.exits import RefusedError
@@ -86,7 +86,7 @@ def _compared(kept: pa.Table, listing: pa.Table, folder: str) -> list[str]:
     ]
 
 
-def _is_missing(item: Item | None) -> bool:
+def _is_missing(item: ImageItem | None) -> bool:
     """Tell whether there is no such file: nothing else has neither size nor row nor stamp."""
     return item is None or (item.size is None and item.row is None and "://" not in item.address)
 

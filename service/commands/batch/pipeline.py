@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from service.commands.batch.actors import Decoder, Predictor, Work, describe
+from service.commands.batch.actors import BatchWork, Decoder, Predictor, describe
 from service.commands.console.exits import RefusedError
 from service.link.messages import InputInfo, ModelInfo
 
@@ -89,7 +89,7 @@ def store_bytes_of(pools: Pools, memory_bytes: int) -> int:
     return max(LEAST_STORE_BYTES, min(wanted, int(STORE_SHARE * memory_bytes)))
 
 
-def described(ray: Any, work: Work, pools: Pools) -> ModelInfo:
+def described(ray: Any, work: BatchWork, pools: Pools) -> ModelInfo:
     """Load the network in a process of its own that ends then, and return its model.
 
     Raises:
@@ -109,7 +109,7 @@ def described(ray: Any, work: Work, pools: Pools) -> ModelInfo:
 def run_pipeline(
     ray: Any,
     chunks: Sequence[pa.Table],
-    work: Work,
+    work: BatchWork,
     model: ModelInfo,
     pools: Pools,
     limit_bytes: int | None,
@@ -139,7 +139,7 @@ def run_pipeline(
 
 
 def _results(
-    ray: Any, items: list[dict[str, Any]], work: Work, model: ModelInfo, pools: Pools
+    ray: Any, items: list[dict[str, Any]], work: BatchWork, model: ModelInfo, pools: Pools
 ) -> Any:
     """Return the data set of the results, which computes while it is read."""
     strategy = ray.data.ActorPoolStrategy

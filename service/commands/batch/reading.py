@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from model.images.prefetch import prefetch
 from service.commands.batch.buckets import bucket_errors, files_of, is_bucket
 from service.commands.batch.containers import BYTES_COLUMN, opened
-from service.commands.batch.items import Item
+from service.commands.batch.items import ImageItem
 from service.commands.console.exits import RefusedError
 from service.commands.predict.outcome import Failure, unreadable
 from service.commands.predict.sources import SourceError
@@ -30,7 +30,7 @@ class ItemReader:
     def __init__(self) -> None:
         self._kept: tuple[str, int, list[bytes | None]] | None = None
 
-    def bodies(self, items: Sequence[Item]) -> Iterator[bytes | Failure]:
+    def bodies(self, items: Sequence[ImageItem]) -> Iterator[bytes | Failure]:
         """Yield the files of items, in order, or the reasons why there are none.
 
         Raises:
@@ -43,7 +43,7 @@ class ItemReader:
         for item in items:
             yield found[item] if item.row is not None else next(read)
 
-    def _rows(self, items: Sequence[Item]) -> Iterator[bytes | Failure]:
+    def _rows(self, items: Sequence[ImageItem]) -> Iterator[bytes | Failure]:
         for item in items:
             try:
                 body = self._row(item)
@@ -52,7 +52,7 @@ class ItemReader:
                 continue
             yield Failure("unreadable", "The row has no bytes.") if body is None else body
 
-    def _row(self, item: Item) -> bytes | None:
+    def _row(self, item: ImageItem) -> bytes | None:
         assert item.row is not None
         if self._kept is not None:
             address, start, bodies = self._kept
@@ -68,7 +68,7 @@ class ItemReader:
         raise IndexError(f"it has {start} rows")
 
     def _from_group(
-        self, parquet: pq.ParquetFile, group: int, item: Item, start: int
+        self, parquet: pq.ParquetFile, group: int, item: ImageItem, start: int
     ) -> bytes | None:
         assert item.row is not None
         if parquet.metadata.row_group(group).total_byte_size <= KEPT_ROW_GROUP_BYTES:
@@ -83,7 +83,7 @@ class ItemReader:
         raise IndexError("its row group is shorter than it says")
 
 
-def _read(item: Item) -> bytes | Failure:
+def _read(item: ImageItem) -> bytes | Failure:
     """Read a file, a tar's member or an object; in a thread."""
     try:
         body = _read_object(item) if is_bucket(item.address) else _read_file(item)
@@ -97,7 +97,7 @@ def _read(item: Item) -> bytes | Failure:
     return body
 
 
-def _read_file(item: Item) -> bytes:
+def _read_file(item: ImageItem) -> bytes:
     if item.offset is None:
         return Path(item.address).read_bytes()
     with Path(item.address).open("rb") as file:
@@ -105,7 +105,7 @@ def _read_file(item: Item) -> bytes:
         return file.read(item.size or 0)
 
 
-def _read_object(item: Item) -> bytes:
+def _read_object(item: ImageItem) -> bytes:
     files, path = files_of(item.address)
     with bucket_errors(item.address):
         try:

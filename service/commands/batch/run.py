@@ -14,7 +14,13 @@ from typing import Any
 import pyarrow as pa
 
 from service.api.schemas import NOTES
-from service.commands.batch.actors import THREADS, MakeNetwork, Work, local_network, result_schema
+from service.commands.batch.actors import (
+    THREADS,
+    BatchWork,
+    MakeNetwork,
+    local_network,
+    result_schema,
+)
 from service.commands.batch.arguments import CPU_BATCH_SIZE, GPU_BATCH_SIZE, PROGRAM
 from service.commands.batch.failures import STOPPING, StoppedError, stopped_by
 from service.commands.batch.folder import OutputFolder, check_foreign, output_folder
@@ -72,7 +78,7 @@ def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network
         raise RefusedError(re.sub(r"--device\b", "--devices", str(error))) from error
     gpus = gpus_of(settings.devices) if arguments.ray is None else 0
     default = GPU_BATCH_SIZE if gpus else CPU_BATCH_SIZE
-    work = Work(
+    work = BatchWork(
         settings,
         spec,
         request,
@@ -112,7 +118,7 @@ class _Run:
         listing: pa.Table,
         parts: list[Part],
         identity: Identity,
-        work: Work,
+        work: BatchWork,
         arguments: argparse.Namespace,
         gpus: int,
     ) -> None:
@@ -174,7 +180,7 @@ class _Run:
         if (note := NOTES.get(self._model.weights)) is not None:
             print_error(note, PROGRAM)
 
-    def _with_settings(self, **values: Any) -> Work:
+    def _with_settings(self, **values: Any) -> BatchWork:
         return replace(self._work, settings=self._work.settings.model_copy(update=values))
 
     def _compute(self, ray: Any) -> None:

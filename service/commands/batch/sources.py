@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from service.commands.batch.buckets import is_bucket, objects_below, objects_like, stat_object
 from service.commands.batch.containers import Container, container_of
-from service.commands.batch.items import Item, listing_of
+from service.commands.batch.items import ImageItem, listing_of
 from service.commands.console.exits import RefusedError
 from service.commands.predict.sources import IMAGE_SUFFIXES, STDIN, images_in
 
@@ -39,7 +39,7 @@ def find_items(names: Sequence[str], stdin: BinaryIO) -> tuple[pa.Table, Counter
     return listing_of(items), skipped
 
 
-def _items_of(name: str, stdin: BinaryIO, skipped: Counter[str]) -> Iterator[Item]:
+def _items_of(name: str, stdin: BinaryIO, skipped: Counter[str]) -> Iterator[ImageItem]:
     if name == STDIN:
         for line in stdin.read().decode("utf-8", "surrogateescape").splitlines():
             if line.strip():
@@ -50,18 +50,18 @@ def _items_of(name: str, stdin: BinaryIO, skipped: Counter[str]) -> Iterator[Ite
         yield from _of_local(name, skipped)
 
 
-def _of_list(name: str, skipped: Counter[str]) -> Iterator[Item]:
+def _of_list(name: str, skipped: Counter[str]) -> Iterator[ImageItem]:
     """Yield a line's items: a list of a million objects is not looked up object by object."""
     if is_bucket(name) and not glob.has_magic(name) and not name.endswith("/"):
         container = container_of(name)
-        yield from _of_container(container) if container else [Item(name, name)]
+        yield from _of_container(container) if container else [ImageItem(name, name)]
     elif is_bucket(name):
         yield from _of_bucket(name)
     else:
         yield from _of_local(name, skipped)
 
 
-def _of_local(name: str, skipped: Counter[str]) -> Iterator[Item]:
+def _of_local(name: str, skipped: Counter[str]) -> Iterator[ImageItem]:
     path = Path(name)
     if path.is_dir():
         yield from (_of_file(found) for found in images_in(path, skipped))
@@ -73,7 +73,7 @@ def _of_local(name: str, skipped: Counter[str]) -> Iterator[Item]:
         yield from _of_named(path)
 
 
-def _of_named(path: Path) -> Iterator[Item]:
+def _of_named(path: Path) -> Iterator[ImageItem]:
     container = container_of(str(path))
     if container is None:
         yield _of_file(path)
@@ -81,17 +81,17 @@ def _of_named(path: Path) -> Iterator[Item]:
         yield from _of_container(container)
 
 
-def _of_file(path: Path) -> Item:
+def _of_file(path: Path) -> ImageItem:
     address = os.path.abspath(path)  # noqa: PTH100 - a link stays the link that was named
     try:
         facts = path.stat()
     except OSError:
         # Its row says why; it is no reason to end a run over many others.
-        return Item(str(path), address)
-    return Item(str(path), address, size=facts.st_size, stamp=str(facts.st_mtime_ns))
+        return ImageItem(str(path), address)
+    return ImageItem(str(path), address, size=facts.st_size, stamp=str(facts.st_mtime_ns))
 
 
-def _of_bucket(name: str) -> Iterator[Item]:
+def _of_bucket(name: str) -> Iterator[ImageItem]:
     if glob.has_magic(name):
         found = objects_like(name)
     else:
@@ -110,7 +110,7 @@ def _of_bucket(name: str) -> Iterator[Item]:
         yield from _of_container(container) if container else [item]
 
 
-def _of_container(container: Container) -> Iterator[Item]:
+def _of_container(container: Container) -> Iterator[ImageItem]:
     for item in container.items():
         # The paths in a Parquet file are those of files, whose sizes and times are told.
         if item.row is None and item.offset is None and not is_bucket(item.address):
