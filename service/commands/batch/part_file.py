@@ -49,12 +49,14 @@ class PartWriter:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._flush()
-            counts = {"images": self.images, "failed": dict(sorted(self.failed.items()))}
-            document = json.dumps(self._identity | counts, sort_keys=True)
-            self._writer.add_key_value_metadata({METADATA_KEY: document.encode()})
-        self._writer.close()
+        try:
+            if kind is None:
+                self._flush()
+                counts = {"images": self.images, "failed": dict(sorted(self.failed.items()))}
+                document = json.dumps(self._identity | counts, sort_keys=True)
+                self._writer.add_key_value_metadata({METADATA_KEY: document.encode()})
+        finally:
+            self._writer.close()
 
     def write(self, table: pa.Table) -> None:
         """Add rows."""
