@@ -14,10 +14,10 @@ from service.commands.console.exits import TERMINATED
 from support.batch_runs import Batch, files_in, write_scenes
 from support.command_line import OVERLOCK, environment
 
-IMAGES = 200
+IMAGES = 120
 PATIENCE_SECONDS = 300.0
 """Ray starts a dozen processes, which takes minutes on a busy machine."""
-WORDS = ("classify", "photos", "--output", "found", "--part-size", "20")
+WORDS = ("classify", "photos", "--output", "found", "--part-size", "12")
 
 
 pytestmark = pytest.mark.timeout(4 * PATIENCE_SECONDS)
