@@ -16,6 +16,7 @@ import ray
 from model.scenes.scenes import draw_scene
 from service.commands.batch.actors import BatchWork, Decoder, Predictor, describe
 from service.commands.batch.arguments import fill_parser
+from service.commands.batch.items import packed
 from service.commands.batch.pipeline import Pools
 from service.commands.console.exits import RefusedError
 from service.link.messages import ModelInfo
@@ -51,7 +52,7 @@ def pipeline_here(
     """Run the pipeline's two classes in this process, chunk by chunk."""
     decoder, predictor = Decoder(work, model), Predictor(work)
     for chunk in chunks:
-        yield predictor(decoder(pa.table({"items": [chunk.to_pylist()]})))
+        yield predictor(decoder(pa.table({"items": [packed(chunk)]})))
 
 
 def write_scenes(folder: Path, count: int, sizes: Sequence[tuple[int, int]] = ((64, 80),)) -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from service.api.errors import ServiceError
 from service.api.schemas import ImageFacts
-from service.commands.batch.items import ImageItem
+from service.commands.batch.items import unpacked
 from service.commands.batch.reading import ItemReader
 from service.commands.batch.rows import Row, failed_row, row_of, schema_of, table_of
 from service.commands.predict.outcome import (
@@ -128,14 +128,14 @@ class Decoder:
         """Decode a chunk.
 
         Args:
-            block: one row: the items, in a column ``items``.
+            block: one row: the items, packed, in a column ``items``.
 
         Returns:
             A row an image, in order: its path, and its network's input or the reason why there is
             none.
         """
         (chunk,) = block.column("items").to_pylist()
-        items = [ImageItem(**item) for item in chunk]
+        items = unpacked(chunk)
         rows = []
         for item, body in zip(items, self._reader.bodies(items), strict=True):
             rows.append({"path": item.path, "images": len(items), **self._decoded(body)})

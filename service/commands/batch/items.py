@@ -73,6 +73,20 @@ def items_of(listing: pa.Table) -> Iterator[ImageItem]:
         yield ImageItem(**row)
 
 
+def packed(listing: pa.Table) -> bytes:
+    """Return a part of a listing as one value, a small part of what Python's objects take."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, listing.schema) as stream:
+        stream.write_table(listing)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def unpacked(content: bytes) -> list[ImageItem]:
+    """Return the items of what ``packed`` has made."""
+    return list(items_of(pa.ipc.open_stream(content).read_all()))
+
+
 def digest_of(listing: pa.Table) -> str:
     """Return the SHA-256 of a listing: of names, sizes and stamps, not of how it is stored."""
     digest = hashlib.sha256()

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from service.commands.batch.actors import BatchWork, Decoder, Predictor, describe
+from service.commands.batch.items import packed
 from service.commands.console.exits import RefusedError
 from service.link.messages import InputInfo, ModelInfo
 
@@ -129,7 +130,7 @@ def run_pipeline(
         A table for each chunk, in order.
     """
     _configure(ray, limit_bytes)
-    items = [{"items": chunk.to_pylist()} for chunk in chunks]
+    items = [{"items": packed(chunk)} for chunk in chunks]
     with warnings.catch_warnings():
         # Nothing else bounds them, and without a bound an image that kills its decoder does so for
         # ever. A later Ray has other words; see the bound in pyproject.toml.

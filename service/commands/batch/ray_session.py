@@ -88,22 +88,20 @@ def cluster_ray(address: str) -> Iterator[Any]:
     """
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
-    ray = _imported()
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-    try:
-        # Ray puts this process's folder on the path of the cluster's, where it may hold packages
-        # of the same names.
-        with _working_in(folder):
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise RefusedError(f"--ray: there is no Ray at {address}: {_line(error)}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    try:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="overlock-batch-")))
+        stack.enter_context(_native_lines_in(folder / "driver.err"))
+        ray = _imported()
+        try:
+            # Ray puts this process's folder on the path of the cluster's, where it may hold
+            # packages of the same names.
+            with _working_in(folder):
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise RefusedError(f"--ray: there is no Ray at {address}: {_line(error)}") from error
+        stack.callback(ray.shutdown)
         with _exit_on_sigterm():
             yield ray
-    finally:
-        ray.shutdown()
 
 
 def _imported() -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from model.remote.addresses import is_address
 from service.api.schemas import NOTES
 from service.commands.batch.actors import (
     THREADS,
@@ -58,6 +59,10 @@ from service.commands.batch.summary import summary_line
 from service.commands.console.exits import DONE, FAILED, REFUSED, RefusedError, print_error
 from service.commands.console.progress import ImageProgress
 from service.commands.predict.conversion import checked_count, request_of, settings_of
+from service.settings import ModelSpec
+
+WORDS = ("demo", "pretrained", "random")
+"""Weights that are no path."""
 
 WINDOW_IMAGES = 1_000_000
 """Images whose names are in Ray's object store at a time; then the actors start anew."""
@@ -76,6 +81,8 @@ def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network
         settings, spec = settings_of(arguments)
     except RefusedError as error:
         raise RefusedError(re.sub(r"--device\b", "--devices", str(error))) from error
+    if arguments.ray is not None:
+        spec = _found_anywhere(spec)
     gpus = gpus_of(settings.devices) if arguments.ray is None else 0
     default = GPU_BATCH_SIZE if gpus else CPU_BATCH_SIZE
     work = BatchWork(
@@ -103,6 +110,14 @@ def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network
         check_same(folder, _finished(folder), identity)
         parts = parts_of(listing.num_rows, part_size, shard)
         return _Run(folder, shard, listing, parts, identity, work, arguments, gpus).run()
+
+
+def _found_anywhere(spec: ModelSpec) -> ModelSpec:
+    """Make a model's paths absolute: a cluster's processes work in other folders."""
+    weights, labels = spec.weights, spec.labels
+    if weights not in WORDS and not is_address(weights):
+        weights = str(Path(weights).absolute())
+    return replace(spec, weights=weights, labels=None if labels is None else labels.absolute())
 
 
 def _finished(folder: OutputFolder) -> list[str]:
