@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +24,9 @@ FOLDER_PREFIX = "ov-batch-"
 
 MAX_FOLDER_CHARACTERS = 40
 """Ray puts sockets below its folder, whose paths have at most 107 characters."""
+
+CONNECT_SECONDS = 10.0
+"""How long a cluster may take to accept a connection."""
 
 LOCAL_VARIABLES = {
     # Without it Ray takes the machine's address, and listens on all of them.
@@ -86,6 +91,7 @@ def cluster_ray(address: str) -> Iterator[Any]:
     Raises:
         RefusedError: if there is none.
     """
+    _check_reachable(address)
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
     with ExitStack() as stack:
@@ -102,6 +108,21 @@ def cluster_ray(address: str) -> Iterator[Any]:
         stack.callback(ray.shutdown)
         with _exit_on_sigterm():
             yield ray
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself tries again for minutes."""
+    if address.startswith("ray://"):
+        raise RefusedError(
+            f"--ray: {address} is Ray Client's; give the cluster's own address, such as HOST:6379."
+        )
+    found = re.fullmatch(r"\[?(.+?)\]?:(\d+)", address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise RefusedError(f"--ray: there is no Ray at {address}: {_line(error)}") from error
 
 
 def _imported() -> Any:
