@@ -28,6 +28,10 @@ COMMANDS = {
         "service.commands.predict.command",
         "classify, segment, detect, embed or explain image files",
     ),
+    "batch": (
+        "service.commands.batch.command",
+        "classify, segment, detect or embed many images, restartably, to Parquet files",
+    ),
     "models": (
         "service.commands.models",
         "list the networks: sizes, the paper's numbers, what is cached",

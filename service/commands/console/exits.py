@@ -15,6 +15,9 @@ REFUSED = 2
 """Nothing was done: an option, a setting, weights, a device or the service is wrong or missing."""
 
 INTERRUPTED = 130
+TERMINATED = 143
+"""The code that a shell shows after SIGTERM."""
+
 BROKEN_PIPE = 141
 """The code that a shell shows after SIGPIPE: the reader of the output has closed it."""
 
@@ -25,7 +28,8 @@ exit codes:
   {REFUSED}    nothing was done: a wrong option or setting, wrong or missing weights,
        no such device, a failed download, no service
   {INTERRUPTED}  Ctrl-C (serve: {DONE}, since it stops in order)
-  {BROKEN_PIPE}  the reader of the output has closed it"""
+  {BROKEN_PIPE}  the reader of the output has closed it
+  {TERMINATED}  SIGTERM (batch; what is done stays, and the same command goes on)"""
 
 
 class RefusedError(Exception):

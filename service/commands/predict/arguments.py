@@ -114,7 +114,7 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
     parser.add_argument_group("input").add_argument(
         "files", nargs="+", metavar="FILE", help=FILES_HELP
     )
-    _QUERY_OPTIONS[task](parser.add_argument_group("prediction"))
+    QUERY_OPTIONS[task](parser.add_argument_group("prediction"))
     out = parser.add_argument_group("output")
     out.add_argument(
         "--json",
@@ -179,36 +179,46 @@ def _add_explain(group: argparse._ArgumentGroup) -> None:
     )
 
 
-_QUERY_OPTIONS = {
+QUERY_OPTIONS = {
     Task.CLASSIFY: _add_classify,
     Task.SEGMENT: _add_segment,
     Task.DETECT: _add_detect,
     Task.EMBED: _add_embed,
     Task.EXPLAIN: _add_explain,
 }
+"""Adds the options of a task's query to a group."""
 
 
 def _add_local(group: argparse._ArgumentGroup, task: Task) -> None:
-    networks = networks_for(task)
-    group.add_argument(
-        "--model",
-        metavar="NAME",
-        help=f"{', '.join(networks)}; with --models-file a name in it, with --url one of the "
-        "service's models",
+    add_model_options(
+        group,
+        task,
+        model_help="with --models-file a name in it, with --url one of the service's models",
     )
+    group.add_argument("--device", help=DEVICE_HELP)
+    add_batch_options(group, str(DEFAULT_BATCH_SIZE))
+
+
+def add_model_options(group: argparse._ArgumentGroup, task: Task, *, model_help: str) -> None:
+    """Add the options that name a network and say what is done to its images."""
+    networks = networks_for(task)
+    group.add_argument("--model", metavar="NAME", help=f"{', '.join(networks)}; {model_help}")
     group.add_argument("--weights", help=weights_help(networks))
     if task is not Task.EMBED:  # an embedding has no classes
         group.add_argument("--labels", metavar="FILE", help=setting_help("classify_labels"))
     input_options.add_models_file(group)
     input_options.add_input_options(group)
-    group.add_argument("--device", help=DEVICE_HELP)
+
+
+def add_batch_options(group: argparse._ArgumentGroup, default_batch_size: str) -> None:
+    """Add the options of precision and batches."""
     dtype = f"auto, float32 or bfloat16; {setting_help('dtype')} [auto]"
     group.add_argument("--dtype", metavar="TYPE", help=dtype)
     group.add_argument(
         "--batch-size",
         type=int,
         metavar="N",
-        help=f"most images of one shape in a forward pass [{DEFAULT_BATCH_SIZE}]",
+        help=f"most images of one shape in a forward pass [{default_batch_size}]",
     )
 
 

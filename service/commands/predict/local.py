@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from model.config import Operation, Task
+from PIL import Image
+
 from model.images.prefetch import prefetch
-from service.answers.classify import check_query, classify_document
-from service.answers.detect import detect_document, detect_picture
-from service.answers.embed import embed_document, layer_of
-from service.answers.explain import class_ids_of, explain_document, explain_picture
-from service.answers.inference import EngineResult
-from service.answers.segment import segment_document, segment_picture
-from service.api.errors import DeviceMemoryError, InferenceError, ServiceError
-from service.api.queries import (
-    ClassifyQuery,
-    DetectQuery,
-    EmbedQuery,
-    ExplainQuery,
-    SegmentQuery,
-)
-from service.api.schemas import NOTES, Timing
-from service.commands.predict.outcome import (
-    Document,
-    Failure,
-    Outcome,
-    PredictAnswer,
-    PredictRequest,
-    Query,
-    unreadable,
-)
+from service.api.errors import ServiceError
+from service.api.schemas import NOTES
+from service.commands.predict.network import LocalNetwork, WaitingInput
+from service.commands.predict.outcome import Outcome, PredictRequest, failure_of
 from service.commands.predict.sources import Source, SourceError
-from service.engine.batches import DeviceFailedError, Fault, Input
-from service.engine.runner import Runner, failing_device
 from service.images.preparation import ImagePreparer, PreparedImage
-from service.link.messages import InferenceResult, ModelInfo, Question
 from service.settings import ModelSpec, Settings
 
 
@@ -62,6 +40,11 @@ class _Ready:
         """Height and width of the network's input, which a batch shares."""
         return self.prepared.network_input.size
 
+    @property
+    def waiting(self) -> WaitingInput:
+        """What the network takes."""
+        return WaitingInput(self.prepared.network_input, self.ready_at)
+
 
 class LocalPredictor:
     """A network in this process.
@@ -81,18 +64,14 @@ class LocalPredictor:
     def __init__(
         self, settings: Settings, spec: ModelSpec, request: PredictRequest, batch_size: int
     ) -> None:
-        self._request = request
         self._batch_size = batch_size
         self._preparer = ImagePreparer(settings)
-        with failing_device():
-            self._runner = Runner(settings, (spec,), settings.devices.split(",")[0], (batch_size,))
-        (self._model,) = self._runner.models
-        self._question = _question_of(request.query, self._model)
+        self._network = LocalNetwork(settings, spec, request, batch_size)
 
     @property
     def note(self) -> str | None:
         """Caveat about the answers, if there is one."""
-        return NOTES.get(self._model.weights)
+        return NOTES.get(self._network.model.weights)
 
     def outcomes(self, sources: Sequence[Source]) -> Iterator[Outcome]:
         """Predict on every image, in order; the following ones are decoded meanwhile.
@@ -116,108 +95,29 @@ class LocalPredictor:
         """Read and decode, in a thread."""
         try:
             body = source.read()
-            prepared = self._preparer.prepare(body, None, self._model)
+            prepared = self._preparer.prepare(body, None, self._network.model)
         except (ServiceError, SourceError, OSError) as error:
-            return Outcome(source, _failure_of(error))
+            return Outcome(source, failure_of(error))
         return _Ready(source, body, prepared, time.perf_counter())
 
     def _finish(self, waiting: Sequence[_Ready | Outcome]) -> Iterator[Outcome]:
         """Run the batch and yield its outcomes and those of failed images, in order."""
-        batch = [item for item in waiting if isinstance(item, _Ready)]
-        results = iter(self._run(batch) if batch else [])
+        batch = [item.waiting for item in waiting if isinstance(item, _Ready)]
+        results = iter(self._network.run(batch) if batch else [])
         for item in waiting:
             if isinstance(item, Outcome):
                 yield item
                 continue
             result = next(results)
             if isinstance(result, ServiceError):
-                yield Outcome(item.source, _failure_of(result))
-            else:
-                yield Outcome(item.source, self._answer(item, result))
+                yield Outcome(item.source, failure_of(result))
+                continue
+            answer = self._network.answer(item.prepared, result, partial(self._decode, item.body))
+            yield Outcome(item.source, answer)
 
-    def _run(self, batch: Sequence[_Ready]) -> list[InferenceResult | ServiceError]:
-        """Run a batch; one that fails is halved, so that a bad image fails alone."""
-        prepared = [item.prepared.network_input for item in batch]
-        asked = self._question
-        inputs = [
-            Input(self._runner.stage(p.pixels), p.original_size, asked.layer, asked.class_ids)
-            for p in prepared
-        ]
-        operation = Operation(self._model.name, asked.task)
-        started = time.perf_counter()
-        try:
-            with failing_device():
-                outcome = self._runner.run(operation, inputs, batch[0].size, len(batch))
-        except (RuntimeError, MemoryError) as error:
-            fault = self._runner.fault_of(error)
-            if fault is Fault.DEVICE_LOST:
-                raise DeviceFailedError(f"The device is lost: {error}") from error
-            if len(batch) > 1:
-                half = len(batch) // 2
-                return self._run(batch[:half]) + self._run(batch[half:])
-            if fault is Fault.OUT_OF_MEMORY:
-                return [DeviceMemoryError()]
-            return [InferenceError(f"The network failed: {error}")]
-        return [
-            InferenceError("The network's output for this image is not usable.")
-            if arrays is None
-            else InferenceResult(
-                arrays, started - item.ready_at, outcome.device_seconds, len(batch)
-            )
-            for item, arrays in zip(batch, outcome.arrays, strict=True)
-        ]
-
-    def _answer(self, item: _Ready, result: InferenceResult) -> PredictAnswer:
-        engine_result = EngineResult(
-            self._model,
-            item.prepared,
-            result,
-            Timing(
-                decode_seconds=item.prepared.decode_seconds,
-                queue_seconds=result.queue_seconds,
-                inference_seconds=result.inference_seconds,
-                render_seconds=0.0,
-                batch_size=result.batch_size,
-            ),
-            decode=lambda: self._preparer.decode(item.body, None).image,
-            cancelled=threading.Event(),
-        )
-        document: Document
-        picture, saves = None, self._request.saves
-        match self._request.query:
-            case ClassifyQuery() as query:
-                document = classify_document(engine_result, query)
-            case SegmentQuery() as query:
-                document = segment_document(engine_result, query)
-                picture = segment_picture(engine_result, query) if saves else None
-            case DetectQuery() as query:
-                document = detect_document(engine_result, query)
-                picture = detect_picture(engine_result, query) if saves else None
-            case EmbedQuery() as query:
-                document = embed_document(engine_result, query)
-            case ExplainQuery() as query:
-                document = explain_document(engine_result)
-                picture = explain_picture(engine_result, query) if saves else None
-        return PredictAnswer(document, picture)
-
-
-def _question_of(query: Query, model: ModelInfo) -> Question:
-    match query:
-        case ClassifyQuery():
-            check_query(query, model)
-        case EmbedQuery():
-            return Question(Task.EMBED, layer=layer_of(query, model))
-        case ExplainQuery():
-            return Question(Task.EXPLAIN, class_ids=class_ids_of(query, model))
-    return Question(model.task)
+    def _decode(self, body: bytes) -> Image.Image:
+        return self._preparer.decode(body, None).image
 
 
 def _sizes(waiting: Sequence[_Ready | Outcome]) -> list[tuple[int, int]]:
     return [item.size for item in waiting if isinstance(item, _Ready)]
-
-
-def _failure_of(error: ServiceError | SourceError | OSError) -> Failure:
-    """Return the reason why there is no answer."""
-    if isinstance(error, ServiceError):
-        return Failure(error.slug, error.detail)
-    return unreadable(error)

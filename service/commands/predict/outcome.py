@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.config import Task
+from service.api.errors import ServiceError
 from service.api.queries import (
     ClassifyQuery,
     DetectQuery,
@@ -91,3 +92,10 @@ def unreadable(error: SourceError | OSError) -> Failure:
     """Return the reason why a file cannot be read."""
     detail = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
     return Failure("unreadable", detail)
+
+
+def failure_of(error: ServiceError | SourceError | OSError) -> Failure:
+    """Return the reason why there is no answer for an image."""
+    if isinstance(error, ServiceError):
+        return Failure(error.slug, error.detail)
+    return unreadable(error)

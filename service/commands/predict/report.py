@@ -22,6 +22,7 @@ from service.api.schemas import (
     SegmentResponse,
 )
 from service.commands.console.exits import DONE, FAILED, message_of, print_error
+from service.commands.console.progress import ImageProgress
 from service.commands.console.table import Table, escaped
 from service.commands.predict.outcome import Document, Failure, Outcome, PredictAnswer
 from service.commands.predict.saving import check_places, save
@@ -39,9 +40,6 @@ COLUMNS = {
     Task.EMBED: [("layer", 8), ("dimension", -9), ("length", -7)],
     Task.EXPLAIN: [("score", -7), ("logit", -7), ("peak x y", -9), ("class", 0)],
 }
-
-PROGRESS_SECONDS = 10.0
-"""Time between two lines of progress where the standard error stream is no terminal."""
 
 
 class PredictionReport:
@@ -68,7 +66,7 @@ class PredictionReport:
         folder: Path | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._total, self._done, self._failed = len(sources), 0, 0
+        self._total, self._failed = len(sources), 0
         self._as_json = as_json
         self._folder = folder
         if folder is not None:
@@ -76,16 +74,13 @@ class PredictionReport:
             folder.mkdir(parents=True, exist_ok=True)
         width = max((len(escaped(source.name)) for source in sources), default=0)
         self._table = Table([("file", min(max(width, 4), MAX_NAME_WIDTH)), *COLUMNS[task]])
-        # None: no bar where the standard error stream is no terminal; lines, then.
-        disable = None if self._total > 1 else True
-        self._clock, self._started_at, self._told_at = clock, clock(), clock()
-        self._bar = tqdm(total=self._total, unit=" images", leave=False, disable=disable)
+        self._progress = ImageProgress(self._total, PROGRAM, clock=clock)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self._progress.close()
 
     @property
     def exit_code(self) -> int:
@@ -105,38 +100,20 @@ class PredictionReport:
                 self._write_rows(outcome.source.name, result.document)
             # The reader of a pipe gets every image as soon as it is done.
             sys.stdout.flush()
-        self._done += 1
-        self._bar.update()
-        self._tell_progress()
-
-    def _tell_progress(self) -> None:
-        now = self._clock()
-        left = self._total - self._done
-        if not self._bar.disable or left == 0 or now - self._told_at < PROGRESS_SECONDS:
-            return
-        self._told_at = now
-        rate = self._done / (now - self._started_at)
-        print_error(
-            f"{self._done} of {self._total} images, {rate:.3g} a second, "
-            f"about {tqdm.format_interval(left / rate)} left.",
-            PROGRAM,
-        )
+        self._progress.advance()
 
     def note(self, note: str | None) -> None:
         """Print a caveat about the answers."""
-        if note is not None:
-            with tqdm.external_write_mode(sys.stderr):
-                print_error(note, PROGRAM)
+        self._progress.note(note)
 
     def give_up(self, reason: str) -> None:
         """Print why the remaining images are left out; they count as failed."""
-        with tqdm.external_write_mode(sys.stderr):
-            print_error(reason, PROGRAM)
-        self._failed += self._total - self._done
+        self._progress.note(reason)
+        self._failed += self._total - self._progress.done
 
     def finish(self) -> None:
         """Print the number of failures."""
-        self._bar.close()
+        self._progress.close()
         if self._failed:
             print_error(f"{self._failed} of {self._total} failed.", PROGRAM)
 

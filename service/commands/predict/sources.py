@@ -95,12 +95,13 @@ def _of_file(path: Path) -> Source:
 
 
 def _of_folder(name: str, folder: Path, skipped: Counter[str]) -> list[Source]:
-    paths = sorted(_images_in(folder, skipped))
+    paths = sorted(images_in(folder, skipped))
     found = [Source(str(path), path.relative_to(folder), path) for path in paths]
     return found or [_none(name, f"The folder holds no {', '.join(sorted(IMAGE_SUFFIXES))}.")]
 
 
-def _images_in(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
+def images_in(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
+    """Yield the files below a folder with a suffix of an image; count the others by kind."""
     for parent, folders, files in os.walk(folder):
         skipped.update(HIDDEN for name in folders if name.startswith("."))
         folders[:] = [name for name in folders if not name.startswith(".")]

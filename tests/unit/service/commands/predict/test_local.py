@@ -12,7 +12,7 @@ from model.kernels.gpu.failures import DeviceLostError
 from service.api.errors import InvalidParameterError
 from service.api.queries import ClassifyQuery, EmbedQuery, ExplainQuery, SegmentQuery
 from service.api.schemas import EmbedResponse, ExplainResponse
-from service.commands.predict import local
+from service.commands.predict import network
 from service.commands.predict.local import LocalPredictor
 from service.commands.predict.outcome import Failure, Outcome, PredictAnswer, PredictRequest, Query
 from service.commands.predict.sources import Source
@@ -150,7 +150,7 @@ def test_an_embedding_is_of_the_layer_that_is_named(batches: list[int]) -> None:
 
 
 def test_class_maps_are_of_the_classes_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "explain_picture", lambda *_: b"a picture")
+    monkeypatch.setattr(network, "explain_picture", lambda *_: b"a picture")
     predictor = here(ExplainQuery(class_id=[7, 2]), saves=True)
     (outcome,) = predictor.outcomes([source("a")])
     assert isinstance(outcome.result, PredictAnswer)

@@ -1,0 +1,271 @@
+"""The two classes that Ray Data runs: one decodes images on CPUs, the other has a device.
+
+Neither imports torch with this file: the driver, which names them, does without it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from service.api.errors import ServiceError
+from service.api.schemas import ImageFacts
+from service.commands.batch.items import unpacked
+from service.commands.batch.reading import ItemReader
+from service.commands.batch.rows import Row, failed_row, row_of, schema_of, table_of
+from service.commands.predict.outcome import (
+    Failure,
+    PredictAnswer,
+    PredictRequest,
+    failure_of,
+)
+from service.images.preparation import ImagePreparer, PreparedImage
+from service.link.messages import InferenceResult, ModelInfo, NetworkInput
+from service.settings import ModelSpec, Settings
+
+THREADS = "OMP_NUM_THREADS"
+"""Threads of torch, as its libraries read it when they are loaded."""
+
+
+class Network(Protocol):
+    """What has a model and runs batches: ``LocalNetwork``, or a stand-in for it."""
+
+    model: ModelInfo
+
+    def run(self, batch: Sequence[Any]) -> list[InferenceResult | ServiceError]:
+        """Run a batch of ``WaitingInput`` of one size."""
+
+    def answer(
+        self,
+        prepared: PreparedImage,
+        result: InferenceResult,
+        decode: Callable[[], Image.Image],
+    ) -> PredictAnswer:
+        """Make the service's answer of a result. Thread-safe."""
+
+
+MakeNetwork = Callable[[Settings, ModelSpec, PredictRequest, int], Network]
+
+
+def local_network(
+    settings: Settings, spec: ModelSpec, request: PredictRequest, batch_size: int
+) -> Network:
+    """Load the network; imports torch."""
+    from service.commands.predict.network import LocalNetwork
+
+    return LocalNetwork(settings, spec, request, batch_size)
+
+
+@dataclass(frozen=True)
+class BatchWork:
+    """What both classes are made with.
+
+    Attributes:
+        settings: of the device and the images.
+        spec: the model.
+        request: the query for every image.
+        batch_size: most images of one shape in a forward pass.
+        folder: that relative paths start from; None on a cluster, whose machines have others.
+        threads: OMP_NUM_THREADS of the network's process; None leaves their number to torch.
+        make_network: loads the network.
+    """
+
+    settings: Settings
+    spec: ModelSpec
+    request: PredictRequest
+    batch_size: int
+    folder: str | None = None
+    threads: str | None = None
+    make_network: MakeNetwork = local_network
+
+    def network(self) -> Network:
+        """Load the network in this process."""
+        if self.folder is not None:
+            os.chdir(self.folder)
+        # Ray limits a worker to the processors that it counts; they are all the network's.
+        os.environ.pop(THREADS, None)
+        if self.threads is not None:
+            os.environ[THREADS] = self.threads
+        return self.make_network(self.settings, self.spec, self.request, self.batch_size)
+
+
+def describe(work: BatchWork) -> ModelInfo | str:
+    """Load the network in a process of its own, and return its model, or why there is none."""
+    from service.engine.batches import DeviceFailedError
+
+    try:
+        return work.network().model
+    except (ValueError, OSError, ServiceError, DeviceFailedError) as error:
+        return str(error)
+
+
+class Decoder:
+    """Reads and decodes the images of a chunk.
+
+    Args:
+        work: what is done to them.
+        model: that they are decoded for.
+    """
+
+    def __init__(self, work: BatchWork, model: ModelInfo) -> None:
+        if work.folder is not None:
+            os.chdir(work.folder)
+        cv2.setNumThreads(1)
+        self._model = model
+        self._preparer = ImagePreparer(work.settings)
+        self._reader = ItemReader()
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Decode a chunk.
+
+        Args:
+            block: one row: the items, packed, in a column ``items``.
+
+        Returns:
+            A row an image, in order: its path, and its network's input or the reason why there is
+            none.
+        """
+        (chunk,) = block.column("items").to_pylist()
+        items = unpacked(chunk)
+        rows = []
+        for item, body in zip(items, self._reader.bodies(items), strict=True):
+            rows.append({"path": item.path, "images": len(items), **self._decoded(body)})
+        return pa.Table.from_pylist(rows, DECODED_SCHEMA)
+
+    def _decoded(self, body: bytes | Failure) -> dict[str, Any]:
+        if isinstance(body, Failure):
+            return {"failure": [body.kind, body.detail]}
+        try:
+            prepared = self._preparer.prepare(body, None, self._model)
+        except ServiceError as error:
+            failure = failure_of(error)
+            return {"failure": [failure.kind, failure.detail]}
+        network_input, facts = prepared.network_input, prepared.facts
+        pixels = np.ascontiguousarray(network_input.pixels)
+        return {
+            "pixels": pixels.data.cast("B") if pixels.size else b"",
+            "shape": pixels.shape,
+            "size": network_input.size,
+            "original_size": network_input.original_size,
+            "facts": [facts.width, facts.height, facts.frames],
+        }
+
+
+DECODED_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("images", pa.int32()),
+        ("failure", pa.list_(pa.string())),
+        ("pixels", pa.large_binary()),
+        ("shape", pa.list_(pa.int32())),
+        ("size", pa.list_(pa.int32())),
+        ("original_size", pa.list_(pa.int32())),
+        ("facts", pa.list_(pa.int32())),
+    ]
+)
+"""What goes from the decoders to the networks; ``images`` is the number of the chunk's."""
+
+
+class Predictor:
+    """Has a network, and predicts on the images of a chunk. Thread-safe.
+
+    While one thread has the device, others make answers of what it has computed before.
+
+    Args:
+        work: what is done to the images.
+    """
+
+    def __init__(self, work: BatchWork) -> None:
+        self._batch_size = work.batch_size
+        self._network = work.network()
+        self._schema = result_schema(work.request, self._network.model)
+        self._device = threading.Lock()
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Predict on a chunk.
+
+        Args:
+            block: as a decoder returns it, whole, so that the batches are the same in every run.
+
+        Returns:
+            A row an image, in order, as it is written.
+        """
+        described = block.drop_columns(["pixels"]).to_pylist()
+        assert all(row["images"] == len(described) for row in described), "a chunk was cut"
+        rows: list[Row | None] = [
+            failed_row(row["path"], Failure(*row["failure"])) if row["failure"] else None
+            for row in described
+        ]
+        column = block.column("pixels")
+        prepared = {
+            place: _prepared(row, column[place].as_buffer())
+            for place, row in enumerate(described)
+            if rows[place] is None
+        }
+        for batch in self._batches(prepared):
+            results = self._run([prepared[place] for place in batch])
+            for place, result in zip(batch, results, strict=True):
+                rows[place] = self._row(described[place]["path"], prepared[place], result)
+        return table_of([row for row in rows if row is not None], self._schema)
+
+    def _batches(self, prepared: dict[int, PreparedImage]) -> list[list[int]]:
+        """Group the images of a chunk by the exact size of their inputs."""
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for place, image in prepared.items():
+            by_size.setdefault(image.network_input.size, []).append(place)
+        size = self._batch_size
+        return [
+            places[start : start + size]
+            for places in by_size.values()
+            for start in range(0, len(places), size)
+        ]
+
+    def _run(self, batch: list[PreparedImage]) -> list[InferenceResult | ServiceError]:
+        from service.commands.predict.network import WaitingInput
+
+        waiting = [WaitingInput(each.network_input, time.perf_counter()) for each in batch]
+        with self._device:
+            return self._network.run(waiting)
+
+    def _row(
+        self, path: str, prepared: PreparedImage, result: InferenceResult | ServiceError
+    ) -> Row:
+        if isinstance(result, ServiceError):
+            return failed_row(path, failure_of(result))
+        return row_of(path, self._network.answer(prepared, result, _no_pixels).document)
+
+
+def result_schema(request: PredictRequest, model: ModelInfo) -> pa.Schema:
+    """Return the columns of the results."""
+    from service.answers.embed import layer_of
+    from service.api.queries import EmbedQuery
+
+    query = request.query
+    dimension = model.layers[layer_of(query, model)] if isinstance(query, EmbedQuery) else None
+    return schema_of(request.task, dimension)
+
+
+def _prepared(row: dict[str, Any], pixels: pa.Buffer) -> PreparedImage:
+    width, height, frames = row["facts"]
+    return PreparedImage(
+        NetworkInput(
+            np.frombuffer(pixels, np.uint8).reshape(row["shape"]),
+            (row["size"][0], row["size"][1]),
+            (row["original_size"][0], row["original_size"][1]),
+        ),
+        ImageFacts(width=width, height=height, frames=frames),
+        decode_seconds=0.0,
+    )
+
+
+def _no_pixels() -> Image.Image:
+    raise AssertionError("nothing is drawn")

@@ -1,0 +1,87 @@
+"""Devices and memory: how many actors a run has, here or on a cluster."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from service.commands.batch.pipeline import Pools
+from service.commands.console.exits import RefusedError
+from service.processes.environment import ALL_GPUS, gpu_environment
+from service.settings import SettingsError
+
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def gpus_of(devices: str) -> int:
+    """Return how many of this machine's GPUs a run has, and let Ray see no others.
+
+    Args:
+        devices: auto, cpu, or a list like cuda:0,cuda:1.
+
+    Raises:
+        RefusedError: if one of them is missing.
+    """
+    if devices == "cpu":
+        return 0
+    seen = _visible_gpus()
+    if devices == "auto":
+        return seen
+    names = devices.split(",")
+    for name in names:
+        if int(name.removeprefix("cuda:")) >= seen:
+            raise RefusedError(f"--devices: there is no {name}; {seen} GPUs can be seen.")
+    try:
+        os.environ[ALL_GPUS] = ",".join(gpu_environment(name)[ALL_GPUS] for name in names)
+    except SettingsError as error:
+        raise RefusedError(str(error)) from error
+    return len(names)
+
+
+def _visible_gpus() -> int:
+    """Ask torch, in a process that ends: this one needs neither torch nor a GPU."""
+    if not Path("/dev/nvidiactl").exists():
+        return 0
+    command = [sys.executable, "-P", "-c", "import torch; print(torch.cuda.device_count())"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return int(asked.stdout.strip() or 0)
+
+
+def local_pools(gpus: int, decoders: int | None) -> Pools:
+    """Return the actors on this machine."""
+    cores = len(os.sched_getaffinity(0))
+    left = cores - gpus - 1 if gpus else cores // 2
+    return Pools(decoders or max(1, left), max(1, gpus), 1, 1 if gpus else 0)
+
+
+def cluster_pools(ray: Any, devices: str, decoders: int | None) -> Pools:
+    """Return the actors on a cluster: a network on each GPU, or else on each machine.
+
+    Raises:
+        RefusedError: if a GPU is named, or the cluster has no CPU.
+    """
+    if devices not in {"auto", "cpu"}:
+        raise RefusedError("--devices: on a cluster it is auto or cpu; Ray gives the GPUs out.")
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = [int(machine["CPU"]) for machine in machines if machine.get("CPU", 0) >= 1]
+    if not cpus:
+        raise RefusedError("--ray: the cluster has no CPU.")
+    gpus = 0 if devices == "cpu" else int(sum(machine.get("GPU", 0) for machine in machines))
+    # Decoders take the other half; a machine with one CPU does both by turns.
+    network_cpus = 1 if gpus else max(1, min(cpus) // 2)
+    networks = gpus or max(1, sum(count // (network_cpus + 1) > 0 for count in cpus))
+    left = sum(cpus) - networks * network_cpus - 1
+    return Pools(decoders or max(1, left), networks, network_cpus, 1 if gpus else 0)
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine, or of the container."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = MEMORY_LIMIT.read_text().strip()
+    except OSError:
+        return memory
+    return min(memory, int(limit)) if limit.isdigit() else memory

@@ -1,0 +1,189 @@
+"""The pipeline on Ray Data: chunks of items in, tables of results out, in order.
+
+Decoders, on CPUs, read and decode; networks, one a device, predict. Memory is bounded: a chunk has
+a bounded number of images, an image's input has a bounded size, and so many chunks are on their
+way as fit into the share of the object store that the pipeline may fill.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from service.commands.batch.actors import BatchWork, Decoder, Predictor, describe
+from service.commands.batch.items import packed
+from service.commands.console.exits import RefusedError
+from service.link.messages import InputInfo, ModelInfo
+
+CHUNK_BYTES = 32 * 2**20
+"""Inputs of a chunk, at most, where that is at least one batch."""
+
+BATCHES_OF_A_CHUNK = 4
+"""More of them fill the batches of the dense tasks better, whose images differ in shape."""
+
+CHUNKS_OF_A_WORKER = 4
+"""Chunks on their way for each decoder and each network: in it, before it, and behind it."""
+
+LEAST_STORE_BYTES = 128 * 2**20
+
+UNKNOWN_CHUNK_BYTES = 64 * 2**20
+"""Of a chunk of a model that is not known yet: a Ray on this machine starts before."""
+
+STORE_SHARE = 0.3
+"""Share of the machine's memory that the object store may have at most."""
+
+MAX_RESTARTS = 3
+"""Of an actor that dies, and of the chunk that it died with."""
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The actors of a run.
+
+    Attributes:
+        decoders: their number; each counts as one CPU.
+        networks: their number.
+        network_cpus: that each network counts as.
+        network_gpus: that each network has.
+    """
+
+    decoders: int
+    networks: int
+    network_cpus: int
+    network_gpus: int
+
+    @property
+    def cpus(self) -> int:
+        """All CPUs that they count as, with one for Ray Data's own tasks."""
+        return self.decoders + self.networks * self.network_cpus + 1
+
+
+def chunk_images(model: ModelInfo, batch_size: int) -> int:
+    """Return how many images are decoded and batched together."""
+    most = max(1, CHUNK_BYTES // input_bytes(model.input))
+    batches = max(1, min(BATCHES_OF_A_CHUNK, most // batch_size))
+    return batches * batch_size
+
+
+def input_bytes(info: InputInfo) -> int:
+    """Return the most bytes of an image's input, whatever the image's own size."""
+    channels = len(info.mean)
+    if info.height is not None and info.width is not None:
+        return info.height * info.width * channels
+    multiple = info.multiple or 1
+    sides = [-(-(side or 1) // multiple) * multiple for side in (info.short_side, info.long_side)]
+    return sides[0] * sides[1] * channels
+
+
+def flight_bytes(pools: Pools, chunk_bytes: int) -> int:
+    """Return the bytes of the chunks that are on their way at a time."""
+    return CHUNKS_OF_A_WORKER * (pools.decoders + pools.networks) * chunk_bytes
+
+
+def store_bytes_of(pools: Pools, memory_bytes: int) -> int:
+    """Return the size of the object store that a run needs; see ``docs/batch.md``."""
+    wanted = 2 * flight_bytes(pools, UNKNOWN_CHUNK_BYTES)
+    return max(LEAST_STORE_BYTES, min(wanted, int(STORE_SHARE * memory_bytes)))
+
+
+def described(ray: Any, work: BatchWork, pools: Pools) -> ModelInfo:
+    """Load the network in a process of its own that ends then, and return its model.
+
+    Raises:
+        RefusedError: if it cannot be loaded, or cannot do what the query asks for.
+        RayError: if the process dies.
+    """
+    remote = ray.remote(
+        num_cpus=pools.network_cpus, num_gpus=pools.network_gpus, max_calls=1, max_retries=0
+    )(describe)
+    found = ray.get(remote.remote(work))
+    if isinstance(found, str):
+        raise RefusedError(found)
+    assert isinstance(found, ModelInfo)
+    return found
+
+
+def run_pipeline(
+    ray: Any,
+    chunks: Sequence[pa.Table],
+    work: BatchWork,
+    model: ModelInfo,
+    pools: Pools,
+    limit_bytes: int | None,
+) -> Iterator[pa.Table]:
+    """Predict on chunks of a listing.
+
+    Args:
+        ray: the module, connected.
+        chunks: of the listing.
+        work: what is done to the images.
+        model: the network's.
+        pools: the actors.
+        limit_bytes: of the object store that the chunks on their way may fill; None leaves it to
+            Ray Data.
+
+    Yields:
+        A table for each chunk, in order.
+    """
+    _configure(ray, limit_bytes)
+    items = [{"items": packed(chunk)} for chunk in chunks]
+    with warnings.catch_warnings():
+        # Nothing else bounds them, and without a bound an image that kills its decoder does so for
+        # ever. A later Ray has other words; see the bound in pyproject.toml.
+        warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
+        results = _results(ray, items, work, model, pools)
+    yield from results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
+
+def _results(
+    ray: Any, items: list[dict[str, Any]], work: BatchWork, model: ModelInfo, pools: Pools
+) -> Any:
+    """Return the data set of the results, which computes while it is read."""
+    strategy = ray.data.ActorPoolStrategy
+    retries = {"max_restarts": MAX_RESTARTS, "max_task_retries": MAX_RESTARTS}
+    return (
+        ray.data.from_items(items, override_num_blocks=len(items))
+        .map_batches(
+            Decoder,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=strategy(size=pools.decoders, max_tasks_in_flight_per_actor=2),
+            fn_constructor_args=[work, model],
+            num_cpus=1,
+            **retries,
+        )
+        .map_batches(
+            Predictor,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=strategy(
+                size=pools.networks,
+                max_tasks_in_flight_per_actor=3,
+                max_concurrent_calls_per_actor=2,
+                enable_true_multi_threading=True,
+            ),
+            fn_constructor_args=[work],
+            num_cpus=pools.network_cpus,
+            num_gpus=pools.network_gpus,
+            **retries,
+        )
+    )
+
+
+def _configure(ray: Any, limit_bytes: int | None) -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.enable_operator_progress_bars = False
+    context.print_on_execution_start = False
+    # A chunk stays whole, so that its batches and numbers are the same in every run.
+    context.target_max_block_size = None
+    context.execution_options.preserve_order = True
+    if limit_bytes is not None:
+        limits = context.execution_options.resource_limits
+        context.execution_options.resource_limits = limits.for_limits(
+            object_store_memory=limit_bytes
+        )

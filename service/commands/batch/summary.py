@@ -1,0 +1,25 @@
+"""The line that a run ends with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def summary_line(manifest: dict[str, Any], folder: str, done_images: int, seconds: float) -> str:
+    """Return one sentence: images, images a second, failures by reason, where.
+
+    Args:
+        manifest: of the run.
+        folder: the output folder's name.
+        done_images: images of this run; the others were done before.
+        seconds: that these took.
+    """
+    images, failed = manifest["images"], manifest["failed"]
+    speed = f" at {done_images / seconds:.3g} a second" if done_images and seconds else ""
+    before = images - done_images
+    now = f", {before} of them before" if before and done_images else ""
+    if not done_images and images:
+        now = ", all of them before"
+    reasons = ", ".join(f"{slug} {count}" for slug, count in failed.items())
+    lost = f"{sum(failed.values())} failed ({reasons})" if failed else "none failed"
+    return f"{images} images{speed}{now}; {lost}; results in {folder}."

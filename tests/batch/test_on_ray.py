@@ -1,0 +1,75 @@
+"""What only a real Ray shows: memory, and processes that die."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Self
+
+import ray
+from PIL import Image
+from ray._private.internal_api import node_stats
+
+from service.commands.batch.pipeline import Pools, chunk_images, flight_bytes, input_bytes
+from service.commands.console.exits import DONE
+from support.batch_networks import DyingNetwork, SlowDetectingNetwork
+from support.batch_runs import Batch, rows_of, write_scenes
+from support.service_fakes import DETECTOR
+
+IMAGES = 100
+
+
+class StoreWatch:
+    """Samples how much of the object store is in use, in a thread."""
+
+    def __init__(self) -> None:
+        (node,) = ray.nodes()
+        self._raylet = node["NodeManagerAddress"], node["NodeManagerPort"]
+        self.most_bytes = self.spilled_bytes = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.2):
+            stats = node_stats(*self._raylet, include_memory_info=False).store_stats
+            self.most_bytes = max(self.most_bytes, stats.object_store_bytes_used)
+            self.spilled_bytes = stats.spilled_bytes_total
+
+
+def test_memory_does_not_grow_with_the_images_that_wait_for_a_slow_network(
+    on_ray: Batch, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.effect_noise((1333, 800), 40).convert("RGB").save(tmp_path / "photo.jpg")
+    for number in range(IMAGES):
+        os.link(tmp_path / "photo.jpg", tmp_path / "photos" / f"{number:03d}.jpg")
+    model = ("--model", "mask_rcnn_overlock_xt", "--weights", "random", "--no-masks")
+    words = ("detect", "photos", "--output", "found", "--batch-size", "1", *model)
+    with StoreWatch() as store:
+        assert on_ray(*words, network=SlowDetectingNetwork) == DONE
+    assert len(rows_of(tmp_path / "found")) == IMAGES
+    input_size = input_bytes(DETECTOR.input)
+    chunk_bytes = chunk_images(DETECTOR, batch_size=1) * input_size
+    bound = flight_bytes(Pools(1, 1, 1, 0), chunk_bytes)
+    assert chunk_bytes < store.most_bytes <= bound
+    assert bound < IMAGES * input_size / 2
+    assert store.spilled_bytes == 0
+
+
+def test_a_network_that_dies_takes_no_image_with_it(on_ray: Batch, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "photos", 6)
+    words = ("classify", "photos", "--output", "found", "--batch-size", "1")
+    assert on_ray(*words, network=DyingNetwork) == DONE
+    assert (tmp_path / "died").exists()
+    assert [row["path"] for row in rows_of(tmp_path / "found")] == [
+        f"photos/{number:03d}.png" for number in range(6)
+    ]

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from service.commands.batch import machines
+from service.commands.batch.machines import cluster_pools, gpus_of, local_pools, memory_bytes
+from service.commands.batch.pipeline import Pools
+from service.commands.console.exits import RefusedError
+
+
+@pytest.fixture
+def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machines, "_visible_gpus", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(("devices", "count"), [("cpu", 0), ("auto", 4), ("cuda:3", 1)])
+def test_a_run_has_the_gpus_that_are_named(devices: str, count: int, four_gpus: None) -> None:
+    assert gpus_of(devices) == count
+
+
+def test_ray_sees_the_named_gpus_alone(four_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    assert gpus_of("cuda:2,cuda:0") == 2
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "6,4"
+
+
+def test_a_missing_gpu_is_refused(four_gpus: None) -> None:
+    with pytest.raises(RefusedError, match="there is no cuda:4; 4 GPUs can be seen"):
+        gpus_of("cuda:0,cuda:4")
+
+
+def test_gpus_are_counted_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    answer = SimpleNamespace(stdout="2\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    assert gpus_of("auto") == 2
+    answer.stdout = ""  # torch could not be imported
+    assert gpus_of("auto") == 0
+
+
+def test_decoders_take_the_cores_that_networks_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    assert local_pools(4, None) == Pools(11, 4, 1, 1)
+    assert local_pools(0, None) == Pools(8, 1, 1, 0)
+    assert local_pools(0, 3) == Pools(3, 1, 1, 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert local_pools(1, None) == Pools(1, 1, 1, 1)
+
+
+def cluster(*machines: dict[str, float]) -> Any:
+    nodes = [{"Alive": True, "Resources": machine} for machine in machines]
+    return SimpleNamespace(nodes=lambda: [*nodes, {"Alive": False, "Resources": {"CPU": 64.0}}])
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        (({"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0, "GPU": 2.0}), Pools(27, 4, 1, 1)),
+        (({"CPU": 8.0}, {"CPU": 8.0}), Pools(7, 2, 4, 0)),
+        (({"CPU": 1.0},), Pools(1, 1, 1, 0)),
+    ],
+)
+def test_a_cluster_has_a_network_for_each_gpu_or_machine(
+    resources: tuple[dict[str, float], ...], expected: Pools
+) -> None:
+    assert cluster_pools(cluster(*resources), "auto", None) == expected
+
+
+def test_a_named_gpu_of_a_cluster_is_refused() -> None:
+    with pytest.raises(RefusedError, match="on a cluster it is auto or cpu"):
+        cluster_pools(cluster({"CPU": 8.0}), "cuda:1", None)
+
+
+@pytest.mark.parametrize(("text", "is_limited"), [("1000\n", True), ("max\n", False)])
+def test_memory_is_the_container_s(
+    text: str, is_limited: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "memory.max").write_text(text)
+    monkeypatch.setattr(machines, "MEMORY_LIMIT", tmp_path / "memory.max")
+    assert (memory_bytes() == 1000) == is_limited

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.commands.batch.summary import summary_line
+
+GOOD: dict[str, Any] = {"images": 5000, "failed": {}}
+BAD: dict[str, Any] = {"images": 5000, "failed": {"invalid-image": 1, "unreadable": 2}}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "done", "expected"),
+    [
+        (GOOD, 5000, "5000 images at 200 a second; none failed; results in d."),
+        (GOOD, 1000, "5000 images at 40 a second, 4000 of them before; none failed; results in d."),
+        (GOOD, 0, "5000 images, all of them before; none failed; results in d."),
+        (
+            BAD,
+            5000,
+            "5000 images at 200 a second; 3 failed (invalid-image 1, unreadable 2); results in d.",
+        ),
+        ({"images": 0, "failed": {}}, 0, "0 images; none failed; results in d."),
+    ],
+)
+def test_a_run_ends_with_one_line(manifest: dict[str, Any], done: int, expected: str) -> None:
+    assert summary_line(manifest, "d", done, 25.0) == expected
