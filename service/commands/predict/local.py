@@ -140,7 +140,13 @@ class LocalPredictor:
         prepared = [item.prepared.network_input for item in batch]
         asked = self._question
         inputs = [
-            Input(self._runner.stage(p.pixels), p.original_size, asked.layer, asked.class_ids)
+            Input(
+                self._runner.stage(p.pixels),
+                p.original_size,
+                asked.layer,
+                asked.class_ids,
+                asked.logits,
+            )
             for p in prepared
         ]
         operation = Operation(self._model.name, asked.task)
