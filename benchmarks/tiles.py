@@ -51,6 +51,7 @@ class Kind:
     changed: list[float] = field(default_factory=list)
 
     def add(self, way: str, found: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+        """Count one image."""
         counts = self.counts.setdefault(way, SegmentationCounts(len(SEGMENT_NAMES)))
         counts.add(found, truth)
 
@@ -100,7 +101,7 @@ def write(kinds: tuple[Kind, ...], images: int) -> None:
         "| image | passes | mIoU | pixels |",
         "|--|--|--|--|",
     ]
-    document = {}
+    document: dict[str, object] = {}
     for kind in kinds:
         for way, counts in kind.counts.items():
             metrics = counts.metrics()

@@ -14,12 +14,17 @@ from model.images.stitching import PassLogits, stitched_label_map
 from model.images.tiles import TileGrid
 from service.answers.inference import EngineResult
 from service.api.queries import DetectQuery, SegmentQuery
-from service.link.messages import InferenceResult
+from service.link.messages import InferenceResult, ModelInfo, Question
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Arrays = tuple["NDArray[Any]", ...]
+
+
+def question_of_passes(model: ModelInfo, passes: int) -> Question:
+    """Return what each pass asks of a model: of several, a segmenter's logits are blended."""
+    return Question(model.task, logits=model.task is Task.SEGMENT and passes > 1)
 
 
 def merged(

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from model.config import Operation, Task
 from model.images.prefetch import prefetch
@@ -15,6 +16,7 @@ from service.answers.embed import embed_document, layer_of
 from service.answers.explain import class_ids_of, explain_document, explain_picture
 from service.answers.inference import EngineResult
 from service.answers.segment import segment_document, segment_picture
+from service.answers.tiles import merged, question_of_passes
 from service.api.errors import DeviceMemoryError, InferenceError, ServiceError
 from service.api.queries import (
     ClassifyQuery,
@@ -36,7 +38,7 @@ from service.commands.predict.outcome import (
 from service.commands.predict.sources import Source, SourceError
 from service.engine.batches import DeviceFailedError, Fault, Input
 from service.engine.runner import Runner, failing_device
-from service.images.preparation import ImagePreparer, PreparedImage
+from service.images.preparation import ImagePreparer, PreparedImage, TiledImage
 from service.link.messages import InferenceResult, ModelInfo, Question
 from service.settings import ModelSpec, Settings
 
@@ -61,6 +63,21 @@ class _Ready:
     def size(self) -> tuple[int, int]:
         """Height and width of the network's input, which a batch shares."""
         return self.prepared.network_input.size
+
+
+@dataclass(frozen=True)
+class _Tiled:
+    """A decoded large image, whose passes wait for the network."""
+
+    source: Source
+    body: bytes
+    image: TiledImage
+    ready_at: float
+
+    @property
+    def passes(self) -> list[_Ready]:
+        """Its passes, as images of their own."""
+        return [_Ready(self.source, self.body, each, self.ready_at) for each in self.image.passes]
 
 
 class LocalPredictor:
@@ -88,6 +105,7 @@ class LocalPredictor:
             self._runner = Runner(settings, (spec,), settings.devices.split(",")[0], (batch_size,))
         (self._model,) = self._runner.models
         self._question = _question_of(request.query, self._model)
+        self._tiled = _tiled_query(request.query)
 
     @property
     def note(self) -> str | None:
@@ -101,7 +119,12 @@ class LocalPredictor:
             DeviceFailedError: if the device fails for good.
         """
         waiting: list[_Ready | Outcome] = []
-        for item in prefetch(self._read, sources, ahead=2 * self._batch_size):
+        # The passes over one image in tiles fill batches.
+        ahead = 2 * self._batch_size if self._tiled is None else 1
+        for item in prefetch(self._read, sources, ahead=ahead):
+            if isinstance(item, _Tiled):
+                yield Outcome(item.source, self._predict_tiled(item))
+                continue
             if isinstance(item, _Ready) and any(size != item.size for size in _sizes(waiting)):
                 yield from self._finish(waiting)
                 waiting = []
@@ -112,10 +135,13 @@ class LocalPredictor:
                 waiting = []
         yield from self._finish(waiting)
 
-    def _read(self, source: Source) -> _Ready | Outcome:
+    def _read(self, source: Source) -> _Ready | _Tiled | Outcome:
         """Read and decode, in a thread."""
         try:
             body = source.read()
+            if self._tiled is not None:
+                image = self._preparer.prepare_tiles(body, None, self._tiled, self._model)
+                return _Tiled(source, body, image, time.perf_counter())
             prepared = self._preparer.prepare(body, None, self._model)
         except (ServiceError, SourceError, OSError) as error:
             return Outcome(source, _failure_of(error))
@@ -124,7 +150,7 @@ class LocalPredictor:
     def _finish(self, waiting: Sequence[_Ready | Outcome]) -> Iterator[Outcome]:
         """Run the batch and yield its outcomes and those of failed images, in order."""
         batch = [item for item in waiting if isinstance(item, _Ready)]
-        results = iter(self._run(batch) if batch else [])
+        results = iter(self._run(batch, self._question) if batch else [])
         for item in waiting:
             if isinstance(item, Outcome):
                 yield item
@@ -133,12 +159,29 @@ class LocalPredictor:
             if isinstance(result, ServiceError):
                 yield Outcome(item.source, _failure_of(result))
             else:
-                yield Outcome(item.source, self._answer(item, result))
+                yield Outcome(item.source, self._answer(self._engine_result(item, result)))
 
-    def _run(self, batch: Sequence[_Ready]) -> list[InferenceResult | ServiceError]:
+    def _predict_tiled(self, tiled: _Tiled) -> PredictAnswer | Failure:
+        """Run the passes over an image in batches, and answer from all of them."""
+        passes = tiled.passes
+        question = question_of_passes(self._model, len(passes))
+        results: list[EngineResult] = []
+        for _, group in groupby(passes, key=lambda each: each.size):
+            of_size = list(group)
+            for start in range(0, len(of_size), self._batch_size):
+                batch = of_size[start : start + self._batch_size]
+                for item, result in zip(batch, self._run(batch, question), strict=True):
+                    if isinstance(result, ServiceError):
+                        return _failure_of(result)
+                    results.append(self._engine_result(item, result))
+        assert self._tiled is not None
+        return self._answer(merged(results, tiled.image.grid, self._tiled))
+
+    def _run(
+        self, batch: Sequence[_Ready], asked: Question
+    ) -> list[InferenceResult | ServiceError]:
         """Run a batch; one that fails is halved, so that a bad image fails alone."""
         prepared = [item.prepared.network_input for item in batch]
-        asked = self._question
         inputs = [
             Input(
                 self._runner.stage(p.pixels),
@@ -160,7 +203,7 @@ class LocalPredictor:
                 raise DeviceFailedError(f"The device is lost: {error}") from error
             if len(batch) > 1:
                 half = len(batch) // 2
-                return self._run(batch[:half]) + self._run(batch[half:])
+                return self._run(batch[:half], asked) + self._run(batch[half:], asked)
             if fault is Fault.OUT_OF_MEMORY:
                 return [DeviceMemoryError()]
             return [InferenceError(f"The network failed: {error}")]
@@ -173,8 +216,8 @@ class LocalPredictor:
             for item, arrays in zip(batch, outcome.arrays, strict=True)
         ]
 
-    def _answer(self, item: _Ready, result: InferenceResult) -> PredictAnswer:
-        engine_result = EngineResult(
+    def _engine_result(self, item: _Ready, result: InferenceResult) -> EngineResult:
+        return EngineResult(
             self._model,
             item.prepared,
             result,
@@ -188,6 +231,8 @@ class LocalPredictor:
             decode=lambda: self._preparer.decode(item.body, None).image,
             cancelled=threading.Event(),
         )
+
+    def _answer(self, engine_result: EngineResult) -> PredictAnswer:
         document: Document
         picture, saves = None, self._request.saves
         match self._request.query:
@@ -205,6 +250,12 @@ class LocalPredictor:
                 document = explain_document(engine_result)
                 picture = explain_picture(engine_result, query) if saves else None
         return PredictAnswer(document, picture)
+
+
+def _tiled_query(query: Query) -> SegmentQuery | DetectQuery | None:
+    if isinstance(query, SegmentQuery | DetectQuery) and query.tile is not None:
+        return query
+    return None
 
 
 def _question_of(query: Query, model: ModelInfo) -> Question:

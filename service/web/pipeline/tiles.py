@@ -9,12 +9,10 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model.config import Task
 from service.answers.inference import EngineResult
-from service.answers.tiles import merged
+from service.answers.tiles import merged, question_of_passes
 from service.api.queries import DetectQuery, SegmentQuery
 from service.images.preparation import TiledImage
-from service.link.messages import Question
 from service.link.pool import OfferedModel
 from service.web.http.middleware import unless_client_leaves
 from service.web.pipeline.pipeline import Pipeline
@@ -72,8 +70,7 @@ async def infer_tiles(
     Raises:
         ServiceError: if a pass is rejected; the others are cancelled.
     """
-    task = context.model.info.task
-    question = Question(task, logits=task is Task.SEGMENT and len(image.passes) > 1)
+    question = question_of_passes(context.model.info, len(image.passes))
     model = replace(context.model, question=question)
     context.permit.widen([model.operation for _ in image.passes])
     apart = [replace(context, model=model, stages=dict(context.stages)) for _ in image.passes]
