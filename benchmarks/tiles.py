@@ -23,7 +23,7 @@ from model.config import SEGMENTERS
 from model.evaluation.metrics import SegmentationCounts
 from model.heads.label_map import relative_logits
 from model.images.preprocess import segmentation_input
-from model.images.stitching import PassLogits, stitched_label_map
+from model.images.stitching import WHOLE_WEIGHT, PassLogits, stitched_label_map
 from model.images.tiles import TileGrid
 from model.inference.predictor import Predictor
 from model.scenes.mosaics import draw_mosaic
@@ -38,7 +38,7 @@ SEED = 520_000
 
 HEIGHT, WIDTH = 1500, 2000
 TILE, OVERLAP = 512, 0.2
-WHOLE_WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)
+WHOLE_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 RESULTS = Path("benchmarks/results")
 
 
@@ -86,7 +86,7 @@ def measure(predictor: Predictor, kind: Kind, scene: Scene) -> None:
     for weight in WHOLE_WEIGHTS:
         found = stitched_label_map(grid, halves, whole_weight=weight)
         kind.add(f"tiles, whole image x {weight:g}", found, scene.label_map)
-        if weight == WHOLE_WEIGHTS[2]:
+        if weight == WHOLE_WEIGHT:
             exact = stitched_label_map(grid, single, whole_weight=weight)
             kind.changed.append(float((exact != found).mean()))
 

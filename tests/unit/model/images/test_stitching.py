@@ -57,6 +57,12 @@ def test_logits_beyond_half_precision_stay_finite() -> None:
     assert relative_logits(logits).flatten().tolist() == [-65504, 0]
 
 
+def test_logits_can_be_sent_however_the_network_laid_them_out() -> None:
+    logits = noise(4, 6, 5)[None].to(memory_format=torch.channels_last)[0]
+    assert not logits.is_contiguous()
+    assert relative_logits(logits).is_contiguous()
+
+
 def passes_of(grid: TileGrid, classes: int, cells: int = 16, seed: int = 0) -> list[PassLogits]:
     made = (noise(classes, cells, cells, seed + place) for place in range(grid.passes))
     return [PassLogits(each.numpy(), (4 * cells, 4 * cells)) for each in made]
