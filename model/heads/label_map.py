@@ -72,6 +72,17 @@ def label_map(
     return result
 
 
+def relative_logits(logits: Tensor) -> Tensor:
+    """Return logits below their cell's largest, float16 (classes, h, w), to be blended elsewhere.
+
+    A number that is added to all classes of a cell changes no label. Without it the classes that
+    can win are near zero, where float16 is finest, and none overflows. The result is contiguous,
+    class by class.
+    """
+    below = logits.float() - logits.float().amax(dim=0)
+    return below.clamp(min=torch.finfo(torch.float16).min).half().contiguous()
+
+
 def _kernel_takes(logits: Tensor, network_size: tuple[int, int]) -> bool:
     """Whether the GPU's kernel runs: it enlarges logits, as the networks need it, or keeps them."""
     grows = all(map(operator.le, logits.shape[1:], network_size))

@@ -8,9 +8,9 @@ Source: mmdetection 2.28, ``_do_paste_mask``; pycocotools, ``rleEncode``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -38,6 +38,19 @@ class PastedMask:
     top: int
     left: int
     pixels: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class BoxedMask:
+    """One instance's mask as the network gives it, or a part of it.
+
+    Attributes:
+        mask: probabilities, (28, 28) or another size.
+        box: that it fills, x1 y1 x2 y2, pixels of the image, (4,).
+    """
+
+    mask: NDArray[np.float32]
+    box: NDArray[np.floating]
 
 
 class RunLengths(TypedDict):
@@ -102,6 +115,19 @@ def rle_of_region(pasted: PastedMask, height: int, width: int) -> RunLengths:
     boundaries.append(first + np.flatnonzero(row_before) * height + len(pixels))
     # Finding boundaries along the rows and sorting them is faster than going down the columns.
     return _encoded(np.sort(np.concatenate(boundaries)), height, width)
+
+
+def rle_of_parts(parts: Sequence[BoxedMask], height: int, width: int) -> RunLengths:
+    """Encode the union of masks, at least one, as a mask of the whole image."""
+    encoded = [
+        rle_of_region(paste_mask(part.mask, part.box, height, width), height, width)
+        for part in parts
+    ]
+    if len(encoded) == 1:
+        return encoded[0]
+    # The stub knows no counts as text.
+    union: Any = coco_mask.merge(cast("list[Any]", encoded))
+    return RunLengths(size=[height, width], counts=union["counts"].decode("ascii"))
 
 
 def rle_of_classes(

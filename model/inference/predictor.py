@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from itertools import islice
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from model.heads.detections import Detections
-from model.heads.label_map import label_map
+from model.heads.label_map import label_map, relative_logits
 from model.heads.mask_rcnn import MaskRCNN
 from model.images.input_config import InputConfig
 from model.inference.execution import (
@@ -268,17 +268,15 @@ class Predictor:
 
     @_computing
     def label_maps(
-        self, logits: Sequence[Tensor | None], network_size: Size, original_sizes: Sequence[Size]
-    ) -> list[NDArray[np.uint8] | None]:
-        """Return each image's class ids, (H, W); the time grows with the original size."""
-        finite = [
-            (each, size)
-            for each, size in zip(logits, original_sizes, strict=True)
-            if each is not None
-        ]
+        self, logits: Sequence[Tensor | None], network_size: Size, sizes: Sequence[Size | None]
+    ) -> list[NDArray[Any] | None]:
+        """Return each image's class ids, (H, W); without a size its ``relative_logits``."""
         made = [
-            self.execution.with_kernels(partial(label_map, each, network_size, size))
-            for each, size in finite
+            relative_logits(each)
+            if size is None
+            else self.execution.with_kernels(partial(label_map, each, network_size, size))
+            for each, size in zip(logits, sizes, strict=True)
+            if each is not None
         ]
         received = iter(self.staging.receive(made))
         return [None if each is None else next(received).numpy() for each in logits]

@@ -49,6 +49,10 @@ class AskedImage(Protocol):
     def class_ids(self) -> tuple[int, ...]:
         """Classes of an explanation's maps, where ``BEST`` stands for the next best one."""
 
+    @property
+    def logits(self) -> bool:
+        """Whether a segmenter's logits are wanted instead of the label map."""
+
 
 class TaskPredictors:
     """Runs batches of a network's tasks; a predictor for each, which share weights and kernels.
@@ -121,13 +125,12 @@ class TaskPredictors:
 
         Returns:
             A function that finishes it, of a task in ``LAUNCHED`` on any thread. An image's arrays
-            are, by task: the logits (classes,); the label map (h, w) in the original size; boxes
-            (N, 4), scores (N,), labels (N,) and masks (N, 28, 28); the layer's embedding (D,);
-            logits (classes,), class ids (k,), the head's maps (k, h, w) and, if there is such a
-            head, the overview's.
+            are, by task: the logits (classes,); the label map (h, w) in the original size, or
+            ``relative_logits``; boxes (N, 4), scores (N,), labels (N,) and masks (N, 28, 28); the
+            layer's embedding (D,); logits (classes,), class ids (k,), the head's maps (k, h, w)
+            and, if there is such a head, the overview's.
         """
         predictor, images = self._predictors[task], [each.image for each in asked]
-        original_sizes = [each.original_size for each in asked]
         match task:
             case Task.CLASSIFY:
                 logits = predictor.launch(images, shape)
@@ -138,9 +141,10 @@ class TaskPredictors:
                 return self._launch_explanations(predictor, asked, shape)
             case Task.SEGMENT:
                 maps = predictor.pixel_logits(images, shape)
-                return lambda: _each(predictor.label_maps(maps, shape[1:], original_sizes))
+                sizes = [None if each.logits else each.original_size for each in asked]
+                return lambda: _each(predictor.label_maps(maps, shape[1:], sizes))
             case Task.DETECT:
-                found = predictor.detect(images, shape, original_sizes)
+                found = predictor.detect(images, shape, [each.original_size for each in asked])
                 return lambda: tuple(None if each is None else arrays_of(each) for each in found)
 
     def _launch_embeddings(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.images.masks import paste_mask, rle_of_region
+from model.images.masks import BoxedMask, rle_of_parts
 from service.answers.drawing.detections import DrawnDetection, detections_png
 from service.answers.inference import EngineResult
 from service.api.queries import DetectQuery
@@ -20,19 +20,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SelectedDetections:
-    """The detections that a query selects, best first; arrays as the engine sends them."""
+    """The detections that a query selects, best first.
+
+    Attributes:
+        boxes: x1 y1 x2 y2, pixels of the image, (N, 4).
+        scores: 0 to 1, (N,).
+        labels: class ids, (N,).
+        parts: the masks of each, whose union is its mask; several only of an image in tiles.
+    """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
-    masks: NDArray[np.float32]
+    parts: list[list[BoxedMask]]
 
 
 def selected(engine_result: EngineResult, query: DetectQuery) -> SelectedDetections:
-    """Select the detections that the query asks for; the engine's are best first."""
-    boxes, scores, labels, masks = engine_result.result.arrays
+    """Select the detections that the query asks for; the engine's are best first.
+
+    Of an image in tiles, boxes and owners of the masks follow them: see ``service.answers.tiles``.
+    """
+    boxes, scores, labels, masks, *placed = engine_result.result.arrays
     count = min(int((scores >= query.score_threshold).sum()), query.max_detections)
-    return SelectedDetections(boxes[:count], scores[:count], labels[:count], masks[:count])
+    mask_boxes, owners = placed or (boxes, np.arange(len(boxes)))
+    parts: list[list[BoxedMask]] = [[] for _ in range(count)]
+    for mask, box, owner in zip(masks, mask_boxes, owners.tolist(), strict=True):
+        if owner < count:
+            parts[owner].append(BoxedMask(mask, box))
+    return SelectedDetections(boxes[:count], scores[:count], labels[:count], parts)
 
 
 def detect_picture(engine_result: EngineResult, query: DetectQuery) -> bytes:
@@ -43,7 +58,7 @@ def detect_picture(engine_result: EngineResult, query: DetectQuery) -> bytes:
             class_id=int(found.labels[index]),
             score=float(found.scores[index]),
             box=_corners(found.boxes[index]),
-            mask=found.masks[index] if query.masks else None,
+            parts=found.parts[index] if query.masks else [],
         )
         for index in range(len(found.scores))
     ]
@@ -90,8 +105,7 @@ def pasted(found: SelectedDetections, index: int, engine_result: EngineResult) -
     """Return COCO's run lengths of a detection's mask, in the size of the image."""
     engine_result.raise_if_cancelled()
     height, width = engine_result.prepared.facts.height, engine_result.prepared.facts.width
-    mask = paste_mask(found.masks[index], found.boxes[index], height, width)
-    return {**rle_of_region(mask, height, width)}
+    return {**rle_of_parts(found.parts[index], height, width)}
 
 
 def _corners(box: NDArray[np.float32]) -> tuple[float, float, float, float]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 MAX_TIMEOUT_SECONDS = 600.0
 """Longest timeout of a request."""
@@ -19,6 +27,21 @@ MAX_IMAGES = 64
 
 MAX_MAPS = 64
 """Most class maps of a request."""
+
+MAX_PASSES = 64
+"""Most passes over one image: its tiles, and the whole image."""
+
+MIN_TILE = 256
+"""Least side of a tile, pixels of the original image."""
+
+MAX_TILE = 8192
+"""Largest side of a tile."""
+
+DEFAULT_OVERLAP = 0.2
+"""Part of a tile's side that its neighbour sees too."""
+
+MAX_OVERLAP = 0.5
+"""Largest such part."""
 
 
 def _written_as(pattern: str, form: str) -> BeforeValidator:
@@ -68,7 +91,39 @@ class _Query(EmbeddingsQuery):
     )
 
 
-class SegmentQuery(_Query):
+class TiledQuery(_Query):
+    """Parameters of the tasks that take large images in tiles."""
+
+    tile: Annotated[
+        int | None,
+        Field(ge=MIN_TILE, le=MAX_TILE),
+        _WHOLE,
+        WithJsonSchema({"type": "integer", "minimum": MIN_TILE, "maximum": MAX_TILE}),
+    ] = Field(
+        default=None,
+        description="Side of square tiles, pixels of the image: the network sees each as an image "
+        "of its own, and the whole image once more. Without it the whole image alone.",
+    )
+    overlap: Annotated[
+        float | None,
+        Field(ge=0, le=MAX_OVERLAP),
+        _DECIMAL,
+        WithJsonSchema({"type": "number", "minimum": 0, "maximum": MAX_OVERLAP}),
+    ] = Field(
+        default=None,
+        description=f"Part of a tile's side that its neighbour sees too; {DEFAULT_OVERLAP} unless "
+        "given. Only with tile.",
+    )
+
+    @field_validator("overlap")
+    @classmethod
+    def _is_of_tiles(cls, overlap: float | None, info: ValidationInfo) -> float | None:
+        if overlap is not None and info.data.get("tile", 0) is None:
+            raise ValueError("there is nothing to overlap without tile")
+        return overlap
+
+
+class SegmentQuery(TiledQuery):
     """Parameters of ``POST /v1/segment``."""
 
     mask: Literal["png", "rle", "none"] = Field(
@@ -83,7 +138,7 @@ class SegmentQuery(_Query):
     )
 
 
-class DetectQuery(_Query):
+class DetectQuery(TiledQuery):
     """Parameters of ``POST /v1/detect``."""
 
     score_threshold: Annotated[float, _DECIMAL] = Field(

@@ -18,7 +18,7 @@ from service.api.schemas import (
 )
 from service.client import requests
 from service.client.base import BaseClient
-from service.client.requests import Call, ImageFile, Reply
+from service.client.requests import Call, ImageFile, Reply, Tiles
 from service.client.retries import Pause, Send
 
 Result = TypeVar("Result")
@@ -58,9 +58,11 @@ class AsyncClient(BaseClient):
         *,
         mask: Literal["png", "rle", "none"] = "png",
         model: str | None = None,
+        tile: int | None = None,
+        overlap: float | None = None,
     ) -> SegmentResponse:
         """Classify each pixel of an image."""
-        return await self._result(requests.segment(image, mask, model))
+        return await self._result(requests.segment(image, mask, model, Tiles(tile, overlap)))
 
     async def segment_picture(
         self,
@@ -68,9 +70,13 @@ class AsyncClient(BaseClient):
         *,
         view: Literal["labels", "overlay"] = "overlay",
         model: str | None = None,
+        tile: int | None = None,
+        overlap: float | None = None,
     ) -> bytes:
         """Return a PNG of the label map, on its own or over the image."""
-        return await self._result(requests.segment_picture(image, view, model))
+        return await self._result(
+            requests.segment_picture(image, view, model, Tiles(tile, overlap))
+        )
 
     async def detect(
         self,
@@ -80,10 +86,19 @@ class AsyncClient(BaseClient):
         max_detections: int | None = None,
         masks: bool = True,
         model: str | None = None,
+        tile: int | None = None,
+        overlap: float | None = None,
     ) -> DetectResponse:
         """Detect the objects on an image."""
         return await self._result(
-            requests.detect(image, score_threshold, max_detections, model, masks=masks)
+            requests.detect(
+                image,
+                score_threshold,
+                max_detections,
+                model,
+                Tiles(tile, overlap),
+                masks=masks,
+            )
         )
 
     async def detect_picture(
@@ -94,10 +109,19 @@ class AsyncClient(BaseClient):
         max_detections: int | None = None,
         masks: bool = True,
         model: str | None = None,
+        tile: int | None = None,
+        overlap: float | None = None,
     ) -> bytes:
         """Return a PNG of the image with the detections drawn on it."""
         return await self._result(
-            requests.detect_picture(image, score_threshold, max_detections, model, masks=masks)
+            requests.detect_picture(
+                image,
+                score_threshold,
+                max_detections,
+                model,
+                Tiles(tile, overlap),
+                masks=masks,
+            )
         )
 
     async def embed(

@@ -41,6 +41,24 @@ Parameter = str | int | float | bool | Sequence[int]
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """How a large image is taken in tiles; None leaves it to the service.
+
+    Attributes:
+        tile: side of a tile, pixels; None for the whole image alone.
+        overlap: part of a tile's side that its neighbour sees too.
+    """
+
+    tile: int | None
+    overlap: float | None
+
+    @property
+    def query(self) -> dict[str, Parameter | None]:
+        """Parameters of the request."""
+        return {"tile": self.tile, "overlap": self.overlap}
+
+
+@dataclass(frozen=True)
 class Reply:
     """A response, read to its end.
 
@@ -103,19 +121,19 @@ def classify(image: ImageFile, top_k: int | None, model: str | None) -> Call[Cla
 
 
 def segment(
-    image: ImageFile, mask: Literal["png", "rle", "none"], model: str | None
+    image: ImageFile, mask: Literal["png", "rle", "none"], model: str | None, tiles: Tiles
 ) -> Call[SegmentResponse]:
     """Request the class of every pixel."""
-    return Call(
-        "/v1/segment", _json(SegmentResponse), _bytes(image), {"mask": mask, "model": model}
-    )
+    query = {"mask": mask, "model": model, **tiles.query}
+    return Call("/v1/segment", _json(SegmentResponse), _bytes(image), query)
 
 
 def segment_picture(
-    image: ImageFile, view: Literal["labels", "overlay"], model: str | None
+    image: ImageFile, view: Literal["labels", "overlay"], model: str | None, tiles: Tiles
 ) -> Call[bytes]:
     """Request a label map, on its own or over the image."""
-    return Call("/v1/segment", _png, _bytes(image), {"view": view, "model": model}, PNG)
+    query = {"view": view, "model": model, **tiles.query}
+    return Call("/v1/segment", _png, _bytes(image), query, PNG)
 
 
 def detect(
@@ -123,11 +141,12 @@ def detect(
     score_threshold: float | None,
     max_detections: int | None,
     model: str | None,
+    tiles: Tiles,
     *,
     masks: bool,
 ) -> Call[DetectResponse]:
     """Request the objects on an image."""
-    query = _detect_query(score_threshold, max_detections, model, masks=masks)
+    query = _detect_query(score_threshold, max_detections, model, tiles, masks=masks)
     return Call("/v1/detect", _json(DetectResponse), _bytes(image), query)
 
 
@@ -136,11 +155,12 @@ def detect_picture(
     score_threshold: float | None,
     max_detections: int | None,
     model: str | None,
+    tiles: Tiles,
     *,
     masks: bool,
 ) -> Call[bytes]:
     """Request the image with the detections drawn on it."""
-    query = _detect_query(score_threshold, max_detections, model, masks=masks)
+    query = _detect_query(score_threshold, max_detections, model, tiles, masks=masks)
     return Call("/v1/detect", _png, _bytes(image), query, PNG)
 
 
@@ -196,13 +216,19 @@ def error_of(reply: Reply) -> ClientError:
 
 
 def _detect_query(
-    score_threshold: float | None, max_detections: int | None, model: str | None, *, masks: bool
+    score_threshold: float | None,
+    max_detections: int | None,
+    model: str | None,
+    tiles: Tiles,
+    *,
+    masks: bool,
 ) -> dict[str, Parameter | None]:
     return {
         "score_threshold": score_threshold,
         "max_detections": max_detections,
         "masks": masks,
         "model": model,
+        **tiles.query,
     }
 
 

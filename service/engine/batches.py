@@ -22,12 +22,14 @@ class Input:
         original_size: height and width of the caller's image.
         layer: of an embedding; None for the model's default one.
         class_ids: of an explanation's maps; -1 stands for the next best class.
+        logits: whether a segmenter's logits are wanted instead of the label map.
     """
 
     image: Image
     original_size: tuple[int, int]
     layer: str | None = None
     class_ids: tuple[int, ...] = ()
+    logits: bool = False
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ class Work:
     def input(self) -> Input:
         """Its input to a batch."""
         submit = self.submit
-        return Input(self.image, submit.original_size, submit.layer, submit.class_ids)
+        return Input(
+            self.image, submit.original_size, submit.layer, submit.class_ids, submit.logits
+        )
 
 
 class Workers:

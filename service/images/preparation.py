@@ -20,8 +20,10 @@ from model.images.preprocess import (
     padded_size,
     segmentation_input,
 )
+from model.images.tiles import TileGrid, smallest_tile
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason
-from service.api.errors import UnsupportedMediaError
+from service.api.errors import InvalidParameterError, UnsupportedMediaError
+from service.api.queries import DEFAULT_OVERLAP, MAX_PASSES, TiledQuery
 from service.api.schemas import ImageFacts
 from service.images.decode import DecodedImage, ImageLimits, decode_image, format_of
 from service.images.forms import image_in_form
@@ -53,6 +55,31 @@ class PreparedImage:
     network_input: NetworkInput
     facts: ImageFacts
     decode_seconds: float
+
+    @property
+    def input_bytes(self) -> int:
+        """Size of what the engine is sent."""
+        return self.network_input.pixels.nbytes
+
+
+@dataclass(frozen=True)
+class TiledImage:
+    """A large image, decoded once and brought to the network's geometry pass by pass.
+
+    Attributes:
+        grid: of its passes.
+        passes: the whole image, then the tiles.
+        decode_seconds: time that the preparation took.
+    """
+
+    grid: TileGrid
+    passes: tuple[PreparedImage, ...]
+    decode_seconds: float
+
+    @property
+    def input_bytes(self) -> int:
+        """Size of what the engines are sent."""
+        return sum(each.input_bytes for each in self.passes)
 
 
 class ImagePreparer:
@@ -102,6 +129,34 @@ class ImagePreparer:
             decode_seconds=time.perf_counter() - started,
         )
 
+    def prepare_tiles(
+        self, body: bytes, content_type: str | None, query: TiledQuery, model: ModelInfo
+    ) -> TiledImage:
+        """Decode the image in a body once, and make a model's input of each of its passes.
+
+        The image's pixels live no longer than this call.
+
+        Args:
+            body: complete.
+            content_type: the request's header; None if there is none.
+            query: with a tile.
+            model: as its engine offers it, of a dense task.
+
+        Raises:
+            ServiceError: if the body, its type or its image is rejected.
+            InvalidParameterError: if there would be too many passes.
+        """
+        started = time.perf_counter()
+        decoded = self.decode(body, content_type)
+        grid = grid_of(decoded.height, decoded.width, query)
+        facts = ImageFacts(width=decoded.width, height=decoded.height, frames=decoded.frames)
+        passes = []
+        for region in grid.regions:
+            tile = decoded.image if region == grid.whole else decoded.image.crop(region.corners)
+            network_input = _network_input(tile, (region.height, region.width), model)
+            passes.append(PreparedImage(network_input, facts, time.perf_counter() - started))
+        return TiledImage(grid, tuple(passes), time.perf_counter() - started)
+
     def prepare_pixels(self, pixels: NDArray[np.uint8], model: ModelInfo) -> PreparedImage:
         """Make a model's input of a decoded image.
 
@@ -141,6 +196,25 @@ class Upload:
 
     body: bytes
     content_type: str | None
+
+
+def grid_of(height: int, width: int, query: TiledQuery) -> TileGrid:
+    """Lay the tiles that a query asks for over an image.
+
+    Raises:
+        InvalidParameterError: if there would be too many passes.
+    """
+    assert query.tile is not None, "an image in tiles has their size"
+    overlap = DEFAULT_OVERLAP if query.overlap is None else query.overlap
+    grid = TileGrid(height, width, query.tile, overlap)
+    if grid.passes > MAX_PASSES:
+        least = smallest_tile(height, width, overlap, MAX_PASSES)
+        raise InvalidParameterError(
+            f"tile is {query.tile}: the image of {width} x {height} pixels would take "
+            f"{grid.passes} passes, its tiles and the whole image; at most {MAX_PASSES} are done. "
+            f"With this overlap ({overlap:g}) tile={least} would do."
+        )
+    return grid
 
 
 def find_image(body: bytes, content_type: str | None) -> Upload:

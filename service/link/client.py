@@ -207,6 +207,7 @@ class EngineClient:
             timeout_seconds=timeout_seconds,
             layer=question.layer,
             class_ids=question.class_ids,
+            logits=question.logits,
             traceparent=tracing.traceparent(),
         )
         pending = _Pending(submit, image.pixels, asyncio.get_running_loop().create_future())

@@ -165,9 +165,9 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
         timeout_seconds: the caller's timeout.
         layer: of an embedding; None for the model's default one.
         class_ids: of an explanation's maps; -1 stands for the next best class.
+        logits: whether a segmenter's answer is its logits instead of the label map.
         alone: whether it runs in a batch of its own, since an engine died with it on its device.
-        traceparent: the parent of the engine's spans, as in W3C's header; None if the request is
-            not traced.
+        traceparent: the parent of the engine's spans, as in W3C's header; None if it is not traced.
     """
 
     request_id: int
@@ -180,6 +180,7 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
     timeout_seconds: float
     layer: str | None = None
     class_ids: tuple[int, ...] = ()
+    logits: bool = False
     alone: bool = False
     traceparent: str | None = None
 
@@ -230,10 +231,10 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
 class Answer(msgspec.Struct, tag=True, frozen=True):
     """A result; its arrays follow as frames.
 
-    They are, by task: the logits (classes,); the label map (H, W) in the original size; boxes
-    (N, 4) in pixels of the original, scores (N,), labels (N,) and masks (N, 28, 28); the layer's
-    embedding (D,); logits (classes,), class ids (k,) and class maps (k, h, w) of the head and, if
-    the model has one, of the overview head.
+    They are, by task: the logits (classes,); the label map (H, W) in the original size, or logits
+    (classes, h, w) below their cell's largest; boxes (N, 4) in pixels of the original, scores (N,),
+    labels (N,) and masks (N, 28, 28); the layer's embedding (D,); logits (classes,), class ids (k,)
+    and class maps (k, h, w) of the head and, if the model has one, of the overview head.
 
     Attributes:
         request_id: of the request.
@@ -299,6 +300,7 @@ class Question:
     task: Task
     layer: str | None = None
     class_ids: tuple[int, ...] = ()
+    logits: bool = False
 
 
 @dataclass(frozen=True)

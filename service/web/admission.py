@@ -159,7 +159,7 @@ class ConcurrencyLimiter:
         for operation, count in places.items():
             if count > self._max_requests:
                 raise InvalidParameterError(
-                    f"The call has {count} images; there are {self._max_requests} places "
+                    f"The call has {count} images or tiles; there are {self._max_requests} places "
                     "(OVERLOCK_MAX_QUEUE_REQUESTS for each engine)."
                 )
             self._check_place(operation, count - permit.places[operation])

@@ -122,7 +122,7 @@ def fill_the_image(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[floa
         time.sleep(seconds)
         return paste_mask(*arguments)
 
-    monkeypatch.setattr("service.answers.detect.paste_mask", slow)
+    monkeypatch.setattr("model.images.masks.paste_mask", slow)
     return begun
 
 

@@ -114,6 +114,7 @@ class FakeEngines:
         self.ready = True
         self.models: tuple[ModelInfo, ...] = (CLASSIFIER, SEGMENTER, DETECTOR)
         self.images: list[NetworkInput] = []
+        self.questions: list[Question] = []
         self.timeouts: list[float] = []
         self.error: Exception | None = None
         self.hang = False
@@ -177,6 +178,7 @@ class FakeEngines:
         timeout_seconds: float,
     ) -> InferenceResult:
         self.images.append(image)
+        self.questions.append(question)
         self.timeouts.append(timeout_seconds)
         if self.error is not None:
             raise self.error
@@ -213,6 +215,8 @@ def _arrays(
             return (LOGITS, ids, maps, -maps)[: None if has_overview else 3]
         case Task.CLASSIFY:
             return (LOGITS,)
+        case Task.SEGMENT if question.logits:
+            return (half_logits(image.size),)
         case Task.SEGMENT:
             return (halves(*image.original_size),)
         case Task.DETECT:
@@ -224,6 +228,14 @@ def halves(height: int, width: int) -> NDArray[np.uint8]:
     label_map = np.zeros((height, width), np.uint8)
     label_map[:, : width // 2] = 2
     return label_map
+
+
+def half_logits(network_size: tuple[int, int]) -> NDArray[np.float16]:
+    height, width = (side // 4 for side in network_size)
+    logits = np.full((len(LABELS), height, width), -9, np.float16)
+    logits[2, :, : width // 2] = 0
+    logits[0, :, width // 2 :] = 0
+    return logits
 
 
 class FakeControl:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from model.images.masks import paste_mask
+from model.images.masks import BoxedMask, paste_mask
 from service.answers.drawing.canvas import canvas_of, encode_png, line_width, paint_regions
 from service.answers.drawing.tags import Rectangle, Tag, draw_tag, shortened, text_pixels
 
@@ -31,14 +31,14 @@ class DrawnDetection:
         class_id: the class.
         score: 0 to 1.
         box: x1 y1 x2 y2, pixels of the image.
-        mask: probabilities as the network gives them, (28, 28); None draws the box alone. Masks
-            are pasted one by one, so that only one at a time has the image's size.
+        parts: masks as the network gives them; none draw the box alone. They are pasted one by
+            one, so that only one at a time has the image's size.
     """
 
     class_id: int
     score: float
     box: tuple[float, float, float, float]
-    mask: NDArray[np.float32] | None
+    parts: Sequence[BoxedMask]
 
 
 def detections_png(
@@ -130,8 +130,8 @@ def _owners(
 
 
 def _assign(owners: NDArray[np.uint8], detection: DrawnDetection, number: int) -> None:
-    if detection.mask is not None:
-        pasted = paste_mask(detection.mask, np.array(detection.box), *owners.shape)
+    for part in detection.parts:
+        pasted = paste_mask(part.mask, part.box, *owners.shape)
         rows, columns = pasted.pixels.shape
         window = owners[pasted.top : pasted.top + rows, pasted.left : pasted.left + columns]
         np.copyto(window, np.uint8(number), where=pasted.pixels)

@@ -241,7 +241,8 @@ class Predictor:
     ) -> Row:
         if isinstance(result, ServiceError):
             return failed_row(path, failure_of(result))
-        return row_of(path, self._network.answer(prepared, result, _no_pixels).document)
+        engine_result = self._network.engine_result(prepared, result, _no_pixels)
+        return row_of(path, self._network.answer(engine_result).document)
 
 
 def result_schema(request: PredictRequest, model: ModelInfo) -> pa.Schema:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from model.config import TRAINED_TASKS_FOR, Task
+from service.api.queries import DEFAULT_OVERLAP
 from service.commands.console import input_options
 from service.commands.console.option_words import DEVICE_HELP, URL_HELP, setting_help, weights_help
 from service.commands.console.remote_options import add_options
@@ -142,10 +143,29 @@ def _add_segment(group: argparse._ArgumentGroup) -> None:
         "class ids, or as COCO's run lengths [none]",
     )
 
+    _add_tiles(group)
+
+
+def _add_tiles(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--tile",
+        type=int,
+        metavar="N",
+        help="side of square tiles, pixels of the image: a network sees each as an image of its "
+        "own, and the whole image once more [the whole image alone]",
+    )
+    group.add_argument(
+        "--overlap",
+        type=float,
+        metavar="F",
+        help=f"part of a tile's side that its neighbour sees too [{DEFAULT_OVERLAP}]",
+    )
+
 
 def _add_detect(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--score-threshold", type=float, metavar="S", help="least score [0.05]")
     group.add_argument("--max-detections", type=int, metavar="N", help="most detections [100]")
+    _add_tiles(group)
     group.add_argument("--no-masks", action="store_true", help="boxes alone [with masks]")
 
 

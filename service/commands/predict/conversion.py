@@ -45,7 +45,8 @@ def request_of(arguments: argparse.Namespace) -> PredictRequest:
     except ValidationError as error:
         (problem, *_) = error.errors()
         option = option_of(str(problem["loc"][0]))
-        raise RefusedError(f"{option}: {problem['msg']}; it is {problem['input']}.") from error
+        reason = problem["msg"].removeprefix("Value error, ")  # pydantic's, of our own checks
+        raise RefusedError(f"{option}: {reason}; it is {problem['input']}.") from error
 
 
 def _query(arguments: argparse.Namespace, *, saves: bool) -> Query:
@@ -55,13 +56,20 @@ def _query(arguments: argparse.Namespace, *, saves: bool) -> Query:
         case Task.CLASSIFY:
             return ClassifyQuery(**_given(top_k=arguments.top_k, model=model))
         case Task.SEGMENT:
-            return SegmentQuery(mask=arguments.mask, view="overlay", model=model)
+            return SegmentQuery(
+                mask=arguments.mask,
+                view="overlay",
+                model=model,
+                **_given(tile=arguments.tile, overlap=arguments.overlap),
+            )
         case Task.DETECT:
             return DetectQuery(
                 **_given(
                     model=model,
                     score_threshold=arguments.score_threshold,
                     max_detections=arguments.max_detections,
+                    tile=arguments.tile,
+                    overlap=arguments.overlap,
                 ),
                 # A table shows no masks.
                 masks=not arguments.no_masks and (arguments.json or saves),

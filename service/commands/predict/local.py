@@ -6,16 +6,28 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 from PIL import Image
 
 from model.images.prefetch import prefetch
+from service.answers.inference import EngineResult
+from service.answers.tiles import merged, question_of_passes
 from service.api.errors import ServiceError
+from service.api.queries import DetectQuery, SegmentQuery
 from service.api.schemas import NOTES
 from service.commands.predict.network import LocalNetwork, WaitingInput
-from service.commands.predict.outcome import Outcome, PredictRequest, failure_of
+from service.commands.predict.outcome import (
+    Failure,
+    Outcome,
+    PredictAnswer,
+    PredictRequest,
+    Query,
+    failure_of,
+)
 from service.commands.predict.sources import Source, SourceError
-from service.images.preparation import ImagePreparer, PreparedImage
+from service.images.preparation import ImagePreparer, PreparedImage, TiledImage
+from service.link.messages import InferenceResult
 from service.settings import ModelSpec, Settings
 
 
@@ -46,6 +58,21 @@ class _Ready:
         return WaitingInput(self.prepared.network_input, self.ready_at)
 
 
+@dataclass(frozen=True)
+class _Tiled:
+    """A decoded large image, whose passes wait for the network."""
+
+    source: Source
+    body: bytes
+    image: TiledImage
+    ready_at: float
+
+    @property
+    def passes(self) -> list[_Ready]:
+        """Its passes, as images of their own."""
+        return [_Ready(self.source, self.body, each, self.ready_at) for each in self.image.passes]
+
+
 class LocalPredictor:
     """A network in this process.
 
@@ -67,6 +94,7 @@ class LocalPredictor:
         self._batch_size = batch_size
         self._preparer = ImagePreparer(settings)
         self._network = LocalNetwork(settings, spec, request, batch_size)
+        self._tiled = _tiled_query(request.query)
 
     @property
     def note(self) -> str | None:
@@ -80,7 +108,12 @@ class LocalPredictor:
             DeviceFailedError: if the device fails for good.
         """
         waiting: list[_Ready | Outcome] = []
-        for item in prefetch(self._read, sources, ahead=2 * self._batch_size):
+        # The passes over one image in tiles fill batches.
+        ahead = 2 * self._batch_size if self._tiled is None else 1
+        for item in prefetch(self._read, sources, ahead=ahead):
+            if isinstance(item, _Tiled):
+                yield Outcome(item.source, self._predict_tiled(item))
+                continue
             if isinstance(item, _Ready) and any(size != item.size for size in _sizes(waiting)):
                 yield from self._finish(waiting)
                 waiting = []
@@ -91,10 +124,13 @@ class LocalPredictor:
                 waiting = []
         yield from self._finish(waiting)
 
-    def _read(self, source: Source) -> _Ready | Outcome:
+    def _read(self, source: Source) -> _Ready | _Tiled | Outcome:
         """Read and decode, in a thread."""
         try:
             body = source.read()
+            if self._tiled is not None:
+                image = self._preparer.prepare_tiles(body, None, self._tiled, self._network.model)
+                return _Tiled(source, body, image, time.perf_counter())
             prepared = self._preparer.prepare(body, None, self._network.model)
         except (ServiceError, SourceError, OSError) as error:
             return Outcome(source, failure_of(error))
@@ -112,11 +148,37 @@ class LocalPredictor:
             if isinstance(result, ServiceError):
                 yield Outcome(item.source, failure_of(result))
                 continue
-            answer = self._network.answer(item.prepared, result, partial(self._decode, item.body))
+            answer = self._network.answer(self._engine_result(item, result))
             yield Outcome(item.source, answer)
+
+    def _predict_tiled(self, tiled: _Tiled) -> PredictAnswer | Failure:
+        """Run the passes over an image in batches, and answer from all of them."""
+        passes = tiled.passes
+        question = question_of_passes(self._network.model, len(passes))
+        results: list[EngineResult] = []
+        for _, group in groupby(passes, key=lambda each: each.size):
+            of_size = list(group)
+            for start in range(0, len(of_size), self._batch_size):
+                batch = of_size[start : start + self._batch_size]
+                waiting = [each.waiting for each in batch]
+                for item, result in zip(batch, self._network.run(waiting, question), strict=True):
+                    if isinstance(result, ServiceError):
+                        return failure_of(result)
+                    results.append(self._engine_result(item, result))
+        assert self._tiled is not None
+        return self._network.answer(merged(results, tiled.image.grid, self._tiled))
+
+    def _engine_result(self, item: _Ready, result: InferenceResult) -> EngineResult:
+        return self._network.engine_result(item.prepared, result, partial(self._decode, item.body))
 
     def _decode(self, body: bytes) -> Image.Image:
         return self._preparer.decode(body, None).image
+
+
+def _tiled_query(query: Query) -> SegmentQuery | DetectQuery | None:
+    if isinstance(query, SegmentQuery | DetectQuery) and query.tile is not None:
+        return query
+    return None
 
 
 def _sizes(waiting: Sequence[_Ready | Outcome]) -> list[tuple[int, int]]:

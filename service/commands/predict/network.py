@@ -47,7 +47,7 @@ class WaitingInput:
 
 
 class LocalNetwork:
-    """A network in this process. Not thread-safe, but for ``answer``.
+    """A network in this process. Not thread-safe, but for ``engine_result`` and ``answer``.
 
     Args:
         settings: of the device.
@@ -73,19 +73,28 @@ class LocalNetwork:
         (self.model,) = self._runner.models
         self._question = _question_of(request.query, self.model)
 
-    def run(self, batch: Sequence[WaitingInput]) -> list[InferenceResult | ServiceError]:
+    def run(
+        self, batch: Sequence[WaitingInput], asked: Question | None = None
+    ) -> list[InferenceResult | ServiceError]:
         """Run a batch; one that fails is halved, so that a bad image fails alone.
 
         Args:
             batch: at least one image, all of one size.
+            asked: of each; the request's own question without.
 
         Raises:
             DeviceFailedError: if the device fails for good.
         """
         prepared = [item.network_input for item in batch]
-        asked = self._question
+        asked = asked or self._question
         inputs = [
-            Input(self._runner.stage(p.pixels), p.original_size, asked.layer, asked.class_ids)
+            Input(
+                self._runner.stage(p.pixels),
+                p.original_size,
+                asked.layer,
+                asked.class_ids,
+                asked.logits,
+            )
             for p in prepared
         ]
         operation = Operation(self.model.name, asked.task)
@@ -99,7 +108,7 @@ class LocalNetwork:
                 raise DeviceFailedError(f"The device is lost: {error}") from error
             if len(batch) > 1:
                 half = len(batch) // 2
-                return self.run(batch[:half]) + self.run(batch[half:])
+                return self.run(batch[:half], asked) + self.run(batch[half:], asked)
             if fault is Fault.OUT_OF_MEMORY:
                 return [DeviceMemoryError()]
             return [InferenceError(f"The network failed: {error}")]
@@ -112,20 +121,20 @@ class LocalNetwork:
             for item, arrays in zip(batch, outcome.arrays, strict=True)
         ]
 
-    def answer(
+    def engine_result(
         self,
         prepared: PreparedImage,
         result: InferenceResult,
         decode: Callable[[], Image.Image],
-    ) -> PredictAnswer:
-        """Make the service's answer of a result, and draw the picture if one is saved.
+    ) -> EngineResult:
+        """Return a result as the service's answers are made of it.
 
         Args:
             prepared: the image.
             result: of the image, as ``run`` returned it.
             decode: decodes the image again, to draw over.
         """
-        engine_result = EngineResult(
+        return EngineResult(
             self.model,
             prepared,
             result,
@@ -139,6 +148,9 @@ class LocalNetwork:
             decode=decode,
             cancelled=threading.Event(),
         )
+
+    def answer(self, engine_result: EngineResult) -> PredictAnswer:
+        """Make the service's answer, and draw the picture if one is saved."""
         document: Document
         picture, saves = None, self._request.saves
         match self._request.query:

@@ -99,11 +99,12 @@ class RemotePredictor:
         match self._request.query:
             case ClassifyQuery(top_k=top_k, model=model):
                 return PredictAnswer(await client.classify(body, top_k=top_k, model=model), None)
-            case SegmentQuery(mask=mask, view=view, model=model):
-                document = await client.segment(body, mask=mask, model=model)
+            case SegmentQuery(mask=mask, view=view) as query:
+                options = query.model_dump(exclude={"timeout", "mask", "view"})
+                document = await client.segment(body, mask=mask, **options)
                 return PredictAnswer(
                     document,
-                    await client.segment_picture(body, view=view, model=model) if saves else None,
+                    await client.segment_picture(body, view=view, **options) if saves else None,
                 )
             case DetectQuery() as query:
                 options = query.model_dump(exclude={"timeout"})

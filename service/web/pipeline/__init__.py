@@ -9,8 +9,9 @@ from fastapi import Depends, Request
 from service.web.pipeline.pipeline import Pipeline
 from service.web.pipeline.request_context import RequestContext
 from service.web.pipeline.several_images import Image, infer_images
+from service.web.pipeline.tiles import respond_in_tiles
 
-__all__ = ["Image", "Pipeline", "PipelineDep", "RequestContext", "infer_images"]
+__all__ = ["Image", "Pipeline", "PipelineDep", "RequestContext", "infer_images", "respond_in_tiles"]
 
 
 async def _pipeline(request: Request) -> Pipeline:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,7 +17,7 @@ from service import metrics, tracing
 from service.answers.inference import EngineResult
 from service.api.errors import ServiceError, TaskOffError
 from service.api.schemas import Timing
-from service.images.preparation import ImagePreparer, PreparedImage
+from service.images.preparation import ImagePreparer, PreparedImage, TiledImage
 from service.link.messages import ModelInfo, Question
 from service.link.pool import Generations, OfferedModel
 from service.settings import Settings
@@ -33,12 +30,7 @@ from service.web.admission import (
 from service.web.http.content_codings import content_coding, inflate
 from service.web.http.middleware import Draining, unless_client_leaves
 from service.web.pipeline.request_context import RequestContext
-
-THREADS = 2
-"""Number of decoding threads, and of rendering threads."""
-
-NICENESS = 5
-"""Niceness of those threads, added to the process's own."""
+from service.web.pipeline.threads import in_thread, nice_threads
 
 REQUEST_STAGES = ("read", "render")
 """Stages observed for each request; an engine observes the device's for each batch."""
@@ -47,6 +39,7 @@ IMAGE_STAGES = ("decode", "queue", "inference")
 """Stages observed for each image."""
 
 ResultT = TypeVar("ResultT")
+PreparedT = TypeVar("PreparedT", PreparedImage, TiledImage)
 
 
 class Pipeline:
@@ -57,8 +50,8 @@ class Pipeline:
         self.generations = generations
         self.draining = Draining()
         # Two pools, so that pictures which take seconds to draw do not delay decoding.
-        self._decode_threads = _threads("decode")
-        self._render_threads = _threads("render")
+        self._decode_threads = nice_threads("decode")
+        self._render_threads = nice_threads("render")
         self.preparer = ImagePreparer(settings)
         self._decode_wait = DecodeWaitEstimator()
         self.limiter = ConcurrencyLimiter(
@@ -214,8 +207,8 @@ class Pipeline:
         return await self.ask(context, await self.prepared(context, prepare))
 
     async def prepared(
-        self, context: RequestContext, prepare: Callable[[ModelInfo], PreparedImage]
-    ) -> PreparedImage:
+        self, context: RequestContext, prepare: Callable[[ModelInfo], PreparedT]
+    ) -> PreparedT:
         """Bring an image to the model's geometry, in a thread.
 
         Raises:
@@ -225,7 +218,7 @@ class Pipeline:
             with self._decode_wait.waiting():
                 prepared = await self.in_decode_thread(prepare, context.model.info)
         context.record("decode", prepared.decode_seconds)
-        context.permit.hold_more(prepared.network_input.pixels.nbytes)
+        context.permit.hold_more(prepared.input_bytes)
         return prepared
 
     async def ask(self, context: RequestContext, prepared: PreparedImage) -> EngineResult:
@@ -278,7 +271,7 @@ class Pipeline:
             answer = render()
         else:
             async with context.in_time():
-                answer = await _in_thread(self._render_threads, render)
+                answer = await in_thread(self._render_threads, render)
         context.record("render", time.perf_counter() - started)
         own = {stage: context.stages[stage] for stage in REQUEST_STAGES if stage in context.stages}
         metrics.observe_stages(context.model.operation, **own)
@@ -298,23 +291,9 @@ class Pipeline:
 
     async def in_decode_thread(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
         """Call a function in a thread for decoding."""
-        return await _in_thread(self._decode_threads, function, *arguments)
+        return await in_thread(self._decode_threads, function, *arguments)
 
     def close(self) -> None:
         """Let the threads end."""
         for threads in (self._decode_threads, self._render_threads):
             threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _threads(name: str) -> ThreadPoolExecutor:
-    # On Linux a niceness is a thread's. Where cores are few, the event loop, which rejects excess
-    # requests, runs before the decoding of those that were admitted.
-    return ThreadPoolExecutor(
-        THREADS, thread_name_prefix=name, initializer=os.nice, initargs=(NICENESS,)
-    )
-
-
-async def _in_thread(
-    threads: ThreadPoolExecutor, function: Callable[..., ResultT], *arguments: Any
-) -> ResultT:
-    return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)

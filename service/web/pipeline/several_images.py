@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from service.answers.inference import EngineResult
 from service.api.errors import ServiceError
@@ -15,6 +16,8 @@ from service.web.pipeline.request_context import RequestContext
 
 OF_THE_LOAD = {429, 503, 504}
 """Statuses of errors that no image of a request caused."""
+
+AnswerT = TypeVar("AnswerT")
 
 Image = Callable[[ModelInfo], PreparedImage]
 """Decodes one image for a model."""
@@ -62,16 +65,31 @@ async def infer_images(
                 error.detail = f"{name}[{place}]: {error.detail}"
             raise
 
-    if len(images) == 1:
-        results = [await answered(0)]
+    return await answers_of(context, apart, [answered(place) for place in range(len(images))])
+
+
+async def answers_of(
+    context: RequestContext,
+    apart: Sequence[RequestContext],
+    answers: Sequence[Coroutine[Any, Any, AnswerT]],
+) -> list[AnswerT]:
+    """Await the parts of a call, all at once; the first error cancels the others.
+
+    Args:
+        context: of the call; gets the stages.
+        apart: of its parts.
+        answers: of its parts, at least one.
+    """
+    if len(answers) == 1:
+        results = [await answers[0]]
     else:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(answered(place)) for place in range(len(images))]
+                tasks = [group.create_task(answer) for answer in answers]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         results = [task.result() for task in tasks]
-    # The images overlap: the slowest of each stage is what the call waited for.
+    # The parts overlap: the slowest of each stage is what the call waited for.
     for stage in IMAGE_STAGES:
-        context.stages[stage] = max(image.stages[stage] for image in apart)
+        context.stages[stage] = max(part.stages[stage] for part in apart)
     return results

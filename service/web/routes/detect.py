@@ -14,7 +14,7 @@ from service.api.queries import DetectQuery
 from service.api.schemas import DetectResponse
 from service.web.http.negotiation import document_response, picture_response, prefers_png
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
-from service.web.pipeline import PipelineDep
+from service.web.pipeline import PipelineDep, respond_in_tiles
 
 router = APIRouter(tags=["inference"])
 
@@ -33,7 +33,8 @@ async def detect(
     """Detect objects and answer with their classes, boxes and masks, best first.
 
     The image is the raw body, the multipart field `image`, or base64 in JSON. With
-    `Accept: image/png` the answer is the image with the detections drawn on it.
+    `Accept: image/png` the answer is the image with the detections drawn on it. With `tile` the
+    network sees a large image in tiles too, and what it finds of one object is merged.
     """
     wants_png = prefers_png(request.headers.getlist("accept"))
 
@@ -43,4 +44,6 @@ async def detect(
         return document_response(detect_document(engine_result, query))
 
     with pipeline.model_for(Task.DETECT, query.model) as model:
+        if query.tile is not None:
+            return await respond_in_tiles(pipeline, request, model, query, render)
         return await pipeline.respond(request, model, query.timeout, render)

@@ -15,7 +15,7 @@ from service.api.queries import SegmentQuery
 from service.api.schemas import SegmentResponse
 from service.web.http.negotiation import document_response, picture_response, prefers_png
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
-from service.web.pipeline import PipelineDep
+from service.web.pipeline import PipelineDep, respond_in_tiles
 
 router = APIRouter(tags=["inference"])
 
@@ -34,7 +34,8 @@ async def segment(
     """Segment the image and answer with its classes and the label map, in the image's own size.
 
     The image is the raw body, the multipart field `image`, or base64 in JSON. With
-    `Accept: image/png` the answer is the label map itself, or the overlay.
+    `Accept: image/png` the answer is the label map itself, or the overlay. With `tile` the network
+    sees a large image in tiles too, and their logits are blended.
     """
     wants_png = prefers_png(request.headers.getlist("accept"))
     if query.view == "overlay" and not wants_png:
@@ -46,4 +47,6 @@ async def segment(
         return document_response(segment_document(engine_result, query))
 
     with pipeline.model_for(Task.SEGMENT, query.model) as model:
+        if query.tile is not None:
+            return await respond_in_tiles(pipeline, request, model, query, render)
         return await pipeline.respond(request, model, query.timeout, render)

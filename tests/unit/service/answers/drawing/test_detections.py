@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
+from model.images.masks import BoxedMask
 from model.labels.palettes import class_colors
 from model.labels.tables import coco_labels
 from service.answers.drawing.detections import (
@@ -26,6 +28,17 @@ COLORS = class_colors(80)
 NAMELESS = ("",) * 80
 SURE = np.ones((28, 28), np.float32)
 """A mask that fills its box."""
+
+
+def found(
+    class_id: int,
+    score: float,
+    box: tuple[float, float, float, float],
+    mask: NDArray[np.float32] | None,
+) -> DrawnDetection:
+    parts = [] if mask is None else [BoxedMask(mask, np.array(box))]
+    return DrawnDetection(class_id, score, box, parts)
+
 
 boxes = st.builds(
     lambda left, top, width, height: Rectangle(left, top, left + width, top + height),
@@ -77,7 +90,7 @@ def test_tag_without_room_is_left_out() -> None:
 @pytest.mark.parametrize("has_mask", [False, True])
 def test_pixels_outside_boxes_and_tags_stay(has_mask: bool) -> None:
     image = noise(400, 300)
-    detection = DrawnDetection(3, 0.9, (50.0, 100.0, 200.0, 220.0), SURE if has_mask else None)
+    detection = found(3, 0.9, (50.0, 100.0, 200.0, 220.0), SURE if has_mask else None)
     got = drawn(image, [detection])
     outside = np.ones((300, 400), bool)
     outside[100:220, 50:200] = False
@@ -93,7 +106,7 @@ def test_no_detection_leaves_the_image() -> None:
 
 def test_box_is_a_frame_in_its_classs_colour() -> None:
     image = Image.new("RGB", (400, 300))
-    got = drawn(image, [DrawnDetection(3, 0.9, (50.4, 100.4, 199.6, 219.6), None)], NAMELESS)
+    got = drawn(image, [found(3, 0.9, (50.4, 100.4, 199.6, 219.6), None)], NAMELESS)
     frame = np.zeros((300, 400), bool)
     frame[100:220, 50:200] = True
     frame[101:219, 51:199] = False
@@ -105,7 +118,7 @@ def test_mask_is_tinted_and_outlined_in_its_classs_colour() -> None:
     mask = np.zeros((28, 28), np.float32)
     mask[7:21, 7:21] = 1  # of four pixels each: rows 128 to 183, columns 78 to 133
     image = Image.new("RGB", (400, 300))
-    got = drawn(image, [DrawnDetection(3, 0.9, (50.0, 100.0, 162.0, 212.0), mask)])
+    got = drawn(image, [found(3, 0.9, (50.0, 100.0, 162.0, 212.0), mask)])
     inside = got[130:182, 80:132].astype(int)
     assert np.abs(inside - np.array(COLORS[3]) / 2).max() <= 0.5  # rounded
     assert (got[128, 80:132] == COLORS[3]).all()
@@ -116,7 +129,7 @@ def test_mask_is_tinted_and_outlined_in_its_classs_colour() -> None:
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_best_detection_is_on_top(order: tuple[int, int]) -> None:
     box = (50.0, 50.0, 150.0, 150.0)
-    detections = [DrawnDetection(1, 0.9, box, SURE), DrawnDetection(2, 0.4, box, SURE)]
+    detections = [found(1, 0.9, box, SURE), found(2, 0.4, box, SURE)]
     got = drawn(Image.new("RGB", (400, 300)), [detections[place] for place in order])
     assert (got[149, 55:145] == COLORS[1]).all()
     assert np.abs(got[120, 100].astype(int) - np.array(COLORS[1]) / 2).max() <= 0.5  # rounded
@@ -126,7 +139,7 @@ def test_tag_tells_the_score_in_per_cent() -> None:
     image = Image.new("RGB", (400, 300))
     box = (50.0, 100.0, 200.0, 220.0)
     one, same, other = (
-        drawn(image, [DrawnDetection(3, score, box, None)]) for score in (0.971, 0.969, 0.94)
+        drawn(image, [found(3, score, box, None)]) for score in (0.971, 0.969, 0.94)
     )
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
@@ -143,20 +156,20 @@ def test_tag_tells_the_score_in_per_cent() -> None:
     ],
 )
 def test_boxes_at_the_edge_and_beyond_are_drawn(box: tuple[float, float, float, float]) -> None:
-    assert drawn(noise(100, 80), [DrawnDetection(0, 0.5, box, None)]).shape == (80, 100, 3)
+    assert drawn(noise(100, 80), [found(0, 0.5, box, None)]).shape == (80, 100, 3)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (700, 1), (3, 2000), (32, 32)])
 def test_small_and_thin_images_are_drawn(width: int, height: int) -> None:
-    detection = DrawnDetection(0, 0.5, (0.0, 0.0, width, height), SURE)
+    detection = found(0, 0.5, (0.0, 0.0, width, height), SURE)
     got = drawn(Image.new("RGB", (width, height)), [detection])
     assert (got != 0).any(axis=2).all()
 
 
 def test_of_too_many_the_best_are_drawn() -> None:
     box = (10.0, 10.0, 60.0, 60.0)
-    worst = DrawnDetection(1, 0.1, (70.0, 10.0, 90.0, 60.0), None)
-    detections = [worst] + [DrawnDetection(0, 0.5, box, None)] * MAX_DRAWN
+    worst = found(1, 0.1, (70.0, 10.0, 90.0, 60.0), None)
+    detections = [worst] + [found(0, 0.5, box, None)] * MAX_DRAWN
     got = drawn(Image.new("RGB", (100, 80)), detections, NAMELESS)
     assert (got[:, 70:] == 0).all()
     assert (got[59, 10:60] == COLORS[0]).all()
@@ -164,7 +177,7 @@ def test_of_too_many_the_best_are_drawn() -> None:
 
 def test_masks_of_the_images_size_take_little_more_than_one_of_them() -> None:
     image = Image.new("RGB", (4000, 3000))
-    detections = [DrawnDetection(0, 0.5, (0.0, 0.0, 4000.0, 3000.0), SURE)] * 10
+    detections = [found(0, 0.5, (0.0, 0.0, 4000.0, 3000.0), SURE)] * 10
     tracemalloc.start()
     try:
         file = detections_png(image, detections, COLORS, coco_labels(), raise_if_cancelled=nothing)
@@ -185,7 +198,7 @@ def test_a_drawing_that_nobody_wants_ends_before_its_next_mask() -> None:
             raise InterruptedError
 
     image = Image.new("RGB", (40, 30))
-    detections = [DrawnDetection(0, 0.5, (0.0, 0.0, 40.0, 30.0), SURE)] * 10
+    detections = [found(0, 0.5, (0.0, 0.0, 40.0, 30.0), SURE)] * 10
     with pytest.raises(InterruptedError):
         detections_png(
             image, detections, COLORS, coco_labels(), raise_if_cancelled=raise_if_cancelled

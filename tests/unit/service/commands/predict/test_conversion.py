@@ -45,6 +45,15 @@ def test_a_table_of_detections_does_without_masks() -> None:
     assert request_of(arguments).query == DetectQuery(masks=False)
 
 
+def test_large_images_are_taken_in_tiles() -> None:
+    arguments = parsed("segment", "x", "--tile", "1024", "--overlap", "0.3")
+    assert request_of(arguments).query == SegmentQuery(
+        mask="none", view="overlay", tile=1024, overlap=0.3
+    )
+    arguments = parsed("detect", "x", "--tile", "1024")
+    assert request_of(arguments).query == DetectQuery(masks=False, tile=1024)
+
+
 def test_an_embedding_has_its_layer_and_a_class_map_its_class() -> None:
     arguments = parsed("embed", "x", "--layer", "stage2", "--normalize")
     assert request_of(arguments).query == EmbedQuery(layer="stage2", normalize=True)
@@ -68,6 +77,9 @@ def test_classes_are_chosen_by_rank_or_by_id(capsys: pytest.CaptureFixture[str])
         (("detect", "x", "--score-threshold", "1.5"), "--score-threshold: .*; it is 1.5"),
         (("detect", "x", "--max-detections", "101"), "--max-detections: .*; it is 101"),
         (("explain", "x", "--top-k", "65"), "--top-k: .*; it is 65"),
+        (("segment", "x", "--tile", "100"), "--tile: .*; it is 100"),
+        (("detect", "x", "--tile", "512", "--overlap", "0.9"), "--overlap: .*; it is 0.9"),
+        (("detect", "x", "--overlap", "0.2"), "--overlap: there is nothing to overlap without"),
         (("explain", "x", "--class-id", "-1"), "--class-id: .*; it is -1"),
         (("embed", "x", "--layer", "x" * 33), "--layer: .* at most 32 characters; it is x"),
     ],

@@ -11,7 +11,7 @@ from PIL import Image
 from model.kernels.gpu.failures import DeviceLostError
 from service.api.errors import InvalidParameterError
 from service.api.queries import ClassifyQuery, EmbedQuery, ExplainQuery, SegmentQuery
-from service.api.schemas import EmbedResponse, ExplainResponse
+from service.api.schemas import EmbedResponse, ExplainResponse, SegmentResponse
 from service.commands.predict import network
 from service.commands.predict.local import LocalPredictor
 from service.commands.predict.outcome import Failure, Outcome, PredictAnswer, PredictRequest, Query
@@ -69,6 +69,24 @@ def test_images_of_one_shape_share_batches_and_keep_their_order(batches: list[in
         each.result.document for each in outcomes if isinstance(each.result, PredictAnswer)
     ]
     assert [document.timing.batch_size for document in documents] == [4] * 8 + [2] * 2
+
+
+def test_the_passes_over_an_image_in_tiles_share_batches(batches: list[int]) -> None:
+    large = [source("a", size=(900, 600)), source("b", size=(300, 200)), source("c")]
+    query = SegmentQuery(mask="none", tile=400)
+    outcomes = list(here(query).outcomes(large))
+    assert kinds(outcomes) == ["", "", ""]
+    assert batches == [1, 4, 2, 1, 1]  # whole, six tiles; the others fit in a tile
+    (first, *_) = outcomes
+    assert isinstance(first.result, PredictAnswer)
+    assert isinstance(first.result.document, SegmentResponse)
+    assert sum(each.pixels for each in first.result.document.classes) == 900 * 600
+
+
+def test_a_tile_that_fails_is_the_images_failure(batches: list[int]) -> None:
+    query = SegmentQuery(mask="none", tile=400)
+    sources = [source("a", POISON, (900, 600)), source("b", size=(900, 600))]
+    assert kinds(list(here(query).outcomes(sources))) == ["inference-failed", ""]
 
 
 def test_images_of_different_shapes_do_not_share_a_batch(batches: list[int]) -> None:

@@ -1,0 +1,81 @@
+"""A large image in tiles: each pass over it is a request of its own to the scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.answers.inference import EngineResult
+from service.answers.tiles import merged, question_of_passes
+from service.api.queries import DetectQuery, SegmentQuery
+from service.images.preparation import TiledImage
+from service.link.pool import OfferedModel
+from service.web.http.middleware import unless_client_leaves
+from service.web.pipeline.pipeline import Pipeline
+from service.web.pipeline.request_context import RequestContext
+from service.web.pipeline.several_images import answers_of
+
+
+async def respond_in_tiles(
+    pipeline: Pipeline,
+    request: Request,
+    model: OfferedModel,
+    query: SegmentQuery | DetectQuery,
+    render: Callable[[EngineResult], Response],
+) -> Response:
+    """Admit a request, read its body and answer it from the passes over its image.
+
+    Each pass takes a place, is batched, expires and is cancelled as a request of its own; the
+    first error is the call's.
+
+    Args:
+        pipeline: of the worker.
+        request: its body has not been read yet.
+        model: returned by ``Pipeline.model_for``.
+        query: with a tile.
+        render: makes the response of the merged result, in a thread.
+
+    Raises:
+        ServiceError: if any stage rejects the request.
+        ClientDisconnect: if the client left; work on its request is cancelled.
+    """
+    async with pipeline.received(request, model, query.timeout) as context:
+        return await unless_client_leaves(request, _run(pipeline, context, query, render))
+
+
+async def _run(
+    pipeline: Pipeline,
+    context: RequestContext,
+    query: SegmentQuery | DetectQuery,
+    render: Callable[[EngineResult], Response],
+) -> Response:
+    context = await pipeline.inflated(context)
+    prepare = partial(pipeline.preparer.prepare_tiles, context.body, context.content_type, query)
+    image = await pipeline.prepared(context, prepare)
+    results = await infer_tiles(pipeline, context, image)
+    return await pipeline.rendered(
+        context, lambda: render(merged(results, image.grid, query)), renders_at_once=False
+    )
+
+
+async def infer_tiles(
+    pipeline: Pipeline, context: RequestContext, image: TiledImage
+) -> list[EngineResult]:
+    """Have engines answer for each pass over an image, all at once.
+
+    Raises:
+        ServiceError: if a pass is rejected; the others are cancelled.
+    """
+    question = question_of_passes(context.model.info, len(image.passes))
+    model = replace(context.model, question=question)
+    context.permit.widen([model.operation for _ in image.passes])
+    apart = [replace(context, model=model, stages=dict(context.stages)) for _ in image.passes]
+    return await answers_of(
+        context,
+        apart,
+        [pipeline.ask(one, each) for one, each in zip(apart, image.passes, strict=True)],
+    )
