@@ -241,8 +241,7 @@ class Predictor:
     ) -> Row:
         if isinstance(result, ServiceError):
             return failed_row(path, failure_of(result))
-        engine_result = self._network.engine_result(prepared, result, _no_pixels)
-        return row_of(path, self._network.answer(engine_result).document)
+        return row_of(path, self._network.answer(prepared, result, _no_pixels).document)
 
 
 def result_schema(request: PredictRequest, model: ModelInfo) -> pa.Schema:

@@ -148,7 +148,7 @@ class LocalPredictor:
             if isinstance(result, ServiceError):
                 yield Outcome(item.source, failure_of(result))
                 continue
-            answer = self._network.answer(self._engine_result(item, result))
+            answer = self._network.rendered(self._engine_result(item, result))
             yield Outcome(item.source, answer)
 
     def _predict_tiled(self, tiled: _Tiled) -> PredictAnswer | Failure:
@@ -166,7 +166,7 @@ class LocalPredictor:
                         return failure_of(result)
                     results.append(self._engine_result(item, result))
         assert self._tiled is not None
-        return self._network.answer(merged(results, tiled.image.grid, self._tiled))
+        return self._network.rendered(merged(results, tiled.image.grid, self._tiled))
 
     def _engine_result(self, item: _Ready, result: InferenceResult) -> EngineResult:
         return self._network.engine_result(item.prepared, result, partial(self._decode, item.body))

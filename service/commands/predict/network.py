@@ -47,7 +47,7 @@ class WaitingInput:
 
 
 class LocalNetwork:
-    """A network in this process. Not thread-safe, but for ``engine_result`` and ``answer``.
+    """A network in this process. Not thread-safe, but for what makes answers of results.
 
     Args:
         settings: of the device.
@@ -149,7 +149,16 @@ class LocalNetwork:
             cancelled=threading.Event(),
         )
 
-    def answer(self, engine_result: EngineResult) -> PredictAnswer:
+    def answer(
+        self,
+        prepared: PreparedImage,
+        result: InferenceResult,
+        decode: Callable[[], Image.Image],
+    ) -> PredictAnswer:
+        """Make the service's answer of a result; the arguments are those of ``engine_result``."""
+        return self.rendered(self.engine_result(prepared, result, decode))
+
+    def rendered(self, engine_result: EngineResult) -> PredictAnswer:
         """Make the service's answer, and draw the picture if one is saved."""
         document: Document
         picture, saves = None, self._request.saves
