@@ -39,6 +39,7 @@ from service.web.grpc.receiving import MessageReceiver
 from service.web.grpc.statuses import OF_THE_SERVICE, code_of
 from service.web.grpc.wire import check_wire
 from service.web.http.open_connections import MAX_UNSENT_BYTES
+from service.web.tracebacks import release
 
 if TYPE_CHECKING:
     from service.web.http.api_keys import ApiKeys
@@ -167,7 +168,8 @@ class UnaryFrame:
             try:
                 with self._under_way.entered():
                     answer = await self._answer(method, call, metadata, context)
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as cancelled:
+                release(cancelled)
                 # Its client knows: it has left, or gRPC itself has ended the call.
                 error = call.refusal or call.missed_deadline()
                 if error is None:
@@ -175,11 +177,13 @@ class UnaryFrame:
                     count_cancelled(call.stages)
                 raise
             except ServiceError as failure:
+                release(failure)
                 error = failure
-            except Exception:
+            except Exception as failure:
                 logger.exception(
                     "A call failed unexpectedly.", extra={"request_id": call.request_id}
                 )
+                release(failure)
                 error = ServiceError("The failure was logged under the request id.")
             finally:
                 metrics.IN_FLIGHT.dec()

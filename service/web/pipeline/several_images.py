@@ -13,6 +13,7 @@ from service.images.preparation import PreparedImage
 from service.link.messages import ModelInfo, Question
 from service.web.pipeline.pipeline import IMAGE_STAGES, Pipeline
 from service.web.pipeline.request_context import RequestContext
+from service.web.tracebacks import release
 
 OF_THE_LOAD = {429, 503, 504}
 """Statuses of errors that no image of a request caused."""
@@ -87,7 +88,12 @@ async def answers_of(
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(answer) for answer in answers]
         except ExceptionGroup as failures:
+            if isinstance(failures.exceptions[0], ServiceError):  # the log shows others' frames
+                release(failures)
             raise failures.exceptions[0] from None
+        except asyncio.CancelledError as cancelled:
+            release(cancelled)
+            raise
         results = [task.result() for task in tasks]
     # The parts overlap: the slowest of each stage is what the call waited for.
     for stage in IMAGE_STAGES:
