@@ -76,22 +76,7 @@ def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network
         make_network: loads the network; a stand-in in tests and measurements.
     """
     shard, part_size = shard_of(arguments.shard), checked_part_size(arguments.part_size)
-    request = request_of(arguments)
-    try:
-        settings, spec = settings_of(arguments)
-    except RefusedError as error:
-        raise RefusedError(re.sub(r"--device\b", "--devices", str(error))) from error
-    if arguments.ray is not None:
-        spec = _found_anywhere(spec)
-    gpus = gpus_of(settings.devices) if arguments.ray is None else 0
-    default = GPU_BATCH_SIZE if gpus else CPU_BATCH_SIZE
-    work = BatchWork(
-        settings,
-        spec,
-        request,
-        checked_count(arguments.batch_size, default, "batch_size"),
-        make_network=make_network,
-    )
+    work, gpus = _work_of(arguments, make_network)
     folder = output_folder(arguments.output)
     check_foreign(folder, shard)
     with folder.claim(shard):
@@ -100,8 +85,8 @@ def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network
         for note in notes:
             print_error(note, PROGRAM)
         identity = identity_of(
-            request,
-            settings,
+            work.request,
+            work.settings,
             sources=arguments.sources,
             listing_sha256=digest_of(listing),
             part_size=part_size,
@@ -110,6 +95,22 @@ def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network
         check_same(folder, _finished(folder), identity)
         parts = parts_of(listing.num_rows, part_size, shard)
         return _Run(folder, shard, listing, parts, identity, work, arguments, gpus).run()
+
+
+def _work_of(arguments: argparse.Namespace, make_network: MakeNetwork) -> tuple[BatchWork, int]:
+    """Return what is done to the images, and how many GPUs of this machine do it."""
+    request = request_of(arguments)
+    try:
+        settings, spec = settings_of(arguments)
+    except RefusedError as error:
+        raise RefusedError(re.sub(r"--device\b", "--devices", str(error))) from error
+    checked_count(arguments.decoders, 1, "decoders")
+    if arguments.ray is not None:
+        spec = _found_anywhere(spec)
+    gpus = gpus_of(settings.devices) if arguments.ray is None else 0
+    default = GPU_BATCH_SIZE if gpus else CPU_BATCH_SIZE
+    batch_size = checked_count(arguments.batch_size, default, "batch_size")
+    return BatchWork(settings, spec, request, batch_size, make_network=make_network), gpus
 
 
 def _found_anywhere(spec: ModelSpec) -> ModelSpec:
@@ -179,6 +180,8 @@ class _Run:
             self._pools = cluster_pools(ray, settings.devices, self._arguments.decoders)
             if not self._pools.network_gpus:
                 self._work = replace(self._work, threads=str(self._pools.network_cpus))
+            elif self._arguments.batch_size is None:
+                self._work = replace(self._work, batch_size=GPU_BATCH_SIZE)
         device = "cuda:0" if self._pools.network_gpus else "cpu"
         finished = _finished(self._folder)
         dtype: str = settings.dtype
