@@ -15,6 +15,8 @@ from model.heads.embedding import Embeddable
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
 from model.images.input_config import input_config
+from model.images.stitching import PassLogits, stitched_label_map
+from model.images.tiles import TileGrid
 from model.inference.passes import BEST
 from model.inference.staging import staging_for
 from model.inference.task_predictors import TaskPredictors
@@ -33,6 +35,7 @@ class Asked:
     original_size: tuple[int, int] = (64, 96)
     layer: str | None = None
     class_ids: tuple[int, ...] = ()
+    logits: bool = False
 
 
 def picture(seed: int) -> NDArray[np.uint8]:
@@ -81,6 +84,23 @@ def test_each_image_of_a_batch_gets_its_own_layer(classifier: TaskPredictors) ->
     np.testing.assert_array_equal(default[0], head[0])
     assert (len(head[0]), len(stage1[0])) == (256, 16)
     assert head[0].flags.c_contiguous
+
+
+def test_a_batch_has_label_maps_and_logits() -> None:
+    segmenter = predictors(UPerNet(BACKBONES["nano"], 64, 5), Task.SEGMENT)
+    asked = [Asked(picture(1)), Asked(picture(1), logits=True), Asked(picture(2), logits=True)]
+    labels, logits, other = segmenter.launch(Task.SEGMENT, asked, SHAPE)()
+    assert labels is not None
+    assert logits is not None
+    assert other is not None
+    assert (labels[0].dtype, labels[0].shape) == (np.uint8, (64, 96))
+    assert (logits[0].dtype, logits[0].shape) == (np.float16, (5, 16, 24))
+    assert (logits[0].max(axis=0) == 0).all()
+    assert logits[0].flags.c_contiguous
+    assert (logits[0] != other[0]).any()
+    grid = TileGrid(64, 96, 256, 0.2)
+    stitched = stitched_label_map(grid, [PassLogits(logits[0], (64, 96))])
+    assert (stitched != labels[0]).mean() <= 2e-3  # float16 keeps 11 bits of each difference
 
 
 def test_each_image_of_a_batch_gets_its_own_classes(classifier: TaskPredictors) -> None:
