@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -31,6 +32,30 @@ def held() -> Iterator[Callable[[], int]]:
     gc.disable()
     yield lambda: sum(isinstance(each, InferenceCall | RequestContext) for each in gc.get_objects())
     gc.enable()
+
+
+@COUNTS
+async def test_an_answered_call_by_grpc_is_not_kept(
+    grpc_calls: GrpcClient, held: Callable[[], int], images: int
+) -> None:
+    await grpc_calls.call(infer_request(*[photo()] * images))
+    await _until(lambda: not held())
+
+
+@COUNTS
+async def test_a_call_by_grpc_that_fails_unexpectedly_is_not_kept(
+    grpc_calls: GrpcClient,
+    engines: FakeEngines,
+    held: Callable[[], int],
+    images: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # pytest keeps what is logged, and the traceback with it.
+    monkeypatch.setattr(logging.getLogger("service.web.grpc.unary"), "disabled", True)
+    engines.error = RuntimeError("unforeseen")
+    await grpc_calls.failure(infer_request(*[photo()] * images))
+    engines.error = None
+    await _until(lambda: not held())
 
 
 @COUNTS
