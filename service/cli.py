@@ -30,7 +30,7 @@ COMMANDS = {
     ),
     "batch": (
         "service.commands.batch.command",
-        "classify, segment, detect or embed many images, restartably, to Parquet files",
+        "predict on a million images, into Parquet files",
     ),
     "models": (
         "service.commands.models",
