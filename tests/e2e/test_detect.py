@@ -74,6 +74,31 @@ def test_detections_have_a_class_a_score_a_box_and_a_mask(service: RunningServic
             assert y1 - 1 <= rows.min() <= rows.max() <= y2
 
 
+def test_an_image_in_tiles_has_objects_within_it_best_first(service: RunningService) -> None:
+    url = f"{service.url}/v1/detect?tile=256&max_detections=40"
+    before = service.metric("overlock_batch_size_sum", 'task="detect"')
+    answer = CLIENT.post(url, content=SCENE, headers=PNG, timeout=100)
+    assert answer.status_code == 200, answer.text
+    assert service.metric("overlock_batch_size_sum", 'task="detect"') == before + 4
+    detections = answer.json()["detections"]
+    scores = [found["score"] for found in detections]
+    assert scores == sorted(scores, reverse=True)
+    assert any(found["box"][0] > 256 for found in detections)  # in the image's pixels
+    for found in detections:
+        x1, y1, x2, y2 = found["box"]
+        assert 0 <= x1 < x2 <= WIDTH
+        assert 0 <= y1 < y2 <= HEIGHT
+        (pixels,) = coco_mask.decode([found["mask"]]).transpose(2, 0, 1)
+        assert pixels.shape == (HEIGHT, WIDTH)
+        rows, columns = pixels.nonzero()
+        if len(rows):
+            assert x1 - 1 <= columns.min() <= columns.max() <= x2
+            assert y1 - 1 <= rows.min() <= rows.max() <= y2
+    drawn = CLIENT.post(url, content=SCENE, headers=PNG | {"Accept": "image/png"}, timeout=100)
+    with Image.open(io.BytesIO(drawn.content)) as image:
+        assert image.size == (WIDTH, HEIGHT)
+
+
 def test_the_readmes_curl_command_detects(service: RunningService) -> None:
     answer = json.loads(run_curl("README.md", "/v1/detect", service.port))
     assert answer["model"] == "mask_rcnn_overlock_xt"
@@ -125,8 +150,9 @@ def test_the_start_names_every_model(service: RunningService) -> None:
     assert models[1]["input"].items() >= scaled.items()
 
 
+@pytest.mark.parametrize("tiles", [(), ("--tile", "256")], ids=["whole", "in-tiles"])
 def test_the_command_line_finds_the_same_here_and_there(
-    service: RunningService, weights: Path, tmp_path: Path
+    service: RunningService, weights: Path, tmp_path: Path, tiles: tuple[str, ...]
 ) -> None:
     (tmp_path / "scene.png").write_bytes(SCENE)
     found = []
@@ -134,7 +160,7 @@ def test_the_command_line_finds_the_same_here_and_there(
         ("here", ("--model", "mask_rcnn_overlock_xt", "--weights", str(weights))),
         ("there", ("--url", service.url)),
     ):
-        words = ("predict", "detect", "scene.png", "--json", "--save", place, *options)
+        words = ("predict", "detect", "scene.png", "--json", "--save", place, *tiles, *options)
         done = overlock(*words, folder=tmp_path)
         assert done.returncode == 0, done.stderr
         document = json.loads(done.stdout)

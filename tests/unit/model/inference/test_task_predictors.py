@@ -93,8 +93,10 @@ def test_a_batch_has_label_maps_and_logits() -> None:
     assert labels is not None
     assert logits is not None
     assert other is not None
-    assert (labels[0].dtype, labels[0].shape) == (np.uint8, (64, 96))
-    assert (logits[0].dtype, logits[0].shape) == (np.float16, (5, 16, 24))
+    assert labels[0].dtype == np.uint8
+    assert labels[0].shape == (64, 96)
+    assert logits[0].dtype == np.float16
+    assert logits[0].shape == (5, 16, 24)
     assert (logits[0].max(axis=0) == 0).all()
     assert logits[0].flags.c_contiguous
     assert (logits[0] != other[0]).any()
