@@ -142,6 +142,7 @@ class FakeSubmit:
     original_size: tuple[int, int] = (224, 224)
     layer: str | None = None
     class_ids: tuple[int, ...] = ()
+    logits: bool = False
 
 
 @pytest.fixture
