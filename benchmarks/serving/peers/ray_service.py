@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 os.environ["RAY_SERVE_THROUGHPUT_OPTIMIZED"] = "1"  # read when ray is imported
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
-import ray  # type: ignore[import-not-found]
+import ray
 from ray import serve
 
 from benchmarks.serving.peer_work import BATCH_WINDOW_SECONDS, answer, decode
