@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,6 +25,9 @@ FOLDER_PREFIX = "ov-batch-"
 
 MAX_FOLDER_CHARACTERS = 40
 """Ray puts sockets below its folder, whose paths have at most 107 characters."""
+
+REMOVALS = 20
+"""Attempts to remove a folder that processes which are ending still write to."""
 
 CONNECT_SECONDS = 10.0
 """How long a cluster may take to accept a connection."""
@@ -81,7 +85,7 @@ def local_ray(*, cpus: int, gpus: int | None, store_bytes: int) -> Iterator[Any]
             finally:
                 ray.shutdown()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 @contextmanager
@@ -164,9 +168,20 @@ def _sweep() -> None:
                 continue
             with lock.open("wb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock.parent, ignore_errors=True)
+                _remove(lock.parent)
         except OSError:
             continue  # it is in use, or another run has just removed it
+
+
+def _remove(folder: Path) -> None:
+    """Remove a run's folder; the lock goes last, so that what stays is found by a later run."""
+    for _ in range(REMOVALS):
+        # Ray's processes may write to their logs until they have ended.
+        shutil.rmtree(folder / "ray", ignore_errors=True)
+        if not (folder / "ray").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        time.sleep(0.1)
 
 
 @contextmanager
