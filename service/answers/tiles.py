@@ -93,7 +93,8 @@ def _found(results: Sequence[EngineResult], grid: TileGrid, query: DetectQuery) 
         boxes, scores, labels, masks = each.result.arrays
         kept = scores >= query.score_threshold
         offset = np.array([region.left, region.top, region.left, region.top], np.float32)
-        made = (boxes + offset, scores, labels, masks, np.full(len(scores), number, np.intp))
+        made: list[NDArray[Any]] = [boxes + offset, scores, labels, masks]
+        made.append(np.full(len(scores), number, np.intp))
         for column, array in zip(columns, made, strict=True):
             column.append(array[kept])
     return FoundInstances(*(np.concatenate(column) for column in columns))
