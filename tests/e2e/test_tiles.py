@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from model.evaluation.metrics import SegmentationCounts
 from model.images.tiles import TileGrid
 from model.scenes.mosaics import draw_mosaic
 from model.scenes.scenes import SEGMENT_NAMES
+from support.command_line import overlock
 from support.running_service import CLIENT, RunningService
 from support.tiled_scenes import seam_rate
 
@@ -139,6 +141,21 @@ def test_an_image_that_fits_in_one_tile_is_answered_as_without(
     demo: RunningService, large: LargeImage
 ) -> None:
     assert segment(demo, large.file, "?tile=4096").content == segment(demo, large.file).content
+
+
+def test_the_command_line_finds_the_same_here_and_there(
+    demo: RunningService, large: LargeImage, tmp_path: Path
+) -> None:
+    (tmp_path / "large.jpg").write_bytes(large.file)
+    words = ("predict", "segment", "large.jpg", "--tile", "1024", "--mask", "rle", "--json")
+    found = []
+    for options in (("--dtype", "float32"), ("--url", demo.url)):
+        done = overlock(*words, *options, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)
+        del document["timing"]
+        found.append(document)
+    assert found[0] == found[1]
 
 
 def test_the_metrics_count_every_pass(demo: RunningService, large: LargeImage) -> None:

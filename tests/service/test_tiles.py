@@ -69,7 +69,7 @@ async def test_the_label_map_has_the_images_size_and_blends_all_passes(
     with Image.open(io.BytesIO(answer.content)) as image:
         labels = np.asarray(image)
     assert labels.shape == (HEIGHT, WIDTH)
-    # Each tile's left half is class 2, whatever the whole image says there with a quarter's weight.
+    # Each tile's left half is class 2, whatever the whole image says there with half the weight.
     assert (labels[:, 10:190] == 2).all()
     assert (labels[:, -190:-10] == 0).all()
 
