@@ -84,7 +84,9 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
     add_batch_options(network, f"{CPU_BATCH_SIZE}; {GPU_BATCH_SIZE} on a GPU")
     _add_ray(parser.add_argument_group("Ray"))
     # What the same code takes of overlock predict.
-    parser.set_defaults(labels=None, save=None, url=None, json=True, mask="png")
+    parser.set_defaults(
+        labels=None, save=None, url=None, json=True, mask="png", tile=None, overlap=None
+    )
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:

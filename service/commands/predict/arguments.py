@@ -115,7 +115,10 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
     parser.add_argument_group("input").add_argument(
         "files", nargs="+", metavar="FILE", help=FILES_HELP
     )
-    QUERY_OPTIONS[task](parser.add_argument_group("prediction"))
+    prediction = parser.add_argument_group("prediction")
+    QUERY_OPTIONS[task](prediction)
+    if task in {Task.SEGMENT, Task.DETECT}:
+        _add_tiles(prediction)
     out = parser.add_argument_group("output")
     out.add_argument(
         "--json",
@@ -143,8 +146,6 @@ def _add_segment(group: argparse._ArgumentGroup) -> None:
         "class ids, or as COCO's run lengths [none]",
     )
 
-    _add_tiles(group)
-
 
 def _add_tiles(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
@@ -165,7 +166,6 @@ def _add_tiles(group: argparse._ArgumentGroup) -> None:
 def _add_detect(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--score-threshold", type=float, metavar="S", help="least score [0.05]")
     group.add_argument("--max-detections", type=int, metavar="N", help="most detections [100]")
-    _add_tiles(group)
     group.add_argument("--no-masks", action="store_true", help="boxes alone [with masks]")
 
 

@@ -27,7 +27,6 @@ from service.commands.predict.outcome import (
 )
 from service.commands.predict.sources import Source, SourceError
 from service.images.preparation import ImagePreparer, PreparedImage, TiledImage
-from service.link.messages import InferenceResult
 from service.settings import ModelSpec, Settings
 
 
@@ -148,7 +147,7 @@ class LocalPredictor:
             if isinstance(result, ServiceError):
                 yield Outcome(item.source, failure_of(result))
                 continue
-            answer = self._network.rendered(self._engine_result(item, result))
+            answer = self._network.answer(item.prepared, result, partial(self._decode, item.body))
             yield Outcome(item.source, answer)
 
     def _predict_tiled(self, tiled: _Tiled) -> PredictAnswer | Failure:
@@ -164,12 +163,10 @@ class LocalPredictor:
                 for item, result in zip(batch, self._network.run(waiting, question), strict=True):
                     if isinstance(result, ServiceError):
                         return failure_of(result)
-                    results.append(self._engine_result(item, result))
+                    decode = partial(self._decode, item.body)
+                    results.append(self._network.engine_result(item.prepared, result, decode))
         assert self._tiled is not None
         return self._network.rendered(merged(results, tiled.image.grid, self._tiled))
-
-    def _engine_result(self, item: _Ready, result: InferenceResult) -> EngineResult:
-        return self._network.engine_result(item.prepared, result, partial(self._decode, item.body))
 
     def _decode(self, body: bytes) -> Image.Image:
         return self._preparer.decode(body, None).image
