@@ -50,6 +50,8 @@ def processes_of(process: subprocess.Popen[bytes]) -> list[str]:
     """Return the processes of a command's session, and those that name its process."""
     listed = subprocess.run(["ps", "-eo", "sid,args"], capture_output=True, text=True, check=True)
     lines = [line.split(maxsplit=1) for line in listed.stdout.splitlines()[1:]]
+    # Those that have ended wait for the machine's first process to take note of it.
+    lines = [line for line in lines if not line[1].endswith("<defunct>")]
     return [line[1] for line in lines if line[0] == str(process.pid)]
 
 

@@ -76,7 +76,7 @@ def test_a_service_is_planned_with_what_it_has_learnt(demo: RunningService) -> N
 @pytest.mark.parametrize(
     ("module", "printed"),
     [
-        ("from service.client import", "star 1\n256\nstar [7, 7]\n"),
+        ("from service.client import", "star 1\n256\nbackground\nstar [7, 7]\n"),
         ("import httpx", "(256,) True\n"),
     ],
 )

@@ -83,7 +83,7 @@ _ERROR: Node = {
     "properties": {"error": {"type": "string"}},
 }
 
-_HEADER_LENGTH: Node = {
+HEADER_PARAMETER: Node = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
     "required": False,
@@ -91,7 +91,14 @@ _HEADER_LENGTH: Node = {
     "schema": {"type": "integer", "minimum": 0},
 }
 
-INFERENCE: Node = {**INFERENCE_BODY, "parameters": [_HEADER_LENGTH]}
+
+VERSION_PARAMETER: Node = {
+    "name": "version",
+    "in": "path",
+    "required": True,
+    "description": "The first digits of the weights' digest, as the model's metadata has them.",
+    "schema": {"type": "string"},
+}
 
 INDEX: Node = {
     "requestBody": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -33,10 +33,26 @@ from service.web.v2.http_messages import (
     response_of,
 )
 from service.web.v2.inference import LONGEST_SECONDS, check_version, infer, model_of
-from service.web.v2.openapi import BINARY_ANSWER, INFERENCE, TAG, protocol_errors
+from service.web.v2.openapi import (
+    BINARY_ANSWER,
+    HEADER_PARAMETER,
+    INFERENCE_BODY,
+    TAG,
+    VERSION_PARAMETER,
+    protocol_errors,
+)
 from service.web.v2.statistics import statistics_of
 
 NoQuery = Annotated[EmptyQuery, Query()]
+
+
+async def _version(request: Request) -> str | None:
+    # Not a parameter of the routes: where the path has none, it would be one of the query.
+    version: str | None = request.path_params.get("version")
+    return version
+
+
+Version = Annotated[str | None, Depends(_version)]
 
 MODEL = "/v2/models/{model_name}"
 
@@ -73,16 +89,14 @@ async def server(_: NoQuery) -> ServerMetadata:
 
 
 async def model(
-    _: NoQuery, pipeline: PipelineDep, model_name: str, version: str | None = None
+    _: NoQuery, pipeline: PipelineDep, model_name: str, version: Version
 ) -> ModelMetadata:
     """Name a model's version, inputs and outputs."""
     with model_of(pipeline, model_name, version) as found:
         return metadata.model_metadata(found.info)
 
 
-async def ready(
-    _: NoQuery, pipeline: PipelineDep, model_name: str, version: str | None = None
-) -> ModelReady:
+async def ready(_: NoQuery, pipeline: PipelineDep, model_name: str, version: Version) -> ModelReady:
     """Answer 200 while an engine that has the model is ready."""
     with model_of(pipeline, model_name, version) as found:
         demand_ready(pipeline)
@@ -90,7 +104,7 @@ async def ready(
 
 
 async def config(
-    _: NoQuery, pipeline: PipelineDep, model_name: str, version: str | None = None
+    _: NoQuery, pipeline: PipelineDep, model_name: str, version: Version
 ) -> ModelConfig:
     """Describe a model as Triton's configuration does."""
     with model_of(pipeline, model_name, version) as found:
@@ -98,7 +112,7 @@ async def config(
 
 
 async def stats(
-    _: NoQuery, pipeline: PipelineDep, model_name: str, version: str | None = None
+    _: NoQuery, pipeline: PipelineDep, model_name: str, version: Version
 ) -> StatisticsDocument:
     """Count what a model has done since the service started, over all of its processes."""
     with model_of(pipeline, model_name, version) as found:
@@ -123,7 +137,7 @@ async def model_infer(
     _: NoQuery,
     pipeline: PipelineDep,
     model_name: str,
-    version: str | None = None,
+    version: Version,
 ) -> Response:
     """Answer for up to 64 images, each admitted and batched as a request of its own.
 
@@ -135,7 +149,10 @@ async def model_infer(
             return await unless_client_leaves(request, _answer(request, pipeline, context))
 
 
-for _path, _of in ((MODEL, "model"), (f"{MODEL}/versions/{{version}}", "version")):
+for _path, _of, _parameters in (
+    (MODEL, "model", []),
+    (f"{MODEL}/versions/{{version}}", "version", [VERSION_PARAMETER]),
+):
     for _end, _route, _summary in (
         ("", model, "A model"),
         ("/ready", ready, "Readiness of a model"),
@@ -148,6 +165,7 @@ for _path, _of in ((MODEL, "model"), (f"{MODEL}/versions/{{version}}", "version"
             name=f"{_of}_{_end[1:] or 'metadata'}",
             summary=_summary,
             responses=protocol_errors(401, 404, 422, 503),
+            openapi_extra={"parameters": _parameters},
         )
     infer_router.add_api_route(
         f"{_path}/infer",
@@ -159,7 +177,7 @@ for _path, _of in ((MODEL, "model"), (f"{MODEL}/versions/{{version}}", "version"
         responses=BINARY_ANSWER
         | protocol_errors(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504)
         | problems(431),
-        openapi_extra=INFERENCE,
+        openapi_extra={**INFERENCE_BODY, "parameters": [*_parameters, HEADER_PARAMETER]},
     )
 
 
