@@ -21,6 +21,8 @@ from service.commands.predict.sources import find_sources
 from support.batch_networks import DetectingNetwork
 from support.batch_runs import Batch, rows_of, write_scenes
 
+pytestmark = pytest.mark.timeout(600)  # a cluster starts its processes on a busy machine
+
 SIZES = [(64, 80), (96, 64)]
 
 

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Self
 
+import pytest
 import ray
 from PIL import Image
 from ray._private.internal_api import node_stats
@@ -16,6 +17,8 @@ from service.commands.console.exits import DONE
 from support.batch_networks import DyingNetwork, SlowDetectingNetwork
 from support.batch_runs import Batch, rows_of, write_scenes
 from support.service_fakes import DETECTOR
+
+pytestmark = pytest.mark.timeout(600)  # a cluster starts its processes on a busy machine
 
 IMAGES = 100
 
