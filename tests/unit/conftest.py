@@ -34,7 +34,11 @@ def compiled_once(request: pytest.FixtureRequest) -> Iterator[None]:
     folder = cache.mkdir("cpu_kernels")
     compile_library = library.compile_library
 
-    def copied(target: Path, instructions: tuple[str, ...] = library.THIS_PROCESSOR) -> Path:
+    def copied(
+        target: Path,
+        instructions: tuple[str, ...] = library.THIS_PROCESSOR,
+        timeout_seconds: float = library.COMPILE_SECONDS,
+    ) -> Path:
         compiler = library._compiler()
         digest = hashlib.sha256(library._digest(compiler).encode())
         digest.update(" ".join([*library.FLAGS, *instructions]).encode())
@@ -42,7 +46,7 @@ def compiled_once(request: pytest.FixtureRequest) -> Iterator[None]:
         with (folder / "lock").open("w") as lock:  # of two test processes, one compiles
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not kept.exists():
-                compile_library(kept, instructions)
+                compile_library(kept, instructions, timeout_seconds)
         shutil.copyfile(kept, target)
         target.chmod(0o755)
         return target
