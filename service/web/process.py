@@ -39,10 +39,9 @@ from service.processes.model_control import WorkerControl
 from service.processes.runtime_folder import RuntimeFolder
 from service.processes.state import ChangeOutcome, ServiceState, message_of, state_of
 from service.settings import Settings, SettingsError, load_settings
-from service.web.access_log import PLACES
 from service.web.app import create_app
 from service.web.http.connections import Connection
-from service.web.http.middleware import RequestsUnderWay
+from service.web.http.middleware import PLACES, RequestsUnderWay
 from service.web.http.open_connections import OpenConnections
 from service.web.http.refusals import CUT_REASONS
 from service.web.pipeline import Pipeline

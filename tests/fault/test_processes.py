@@ -24,7 +24,8 @@ def owner(service: RunningService, connection: HTTPConnection) -> int | None:
     """Return the HTTP worker that has accepted a connection."""
     _, client_port = connection.sock.getsockname()
     ends = f":{service.port:04X} 0100007F:{client_port:04X} "
-    (line,) = [line for line in Path("/proc/net/tcp").read_text().splitlines() if ends in line]
+    # The kernel lists a connection twice if others come or go while it is read.
+    (line,) = {line for line in Path("/proc/net/tcp").read_text().splitlines() if ends in line}
     socket = f"socket:[{line.split()[9]}]"
     for pid in service.children("service.web.process"):
         descriptors = Path(f"/proc/{pid}/fd").iterdir()

@@ -19,9 +19,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 from service import metrics, tracing
 from service.api.errors import NotReadyError, QueueFullError
 from service.settings import Settings
-from service.web.access_log import PLACES
 from service.web.grpc import open_inference_pb2 as messages
 from service.web.grpc.server import SERVICE
+from service.web.http.middleware import PLACES
 from service.web.pipeline import Pipeline
 from support.api_requests import photo
 from support.grpc_calls import GrpcClient, grpc_client, infer_request

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import functools
 import hashlib
 import os
 import platform
@@ -67,6 +68,7 @@ _loaded: list[ctypes.CDLL | NativeKernelsError] = []
 _loading = threading.Lock()
 
 
+@functools.cache  # asked at every call of a kernel
 def native_library(folder: Path | None = None) -> ctypes.CDLL:
     """Return the compiled kernels, compiling them if they are not cached.
 
@@ -79,10 +81,9 @@ def native_library(folder: Path | None = None) -> ctypes.CDLL:
     Raises:
         NativeKernelsError: if there is no compiler, it fails, or its output cannot be written.
     """
-    if not _loaded:
-        with _loading:
-            if not _loaded:
-                _loaded.append(_load_or_build(folder))
+    with _loading:
+        if not _loaded:
+            _loaded.append(_load_or_build(folder))
     kernels = _loaded[0]
     if isinstance(kernels, NativeKernelsError):
         raise NativeKernelsError(str(kernels)) from kernels
@@ -166,6 +167,7 @@ def _exclusive_lock(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@functools.cache
 def cpu_kernels_unsupported_reason(folder: Path | None = None) -> str | None:
     """Return why the kernels do not run on this machine, or None if they do.
 

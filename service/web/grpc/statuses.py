@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-from service.web.access_log import CLIENT_CLOSED_REQUEST
+from service.web.http.middleware import CLIENT_CLOSED_REQUEST
 
 CODES = {
     200: grpc.StatusCode.OK,

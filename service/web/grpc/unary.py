@@ -27,7 +27,10 @@ from service.api.errors import (
     ServiceError,
     UnauthorizedError,
 )
-from service.web.access_log import (
+from service.web.grpc.receiving import MessageReceiver
+from service.web.grpc.statuses import OF_THE_SERVICE, code_of
+from service.web.grpc.wire import check_wire
+from service.web.http.middleware import (
     CLIENT_CLOSED_REQUEST,
     count_cancelled,
     count_request,
@@ -35,9 +38,6 @@ from service.web.access_log import (
     request_id_of,
     server_timing,
 )
-from service.web.grpc.receiving import MessageReceiver
-from service.web.grpc.statuses import OF_THE_SERVICE, code_of
-from service.web.grpc.wire import check_wire
 from service.web.http.open_connections import MAX_UNSENT_BYTES
 from service.web.tracebacks import release
 

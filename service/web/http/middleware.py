@@ -1,4 +1,4 @@
-"""Middleware around every request, which logs and counts it; and the end of all requests.
+"""Middleware around every request, its id, counts and line in the log; and the end of all requests.
 
 Plain ASGI: Starlette's base class for middleware would hide a client's disconnect from the routes.
 """
@@ -9,35 +9,39 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Coroutine, Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 
 from service import metrics, tracing
 from service.api.errors import NotReadyError, ServiceError
-from service.web.access_log import (
-    CLIENT_CLOSED_REQUEST,
-    count_cancelled,
-    count_request,
-    log_request,
-    request_id_of,
-    server_timing,
-)
 from service.web.http.problems import problem_response
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ID_HEADER = b"x-request-id"
 
+VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+VALID_ADDRESS = re.compile(r"[0-9A-Fa-f.:%\w]{1,64}", re.ASCII)
+"""An IP address as a socket has it, or as a trusted proxy has written it."""
+
+CLIENT_CLOSED_REQUEST = 499
+"""Status of a request whose client left, in metrics and logs only."""
+
+_NEXT_PLACES = {"queue": "render", "decode": "engine", "read": "decode"}
+"""A request's place by the last stage that it has finished, the latest stage first."""
+
+PLACES = ("read", *_NEXT_PLACES.values())
+"""All places of a request at which its client may leave."""
+
 LOGGED = re.compile(r"/v1/|/v2(?!/health/)(/|$)|unmatched$")
 """Route templates whose requests are logged."""
-
-T = TypeVar("T")
 
 logger = logging.getLogger("service.access")
 
@@ -213,29 +217,73 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
         )
 
 
-async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work``, or cancel it and raise ClientDisconnect when the connection closes."""
-    working, has_left = asyncio.current_task(), False
-    assert working is not None
-
-    async def watch() -> None:
-        nonlocal has_left
-        await _client_gone(request)
-        has_left = True
-        working.cancel()
-
-    watching = asyncio.create_task(watch())
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if has_left and not working.uncancel():
-            raise ClientDisconnect from None
-        raise
-    finally:
-        watching.cancel()
+def request_id_of(candidates: Iterable[str]) -> str:
+    """Return the caller's id, if a valid one is among those it sent, else a new one."""
+    return next(filter(VALID_REQUEST_ID.fullmatch, candidates), None) or uuid.uuid4().hex
 
 
-async def _client_gone(request: Request) -> None:
-    """Return when the client leaves; the body has been read, so nothing else can arrive."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+def server_timing(stages: Mapping[str, float]) -> str:
+    """Return the value of a Server-Timing header, in milliseconds as the standard requires."""
+    return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items())
+
+
+def count_cancelled(stages: Mapping[str, float]) -> None:
+    """Count a request whose client left during the stage after the last one that was finished."""
+    place = next((place for done, place in _NEXT_PLACES.items() if done in stages), "read")
+    metrics.CANCELLED.labels(place).inc()
+    tracing.describe(cancelled_in=place)
+
+
+def count_request(route: str, status: int, seconds: float) -> None:
+    """Count a request that has ended.
+
+    Args:
+        route: template of its path: callers choose paths, and each would become a time series.
+        status: of the answer.
+        seconds: that it took.
+    """
+    metrics.REQUESTS.labels(route, status).inc()
+    metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+
+
+def log_request(
+    method: str,
+    path: str,
+    *,
+    status: int,
+    seconds: float,
+    client: str,
+    request_id: str,
+    stages: Mapping[str, float],
+    model: str | None,
+    key: str | None,
+) -> None:
+    """Write a line about a request that has ended.
+
+    Args:
+        method: of HTTP, or gRPC.
+        path: in ASCII, not decoded: it could then hold line breaks and control codes.
+        status: of the answer.
+        seconds: that it took.
+        client: its address.
+        request_id: returned by ``request_id_of``.
+        stages: seconds of each of its stages.
+        model: that was asked, if one was found.
+        key: name of the caller's key, if it has one.
+    """
+    trace_id = tracing.trace_id()
+    logger.info(
+        "%s %s",
+        method,
+        path,
+        extra={
+            "status": status,
+            "seconds": round(seconds, 4),
+            **({} if model is None else {"model": model}),
+            **{f"{stage}_seconds": round(took, 4) for stage, took in stages.items()},
+            "client": client if VALID_ADDRESS.fullmatch(client) else "unknown",
+            "request_id": request_id,
+            **({} if trace_id is None else {"trace_id": trace_id}),
+            **({} if key is None else {"key": key}),
+        },
+    )

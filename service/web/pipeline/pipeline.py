@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from starlette.requests import Request
+from fastapi import Depends, Request
 from starlette.responses import Response
 
 from model.config import Task
@@ -28,9 +28,13 @@ from service.web.admission import (
     read_body,
 )
 from service.web.http.content_codings import content_coding, inflate
-from service.web.http.middleware import Draining, unless_client_leaves
-from service.web.pipeline.request_context import RequestContext
-from service.web.pipeline.threads import in_thread, nice_threads
+from service.web.http.middleware import Draining
+from service.web.pipeline.request_context import (
+    RequestContext,
+    in_thread,
+    nice_threads,
+    unless_client_leaves,
+)
 
 REQUEST_STAGES = ("read", "render")
 """Stages observed for each request; an engine observes the device's for each batch."""
@@ -297,3 +301,12 @@ class Pipeline:
         """Let the threads end."""
         for threads in (self._decode_threads, self._render_threads):
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def _pipeline(request: Request) -> Pipeline:
+    # Async, or FastAPI would call it in a thread for every request.
+    pipeline: Pipeline = request.app.state.pipeline
+    return pipeline
+
+
+PipelineDep = Annotated[Pipeline, Depends(_pipeline)]

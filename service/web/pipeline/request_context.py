@@ -1,13 +1,18 @@
-"""A request on its way through an HTTP worker."""
+"""A request on its way through an HTTP worker: its deadline, its client, and the threads for it."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
 
 from service import tracing
 from service.api.errors import DeadlineExceededError
@@ -15,8 +20,17 @@ from service.api.schemas import NOTES
 from service.link.pool import OfferedModel
 from service.web.admission import Permit
 
+THREADS = 2
+"""Number of decoding threads, and of rendering threads."""
+
+NICENESS = 5
+"""Niceness of those threads, added to the process's own."""
+
 NO_DIGEST = "0"
 """X-Model-Digest of random weights, which have no file."""
+
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -77,3 +91,49 @@ class RequestContext:
         self.stages[stage] = seconds
         now = time.monotonic()
         tracing.record(stage, now - seconds, now)
+
+
+def nice_threads(name: str) -> ThreadPoolExecutor:
+    """Return threads whose names begin with ``name``.
+
+    On Linux a niceness is a thread's. Where cores are few, the event loop, which rejects excess
+    requests, runs before the decoding of those that were admitted.
+    """
+    return ThreadPoolExecutor(
+        THREADS, thread_name_prefix=name, initializer=os.nice, initargs=(NICENESS,)
+    )
+
+
+async def in_thread(
+    threads: ThreadPoolExecutor, function: Callable[..., ResultT], *arguments: Any
+) -> ResultT:
+    """Call a function in one of the threads."""
+    return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
+
+
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Await ``work``, or cancel it and raise ClientDisconnect when the connection closes."""
+    working, has_left = asyncio.current_task(), False
+    assert working is not None
+
+    async def watch() -> None:
+        nonlocal has_left
+        await _client_gone(request)
+        has_left = True
+        working.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if has_left and not working.uncancel():
+            raise ClientDisconnect from None
+        raise
+    finally:
+        watching.cancel()
+
+
+async def _client_gone(request: Request) -> None:
+    """Return when the client leaves; the body has been read, so nothing else can arrive."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -14,9 +14,8 @@ from service.answers.tiles import merged, question_of_passes
 from service.api.queries import DetectQuery, SegmentQuery
 from service.images.preparation import TiledImage
 from service.link.pool import OfferedModel
-from service.web.http.middleware import unless_client_leaves
 from service.web.pipeline.pipeline import Pipeline
-from service.web.pipeline.request_context import RequestContext
+from service.web.pipeline.request_context import RequestContext, unless_client_leaves
 from service.web.pipeline.several_images import answers_of
 
 

@@ -26,10 +26,15 @@ from service.api.queries import MAX_IMAGES, MAX_MODEL_NAME, EmbeddingsQuery
 from service.images.json_images import MAX_FAULT, image_in_text, quotes_in
 from service.images.preparation import ImagePreparer, PreparedImage
 from service.link.messages import ModelInfo, Question
-from service.web.http.middleware import unless_client_leaves
 from service.web.http.negotiation import demand_json
 from service.web.http.openapi import openai_errors, problems
-from service.web.pipeline import Pipeline, PipelineDep, RequestContext, infer_images
+from service.web.pipeline import (
+    Pipeline,
+    PipelineDep,
+    RequestContext,
+    infer_images,
+    unless_client_leaves,
+)
 
 router = APIRouter(tags=["inference"])
 

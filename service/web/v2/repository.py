@@ -17,8 +17,7 @@ from service.api.errors import MalformedRequestError, UploadTimeoutError
 from service.api.queries import EmptyQuery
 from service.processes.model_control import ModelControl
 from service.web.http.cross_origin import refuse_other_origins
-from service.web.http.middleware import unless_client_leaves
-from service.web.pipeline import Pipeline, PipelineDep
+from service.web.pipeline import Pipeline, PipelineDep, unless_client_leaves
 from service.web.v2.documents import RepositoryModel
 from service.web.v2.inference import version_of
 from service.web.v2.openapi import INDEX, TAG, protocol_errors

@@ -11,9 +11,8 @@ from starlette.responses import Response
 from service import metrics
 from service.api.errors import MalformedRequestError, NotReadyError
 from service.api.queries import EmptyQuery
-from service.web.http.middleware import unless_client_leaves
 from service.web.http.openapi import problems
-from service.web.pipeline import Pipeline, PipelineDep, RequestContext
+from service.web.pipeline import Pipeline, PipelineDep, RequestContext, unless_client_leaves
 from service.web.v2 import metadata
 from service.web.v2.documents import (
     InferenceResponse,

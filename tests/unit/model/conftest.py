@@ -10,6 +10,7 @@ import pytest
 
 from model.kernels.cpu import library
 from model.kernels.cpu.instruction_sets import machine_instruction_sets, runnable_instruction_sets
+from support.native_kernels import forget, use
 
 BUILDS = {build.name: build for build in machine_instruction_sets()}
 
@@ -35,6 +36,6 @@ def instructions(
         if build not in runnable_instruction_sets():
             pytest.skip(f"This processor does not run {build.name}")
         flags = build.flags
-    library._loaded[:] = [library._load(build_for(flags))]
+    use(library._load(build_for(flags)))
     yield
-    library._loaded.clear()
+    forget()

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.config import CLASSIFIERS, ClassificationGeometry, Interpolation
+from model.images import resampling
 from model.images.pillow_memory import SeveralBlocksError, pixel_memory
 from model.images.preprocess import classification_input
 from model.images.resampling import PILLOW, STRIP_PIXELS, resize_and_crop
 from model.kernels.cpu import library
-from model.kernels.cpu.library import NativeKernelsError, cpu_kernels_unsupported_reason
+from model.kernels.cpu.library import cpu_kernels_unsupported_reason
 
 pytestmark = [
     pytest.mark.skipif(
@@ -49,10 +50,9 @@ def squares(width: int, height: int) -> Image.Image:
 
 @contextmanager
 def no_kernels() -> Iterator[None]:
-    kept = list(library._loaded)
-    library._loaded[:] = [NativeKernelsError("a test wants Pillow")]
-    yield
-    library._loaded[:] = kept
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resampling, "cpu_kernels_unsupported_reason", lambda: "Pillow is wanted")
+        yield
 
 
 def both(resize: Callable[[], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -141,7 +141,7 @@ def plain_build(tmp_path_factory: pytest.TempPathFactory) -> CDLL:
 def test_a_processor_of_no_special_kind_makes_the_same_bits(
     width: int, height: int, plain_build: CDLL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "_loaded", [plain_build])
+    monkeypatch.setattr(resampling, "native_library", lambda: plain_build)
     image = squares(width, height)
     ours, pillows = both(lambda: classification_input(image, GEOMETRY))
     assert np.array_equal(ours, pillows)

@@ -18,6 +18,7 @@ import pytest
 from model.kernels.cpu import library as native
 from model.kernels.cpu.instruction_sets import machine_instruction_sets, runnable_instruction_sets
 from model.kernels.cpu.library import NativeKernelsError, cpu_kernels_unsupported_reason
+from support.native_kernels import forget
 
 pytestmark = pytest.mark.skipif(
     cpu_kernels_unsupported_reason() is not None, reason=str(cpu_kernels_unsupported_reason())
@@ -26,16 +27,16 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def nothing_loaded() -> Iterator[None]:
-    native._loaded.clear()
+    forget()
     yield
-    native._loaded.clear()
+    forget()
 
 
 def test_kernels_are_compiled_once_and_kept(tmp_path: Path) -> None:
     native.native_library(tmp_path)
     (kept,) = tmp_path.iterdir()
     compiled_at = kept.stat().st_mtime_ns
-    native._loaded.clear()
+    forget()
     native.native_library(tmp_path)
     assert [kept] == list(tmp_path.iterdir())
     assert kept.stat().st_mtime_ns == compiled_at
@@ -50,7 +51,7 @@ def test_other_sources_are_compiled_anew(tmp_path: Path, monkeypatch: pytest.Mon
     native.native_library(kept)
     (sources / "lanes.h").write_text((sources / "lanes.h").read_text() + "/* changed */\n")
     monkeypatch.setattr(native, "SOURCES", sources)
-    native._loaded.clear()
+    forget()
     native.native_library(kept)
     assert len(list(kept.iterdir())) == 2
 
@@ -72,7 +73,7 @@ def test_kernels_kept_where_nothing_can_be_written_any_more_are_used(
 ) -> None:
     kept = tmp_path / "kept"
     native.native_library(kept)
-    native._loaded.clear()
+    forget()
     access = os.access  # mode bits would not do: root may write to any folder
     monkeypatch.setattr(os, "access", lambda path, mode: path != kept and access(path, mode))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
