@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from model.config import CLASSIFIERS
 from model.heads.classifier import ImageClassifier
+from model.lowering.cpu import lowering_unsupported_reason
 from support.golden_networks import FORMS, TOLERANCE, NetworkOf, assert_relative, images_of
 
 MAPS = dict(np.load(Path(__file__).parent / "maps.npz"))
@@ -83,6 +84,10 @@ def test_every_form_is_hooks_on_the_trained_one(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    lowering_unsupported_reason(torch.bfloat16) is not None,
+    reason=str(lowering_unsupported_reason(torch.bfloat16)),
+)
 @torch.inference_mode()
 def test_in_bfloat16_a_maps_mean_is_nearer_to_the_logit_than_the_logit_to_its_own(
     network_of: NetworkOf,

@@ -15,11 +15,11 @@ from model.heads import mask_rcnn
 from model.heads.classifier import ImageClassifier
 from model.heads.mask_rcnn import MaskRCNN
 from model.heads.upernet import UPerNet
-from model.kernels.cpu import library
 from model.lowering.cpu import lower_for_cpu, lowering_unsupported_reason
 from model.lowering.folding import fold
 from model.zoo import create_model
 from support.filled import filled, random_map
+from support.native_kernels import forget
 
 pytestmark = pytest.mark.skipif(
     lowering_unsupported_reason(torch.float32) is not None,
@@ -151,8 +151,8 @@ def test_what_has_no_kernels_is_refused() -> None:
 
 
 def test_a_machine_without_a_compiler_is_not_supported(monkeypatch: pytest.MonkeyPatch) -> None:
-    library._loaded.clear()
+    forget()
     monkeypatch.setenv("PATH", "/nowhere")
     assert "no C compiler" in str(lowering_unsupported_reason(torch.float32))
     monkeypatch.undo()
-    library._loaded.clear()
+    forget()

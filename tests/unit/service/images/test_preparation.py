@@ -14,14 +14,15 @@ from PIL import Image
 from model.kernels.cpu import library
 from service.images.preparation import ImagePreparer
 from service.settings import Settings
+from support.native_kernels import forget
 from support.service_fakes import CLASSIFIER
 
 
 @pytest.fixture(autouse=True)
 def nothing_loaded() -> Iterator[None]:
-    library._loaded.clear()
+    forget()
     yield
-    library._loaded.clear()
+    forget()
 
 
 def png() -> bytes:
@@ -39,7 +40,7 @@ def test_without_a_compiler_pillow_makes_the_same_bits_and_the_log_says_so(
     if library.cpu_kernels_unsupported_reason() is not None:
         pytest.skip(f"Nothing to compare with: {library.cpu_kernels_unsupported_reason()}")
     assert caplog.records == []
-    library._loaded.clear()
+    forget()
     monkeypatch.setenv("PATH", "/nowhere")
     decoding = ImagePreparer(settings)
     got = decoding.prepare(png(), None, CLASSIFIER).network_input.pixels
