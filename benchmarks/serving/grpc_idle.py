@@ -70,7 +70,7 @@ def main() -> None:
     load_at_start = os.getloadavg()
     os.sched_setaffinity(0, {CLIENT_CORE})
     drawn = draw_payloads(WORKLOADS[0].width, WORKLOADS[0].height)
-    turns, seconds = (1, 4.0) if arguments.quick else (7, 10.0)
+    turns, seconds = (1, 4.0) if arguments.quick else (11, 5.0)
     loads = [each for turn in range(turns) for each in measure_turn(drawn, turn, seconds)]
     command = shlex.join(["python", "-m", "benchmarks.serving.grpc_idle", *sys.argv[1:]])
     machine = describe_machine(load_at_start, os.cpu_count() or 1)

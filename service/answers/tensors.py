@@ -29,6 +29,8 @@ Shape = tuple[int, ...]
 DTYPES = {"FP32": "<f4", "INT64": "<i8", "UINT8": "u1"}
 """Little-endian types of numpy by the protocol's names; BYTES has none."""
 
+_DATATYPES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+
 
 @dataclass(frozen=True)
 class TensorInfo:
@@ -129,8 +131,7 @@ def _tensor(name: str, values: NDArray[Any] | list[list[bytes]]) -> OutputTensor
     if isinstance(values, list):
         shape = (len(values), len(values[0]))
         return OutputTensor(name, "BYTES", shape, [each for row in values for each in row])
-    datatype = next(name for name, dtype in DTYPES.items() if np.dtype(dtype) == values.dtype)
-    return OutputTensor(name, datatype, values.shape, values)
+    return OutputTensor(name, _DATATYPES[values.dtype], values.shape, values)
 
 
 _Made = dict[str, "NDArray[Any] | list[list[bytes]]"]
@@ -146,8 +147,8 @@ def _classified(answers: Answers, names: Sequence[str]) -> _Made:
     if {"class_ids", "scores", "labels"}.intersection(names):
         scores = [scores_of(each, model.activation) for each in logits]
         best = [best_classes(each, query.top_k) for each in scores]
-        made["class_ids"] = np.stack(best).astype(np.int64)
-        made["scores"] = np.stack([each[ids] for each, ids in zip(scores, best, strict=True)])
+        made["class_ids"] = np.array(best, np.int64)
+        made["scores"] = np.array([each[ids] for each, ids in zip(scores, best, strict=True)])
         made["labels"] = [_labels(model.labels, ids) for ids in best]
     return made
 

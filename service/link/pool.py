@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.config import TRAINED_TASKS_FOR, Operation, Task
 from service.api.errors import (
@@ -184,6 +184,10 @@ class OfferedModel:
     def operation(self) -> Operation:
         """The model and the task that it is asked for."""
         return Operation(self.info.name, self.question.task)
+
+    def asked(self, question: Question) -> OfferedModel:
+        """Return the model with another question; itself if it is the same."""
+        return self if question == self.question else replace(self, question=question)
 
 
 class Generations:

@@ -112,10 +112,7 @@ async def _on_validation_error(request: Request, error: RequestValidationError) 
     faults = [
         {**fault, "loc": fault["loc"][min(1, len(fault["loc"]) - 1) :]} for fault in error.errors()
     ]
-    refused = invalid_parameters(faults)
-    if request.url.path.endswith("/infer"):  # takes none in its query
-        refused.detail += " The parameters of a call stand in its body."
-    return await _on_service_error(request, refused)
+    return await _on_service_error(request, invalid_parameters(faults))
 
 
 def invalid_parameters(faults: Sequence[Mapping[str, Any]]) -> InvalidParameterError:

@@ -50,17 +50,17 @@ async def infer_images(
     Raises:
         ServiceError: if an image, or the call, is rejected.
     """
-    models = [replace(context.model, question=question) for question in questions]
+    models = [context.model.asked(question) for question in questions]
     context.permit.widen([model.operation for model in models for _ in images])
-    apart = [replace(context, stages=dict(context.stages)) for _ in images]
+    alone = len(images) == len(models) == 1
+    apart = [context if alone else replace(context, stages=dict(context.stages)) for _ in images]
 
     async def answered(place: int) -> tuple[EngineResult, ...]:
         one = apart[place]
         try:
             prepared = await pipeline.prepared(one, images[place])
-            return tuple(
-                [await pipeline.ask(replace(one, model=model), prepared) for model in models]
-            )
+            asked = [one if model is one.model else replace(one, model=model) for model in models]
+            return tuple([await pipeline.ask(each, prepared) for each in asked])
         except ServiceError as error:
             if error.status not in OF_THE_LOAD:
                 error.detail = f"{name}[{place}]: {error.detail}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -147,8 +147,7 @@ def _timed(
     if left_seconds <= 0:
         raise DeadlineExceededError(timeout_seconds=seconds)
     for question in order.questions:
-        asked = replace(context.model, question=question)
-        pipeline.reject_unreachable_deadline(asked, left_seconds)
+        pipeline.reject_unreachable_deadline(context.model.asked(question), left_seconds)
     return context
 
 

@@ -9,11 +9,12 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service import metrics
-from service.api.errors import MalformedRequestError, NotReadyError
+from service.api.errors import InvalidParameterError, MalformedRequestError, NotReadyError
 from service.api.queries import EmptyQuery
 from service.web.http.openapi import problems
 from service.web.pipeline import Pipeline, PipelineDep, RequestContext, unless_client_leaves
 from service.web.v2 import metadata
+from service.web.v2.calls import MAX_SHOWN
 from service.web.v2.documents import (
     InferenceResponse,
     ModelConfig,
@@ -131,18 +132,19 @@ async def all_stats(_: NoQuery, pipeline: PipelineDep) -> StatisticsDocument:
     return statistics_of([*pipeline.generations.current.by_name().values()], samples)
 
 
-async def model_infer(
-    request: Request,
-    _: NoQuery,
-    pipeline: PipelineDep,
-    model_name: str,
-    version: Version,
-) -> Response:
+async def model_infer(request: Request, model_name: str) -> Response:
     """Answer for up to 64 images, each admitted and batched as a request of its own.
 
     The images are BYTES (files, in JSON as base64) or UINT8 (decoded). Parameters are those of the
     task's route below `/v1`, and `timeout` in microseconds.
     """
+    # The hot route finds itself what FastAPI's dependencies find for the others.
+    pipeline: Pipeline = request.app.state.pipeline
+    version = await _version(request)
+    for name in request.query_params:
+        raise InvalidParameterError(
+            f"There is no parameter {name[:MAX_SHOWN]}. The parameters of a call stand in its body."
+        )
     with model_of(pipeline, model_name, version) as found:
         async with pipeline.received(request, found, LONGEST_SECONDS) as context:
             return await unless_client_leaves(request, _answer(request, pipeline, context))
