@@ -28,7 +28,11 @@ def environment_file(text: str, *, uncomment: bool = False) -> dict[str, str]:
 
 def mounts(service: str) -> dict[str, Path]:
     """Return what a service sees of this repository: its path inside, and the file or folder."""
-    pairs = (volume.split(":")[:2] for volume in compose()["services"][service]["volumes"])
+    volumes = compose()["services"][service]["volumes"]
+    pairs = (
+        volume.split(":")[:2] if isinstance(volume, str) else [volume["source"], volume["target"]]
+        for volume in volumes
+    )
     return {inside: ROOT / outside for outside, inside in pairs if outside.startswith("./")}
 
 

@@ -105,10 +105,38 @@ def test_stopping_takes_longer_than_a_request_may() -> None:
     assert grace_seconds > Settings.model_fields["default_timeout_seconds"].default
 
 
-@pytest.mark.parametrize("service", ["prometheus", "grafana"])
+@pytest.mark.parametrize("service", ["overlock", "prometheus", "grafana"])
 def test_what_is_mounted_exists(service: str) -> None:
     for path in mounts(service).values():
         assert path.exists(), path
+
+
+def test_no_folder_of_the_host_is_made_by_root() -> None:
+    (weights,) = (each for each in OVERLOCK["volumes"] if not isinstance(each, str))
+    assert weights["target"] == "/weights"
+    assert weights["read_only"]
+    assert not weights["bind"]["create_host_path"]
+
+
+def test_logs_and_memory_are_bounded() -> None:
+    gpu = compose("compose.gpu.yaml")["services"]["overlock"]
+    for service in [*compose()["services"].values(), gpu]:
+        assert service["deploy"]["resources"]["limits"]["memory"]
+    for service in compose()["services"].values():
+        assert service["logging"]["driver"] == "json-file"
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}
+
+
+def test_a_port_in_a_printed_command_is_published_to_this_machine_alone() -> None:
+    documents = [
+        ROOT / "README.md",
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "docker").glob("*.md"),
+    ]
+    published = re.compile(r"(?:--publish|-p)[ =](\S*:\d+)")
+    found = [port for each in documents for port in published.findall(each.read_text("utf-8"))]
+    assert found
+    assert [port for port in found if not port.startswith("127.0.0.1:")] == []
 
 
 def test_images_of_others_have_a_version() -> None:
