@@ -43,7 +43,7 @@ def prometheus(
     ):
         prometheus.wait_for("count_over_time(overlock_model_info[1m]) >= 2")
         send_traffic(service)
-        # An image that kills engines gets two of them, and fails. Two more scrapes make a rate of it.
+        # The last image kills two engines and fails. Two more scrapes make rates of it.
         for last in ("overlock_engine_restarts_total == 2", "overlock_requests_failed_total == 5"):
             prometheus.wait_for(f"count_over_time(({last})[1m:500ms]) > 2")
         yield prometheus

@@ -77,6 +77,7 @@ WITHOUT_A_SOURCE = {
     "test_tree.py": "the tree",
     "test_triton_pin.py": "the Makefile's Triton",
     "test_wheel.py": "pyproject.toml's wheel",
+    "workflows": "tests the workflows of .github/, which are not Python",
 }
 """Unit tests that mirror no source file, or folders of such, each with its reason."""
 
