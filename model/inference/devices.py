@@ -6,7 +6,9 @@ import torch
 
 
 def find_device(name: str, host_name: str | None = None) -> torch.device:
-    """Return the device of a name: ``auto`` (the first GPU, else the CPU), ``cpu`` or ``cuda:N``.
+    """Return the device of a name.
+
+    It is ``auto`` (the first GPU, else the CPU), ``cuda`` (the first GPU), ``cpu`` or ``cuda:N``.
 
     Args:
         name: the device's in this process.
@@ -17,7 +19,7 @@ def find_device(name: str, host_name: str | None = None) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+    device = torch.device("cuda:0" if name == "cuda" else name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         if host_name not in {None, name}:
             raise ValueError(f"Device {host_name} was asked for; torch can use no such GPU.")

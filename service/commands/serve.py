@@ -9,6 +9,7 @@ import signal
 
 from service.commands.console.exits import DONE, FAILED, REFUSED
 from service.logs import configure_logging
+from service.processes.gpus import with_stated_devices
 from service.processes.start_checks import check_files, check_packages
 from service.processes.supervisor import Ending, Supervisor
 from service.settings import PREFIX, Settings, load_settings, specs_of
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in Settings.model_fields}
     settings = load_settings({name: value for name, value in given.items() if value is not None})
     configure_logging(settings.log_format, "service")
+    settings = with_stated_devices(settings)
     specs = specs_of(settings)
     models = [f"{spec.task} {spec.name}" for spec in specs]
     logger.info("starting: %s; devices: %s", ", ".join(models), settings.devices)

@@ -107,7 +107,9 @@ class Settings(BaseSettings):
         default=1, ge=1, le=64, description="HTTP worker processes; each decodes on two threads."
     )
     devices: Annotated[str, AfterValidator(is_device_list)] = Field(
-        default="auto", description="auto, cpu, or a list like cuda:0,cuda:1; one engine for each."
+        default="auto",
+        description="auto (every GPU that torch can use, else the CPU), cuda (every one, and at "
+        "least one), cpu, or a list like cuda:0,cuda:1; one engine for each.",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",

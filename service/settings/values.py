@@ -51,9 +51,9 @@ def is_device_list(devices: str) -> str:
     """Check a list of devices."""
     names = devices.split(",")
     distinct = len(set(names)) == len(names)
-    if devices in {"auto", "cpu"} or (distinct and all(map(CUDA_DEVICE.fullmatch, names))):
+    if devices in {"auto", "cuda", "cpu"} or (distinct and all(map(CUDA_DEVICE.fullmatch, names))):
         return devices
-    raise ValueError("give auto, cpu, or a list like cuda:0,cuda:1")
+    raise ValueError("give auto, cuda, cpu, or a list like cuda:0,cuda:1")
 
 
 def are_origins(origins: str) -> str:

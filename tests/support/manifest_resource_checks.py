@@ -54,6 +54,9 @@ def devices(manifests: Manifests) -> Iterator[str]:
     gpus = manifests.service["resources"]["limits"].get("nvidia.com/gpu", "0")
     if named == "auto":
         yield "OVERLOCK_DEVICES is left to chance"
+    elif named == "cuda":
+        if not int(gpus):
+            yield "no GPU for cuda, which is all of them"
     elif int(gpus) != len(re.findall(r"cuda:\d+", named)):
         yield f"{gpus} GPUs for {named}"
     image = manifests.service["image"]
