@@ -1,4 +1,4 @@
-"""The GPUs of the machine: asked of torch in a process that ends, since the supervisor has no torch."""
+"""The GPUs of the machine, asked of torch in a process that ends: the supervisor has no torch."""
 
 from __future__ import annotations
 
