@@ -12,7 +12,7 @@ import ray
 from PIL import Image
 from ray._private.internal_api import node_stats
 
-from service.commands.batch.pipeline import Pools, chunk_images, flight_bytes, input_bytes
+from service.commands.batch.pipeline import Pools, chunk_bytes, flight_bytes, input_bytes
 from service.commands.console.exits import DONE
 from support.batch_networks import DyingNetwork, SlowDetectingNetwork
 from support.batch_runs import Batch, rows_of, write_scenes
@@ -61,9 +61,9 @@ def test_memory_does_not_grow_with_the_images_that_wait_for_a_slow_network(
         assert on_ray(*words, network=SlowDetectingNetwork) == DONE
     assert len(rows_of(tmp_path / "found")) == IMAGES
     input_size = input_bytes(DETECTOR.input)
-    chunk_bytes = chunk_images(DETECTOR, batch_size=1) * input_size
-    bound = flight_bytes(Pools(1, 1, 1, 0), chunk_bytes)
-    assert chunk_bytes < store.most_bytes <= bound
+    most_bytes = chunk_bytes(DETECTOR, batch_size=1, in_tiles=False)
+    bound = flight_bytes(Pools(1, 1, 1, 0), most_bytes)
+    assert most_bytes < store.most_bytes <= bound
     assert bound < IMAGES * input_size / 2
     assert store.spilled_bytes == 0
 

@@ -8,8 +8,10 @@ from model.config import Task
 from service.commands.predict.arguments import (
     QUERY_OPTIONS,
     TASK_DESCRIPTIONS,
+    TILED_TASKS,
     add_batch_options,
     add_model_options,
+    add_tiles,
 )
 
 PROGRAM = "overlock batch"
@@ -69,8 +71,11 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
     parser.add_argument_group("input").add_argument(
         "sources", nargs="+", metavar="SOURCE", help=SOURCE_HELP
     )
+    prediction = parser.add_argument_group("prediction")
     if task is not Task.SEGMENT:  # its label map is always a column
-        QUERY_OPTIONS[task](parser.add_argument_group("prediction"))
+        QUERY_OPTIONS[task](prediction)
+    if task in TILED_TASKS:
+        add_tiles(prediction)
     _add_output(parser.add_argument_group("output"))
     network = parser.add_argument_group("network")
     add_model_options(network, task, model_help="with --models-file a name in it")
@@ -84,9 +89,7 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
     add_batch_options(network, f"{CPU_BATCH_SIZE}; {GPU_BATCH_SIZE} on a GPU")
     _add_ray(parser.add_argument_group("Ray"))
     # What the same code takes of overlock predict.
-    parser.set_defaults(
-        labels=None, save=None, url=None, json=True, mask="png", tile=None, overlap=None
-    )
+    parser.set_defaults(labels=None, save=None, url=None, json=True, mask="png")
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:

@@ -13,6 +13,9 @@ from service.commands.console.remote_options import add_options
 from service.settings import MODELS
 from service.settings.model_spec import DEMO_SEGMENTER
 
+TILED_TASKS = (Task.SEGMENT, Task.DETECT)
+"""Tasks that take large images in tiles."""
+
 DEFAULT_BATCH_SIZE = 8
 DEFAULT_CONCURRENCY = 4
 
@@ -117,8 +120,8 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
     )
     prediction = parser.add_argument_group("prediction")
     QUERY_OPTIONS[task](prediction)
-    if task in {Task.SEGMENT, Task.DETECT}:
-        _add_tiles(prediction)
+    if task in TILED_TASKS:
+        add_tiles(prediction)
     out = parser.add_argument_group("output")
     out.add_argument(
         "--json",
@@ -147,7 +150,8 @@ def _add_segment(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_tiles(group: argparse._ArgumentGroup) -> None:
+def add_tiles(group: argparse._ArgumentGroup) -> None:
+    """Add the options of tiles."""
     group.add_argument(
         "--tile",
         type=int,

@@ -53,6 +53,13 @@ class PredictRequest:
             case ExplainQuery():
                 return Task.EXPLAIN
 
+    @property
+    def tiled(self) -> SegmentQuery | DetectQuery | None:
+        """The query, if images are taken in tiles."""
+        query = self.query
+        in_tiles = isinstance(query, SegmentQuery | DetectQuery) and query.tile is not None
+        return query if in_tiles else None
+
 
 @dataclass(frozen=True)
 class PredictAnswer:
