@@ -21,7 +21,7 @@ from service.api.schemas import Timing
 from service.commands.predict.outcome import PredictAnswer, PredictRequest
 from service.commands.predict.passes import WaitingInput
 from service.images.preparation import PreparedImage
-from service.link.messages import InferenceResult, ModelInfo, Question
+from service.link.messages import InferenceResult, InputInfo, ModelInfo, Question
 from service.settings import ModelSpec, Settings
 from support.service_fakes import (
     BOXES,
@@ -29,6 +29,7 @@ from support.service_fakes import (
     DETECTION_LABELS,
     DETECTION_SCORES,
     DETECTOR,
+    SOURCES,
 )
 
 TIMING = Timing(
@@ -109,6 +110,14 @@ class SlowDetectingNetwork(DetectingNetwork):
         """Wait, and return three detections for each image."""
         time.sleep(0.1)
         return super().run(batch, asked)
+
+
+class SlowSmallDetectingNetwork(SlowDetectingNetwork):
+    """The same with small inputs, of which many make an image in tiles."""
+
+    offered = replace(
+        DETECTOR, input=InputInfo(short_side=200, long_side=333, multiple=32, sources=SOURCES)
+    )
 
 
 class DyingNetwork(MeanNetwork):
