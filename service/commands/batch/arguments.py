@@ -41,6 +41,10 @@ examples:
   overlock batch {task} 's3://bucket/shards/*.tar' --output s3://bucket/found --shard 0/8
 """
 
+TILED_EXAMPLE = """\
+  overlock batch {task} aerial --output found --tile 1024
+"""
+
 SOURCE_HELP = """\
 files, folders (searched recursively), patterns like 'photos/**/*.jpg', each of them on this machine
 or s3:// or gs://; WebDataset tars; Parquet files with a column path or bytes; - for a list of all
@@ -65,7 +69,7 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
         task,
         usage=f"overlock batch {task} SOURCE ... --output DIR [options]",
         description=TASK_DESCRIPTIONS[task],
-        epilog=EPILOG.format(task=task),
+        epilog=(EPILOG + TILED_EXAMPLE * (task in TILED_TASKS)).format(task=task),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument_group("input").add_argument(

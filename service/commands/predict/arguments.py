@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from model.config import TRAINED_TASKS_FOR, Task
-from service.api.queries import DEFAULT_OVERLAP
+from service.api.queries import DEFAULT_OVERLAP, MAX_OVERLAP, MAX_TILE, MIN_TILE
 from service.commands.console import input_options
 from service.commands.console.option_words import DEVICE_HELP, URL_HELP, setting_help, weights_help
 from service.commands.console.remote_options import add_options
@@ -156,14 +156,15 @@ def add_tiles(group: argparse._ArgumentGroup) -> None:
         "--tile",
         type=int,
         metavar="N",
-        help="side of square tiles, pixels of the image: a network sees each as an image of its "
-        "own, and the whole image once more [the whole image alone]",
+        help=f"side of square tiles, {MIN_TILE} to {MAX_TILE} pixels of the image: a network sees "
+        "each as an image of its own, and the whole image once more [the whole image alone]",
     )
     group.add_argument(
         "--overlap",
         type=float,
         metavar="F",
-        help=f"part of a tile's side that its neighbour sees too [{DEFAULT_OVERLAP}]",
+        help="part of a tile's side that its neighbour sees too, up to "
+        f"{MAX_OVERLAP} [{DEFAULT_OVERLAP}]",
     )
 
 
