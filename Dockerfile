@@ -34,10 +34,12 @@ RUN grep '^torch==' requirements.lock > torch.txt \
 FROM installer AS application
 RUN python3 -m venv --without-pip /opt/overlock
 WORKDIR /source
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY model/ model/
 COPY service/ service/
 COPY --from=kernels /source/model/kernels/cpu/native/prebuilt/ model/kernels/cpu/native/prebuilt/
+ARG REVISION=
+RUN echo "${REVISION}" > service/commit.txt
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/installer/bin/pip --python /opt/overlock/bin/python install --no-deps --root /application .
 
@@ -106,6 +108,7 @@ ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown
 LABEL org.opencontainers.image.title="overlock-service" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.description="An HTTP inference service for OverLoCK" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \

@@ -17,9 +17,9 @@ import argparse
 from importlib import import_module
 from typing import Protocol, cast
 
-from service.commands.console.exits import EXIT_CODES, REFUSED, run_to_exit
+from service.commands.console.exits import DONE, EXIT_CODES, REFUSED, run_to_exit
 from service.commands.console.launcher import refuse_shadows
-from service.release import release
+from service.release import PACKAGE, commit, release
 
 COMMANDS = {
     "serve": ("service.commands.serve", "run the service"),
@@ -107,7 +107,13 @@ def _parsers(
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"overlock-service {release()}")
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="show the release and its commit, and exit",
+    )
     # argparse would repeat this parser's usage in front of the command's name.
     commands = parser.add_subparsers(
         prog="overlock", title="commands", required=True, metavar="COMMAND"
@@ -119,6 +125,18 @@ def _parsers(
             command.fill_parser(subparser)
             chosen_parser = subparser
     return parser, chosen_parser
+
+
+class _Version(argparse.Action):
+    """Prints the version; argparse's own action would ask for the commit in every command."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, *_: object, option_string: str | None = None
+    ) -> None:
+        found = commit()
+        of_commit = "" if found is None else f" (commit {found})"
+        sys.stdout.write(f"{PACKAGE} {release()}{of_commit}\n")
+        parser.exit(DONE)
 
 
 if __name__ == "__main__":

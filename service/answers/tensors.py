@@ -19,7 +19,7 @@ from service.answers.detect import pasted, selected
 from service.answers.embed import embedding_of
 from service.answers.inference import EngineResult
 from service.answers.segment import present_classes
-from service.api.queries import ClassifyQuery, DetectQuery, EmbedQuery
+from service.api.queries import ClassifyQuery, DetectQuery, EmbedQuery, SegmentQuery
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,7 +110,7 @@ class Answers:
 
     own: Sequence[EngineResult]
     embedded: Sequence[EngineResult]
-    query: ClassifyQuery | DetectQuery | None
+    query: ClassifyQuery | SegmentQuery | DetectQuery
     embed_query: EmbedQuery
 
     def tensors(self, names: Sequence[str]) -> list[OutputTensor]:

@@ -148,14 +148,20 @@ class ImagePreparer:
         """
         started = time.perf_counter()
         decoded = self.decode(body, content_type)
-        grid = grid_of(decoded.height, decoded.width, query)
         facts = ImageFacts(width=decoded.width, height=decoded.height, frames=decoded.frames)
-        passes = []
-        for region in grid.regions:
-            tile = decoded.image if region == grid.whole else decoded.image.crop(region.corners)
-            network_input = _network_input(tile, (region.height, region.width), model)
-            passes.append(PreparedImage(network_input, facts, time.perf_counter() - started))
-        return TiledImage(grid, tuple(passes), time.perf_counter() - started)
+        return _tiled(decoded.image, facts, query, model, started)
+
+    def prepare_pixel_tiles(
+        self, pixels: NDArray[np.uint8], query: TiledQuery, model: ModelInfo
+    ) -> TiledImage:
+        """Make a model's input of each pass over a decoded image, as ``prepare_pixels`` takes it.
+
+        Raises:
+            InvalidParameterError: if there would be too many passes.
+        """
+        started = time.perf_counter()
+        facts = ImageFacts(width=pixels.shape[1], height=pixels.shape[0], frames=1)
+        return _tiled(Image.fromarray(pixels), facts, query, model, started)
 
     def prepare_pixels(self, pixels: NDArray[np.uint8], model: ModelInfo) -> PreparedImage:
         """Make a model's input of a decoded image.
@@ -196,6 +202,18 @@ class Upload:
 
     body: bytes
     content_type: str | None
+
+
+def _tiled(
+    image: Image.Image, facts: ImageFacts, query: TiledQuery, model: ModelInfo, started: float
+) -> TiledImage:
+    grid = grid_of(facts.height, facts.width, query)
+    passes = []
+    for region in grid.regions:
+        tile = image if region == grid.whole else image.crop(region.corners)
+        network_input = _network_input(tile, (region.height, region.width), model)
+        passes.append(PreparedImage(network_input, facts, time.perf_counter() - started))
+    return TiledImage(grid, tuple(passes), time.perf_counter() - started)
 
 
 def grid_of(height: int, width: int, query: TiledQuery) -> TileGrid:

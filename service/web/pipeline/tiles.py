@@ -13,6 +13,7 @@ from service.answers.inference import EngineResult
 from service.answers.tiles import merged, question_of_passes
 from service.api.queries import DetectQuery, SegmentQuery
 from service.images.preparation import TiledImage
+from service.link.messages import ModelInfo
 from service.link.pool import OfferedModel
 from service.web.pipeline.pipeline import Pipeline
 from service.web.pipeline.request_context import RequestContext, unless_client_leaves
@@ -54,27 +55,38 @@ async def _run(
 ) -> Response:
     context = await pipeline.inflated(context)
     prepare = partial(pipeline.preparer.prepare_tiles, context.body, context.content_type, query)
-    image = await pipeline.prepared(context, prepare)
-    results = await infer_tiles(pipeline, context, image)
-    return await pipeline.rendered(
-        context, lambda: render(merged(results, image.grid, query)), renders_at_once=False
-    )
+    merge = await infer_tiles(pipeline, context, prepare, query)
+    return await pipeline.rendered(context, lambda: render(merge()), renders_at_once=False)
 
 
 async def infer_tiles(
-    pipeline: Pipeline, context: RequestContext, image: TiledImage
-) -> list[EngineResult]:
+    pipeline: Pipeline,
+    context: RequestContext,
+    prepare: Callable[[ModelInfo], TiledImage],
+    query: SegmentQuery | DetectQuery,
+) -> Callable[[], EngineResult]:
     """Have engines answer for each pass over an image, all at once.
 
+    Args:
+        pipeline: of the worker.
+        context: of the call, with its model.
+        prepare: decodes the image, for a model, in a thread.
+        query: with a tile.
+
+    Returns:
+        What merges the passes' results, which takes a thread.
+
     Raises:
-        ServiceError: if a pass is rejected; the others are cancelled.
+        ServiceError: if the image or a pass is rejected; the other passes are cancelled.
     """
+    image = await pipeline.prepared(context, prepare)
     question = question_of_passes(context.model.info, len(image.passes))
     model = replace(context.model, question=question)
     context.permit.widen([model.operation for _ in image.passes])
     apart = [replace(context, model=model, stages=dict(context.stages)) for _ in image.passes]
-    return await answers_of(
+    results = await answers_of(
         context,
         apart,
         [pipeline.ask(one, each) for one, each in zip(apart, image.passes, strict=True)],
     )
+    return lambda: merged(results, image.grid, query)

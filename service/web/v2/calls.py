@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from service.api.errors import InvalidParameterError, MalformedRequestError
-from service.api.queries import MAX_IMAGES
-from service.images.preparation import ImagePreparer
-from service.web.pipeline import Image
+from service.api.queries import MAX_IMAGES, TiledQuery
+from service.images.preparation import ImagePreparer, PreparedImage, TiledImage
+from service.link.messages import ModelInfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,6 +65,31 @@ class InferenceCall:
     outputs: Sequence[str]
 
 
+@dataclass(frozen=True)
+class CallImage:
+    """An image of a call, still to be decoded.
+
+    Attributes:
+        preparer: decodes it.
+        content: an encoded image, or the pixels of a decoded one, (H, W, 3).
+    """
+
+    preparer: ImagePreparer
+    content: bytes | NDArray[np.uint8]
+
+    def prepared(self, model: ModelInfo) -> PreparedImage:
+        """Make a model's input of it."""
+        if isinstance(self.content, bytes):
+            return self.preparer.prepare(self.content, None, model)
+        return self.preparer.prepare_pixels(self.content, model)
+
+    def in_tiles(self, query: TiledQuery, model: ModelInfo) -> TiledImage:
+        """Make a model's input of each pass over it."""
+        if isinstance(self.content, bytes):
+            return self.preparer.prepare_tiles(self.content, None, query, model)
+        return self.preparer.prepare_pixel_tiles(self.content, query, model)
+
+
 def split_elements(raw: memoryview, name: str) -> list[bytes]:
     """Split a binary BYTES tensor into its elements.
 
@@ -110,7 +134,7 @@ def datatype_of(name: str, datatype: str) -> str:
     return datatype
 
 
-def images_of(call: InferenceCall, preparer: ImagePreparer) -> list[Image]:
+def images_of(call: InferenceCall, preparer: ImagePreparer) -> list[CallImage]:
     """Return the images of a call, still to be decoded.
 
     Raises:
@@ -130,11 +154,11 @@ def images_of(call: InferenceCall, preparer: ImagePreparer) -> list[Image]:
             reason = f"with {count} elements it has to be [{count}]"
             raise _wrong_shape(tensor, reason if count else f"it has 0 elements; send {ALLOWED}")
         _check_count(count)
-        return [partial(preparer.prepare, element, None) for element in tensor.values]
+        return [CallImage(preparer, element) for element in tensor.values]
     return _decoded_images(tensor, preparer)
 
 
-def _decoded_images(tensor: InputTensor, preparer: ImagePreparer) -> list[Image]:
+def _decoded_images(tensor: InputTensor, preparer: ImagePreparer) -> list[CallImage]:
     shape = tuple(tensor.shape)
     if len(shape) != 4 or shape[3] != 3:
         raise _wrong_shape(tensor, "decoded images have [images, height, width, 3]")
@@ -144,7 +168,7 @@ def _decoded_images(tensor: InputTensor, preparer: ImagePreparer) -> list[Image]
     if len(tensor.values) != expected:
         raise _wrong_shape(tensor, f"that is {expected} values, and it has {len(tensor.values)}")
     pixels = np.asarray(tensor.values, np.uint8).reshape(shape)
-    return [partial(preparer.prepare_pixels, image) for image in pixels]
+    return [CallImage(preparer, image) for image in pixels]
 
 
 def _check_count(images: int) -> None:

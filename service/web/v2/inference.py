@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from model.config import Task
@@ -15,8 +16,8 @@ from service.api.errors import DeadlineExceededError, UnknownModelError
 from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.link.messages import ModelInfo
 from service.link.pool import OfferedModel
-from service.web.pipeline import Pipeline, RequestContext, infer_images
-from service.web.v2.calls import InferenceCall, images_of
+from service.web.pipeline import Pipeline, RequestContext, infer_images, infer_tiles
+from service.web.v2.calls import CallImage, InferenceCall, images_of
 from service.web.v2.orders import Order, order_of
 
 VERSION_DIGITS = 12
@@ -112,12 +113,25 @@ async def infer(
     images = images_of(call, pipeline.preparer)
     order.check_images(len(images), context.model.info)
     context = _timed(pipeline, context, order, longest_seconds)
-    results = await infer_images(pipeline, context, images, order.questions, name="image")
+    found = await _found(pipeline, context, images, order)
     return await pipeline.finished(
         context,
-        lambda: render(_answer(context.model.info, call, order, results)),
+        lambda: render(_answer(context.model.info, call, order, found())),
         at_once=context.model.question.task is Task.CLASSIFY and len(images) <= IMAGES_AT_ONCE,
     )
+
+
+async def _found(
+    pipeline: Pipeline, context: RequestContext, images: Sequence[CallImage], order: Order
+) -> Callable[[], list[tuple[EngineResult, ...]]]:
+    """Have engines answer; return what makes the results: those of tiles have to be merged."""
+    query = order.tiled
+    if query is not None:
+        merge = await infer_tiles(pipeline, context, partial(images[0].in_tiles, query), query)
+        return lambda: [(merge(),)]
+    prepare = [image.prepared for image in images]
+    results = await infer_images(pipeline, context, prepare, order.questions, name="image")
+    return lambda: results
 
 
 def _timed(

@@ -19,19 +19,25 @@ from service.api.queries import (
     DetectQuery,
     EmbedQuery,
     EmptyQuery,
+    SegmentQuery,
 )
 from service.link.messages import ModelInfo, Question
 from service.web.http.problems import invalid_parameters
 from service.web.v2.calls import MAX_SHOWN, Parameter
 
+OwnQuery = ClassifyQuery | SegmentQuery | DetectQuery
+"""Queries of the tasks that models have."""
+
 QueryT = TypeVar("QueryT", bound=EmptyQuery)
 
 TIMEOUT = "timeout"
 
+TILES = ("tile", "overlap")
+
 OWN_PARAMETERS = {
     Task.CLASSIFY: ("top_k",),
-    Task.SEGMENT: (),
-    Task.DETECT: ("score_threshold", "max_detections"),
+    Task.SEGMENT: TILES,
+    Task.DETECT: ("score_threshold", "max_detections", *TILES),
 }
 """Parameters of ``/v1`` that say how a model's own outputs are made."""
 
@@ -49,16 +55,23 @@ class Order:
     Attributes:
         outputs: names, in the order of the answer.
         questions: to the engines: the model's own task, its embedding, or both.
-        query: how the own task's outputs are made; None where it has no parameters.
+        query: how the own task's outputs are made.
         embed_query: how embeddings are made.
         timeout_seconds: the caller's; None for the default one.
     """
 
     outputs: tuple[str, ...]
     questions: tuple[Question, ...]
-    query: ClassifyQuery | DetectQuery | None
+    query: OwnQuery
     embed_query: EmbedQuery
     timeout_seconds: float | None
+
+    @property
+    def tiled(self) -> SegmentQuery | DetectQuery | None:
+        """The query, if it wants the image in tiles."""
+        if isinstance(self.query, ClassifyQuery) or self.query.tile is None:
+            return None
+        return self.query
 
     def check_images(self, images: int, model: ModelInfo) -> None:
         """Check the number of a call's images.
@@ -98,7 +111,13 @@ def order_of(
         questions.append(Question(model.task))
     if EMBEDDING.name in names:
         questions.append(Question(Task.EMBED, layer=layer_of(embed_query, model)))
-    return Order(names, tuple(questions), query, embed_query, _timeout_of(parameters))
+    order = Order(names, tuple(questions), query, embed_query, _timeout_of(parameters))
+    if order.tiled is not None and EMBEDDING.name in names:
+        raise InvalidParameterError(
+            f"tile is {order.tiled.tile}: the output {EMBEDDING.name} is of the whole image; ask "
+            "for it in a call without tile."
+        )
+    return order
 
 
 def _known(model: ModelInfo) -> list[str]:
@@ -138,7 +157,7 @@ def _outputs_of(
     return tuple(asked)
 
 
-def _query_of(model: ModelInfo, texts: Mapping[str, str]) -> ClassifyQuery | DetectQuery | None:
+def _query_of(model: ModelInfo, texts: Mapping[str, str]) -> OwnQuery:
     names = (*OWN_PARAMETERS[model.task], SWITCHES[model.task])
     values = {name: value for name, value in texts.items() if name in names}
     match model.task:
@@ -146,9 +165,9 @@ def _query_of(model: ModelInfo, texts: Mapping[str, str]) -> ClassifyQuery | Det
             query = _checked(ClassifyQuery, values)
             check_query(query, model)
             return query
-        case Task.DETECT:
-            return _checked(DetectQuery, values)
-    return None
+        case Task.SEGMENT:
+            return _checked(SegmentQuery, values)
+    return _checked(DetectQuery, values)
 
 
 def _checked(kind: type[QueryT], values: Mapping[str, str]) -> QueryT:

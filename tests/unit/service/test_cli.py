@@ -160,8 +160,11 @@ def test_every_command_says_what_it_takes(
 def test_the_version_is_the_packages(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected = f"overlock-service {version('overlock-service')}\n"
+    monkeypatch.setattr("service.cli.commit", lambda: "0123456789ab-dirty")
+    expected = f"overlock-service {version('overlock-service')} (commit 0123456789ab-dirty)\n"
     assert help_of(monkeypatch, capsys, "--version") == expected
+    monkeypatch.setattr("service.cli.commit", lambda: None)
+    assert help_of(monkeypatch, capsys, "--version") == expected.split(" (")[0] + "\n"
 
 
 def test_without_a_command_the_help_is_the_complaint(

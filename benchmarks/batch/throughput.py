@@ -1,0 +1,168 @@
+"""Images a second of ``overlock batch``, ``overlock predict`` and a plain DataLoader loop.
+
+    PYTHONPATH=.:tests python -m benchmarks.batch.throughput           # about twelve minutes
+    PYTHONPATH=.:tests python -m benchmarks.batch.throughput --quick   # two, less precise
+
+Writes ``benchmarks/results/batch-cpu.json`` and ``.md``. All three classify the same photographs,
+JPEG of 640x480, in batches of 8, on three devices: two that only wait, at T's speed on a CPU and
+without any time, and T itself with random weights, float32. Their runs take turns, and a ratio is
+of two runs of the same turn. A rate is that of the middle of a run: Ray's start takes ten seconds,
+whatever the number of images.
+
+The limits, measured in the same turns: decoding's own rate, one process on one thread, which is
+what ``overlock batch`` has on two cores; the device's own rate; and where both share the cores,
+R / (1 + R d / c) for a device of R images/s alone, d seconds for decoding an image and c cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.batch.networks import COSTS, IMMEDIATE
+from benchmarks.batch.programs import CORES
+from benchmarks.machine import describe_machine
+from service.commands.bench.sample_image import draw_photograph
+
+RESULTS = Path(__file__).parents[1] / "results"
+COMMAND = "PYTHONPATH=.:tests python -m benchmarks.batch.throughput"
+DRAWN = 64
+"""Different photographs; the others are these under other names."""
+
+PROGRAMS = {
+    "batch": "`overlock batch`",
+    "predict": "`overlock predict`",
+    "loader": f"DataLoader, {CORES} workers",
+}
+IMAGES = {"simulated T": 1600, "simulated fast": 6000, "real T": 1200}
+MIDDLE = 0.25, 0.9
+"""Shares of the images between which a rate is taken."""
+
+GOALS = {"simulated T": 0.95, "simulated fast": 0.90, "real T": 0.95}
+"""Least shares of the limit."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The runs of a turn on one device.
+
+    Attributes:
+        limit: images a second that no program can exceed.
+        decoding: those of decoding alone.
+        device: those of the device alone; None if it takes no time.
+        programs: those of each program, by name.
+    """
+
+    limit: float
+    decoding: float
+    device: float | None
+    programs: dict[str, float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one turn, a third of the images")
+    quick = parser.parse_args().quick
+    load_at_start = os.getloadavg()
+    turns: dict[str, list[Turn]] = {device: [] for device in IMAGES}
+    with tempfile.TemporaryDirectory() as folder:
+        photos = {
+            device: draw(Path(folder, device.replace(" ", "-")), count // 3 if quick else count)
+            for device, count in IMAGES.items()
+        }
+        for number in range(1 if quick else 3):
+            for device in IMAGES:
+                turns[device].append(measured(device, photos[device], number))
+    write(turns, describe_machine(load_at_start, CORES), quick=quick)
+
+
+def draw(folder: Path, count: int) -> Path:
+    """Write so many photographs."""
+    folder.mkdir()
+    for number in range(count):
+        file = folder / f"{number:05d}.jpg"
+        if number < DRAWN:
+            file.write_bytes(draw_photograph(np.random.default_rng(number)))
+        else:
+            file.hardlink_to(folder / f"{number % DRAWN:05d}.jpg")
+    return folder
+
+
+def measured(device: str, photos: Path, number: int) -> Turn:
+    """Run all programs on a device; each turn begins with another one."""
+    decoding = run("decode", device, photos)
+    alone = None if COSTS.get(device) == IMMEDIATE else run("network", device, photos)
+    limit = decoding
+    if alone is not None:
+        waits = device in COSTS
+        limit = min(decoding, alone) if waits else alone / (1 + alone / decoding / CORES)
+    order = [*PROGRAMS][number % len(PROGRAMS) :] + [*PROGRAMS][: number % len(PROGRAMS)]
+    turn = Turn(limit, decoding, alone, {name: run(name, device, photos) for name in order})
+    print(device, f"limit {turn.limit:.1f}/s", turn.programs, flush=True)
+    return turn
+
+
+def run(program: str, device: str, photos: Path) -> float:
+    """Run a program, and return its images a second in the middle."""
+    with tempfile.NamedTemporaryFile("r") as times:
+        words = [program, device, str(photos), times.name]
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.batch.programs", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program} on {device}: {done.stderr[-2000:]}")
+        pairs = [line.split() for line in times.read().splitlines()]
+    moments = np.array([float(moment) for moment, _ in pairs])
+    images = np.cumsum([int(count) for _, count in pairs])
+    first, last = (int(np.searchsorted(images, share * images[-1])) for share in MIDDLE)
+    return float((images[last] - images[first]) / (moments[last] - moments[first]))
+
+
+def write(turns: dict[str, list[Turn]], machine: dict[str, str], *, quick: bool) -> None:
+    """Write the results."""
+    lines = [
+        "# Offline work: images a second",
+        "",
+        f"`{COMMAND}`{' --quick' if quick else ''}; photographs of 640x480, JPEG, batches of 8; "
+        f"medians of {len(turns['real T'])} interleaved turns, ratios of runs of the same turn.",
+        "",
+        *(f"- {fact}: {value}" for fact, value in machine.items()),
+        "",
+        "| device | decoding alone | device alone | limit | program | images/s | of the limit "
+        "| goal |",
+        "|--|--|--|--|--|--|--|--|",
+    ]
+    for device, runs in turns.items():
+        devices = [turn.device for turn in runs if turn.device is not None]
+        alone = f"{statistics.median(devices):.1f}" if devices else ""
+        limit = statistics.median(turn.limit for turn in runs)
+        known = f"{statistics.median(t.decoding for t in runs):.0f} | {alone} | {limit:.1f}"
+        for name, title in PROGRAMS.items():
+            rate = statistics.median(turn.programs[name] for turn in runs)
+            share = statistics.median(turn.programs[name] / turn.limit for turn in runs)
+            goal = f"{GOALS[device]:.2f}" if name == "batch" else ""
+            lines.append(f"| {device} | {known} | {title} | {rate:.1f} | {share:.3f} | {goal} |")
+    (RESULTS / "batch-cpu.md").write_text("\n".join(lines) + "\n")
+    document = {
+        "command": COMMAND,
+        "machine": machine,
+        "turns": {device: [asdict(turn) for turn in runs] for device, runs in turns.items()},
+    }
+    (RESULTS / "batch-cpu.json").write_text(json.dumps(document, indent=2) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
