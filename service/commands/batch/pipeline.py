@@ -118,7 +118,7 @@ def window_images(*, in_tiles: bool) -> int:
 def names_bytes(listing: pa.Table, *, in_tiles: bool) -> int:
     """Return the bytes of the object store that the names of images take."""
     images = min(listing.num_rows, window_images(in_tiles=in_tiles))
-    packed_bytes = 4 * int(listing.nbytes) * images // listing.num_rows
+    packed_bytes: int = 4 * int(listing.nbytes) * images // listing.num_rows
     return packed_bytes + (images * CHUNK_NAME_BYTES if in_tiles else 0)
 
 

@@ -57,8 +57,9 @@ class PredictRequest:
     def tiled(self) -> SegmentQuery | DetectQuery | None:
         """The query, if images are taken in tiles."""
         query = self.query
-        in_tiles = isinstance(query, SegmentQuery | DetectQuery) and query.tile is not None
-        return query if in_tiles else None
+        if isinstance(query, SegmentQuery | DetectQuery) and query.tile is not None:
+            return query
+        return None
 
 
 @dataclass(frozen=True)
