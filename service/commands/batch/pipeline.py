@@ -35,9 +35,9 @@ UNKNOWN_CHUNK_BYTES, UNKNOWN_TILES_BYTES = 64 * 2**20, 256 * 2**20
 """Of a chunk of a model that is not known yet, and of an image in tiles: a Ray on this machine
 starts before."""
 
-WINDOW_IMAGES, WINDOW_TILED_IMAGES = 1_000_000, 125_000
-"""Images whose names are in the object store at a time; then the actors start anew. In tiles each
-is a chunk of its own."""
+WINDOW_IMAGES, WINDOW_CHUNKS = 1_000_000, 20_000
+"""Images, and chunks of them, whose names are in the object store at a time; then the actors start
+anew. Nothing is decoded before Ray has all of these chunks, which takes it a millisecond each."""
 
 CHUNK_NAME_BYTES = 2048
 """Of a chunk in the object store, beside the names of its images."""
@@ -93,6 +93,12 @@ def input_bytes(info: InputInfo) -> int:
     return sides[0] * sides[1] * channels
 
 
+def window_images(model: ModelInfo, batch_size: int, *, in_tiles: bool) -> int:
+    """Return how many images Ray knows at a time."""
+    chunk = chunk_images(model, batch_size, in_tiles=in_tiles)
+    return min(WINDOW_IMAGES, WINDOW_CHUNKS * chunk)
+
+
 def chunk_bytes(model: ModelInfo, batch_size: int, *, in_tiles: bool) -> int:
     """Return the most bytes of a chunk's inputs."""
     inputs = MAX_PASSES if in_tiles else chunk_images(model, batch_size, in_tiles=False)
@@ -110,14 +116,9 @@ def store_bytes_of(pools: Pools, memory_bytes: int, *, in_tiles: bool) -> int:
     return max(LEAST_STORE_BYTES, min(wanted, int(STORE_SHARE * memory_bytes)))
 
 
-def window_images(*, in_tiles: bool) -> int:
-    """Return how many images Ray knows at a time."""
-    return WINDOW_TILED_IMAGES if in_tiles else WINDOW_IMAGES
-
-
 def names_bytes(listing: pa.Table, *, in_tiles: bool) -> int:
-    """Return the bytes of the object store that the names of images take."""
-    images = min(listing.num_rows, window_images(in_tiles=in_tiles))
+    """Return the most bytes of the object store that the names of images take."""
+    images = min(listing.num_rows, WINDOW_CHUNKS if in_tiles else WINDOW_IMAGES)
     packed_bytes: int = 4 * int(listing.nbytes) * images // listing.num_rows
     return packed_bytes + (images * CHUNK_NAME_BYTES if in_tiles else 0)
 

@@ -212,9 +212,10 @@ class _Run:
         keep_listing(self._folder, self._shard, self._listing)
         if manifest_name(self._shard) in names:
             self._folder.remove(manifest_name(self._shard))
+        images = window_images(self._model, self._work.batch_size, in_tiles=self._in_tiles)
         with ImageProgress(sum(part.size for part in missing), PROGRAM) as progress:
             try:
-                for window in _windows(missing, window_images(in_tiles=self._in_tiles)):
+                for window in _windows(missing, images):
                     tables = self._tables(ray, window)
                     for part in window:
                         self._write(part, tables, progress)

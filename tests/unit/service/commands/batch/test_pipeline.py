@@ -9,6 +9,8 @@ from service.commands.batch.pipeline import (
     LEAST_STORE_BYTES,
     STORE_SHARE,
     UNKNOWN_TILES_BYTES,
+    WINDOW_CHUNKS,
+    WINDOW_IMAGES,
     Pools,
     chunk_bytes,
     chunk_images,
@@ -48,6 +50,12 @@ def test_an_image_in_tiles_is_a_chunk_of_as_many_inputs_as_passes() -> None:
     assert chunk_bytes(DETECTOR, batch_size=8, in_tiles=True) <= UNKNOWN_TILES_BYTES
 
 
+def test_a_window_has_a_bounded_number_of_images_and_of_chunks() -> None:
+    assert window_images(CLASSIFIER, batch_size=64, in_tiles=False) == WINDOW_IMAGES
+    assert window_images(CLASSIFIER, batch_size=1, in_tiles=False) == 4 * WINDOW_CHUNKS
+    assert window_images(DETECTOR, batch_size=64, in_tiles=True) == WINDOW_CHUNKS
+
+
 @pytest.mark.parametrize("memory_bytes", [2**28, 2**32, 2**40])
 @pytest.mark.parametrize(
     ("in_tiles", "most_bytes"),
@@ -69,4 +77,3 @@ def test_the_names_of_images_in_tiles_are_bounded_with_their_chunks_share() -> N
     listing = listing_of(items)
     crossing = [packed(listing.slice(row, 1)) for row in range(listing.num_rows)]
     assert names_bytes(listing, in_tiles=True) > 1.5 * sum(map(len, crossing))
-    assert window_images(in_tiles=True) < window_images(in_tiles=False)
