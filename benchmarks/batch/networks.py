@@ -11,12 +11,13 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.serving.simulated_device import DeviceCost, image_scores
+from service.answers.inference import EngineResult
 from service.api.errors import ServiceError
 from service.commands.batch.actors import MakeNetwork, local_network
-from service.commands.predict.network import WaitingInput
 from service.commands.predict.outcome import PredictAnswer, PredictRequest
+from service.commands.predict.passes import WaitingInput
 from service.images.preparation import PreparedImage
-from service.link.messages import InferenceResult, ModelInfo
+from service.link.messages import InferenceResult, ModelInfo, Question
 from service.settings import ModelSpec, Settings
 from support.batch_networks import MeanNetwork
 
@@ -51,7 +52,9 @@ class SimulatedNetwork(MeanNetwork):
         super().__init__(settings, spec, request, batch_size)
         self._cost = cost
 
-    def run(self, batch: Sequence[WaitingInput]) -> list[InferenceResult | ServiceError]:
+    def run(
+        self, batch: Sequence[WaitingInput], asked: Question | None = None
+    ) -> list[InferenceResult | ServiceError]:
         """Return four scores of each image, after the device's time."""
         started = time.perf_counter()
         scores = [np.log(image_scores(each.network_input.pixels)[:4] + 1e-6) for each in batch]
@@ -81,20 +84,26 @@ class WatchedNetwork:
         self.model: ModelInfo = self._network.model
         self._times = times.open("a", buffering=1)
 
-    def run(self, batch: Sequence[WaitingInput]) -> list[InferenceResult | ServiceError]:
+    def run(
+        self, batch: Sequence[WaitingInput], asked: Question | None = None
+    ) -> list[InferenceResult | ServiceError]:
         """Run a batch."""
-        results = self._network.run(batch)
+        results = self._network.run(batch, asked)
         note(self._times, len(batch))
         return results
 
-    def answer(
+    def engine_result(
         self,
         prepared: PreparedImage,
         result: InferenceResult,
         decode: Callable[[], Image.Image],
-    ) -> PredictAnswer:
+    ) -> EngineResult:
+        """Return a result as answers are made of it."""
+        return self._network.engine_result(prepared, result, decode)
+
+    def rendered(self, engine_result: EngineResult) -> PredictAnswer:
         """Make the service's answer."""
-        return self._network.answer(prepared, result, decode)
+        return self._network.rendered(engine_result)
 
 
 def network_of(device: str, times: Path) -> MakeNetwork:

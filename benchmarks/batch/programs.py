@@ -33,7 +33,7 @@ from service.commands.batch.run import run
 from service.commands.predict import __main__ as predict_command
 from service.commands.predict import local
 from service.commands.predict.conversion import request_of, settings_of
-from service.commands.predict.network import WaitingInput
+from service.commands.predict.passes import WaitingInput
 from service.images.preparation import ImagePreparer
 from service.settings import Settings
 from support.service_fakes import CLASSIFIER

@@ -122,6 +122,11 @@ class TiledQuery(_Query):
             raise ValueError("there is nothing to overlap without tile")
         return overlap
 
+    @property
+    def tile_overlap(self) -> float:
+        """The overlap of the tiles: the one given, or the default."""
+        return DEFAULT_OVERLAP if self.overlap is None else self.overlap
+
 
 class SegmentQuery(TiledQuery):
     """Parameters of ``POST /v1/segment``."""

@@ -23,7 +23,7 @@ from model.images.preprocess import (
 from model.images.tiles import TileGrid, smallest_tile
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason
 from service.api.errors import InvalidParameterError, UnsupportedMediaError
-from service.api.queries import DEFAULT_OVERLAP, MAX_PASSES, TiledQuery
+from service.api.queries import MAX_PASSES, TiledQuery
 from service.api.schemas import ImageFacts
 from service.images.decode import DecodedImage, ImageLimits, decode_image, format_of
 from service.images.forms import image_in_form
@@ -223,7 +223,7 @@ def grid_of(height: int, width: int, query: TiledQuery) -> TileGrid:
         InvalidParameterError: if there would be too many passes.
     """
     assert query.tile is not None, "an image in tiles has their size"
-    overlap = DEFAULT_OVERLAP if query.overlap is None else query.overlap
+    overlap = query.tile_overlap
     grid = TileGrid(height, width, query.tile, overlap)
     if grid.passes > MAX_PASSES:
         least = smallest_tile(height, width, overlap, MAX_PASSES)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from service.commands.batch.actors import local_network
 from service.commands.console.exits import FAILED
@@ -36,17 +37,19 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def predicted(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:
+def predicted(
+    capsys: pytest.CaptureFixture[str], *words: str, batch_size: int = 1
+) -> list[dict[str, Any]]:
     """Return the lines of ``overlock predict --json``."""
     parser = argparse.ArgumentParser()
     fill_parser(parser)
-    parsed = parser.parse_args([*words, "--json", "--batch-size", "1"])
+    parsed = parser.parse_args([*words, "--json"])
     settings, spec = settings_of(parsed)
     request = request_of(parsed)
     sources, _ = find_sources(parsed.files, None)  # type: ignore[arg-type]
     capsys.readouterr()
     with PredictionReport(sources, request.task, as_json=True, folder=None) as report:
-        for outcome in LocalPredictor(settings, spec, request, 1).outcomes(sources):
+        for outcome in LocalPredictor(settings, spec, request, batch_size).outcomes(sources):
             report.add(outcome)
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
@@ -121,6 +124,49 @@ def test_the_detections_are_those_of_predict(
     assert_equal(rows, predicted(capsys, "detect", "photos", *words), "detections")
     assert [len(row["detections"] or []) for row in rows] == [1, 1, 0, 1, 1]
     assert rows[0]["detections"][0]["mask"]["size"] == [64, 80]
+
+
+@pytest.fixture
+def aerials(tmp_path: Path) -> Path:
+    """Two large images of different tile counts, one that fits in a tile, and two bad ones."""
+    folder = tmp_path / "aerials"
+    write_scenes(folder, 3, [(500, 600), (200, 240), (300, 700)])
+    (folder / "001b.png").write_bytes((folder / "001.png").read_bytes()[:90])
+    Image.new("RGB", (4000, 800)).save(folder / "001c.png")
+    return folder
+
+
+def test_the_rows_of_images_in_tiles_are_those_of_predict(
+    batch: Batch, aerials: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("segment", "aerials", "--tile", "256", "--overlap", "0.25")
+    given = (*words, "--output", "found", "--batch-size", "4")
+    assert batch(*given, network=local_network) == FAILED
+    rows = rows_of(tmp_path / "found")
+    lines = predicted(capsys, *words, "--mask", "png", batch_size=4)
+    assert_equal(rows, lines, "mask", "classes")
+    slugs = [None if row["error"] is None else row["error"]["slug"] for row in rows]
+    assert slugs == [None, None, "invalid-image", "invalid-parameter", None]
+    assert "at most 64 are done" in rows[3]["error"]["detail"]
+
+
+def test_the_detections_in_tiles_are_those_of_predict(
+    batch: Batch,
+    aerials: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = ("--model", "mask_rcnn_overlock_xt", "--weights", "random")
+    words = ("detect", "aerials", "--tile", "256", "--score-threshold", "0.5", *model)
+    given = (*words, "--output", "found", "--batch-size", "4")
+    assert batch(*given, network=DetectingNetwork) == FAILED
+    monkeypatch.setattr(local, "LocalNetwork", DetectingNetwork)
+    rows = rows_of(tmp_path / "found")
+    assert_equal(rows, predicted(capsys, *words, batch_size=4), "detections")
+    found = [len(row["detections"] or []) for row in rows]
+    assert found[0] > found[4] > found[1] == 2  # the same two in each pass
+    assert rows[0]["detections"][0]["mask"]["size"] == [500, 600]
 
 
 def test_ray_gives_the_same_rows(

@@ -12,15 +12,27 @@ import ray
 from PIL import Image
 from ray._private.internal_api import node_stats
 
-from service.commands.batch.pipeline import Pools, chunk_images, flight_bytes, input_bytes
+from service.commands.batch.pipeline import Pools, chunk_bytes, flight_bytes, input_bytes
 from service.commands.console.exits import DONE
-from support.batch_networks import DyingNetwork, SlowDetectingNetwork
+from support.batch_networks import DyingNetwork, SlowDetectingNetwork, SlowSmallDetectingNetwork
 from support.batch_runs import Batch, rows_of, write_scenes
 from support.service_fakes import DETECTOR
 
 pytestmark = pytest.mark.timeout(600)  # a cluster starts its processes on a busy machine
 
 IMAGES = 100
+DETECT = (
+    *("detect", "photos", "--output", "found"),
+    *("--model", "mask_rcnn_overlock_xt", "--weights", "random", "--no-masks"),
+)
+
+
+def link_photos(folder: Path, count: int, size: tuple[int, int]) -> None:
+    """Make a photo of this width and height, with many names."""
+    (folder / "photos").mkdir()
+    Image.effect_noise(size, 40).convert("RGB").save(folder / "photo.jpg")
+    for number in range(count):
+        os.link(folder / "photo.jpg", folder / "photos" / f"{number:03d}.jpg")
 
 
 class StoreWatch:
@@ -51,20 +63,31 @@ class StoreWatch:
 def test_memory_does_not_grow_with_the_images_that_wait_for_a_slow_network(
     on_ray: Batch, tmp_path: Path
 ) -> None:
-    (tmp_path / "photos").mkdir()
-    Image.effect_noise((1333, 800), 40).convert("RGB").save(tmp_path / "photo.jpg")
-    for number in range(IMAGES):
-        os.link(tmp_path / "photo.jpg", tmp_path / "photos" / f"{number:03d}.jpg")
-    model = ("--model", "mask_rcnn_overlock_xt", "--weights", "random", "--no-masks")
-    words = ("detect", "photos", "--output", "found", "--batch-size", "1", *model)
+    link_photos(tmp_path, IMAGES, (1333, 800))
     with StoreWatch() as store:
-        assert on_ray(*words, network=SlowDetectingNetwork) == DONE
+        assert on_ray(*DETECT, "--batch-size", "1", network=SlowDetectingNetwork) == DONE
     assert len(rows_of(tmp_path / "found")) == IMAGES
     input_size = input_bytes(DETECTOR.input)
-    chunk_bytes = chunk_images(DETECTOR, batch_size=1) * input_size
-    bound = flight_bytes(Pools(1, 1, 1, 0), chunk_bytes)
-    assert chunk_bytes < store.most_bytes <= bound
+    most_bytes = chunk_bytes(DETECTOR, batch_size=1, in_tiles=False)
+    bound = flight_bytes(Pools(1, 1, 1, 0), most_bytes)
+    assert most_bytes < store.most_bytes <= bound
     assert bound < IMAGES * input_size / 2
+    assert store.spilled_bytes == 0
+
+
+def test_memory_does_not_grow_with_the_images_in_tiles_that_wait_for_a_slow_network(
+    on_ray: Batch, tmp_path: Path
+) -> None:
+    images, passes, tile_bytes = 60, 50, 200 * 200 * 3
+    link_photos(tmp_path, images, (1400, 1400))
+    words = (*DETECT, "--batch-size", "64", "--tile", "256", "--score-threshold", "0.95")
+    with StoreWatch() as store:
+        assert on_ray(*words, network=SlowSmallDetectingNetwork) == DONE
+    assert len(rows_of(tmp_path / "found")) == images
+    most_bytes = chunk_bytes(SlowSmallDetectingNetwork.offered, batch_size=64, in_tiles=True)
+    bound = flight_bytes(Pools(1, 1, 1, 0), most_bytes)
+    assert passes * tile_bytes < store.most_bytes <= bound
+    assert bound < images * passes * tile_bytes / 2
     assert store.spilled_bytes == 0
 
 

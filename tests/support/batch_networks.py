@@ -18,10 +18,10 @@ from service.answers.inference import EngineResult
 from service.api.errors import ServiceError
 from service.api.queries import ClassifyQuery, DetectQuery
 from service.api.schemas import Timing
-from service.commands.predict.network import WaitingInput
 from service.commands.predict.outcome import PredictAnswer, PredictRequest
+from service.commands.predict.passes import WaitingInput
 from service.images.preparation import PreparedImage
-from service.link.messages import InferenceResult, ModelInfo
+from service.link.messages import InferenceResult, InputInfo, ModelInfo, Question
 from service.settings import ModelSpec, Settings
 from support.service_fakes import (
     BOXES,
@@ -29,6 +29,7 @@ from support.service_fakes import (
     DETECTION_LABELS,
     DETECTION_SCORES,
     DETECTOR,
+    SOURCES,
 )
 
 TIMING = Timing(
@@ -55,7 +56,9 @@ class MeanNetwork:
         self.model: ModelInfo = replace(self.offered, name=spec.name, dtype=dtype)
         self._query = request.query
 
-    def run(self, batch: Sequence[WaitingInput]) -> list[InferenceResult | ServiceError]:
+    def run(
+        self, batch: Sequence[WaitingInput], asked: Question | None = None
+    ) -> list[InferenceResult | ServiceError]:
         """Return the means of four parts of each image."""
         found: list[InferenceResult | ServiceError] = []
         for waiting in batch:
@@ -65,19 +68,22 @@ class MeanNetwork:
             found.append(InferenceResult((logits,), 0.0, 0.0, len(batch)))
         return found
 
-    def answer(
+    def engine_result(
         self,
         prepared: PreparedImage,
         result: InferenceResult,
         decode: Callable[[], Image.Image],
-    ) -> PredictAnswer:
+    ) -> EngineResult:
+        """Return a result with all that an answer is made of."""
+        return EngineResult(self.model, prepared, result, TIMING, decode, threading.Event())
+
+    def rendered(self, engine_result: EngineResult) -> PredictAnswer:
         """Return the service's document."""
-        shown = EngineResult(self.model, prepared, result, TIMING, decode, threading.Event())
         match self._query:
             case ClassifyQuery() as query:
-                return PredictAnswer(classify_document(shown, query), None)
+                return PredictAnswer(classify_document(engine_result, query), None)
             case DetectQuery() as query:
-                return PredictAnswer(detect_document(shown, query), None)
+                return PredictAnswer(detect_document(engine_result, query), None)
         raise AssertionError(self._query)
 
 
@@ -86,7 +92,9 @@ class DetectingNetwork(MeanNetwork):
 
     offered = DETECTOR
 
-    def run(self, batch: Sequence[WaitingInput]) -> list[InferenceResult | ServiceError]:
+    def run(
+        self, batch: Sequence[WaitingInput], asked: Question | None = None
+    ) -> list[InferenceResult | ServiceError]:
         """Return three detections for each image."""
         masks = np.ones((len(BOXES), 28, 28), np.float32)
         arrays = (BOXES, DETECTION_SCORES, DETECTION_LABELS, masks)
@@ -96,19 +104,31 @@ class DetectingNetwork(MeanNetwork):
 class SlowDetectingNetwork(DetectingNetwork):
     """A detector that is much slower than the decoding of its images."""
 
-    def run(self, batch: Sequence[WaitingInput]) -> list[InferenceResult | ServiceError]:
+    def run(
+        self, batch: Sequence[WaitingInput], asked: Question | None = None
+    ) -> list[InferenceResult | ServiceError]:
         """Wait, and return three detections for each image."""
         time.sleep(0.1)
-        return super().run(batch)
+        return super().run(batch, asked)
+
+
+class SlowSmallDetectingNetwork(SlowDetectingNetwork):
+    """The same with small inputs, of which many make an image in tiles."""
+
+    offered = replace(
+        DETECTOR, input=InputInfo(short_side=200, long_side=333, multiple=32, sources=SOURCES)
+    )
 
 
 class DyingNetwork(MeanNetwork):
     """A network whose process is killed with its first batch, once: then a file says so."""
 
-    def run(self, batch: Sequence[WaitingInput]) -> list[InferenceResult | ServiceError]:
+    def run(
+        self, batch: Sequence[WaitingInput], asked: Question | None = None
+    ) -> list[InferenceResult | ServiceError]:
         """Die, or return the means."""
         note = Path("died")
         if not note.exists():
             note.touch()
             os._exit(1)
-        return super().run(batch)
+        return super().run(batch, asked)

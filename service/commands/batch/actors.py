@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,35 +22,14 @@ from service.api.schemas import ImageFacts
 from service.commands.batch.items import unpacked
 from service.commands.batch.reading import ItemReader
 from service.commands.batch.rows import Row, failed_row, row_of, schema_of, table_of
-from service.commands.predict.outcome import (
-    Failure,
-    PredictAnswer,
-    PredictRequest,
-    failure_of,
-)
-from service.images.preparation import ImagePreparer, PreparedImage
+from service.commands.predict.outcome import Failure, PredictRequest, failure_of
+from service.commands.predict.passes import Network, WaitingInput, answer_of_passes, run_passes
+from service.images.preparation import ImagePreparer, PreparedImage, TiledImage, grid_of
 from service.link.messages import InferenceResult, ModelInfo, NetworkInput
 from service.settings import ModelSpec, Settings
 
 THREADS = "OMP_NUM_THREADS"
 """Threads of torch, as its libraries read it when they are loaded."""
-
-
-class Network(Protocol):
-    """What has a model and runs batches: ``LocalNetwork``, or a stand-in for it."""
-
-    model: ModelInfo
-
-    def run(self, batch: Sequence[Any]) -> list[InferenceResult | ServiceError]:
-        """Run a batch of ``WaitingInput`` of one size."""
-
-    def answer(
-        self,
-        prepared: PreparedImage,
-        result: InferenceResult,
-        decode: Callable[[], Image.Image],
-    ) -> PredictAnswer:
-        """Make the service's answer of a result. Thread-safe."""
 
 
 MakeNetwork = Callable[[Settings, ModelSpec, PredictRequest, int], Network]
@@ -120,7 +99,7 @@ class Decoder:
         if work.folder is not None:
             os.chdir(work.folder)
         cv2.setNumThreads(1)
-        self._model = model
+        self._model, self._tiled = model, work.request.tiled
         self._preparer = ImagePreparer(work.settings)
         self._reader = ItemReader()
 
@@ -131,39 +110,52 @@ class Decoder:
             block: one row: the items, packed, in a column ``items``.
 
         Returns:
-            A row an image, in order: its path, and its network's input or the reason why there is
-            none.
+            A row an input, in order: the image's path, and the network's input or the reason why
+            there is none. An image in tiles has as many as passes, the whole image first.
         """
         (chunk,) = block.column("items").to_pylist()
         items = unpacked(chunk)
-        rows = []
-        for item, body in zip(items, self._reader.bodies(items), strict=True):
-            rows.append({"path": item.path, "images": len(items), **self._decoded(body)})
-        return pa.Table.from_pylist(rows, DECODED_SCHEMA)
+        rows = [
+            {"path": item.path, **described}
+            for item, body in zip(items, self._reader.bodies(items), strict=True)
+            for described in self._decoded(body)
+        ]
+        return pa.Table.from_pylist([row | {"inputs": len(rows)} for row in rows], DECODED_SCHEMA)
 
-    def _decoded(self, body: bytes | Failure) -> dict[str, Any]:
+    def _decoded(self, body: bytes | Failure) -> list[dict[str, Any]]:
         if isinstance(body, Failure):
-            return {"failure": [body.kind, body.detail]}
+            return [_described_failure(body)]
         try:
-            prepared = self._preparer.prepare(body, None, self._model)
+            return [_described(each) for each in self._prepared(body)]
         except ServiceError as error:
-            failure = failure_of(error)
-            return {"failure": [failure.kind, failure.detail]}
-        network_input, facts = prepared.network_input, prepared.facts
-        pixels = np.ascontiguousarray(network_input.pixels)
-        return {
-            "pixels": pixels.data.cast("B") if pixels.size else b"",
-            "shape": pixels.shape,
-            "size": network_input.size,
-            "original_size": network_input.original_size,
-            "facts": [facts.width, facts.height, facts.frames],
-        }
+            return [_described_failure(failure_of(error))]
+
+    def _prepared(self, body: bytes) -> Sequence[PreparedImage]:
+        if self._tiled is None:
+            return (self._preparer.prepare(body, None, self._model),)
+        return self._preparer.prepare_tiles(body, None, self._tiled, self._model).passes
+
+
+def _described_failure(failure: Failure) -> dict[str, Any]:
+    return {"failure": [failure.kind, failure.detail]}
+
+
+def _described(prepared: PreparedImage) -> dict[str, Any]:
+    network_input, facts = prepared.network_input, prepared.facts
+    pixels = np.ascontiguousarray(network_input.pixels)
+    return {
+        "pixels": pixels.data.cast("B") if pixels.size else b"",
+        "shape": pixels.shape,
+        "size": network_input.size,
+        "original_size": network_input.original_size,
+        "facts": [facts.width, facts.height, facts.frames],
+    }
 
 
 DECODED_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
-        ("images", pa.int32()),
+        ("inputs", pa.int32()),
         ("failure", pa.list_(pa.string())),
         ("pixels", pa.large_binary()),
         ("shape", pa.list_(pa.int32())),
@@ -172,7 +164,7 @@ DECODED_SCHEMA = pa.schema(
         ("facts", pa.list_(pa.int32())),
     ]
 )
-"""What goes from the decoders to the networks; ``images`` is the number of the chunk's."""
+"""What goes from the decoders to the networks; ``inputs`` is the number of the chunk's."""
 
 
 class Predictor:
@@ -185,7 +177,7 @@ class Predictor:
     """
 
     def __init__(self, work: BatchWork) -> None:
-        self._batch_size = work.batch_size
+        self._batch_size, self._tiled = work.batch_size, work.request.tiled
         self._network = work.network()
         self._schema = result_schema(work.request, self._network.model)
         self._device = threading.Lock()
@@ -200,7 +192,7 @@ class Predictor:
             A row an image, in order, as it is written.
         """
         described = block.drop_columns(["pixels"]).to_pylist()
-        assert all(row["images"] == len(described) for row in described), "a chunk was cut"
+        assert all(row["inputs"] == len(described) for row in described), "a chunk was cut"
         rows: list[Row | None] = [
             failed_row(row["path"], Failure(*row["failure"])) if row["failure"] else None
             for row in described
@@ -211,6 +203,9 @@ class Predictor:
             for place, row in enumerate(described)
             if rows[place] is None
         }
+        if self._tiled is not None and prepared:
+            row = self._row_in_tiles(described[0]["path"], tuple(prepared.values()))
+            return table_of([row], self._schema)
         for batch in self._batches(prepared):
             results = self._run([prepared[place] for place in batch])
             for place, result in zip(batch, results, strict=True):
@@ -230,9 +225,7 @@ class Predictor:
         ]
 
     def _run(self, batch: list[PreparedImage]) -> list[InferenceResult | ServiceError]:
-        from service.commands.predict.network import WaitingInput
-
-        waiting = [WaitingInput(each.network_input, time.perf_counter()) for each in batch]
+        waiting = _waiting(batch)
         with self._device:
             return self._network.run(waiting)
 
@@ -241,7 +234,21 @@ class Predictor:
     ) -> Row:
         if isinstance(result, ServiceError):
             return failed_row(path, failure_of(result))
-        return row_of(path, self._network.answer(prepared, result, _no_pixels).document)
+        engine_result = self._network.engine_result(prepared, result, _no_pixels)
+        return row_of(path, self._network.rendered(engine_result).document)
+
+    def _row_in_tiles(self, path: str, passes: tuple[PreparedImage, ...]) -> Row:
+        """Predict on the only image of a chunk, with the device for all of its passes."""
+        waiting = _waiting(passes)
+        with self._device:
+            results = run_passes(self._network, waiting, self._batch_size)
+        if isinstance(results, ServiceError):
+            return failed_row(path, failure_of(results))
+        assert self._tiled is not None
+        grid = grid_of(passes[0].facts.height, passes[0].facts.width, self._tiled)
+        image = TiledImage(grid, passes, decode_seconds=0.0)
+        answer = answer_of_passes(self._network, image, results, self._tiled, _no_pixels)
+        return row_of(path, answer.document)
 
 
 def result_schema(request: PredictRequest, model: ModelInfo) -> pa.Schema:
@@ -265,6 +272,10 @@ def _prepared(row: dict[str, Any], pixels: pa.Buffer) -> PreparedImage:
         ImageFacts(width=width, height=height, frames=frames),
         decode_seconds=0.0,
     )
+
+
+def _waiting(prepared: Sequence[PreparedImage]) -> list[WaitingInput]:
+    return [WaitingInput(each.network_input, time.perf_counter()) for each in prepared]
 
 
 def _no_pixels() -> Image.Image:

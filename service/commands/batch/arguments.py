@@ -8,8 +8,10 @@ from model.config import Task
 from service.commands.predict.arguments import (
     QUERY_OPTIONS,
     TASK_DESCRIPTIONS,
+    TILED_TASKS,
     add_batch_options,
     add_model_options,
+    add_tiles,
 )
 
 PROGRAM = "overlock batch"
@@ -39,6 +41,10 @@ examples:
   overlock batch {task} 's3://bucket/shards/*.tar' --output s3://bucket/found --shard 0/8
 """
 
+TILED_EXAMPLE = """\
+  overlock batch {task} aerial --output found --tile 1024
+"""
+
 SOURCE_HELP = """\
 files, folders (searched recursively), patterns like 'photos/**/*.jpg', each of them on this machine
 or s3:// or gs://; WebDataset tars; Parquet files with a column path or bytes; - for a list of all
@@ -63,14 +69,17 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
         task,
         usage=f"overlock batch {task} SOURCE ... --output DIR [options]",
         description=TASK_DESCRIPTIONS[task],
-        epilog=EPILOG.format(task=task),
+        epilog=(EPILOG + TILED_EXAMPLE * (task in TILED_TASKS)).format(task=task),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument_group("input").add_argument(
         "sources", nargs="+", metavar="SOURCE", help=SOURCE_HELP
     )
+    prediction = parser.add_argument_group("prediction")
     if task is not Task.SEGMENT:  # its label map is always a column
-        QUERY_OPTIONS[task](parser.add_argument_group("prediction"))
+        QUERY_OPTIONS[task](prediction)
+    if task in TILED_TASKS:
+        add_tiles(prediction)
     _add_output(parser.add_argument_group("output"))
     network = parser.add_argument_group("network")
     add_model_options(network, task, model_help="with --models-file a name in it")
@@ -84,9 +93,7 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
     add_batch_options(network, f"{CPU_BATCH_SIZE}; {GPU_BATCH_SIZE} on a GPU")
     _add_ray(parser.add_argument_group("Ray"))
     # What the same code takes of overlock predict.
-    parser.set_defaults(
-        labels=None, save=None, url=None, json=True, mask="png", tile=None, overlap=None
-    )
+    parser.set_defaults(labels=None, save=None, url=None, json=True, mask="png")
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from model.config import Task
+from service.api.queries import SegmentQuery, TiledQuery
 from service.commands.batch.folder import OutputFolder
 from service.commands.batch.part_file import read_metadata
 from service.commands.batch.plan import Part, Shard, manifest_name
@@ -37,9 +37,12 @@ def identity_of(
     shard: Shard,
 ) -> Identity:
     """Return what is known of a run before its model is loaded."""
-    options = request.query.model_dump(exclude={"timeout", "model", "logits"})
-    if request.task is Task.SEGMENT:
-        options = {"geometry": settings.segment_geometry}
+    query = request.query
+    options = query.model_dump(exclude={"timeout", "model", "logits"})
+    if isinstance(query, SegmentQuery):
+        options = {"geometry": settings.segment_geometry, "tile": query.tile}
+    if isinstance(query, TiledQuery):
+        options["overlap"] = None if query.tile is None else query.tile_overlap
     return {
         "format": FORMAT,
         "task": str(request.task),

@@ -38,6 +38,7 @@ class PartWriter:
         self.failed: Counter[str] = Counter()
         self._identity = identity
         self._waiting: list[pa.Table] = []
+        self._waiting_rows = self._waiting_bytes = 0
         self._writer = pq.ParquetWriter(
             path,
             schema,
@@ -64,18 +65,16 @@ class PartWriter:
         slugs = pc.struct_field(table.column("error"), "slug")
         self.failed.update(slug for slug in slugs.to_pylist() if slug is not None)
         self._waiting.append(table)
-        rows = sum(each.num_rows for each in self._waiting)
-        if rows >= ROW_GROUP_ROWS or sum(map(_bytes_of, self._waiting)) >= ROW_GROUP_BYTES:
+        self._waiting_rows += table.num_rows
+        self._waiting_bytes += table.nbytes
+        if self._waiting_rows >= ROW_GROUP_ROWS or self._waiting_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         if self._waiting:
             self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
             self._waiting = []
-
-
-def _bytes_of(table: pa.Table) -> int:
-    return int(table.nbytes)
+            self._waiting_rows = self._waiting_bytes = 0
 
 
 def read_metadata(folder: OutputFolder, name: str) -> dict[str, Any] | None:

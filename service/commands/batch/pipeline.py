@@ -1,8 +1,8 @@
 """The pipeline on Ray Data: chunks of items in, tables of results out, in order.
 
 Decoders, on CPUs, read and decode; networks, one a device, predict. Memory is bounded: a chunk has
-a bounded number of images, an image's input has a bounded size, and so many chunks are on their
-way as fit into the share of the object store that the pipeline may fill.
+a bounded number of inputs, an input has a bounded size, and so many chunks are on their way as fit
+into the share of the object store that the pipeline may fill.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from service.api.queries import MAX_PASSES
 from service.commands.batch.actors import BatchWork, Decoder, Predictor, describe
 from service.commands.batch.items import packed
 from service.commands.console.exits import RefusedError
@@ -30,8 +31,16 @@ CHUNKS_OF_A_WORKER = 4
 
 LEAST_STORE_BYTES = 128 * 2**20
 
-UNKNOWN_CHUNK_BYTES = 64 * 2**20
-"""Of a chunk of a model that is not known yet: a Ray on this machine starts before."""
+UNKNOWN_CHUNK_BYTES, UNKNOWN_TILES_BYTES = 64 * 2**20, 256 * 2**20
+"""Of a chunk of a model that is not known yet, and of an image in tiles: a Ray on this machine
+starts before."""
+
+WINDOW_IMAGES, WINDOW_CHUNKS = 1_000_000, 20_000
+"""Images, and chunks of them, whose names are in the object store at a time; then the actors start
+anew. Nothing is decoded before Ray has all of these chunks, which takes it a millisecond each."""
+
+CHUNK_NAME_BYTES = 2048
+"""Of a chunk in the object store, beside the names of its images."""
 
 STORE_SHARE = 0.3
 """Share of the machine's memory that the object store may have at most."""
@@ -62,15 +71,20 @@ class Pools:
         return self.decoders + self.networks * self.network_cpus + 1
 
 
-def chunk_images(model: ModelInfo, batch_size: int) -> int:
-    """Return how many images are decoded and batched together."""
+def chunk_images(model: ModelInfo, batch_size: int, *, in_tiles: bool) -> int:
+    """Return how many images are decoded and batched together.
+
+    The passes over one image in tiles fill batches, and how many there are is not known before.
+    """
+    if in_tiles:
+        return 1
     most = max(1, CHUNK_BYTES // input_bytes(model.input))
     batches = max(1, min(BATCHES_OF_A_CHUNK, most // batch_size))
     return batches * batch_size
 
 
 def input_bytes(info: InputInfo) -> int:
-    """Return the most bytes of an image's input, whatever the image's own size."""
+    """Return the most bytes of an image's or tile's input, whatever its own size."""
     channels = len(info.mean)
     if info.height is not None and info.width is not None:
         return info.height * info.width * channels
@@ -79,15 +93,34 @@ def input_bytes(info: InputInfo) -> int:
     return sides[0] * sides[1] * channels
 
 
+def window_images(model: ModelInfo, batch_size: int, *, in_tiles: bool) -> int:
+    """Return how many images Ray knows at a time."""
+    chunk = chunk_images(model, batch_size, in_tiles=in_tiles)
+    return min(WINDOW_IMAGES, WINDOW_CHUNKS * chunk)
+
+
+def chunk_bytes(model: ModelInfo, batch_size: int, *, in_tiles: bool) -> int:
+    """Return the most bytes of a chunk's inputs."""
+    inputs = MAX_PASSES if in_tiles else chunk_images(model, batch_size, in_tiles=False)
+    return inputs * input_bytes(model.input)
+
+
 def flight_bytes(pools: Pools, chunk_bytes: int) -> int:
     """Return the bytes of the chunks that are on their way at a time."""
     return CHUNKS_OF_A_WORKER * (pools.decoders + pools.networks) * chunk_bytes
 
 
-def store_bytes_of(pools: Pools, memory_bytes: int) -> int:
+def store_bytes_of(pools: Pools, memory_bytes: int, *, in_tiles: bool) -> int:
     """Return the size of the object store that a run needs; see ``docs/batch.md``."""
-    wanted = 2 * flight_bytes(pools, UNKNOWN_CHUNK_BYTES)
+    wanted = 2 * flight_bytes(pools, UNKNOWN_TILES_BYTES if in_tiles else UNKNOWN_CHUNK_BYTES)
     return max(LEAST_STORE_BYTES, min(wanted, int(STORE_SHARE * memory_bytes)))
+
+
+def names_bytes(listing: pa.Table, *, in_tiles: bool) -> int:
+    """Return the most bytes of the object store that the names of images take."""
+    images = min(listing.num_rows, WINDOW_CHUNKS if in_tiles else WINDOW_IMAGES)
+    packed_bytes: int = 4 * int(listing.nbytes) * images // listing.num_rows
+    return packed_bytes + (images * CHUNK_NAME_BYTES if in_tiles else 0)
 
 
 def described(ray: Any, work: BatchWork, pools: Pools) -> ModelInfo:

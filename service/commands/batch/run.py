@@ -38,12 +38,14 @@ from service.commands.batch.listing import keep_listing, list_images
 from service.commands.batch.machines import cluster_pools, gpus_of, local_pools, memory_bytes
 from service.commands.batch.part_file import PartWriter
 from service.commands.batch.pipeline import (
+    chunk_bytes,
     chunk_images,
     described,
     flight_bytes,
-    input_bytes,
+    names_bytes,
     run_pipeline,
     store_bytes_of,
+    window_images,
 )
 from service.commands.batch.plan import (
     Part,
@@ -63,9 +65,6 @@ from service.settings import ModelSpec
 
 WORDS = ("demo", "pretrained", "random")
 """Weights that are no path."""
-
-WINDOW_IMAGES = 1_000_000
-"""Images whose names are in Ray's object store at a time; then the actors start anew."""
 
 
 def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network) -> int:
@@ -143,6 +142,7 @@ class _Run:
         self._done_images = 0
         self._seconds = 0.0
         self._store_bytes: int | None = None
+        self._in_tiles = work.request.tiled is not None
         self._pools = local_pools(gpus, arguments.decoders)
 
     def run(self) -> int:
@@ -166,9 +166,10 @@ class _Run:
         """Start Ray or connect to one; the working folder is the same on this machine alone."""
         if self._arguments.ray is not None:
             return cluster_ray(self._arguments.ray)
-        images = min(self._listing.num_rows, WINDOW_IMAGES)
-        listing_bytes = 4 * int(self._listing.nbytes) * images // self._listing.num_rows
-        self._store_bytes = listing_bytes + store_bytes_of(self._pools, memory_bytes())
+        in_tiles = self._in_tiles
+        self._store_bytes = names_bytes(self._listing, in_tiles=in_tiles) + store_bytes_of(
+            self._pools, memory_bytes(), in_tiles=in_tiles
+        )
         threads = os.environ.get(THREADS)
         self._work = replace(self._work, folder=str(Path.cwd()), threads=threads)
         return local_ray(cpus=self._pools.cpus, gpus=self._gpus, store_bytes=self._store_bytes)
@@ -211,9 +212,10 @@ class _Run:
         keep_listing(self._folder, self._shard, self._listing)
         if manifest_name(self._shard) in names:
             self._folder.remove(manifest_name(self._shard))
+        images = window_images(self._model, self._work.batch_size, in_tiles=self._in_tiles)
         with ImageProgress(sum(part.size for part in missing), PROGRAM) as progress:
             try:
-                for window in _windows(missing):
+                for window in _windows(missing, images):
                     tables = self._tables(ray, window)
                     for part in window:
                         self._write(part, tables, progress)
@@ -223,7 +225,8 @@ class _Run:
                 self._seconds = progress.seconds
 
     def _tables(self, ray: Any, parts: Sequence[Part]) -> Iterator[pa.Table]:
-        images = chunk_images(self._model, self._work.batch_size)
+        batch_size, in_tiles = self._work.batch_size, self._in_tiles
+        images = chunk_images(self._model, batch_size, in_tiles=in_tiles)
         chunks = [
             self._listing.slice(chunk.start, len(chunk))
             for part in parts
@@ -231,8 +234,8 @@ class _Run:
         ]
         limit_bytes = None
         if self._store_bytes is not None:
-            chunk_bytes = images * input_bytes(self._model.input)
-            limit_bytes = min(self._store_bytes // 2, flight_bytes(self._pools, chunk_bytes))
+            most_bytes = chunk_bytes(self._model, batch_size, in_tiles=in_tiles)
+            limit_bytes = min(self._store_bytes // 2, flight_bytes(self._pools, most_bytes))
         return run_pipeline(ray, chunks, self._work, self._model, self._pools, limit_bytes)
 
     def _write(self, part: Part, tables: Iterator[pa.Table], progress: ImageProgress) -> None:
@@ -247,11 +250,11 @@ class _Run:
         self._done_images += part.size
 
 
-def _windows(parts: Sequence[Part]) -> Iterator[list[Part]]:
+def _windows(parts: Sequence[Part], images: int) -> Iterator[list[Part]]:
     """Cut the missing parts into runs of a bounded number of images."""
     window: list[Part] = []
     for part in parts:
-        if window and sum(each.size for each in window) + part.size > WINDOW_IMAGES:
+        if window and sum(each.size for each in window) + part.size > images:
             yield window
             window = []
         window.append(part)

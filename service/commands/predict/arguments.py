@@ -6,12 +6,15 @@ import argparse
 from pathlib import Path
 
 from model.config import TRAINED_TASKS_FOR, Task
-from service.api.queries import DEFAULT_OVERLAP
+from service.api.queries import DEFAULT_OVERLAP, MAX_OVERLAP, MAX_TILE, MIN_TILE
 from service.commands.console import input_options
 from service.commands.console.option_words import DEVICE_HELP, URL_HELP, setting_help, weights_help
 from service.commands.console.remote_options import add_options
 from service.settings import MODELS
 from service.settings.model_spec import DEMO_SEGMENTER
+
+TILED_TASKS = (Task.SEGMENT, Task.DETECT)
+"""Tasks that take large images in tiles."""
 
 DEFAULT_BATCH_SIZE = 8
 DEFAULT_CONCURRENCY = 4
@@ -117,8 +120,8 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
     )
     prediction = parser.add_argument_group("prediction")
     QUERY_OPTIONS[task](prediction)
-    if task in {Task.SEGMENT, Task.DETECT}:
-        _add_tiles(prediction)
+    if task in TILED_TASKS:
+        add_tiles(prediction)
     out = parser.add_argument_group("output")
     out.add_argument(
         "--json",
@@ -147,19 +150,21 @@ def _add_segment(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_tiles(group: argparse._ArgumentGroup) -> None:
+def add_tiles(group: argparse._ArgumentGroup) -> None:
+    """Add the options of tiles."""
     group.add_argument(
         "--tile",
         type=int,
         metavar="N",
-        help="side of square tiles, pixels of the image: a network sees each as an image of its "
-        "own, and the whole image once more [the whole image alone]",
+        help=f"side of square tiles, {MIN_TILE} to {MAX_TILE} pixels of the image: a network sees "
+        "each as an image of its own, and the whole image once more [the whole image alone]",
     )
     group.add_argument(
         "--overlap",
         type=float,
         metavar="F",
-        help=f"part of a tile's side that its neighbour sees too [{DEFAULT_OVERLAP}]",
+        help="part of a tile's side that its neighbour sees too, up to "
+        f"{MAX_OVERLAP} [{DEFAULT_OVERLAP}]",
     )
 
 

@@ -6,25 +6,21 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 
 from PIL import Image
 
 from model.images.prefetch import prefetch
-from service.answers.inference import EngineResult
-from service.answers.tiles import merged, question_of_passes
 from service.api.errors import ServiceError
-from service.api.queries import DetectQuery, SegmentQuery
 from service.api.schemas import NOTES
-from service.commands.predict.network import LocalNetwork, WaitingInput
+from service.commands.predict.network import LocalNetwork
 from service.commands.predict.outcome import (
     Failure,
     Outcome,
     PredictAnswer,
     PredictRequest,
-    Query,
     failure_of,
 )
+from service.commands.predict.passes import WaitingInput, answer_of_passes, run_passes
 from service.commands.predict.sources import Source, SourceError
 from service.images.preparation import ImagePreparer, PreparedImage, TiledImage
 from service.settings import ModelSpec, Settings
@@ -67,9 +63,9 @@ class _Tiled:
     ready_at: float
 
     @property
-    def passes(self) -> list[_Ready]:
-        """Its passes, as images of their own."""
-        return [_Ready(self.source, self.body, each, self.ready_at) for each in self.image.passes]
+    def waiting(self) -> list[WaitingInput]:
+        """What the network takes, pass by pass."""
+        return [WaitingInput(each.network_input, self.ready_at) for each in self.image.passes]
 
 
 class LocalPredictor:
@@ -93,7 +89,7 @@ class LocalPredictor:
         self._batch_size = batch_size
         self._preparer = ImagePreparer(settings)
         self._network = LocalNetwork(settings, spec, request, batch_size)
-        self._tiled = _tiled_query(request.query)
+        self._tiled = request.tiled
 
     @property
     def note(self) -> str | None:
@@ -147,35 +143,21 @@ class LocalPredictor:
             if isinstance(result, ServiceError):
                 yield Outcome(item.source, failure_of(result))
                 continue
-            answer = self._network.answer(item.prepared, result, partial(self._decode, item.body))
-            yield Outcome(item.source, answer)
+            decode = partial(self._decode, item.body)
+            engine_result = self._network.engine_result(item.prepared, result, decode)
+            yield Outcome(item.source, self._network.rendered(engine_result))
 
     def _predict_tiled(self, tiled: _Tiled) -> PredictAnswer | Failure:
         """Run the passes over an image in batches, and answer from all of them."""
-        passes = tiled.passes
-        question = question_of_passes(self._network.model, len(passes))
-        results: list[EngineResult] = []
-        for _, group in groupby(passes, key=lambda each: each.size):
-            of_size = list(group)
-            for start in range(0, len(of_size), self._batch_size):
-                batch = of_size[start : start + self._batch_size]
-                waiting = [each.waiting for each in batch]
-                for item, result in zip(batch, self._network.run(waiting, question), strict=True):
-                    if isinstance(result, ServiceError):
-                        return failure_of(result)
-                    decode = partial(self._decode, item.body)
-                    results.append(self._network.engine_result(item.prepared, result, decode))
+        results = run_passes(self._network, tiled.waiting, self._batch_size)
+        if isinstance(results, ServiceError):
+            return failure_of(results)
         assert self._tiled is not None
-        return self._network.rendered(merged(results, tiled.image.grid, self._tiled))
+        decode = partial(self._decode, tiled.body)
+        return answer_of_passes(self._network, tiled.image, results, self._tiled, decode)
 
     def _decode(self, body: bytes) -> Image.Image:
         return self._preparer.decode(body, None).image
-
-
-def _tiled_query(query: Query) -> SegmentQuery | DetectQuery | None:
-    if isinstance(query, SegmentQuery | DetectQuery) and query.tile is not None:
-        return query
-    return None
 
 
 def _sizes(waiting: Sequence[_Ready | Outcome]) -> list[tuple[int, int]]:

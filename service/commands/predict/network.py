@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from PIL import Image
 
@@ -26,24 +25,12 @@ from service.api.queries import (
 )
 from service.api.schemas import Timing
 from service.commands.predict.outcome import Document, PredictAnswer, PredictRequest, Query
+from service.commands.predict.passes import WaitingInput
 from service.engine.batches import DeviceFailedError, Fault, Input
 from service.engine.runner import Runner, failing_device
 from service.images.preparation import PreparedImage
-from service.link.messages import InferenceResult, ModelInfo, NetworkInput, Question
+from service.link.messages import InferenceResult, ModelInfo, Question
 from service.settings import ModelSpec, Settings
-
-
-@dataclass(frozen=True)
-class WaitingInput:
-    """An image that waits for the network.
-
-    Attributes:
-        network_input: the network's input.
-        ready_at: moment since which it waits, ``time.perf_counter``.
-    """
-
-    network_input: NetworkInput
-    ready_at: float
 
 
 class LocalNetwork:
@@ -148,15 +135,6 @@ class LocalNetwork:
             decode=decode,
             cancelled=threading.Event(),
         )
-
-    def answer(
-        self,
-        prepared: PreparedImage,
-        result: InferenceResult,
-        decode: Callable[[], Image.Image],
-    ) -> PredictAnswer:
-        """Make the service's answer of a result; the arguments are those of ``engine_result``."""
-        return self.rendered(self.engine_result(prepared, result, decode))
 
     def rendered(self, engine_result: EngineResult) -> PredictAnswer:
         """Make the service's answer, and draw the picture if one is saved."""

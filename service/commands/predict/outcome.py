@@ -53,6 +53,14 @@ class PredictRequest:
             case ExplainQuery():
                 return Task.EXPLAIN
 
+    @property
+    def tiled(self) -> SegmentQuery | DetectQuery | None:
+        """The query, if images are taken in tiles."""
+        query = self.query
+        if isinstance(query, SegmentQuery | DetectQuery) and query.tile is not None:
+            return query
+        return None
+
 
 @dataclass(frozen=True)
 class PredictAnswer:

@@ -3,15 +3,22 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from service.commands.batch.items import ImageItem, listing_of, packed
 from service.commands.batch.pipeline import (
     CHUNK_BYTES,
     LEAST_STORE_BYTES,
     STORE_SHARE,
+    UNKNOWN_TILES_BYTES,
+    WINDOW_CHUNKS,
+    WINDOW_IMAGES,
     Pools,
+    chunk_bytes,
     chunk_images,
     flight_bytes,
     input_bytes,
+    names_bytes,
     store_bytes_of,
+    window_images,
 )
 from service.link.messages import InputInfo
 from support.service_fakes import CLASSIFIER, DETECTOR
@@ -26,21 +33,47 @@ def test_an_input_s_bytes_bound_those_of_any_image() -> None:
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8, 64, 256])
 def test_a_chunk_is_whole_batches_and_bounded(batch_size: int) -> None:
     for model in (CLASSIFIER, DETECTOR):
-        images = chunk_images(model, batch_size)
+        images = chunk_images(model, batch_size, in_tiles=False)
+        assert chunk_bytes(model, batch_size, in_tiles=False) == images * input_bytes(model.input)
         assert images % batch_size == 0
         assert images == batch_size or images * input_bytes(model.input) <= CHUNK_BYTES
 
 
 def test_a_huge_input_still_makes_a_chunk() -> None:
     huge = replace(DETECTOR, input=InputInfo(height=8192, width=8192))
-    assert chunk_images(huge, batch_size=4) == 4
+    assert chunk_images(huge, batch_size=4, in_tiles=False) == 4
+
+
+def test_an_image_in_tiles_is_a_chunk_of_as_many_inputs_as_passes() -> None:
+    assert chunk_images(DETECTOR, batch_size=8, in_tiles=True) == 1
+    assert chunk_bytes(DETECTOR, batch_size=8, in_tiles=True) == 64 * 800 * 1344 * 3
+    assert chunk_bytes(DETECTOR, batch_size=8, in_tiles=True) <= UNKNOWN_TILES_BYTES
+
+
+def test_a_window_has_a_bounded_number_of_images_and_of_chunks() -> None:
+    assert window_images(CLASSIFIER, batch_size=64, in_tiles=False) == WINDOW_IMAGES
+    assert window_images(CLASSIFIER, batch_size=1, in_tiles=False) == 4 * WINDOW_CHUNKS
+    assert window_images(DETECTOR, batch_size=64, in_tiles=True) == WINDOW_CHUNKS
 
 
 @pytest.mark.parametrize("memory_bytes", [2**28, 2**32, 2**40])
-def test_the_store_has_room_for_twice_what_is_on_its_way(memory_bytes: int) -> None:
+@pytest.mark.parametrize(
+    ("in_tiles", "most_bytes"),
+    [(False, CHUNK_BYTES), (True, chunk_bytes(DETECTOR, 8, in_tiles=True))],
+)
+def test_the_store_has_room_for_twice_what_is_on_its_way(
+    memory_bytes: int, in_tiles: bool, most_bytes: int
+) -> None:
     pools = Pools(decoders=3, networks=2, network_cpus=1, network_gpus=0)
-    store_bytes = store_bytes_of(pools, memory_bytes)
+    store_bytes = store_bytes_of(pools, memory_bytes, in_tiles=in_tiles)
     assert store_bytes >= LEAST_STORE_BYTES
     assert store_bytes <= max(LEAST_STORE_BYTES, STORE_SHARE * memory_bytes)
     if memory_bytes == 2**40:
-        assert store_bytes >= 2 * flight_bytes(pools, CHUNK_BYTES)
+        assert store_bytes >= 2 * flight_bytes(pools, most_bytes)
+
+
+def test_the_names_of_images_in_tiles_are_bounded_with_their_chunks_share() -> None:
+    items = [ImageItem(f"photos/{number}.jpg", f"/photos/{number}.jpg") for number in range(1000)]
+    listing = listing_of(items)
+    crossing = [packed(listing.slice(row, 1)) for row in range(listing.num_rows)]
+    assert names_bytes(listing, in_tiles=True) > 1.5 * sum(map(len, crossing))
