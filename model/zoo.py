@@ -24,7 +24,14 @@ from model.checkpoints.checkpoint import Checkpoint, CheckpointError, read_check
 from model.checkpoints.class_table import ClassTable, ClassTableError, names_and_colors
 from model.checkpoints.find_weights import WeightsKind
 from model.checkpoints.new_head import with_new_head
-from model.config import DEFAULT_NUM_CLASSES, BackboneConfig, NetworkConfig, NetworkKind, Task
+from model.config import (
+    DEFAULT_NUM_CLASSES,
+    DEMO_WEIGHTS,
+    BackboneConfig,
+    NetworkConfig,
+    NetworkKind,
+    Task,
+)
 from model.images.input_config import InputConfig, InputOptions, input_config
 from model.labels.tables import Color
 from model.lowering.folding import fold
@@ -34,12 +41,6 @@ from model.pretrained.store import ensure_cached, load_cached
 from model.remote.reading import read_weights
 
 logger = logging.getLogger(__name__)
-
-DEMO_WEIGHTS = {
-    Task.CLASSIFY: "overlock_nano.safetensors",
-    Task.SEGMENT: "upernet_nano.safetensors",
-}
-"""Files in ``model/demo/weights`` by task."""
 
 
 @dataclass(frozen=True)
