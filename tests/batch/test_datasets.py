@@ -162,21 +162,13 @@ def test_a_run_that_ends_while_it_writes_a_data_set_goes_on_to_the_same_files(
     assert not (tmp_path / "found" / "manifest.json").exists()
     assert not (tmp_path / "found" / FORMATS[kind]).exists()
     assert detect("--format", kind) == FAILED
-    assert tree(tmp_path / "found") == tree(tmp_path / "whole")
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Return all files below a folder."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    assert files_in(tmp_path / "found") == files_in(tmp_path / "whole")
 
 
 def test_what_a_killed_run_left_of_a_data_set_is_removed(detect: Run, tmp_path: Path) -> None:
     assert detect() == FAILED
     (tmp_path / "found" / ".yolo.4711.tmp" / "labels").mkdir(parents=True)
+    (tmp_path / "found" / ".yolo.4711.tmp" / "labels" / "000.txt").touch()
     (tmp_path / "found" / ".coco.json.4711.tmp").touch()
     assert detect("--format", "coco") == FAILED
     assert [name for name in files_in(tmp_path / "found") if name.startswith(".")] == []
