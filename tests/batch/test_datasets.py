@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,12 +245,34 @@ def test_label_studio_shows_files_of_its_document_root(detect: Run, tmp_path: Pa
     assert {len(task["predictions"][0]["result"]) for task in tasks} == {4}
 
 
-def test_done_is_done(batch: Batch, tmp_path: Path) -> None:
+def test_nothing_else_is_left(batch: Batch, tmp_path: Path) -> None:
     write_scenes(tmp_path / "photos", 2)
     words = (*SEGMENT, "--format", "coco")
     assert batch(*words, network=BrightnessNetwork) == DONE
-    assert list(files_in(tmp_path / "found")) == [
-        "coco.json",
-        "manifest.json",
-        "part-00000.parquet",
-    ]
+    names = list(files_in(tmp_path / "found"))
+    assert names == ["coco.json", "manifest.json", "part-00000.parquet"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_memory_does_not_grow_with_the_images(
+    kind: str, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scenes(tmp_path / "scenes", 1)
+    write, most_bytes = datasets.Dataset.write, []
+
+    def watched(*given: Any) -> None:
+        tracemalloc.start()
+        write(*given)
+        most_bytes.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    monkeypatch.setattr(datasets.Dataset, "write", watched)
+    for images in (100, 400):
+        folder = tmp_path / f"photos-{images}"
+        folder.mkdir()
+        for number in range(images):
+            os.link(tmp_path / "scenes" / "000.png", folder / f"{number:03d}.png")
+        words = ("segment", folder.name, "--output", f"found-{images}", "--format", kind)
+        assert batch(*words, network=BrightnessNetwork) == DONE
+    few, many = most_bytes
+    assert many < 1.1 * few
