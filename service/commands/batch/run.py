@@ -21,7 +21,12 @@ from service.commands.batch.actors import (
     result_schema,
 )
 from service.commands.batch.arguments import GPU_BATCH_SIZE, PROGRAM
-from service.commands.batch.datasets.dataset import Dataset, dataset_of, remove_datasets
+from service.commands.batch.datasets.dataset import (
+    Dataset,
+    check_format,
+    dataset_of,
+    remove_datasets,
+)
 from service.commands.batch.failures import STOPPING, StoppedError, stopped_by
 from service.commands.batch.file_names import check_foreign, is_result
 from service.commands.batch.folder import OutputFolder, output_folder
@@ -74,6 +79,7 @@ def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network
     """
     shard, part_size = shard_of(arguments.shard), checked_part_size(arguments.part_size)
     work, gpus = work_of(arguments, make_network)
+    check_format(arguments.format, work.request.task)
     folder = output_folder(arguments.output)
     check_foreign(folder.name, folder.names(), shard)
     with folder.claim(shard):
@@ -81,9 +87,7 @@ def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network
         listing, notes = list_images(folder, shard, arguments.sources)
         for note in notes:
             print_error(note, PROGRAM)
-        dataset = dataset_of(
-            arguments.format, work.request.task, shard, listing.column("path").to_pylist
-        )
+        dataset = dataset_of(arguments.format, shard, listing.column("path").to_pylist)
         identity = identity_of(
             work.request,
             work.settings,
@@ -214,9 +218,9 @@ class _Run:
         if len(missing) < len(self._parts):
             print_error(f"{len(self._parts) - len(missing)} parts are done already.", PROGRAM)
         keep_listing(self._folder, self._shard, self._listing)
+        remove_datasets(self._folder, names, self._shard)
         if manifest_name(self._shard) in names:
             self._folder.remove(manifest_name(self._shard))
-        remove_datasets(self._folder, names, self._shard)
         with ImageProgress(sum(part.size for part in missing), PROGRAM) as progress:
             try:
                 for window in _windows(missing):
@@ -231,6 +235,7 @@ class _Run:
     def _write_dataset(self) -> None:
         if self._dataset is None or self._folder.has(self._dataset.mark):
             return
+        print_error(f"Writing {self._dataset.mark}.", PROGRAM)
         with ImageProgress(sum(part.size for part in self._parts), PROGRAM) as progress:
             try:
                 self._dataset.write(self._folder, self._parts, self._identity, progress.advance)

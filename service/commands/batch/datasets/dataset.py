@@ -63,6 +63,7 @@ class Dataset:
         names = dataset_names(self.dataset_format, self.shard)
         if self.dataset_format == YOLO:
             assert self.label_paths is not None
+            folder.remove(names[0])  # without its last file it is not whole
             with folder.writing_folder(names[0]) as tree:
                 write_yolo(tree, images, self.label_paths, model)
         elif self.dataset_format == COCO:
@@ -75,27 +76,34 @@ class Dataset:
                 write_tasks(file, images, model, control)
 
 
+def check_format(dataset_format: str | None, task: Task) -> None:
+    """Refuse a data set of results without boxes and masks.
+
+    Raises:
+        RefusedError: if the task has no others.
+    """
+    if dataset_format is not None and task not in FORMAT_TASKS:
+        raise RefusedError(
+            f"--format {dataset_format}: a data set has boxes or masks, and {task} makes none; "
+            f"--format is for {' and '.join(FORMAT_TASKS)}."
+        )
+
+
 def dataset_of(
-    dataset_format: str | None, task: Task, shard: Shard, paths: Callable[[], Iterable[str]]
+    dataset_format: str | None, shard: Shard, paths: Callable[[], Iterable[str]]
 ) -> Dataset | None:
     """Return the data set that a run is asked for, before anything is computed.
 
     Args:
         dataset_format: what ``--format`` says; None for none.
-        task: of the run.
         shard: of the run.
         paths: returns those of all images of all shards.
 
     Raises:
-        RefusedError: if there can be no such data set.
+        RefusedError: if YOLO's format cannot tell two of the images apart.
     """
     if dataset_format is None:
         return None
-    if task not in FORMAT_TASKS:
-        raise RefusedError(
-            f"--format {dataset_format}: a data set has boxes or masks, and {task} makes none; "
-            f"--format is for {' and '.join(FORMAT_TASKS)}."
-        )
     label_paths = LabelPaths(paths()) if dataset_format == YOLO else None
     return Dataset(dataset_format, shard, label_paths)
 
