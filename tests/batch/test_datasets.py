@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 
 from service.commands.batch import run as batch_run
 from service.commands.batch.datasets import dataset as datasets
+from service.commands.batch.datasets.images import FoundImages
 from service.commands.console.exits import DONE, FAILED, RefusedError
 from support.batch_networks import BrightnessNetwork, RaggedDetectingNetwork
 from support.batch_runs import Batch, files_in, rows_of, write_scenes
@@ -150,7 +151,7 @@ def test_a_run_that_ends_while_it_writes_a_data_set_goes_on_to_the_same_files(
     assert detect("--format", kind) == FAILED
     (tmp_path / "found").rename(tmp_path / "whole")
 
-    class Ending(datasets.FoundImages):
+    class Ending(FoundImages):
         def __iter__(self) -> Any:
             for number, image in enumerate(super().__iter__()):
                 if number == 4:
@@ -258,7 +259,8 @@ def test_memory_does_not_grow_with_the_images(
     kind: str, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_scenes(tmp_path / "scenes", 1)
-    write, most_bytes = datasets.Dataset.write, []
+    write = datasets.Dataset.write
+    most_bytes: list[int] = []
 
     def watched(*given: Any) -> None:
         tracemalloc.start()

@@ -116,11 +116,13 @@ class FoundImages:
 def objects_of(row: dict[str, Any]) -> list[FoundObject]:
     """Return the objects of a row without an error."""
     if "detections" in row:
-        return [
-            FoundObject(each["class_id"], each["mask"], tuple(each["box"]), each["score"])
-            for each in row["detections"]
-        ]
+        return list(map(_detection, row["detections"]))
     with Image.open(BytesIO(row["label_map"])) as picture:
         label_map = np.asarray(picture)
     masks = rle_of_classes(label_map, np.unique(label_map).tolist())
     return [FoundObject(class_id, mask) for class_id, mask in masks.items()]
+
+
+def _detection(found: dict[str, Any]) -> FoundObject:
+    x1, y1, x2, y2 = found["box"]
+    return FoundObject(found["class_id"], found["mask"], (x1, y1, x2, y2), found["score"])
