@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from service.commands.batch import part_file
 from service.commands.batch import run as batch_run
 from service.commands.batch.datasets import dataset as datasets
+from service.commands.batch.datasets import yolo
 from service.commands.batch.datasets.images import FoundImages
 from service.commands.console.exits import DONE, FAILED, RefusedError
 from support.batch_networks import BrightnessNetwork, RaggedDetectingNetwork
@@ -269,7 +271,9 @@ def test_memory_does_not_grow_with_the_images(
         tracemalloc.stop()
 
     monkeypatch.setattr(datasets.Dataset, "write", watched)
-    for images in (128, 256):  # two batches of files at least
+    monkeypatch.setattr(part_file, "ROWS_AT_ONCE", 8)
+    monkeypatch.setattr(yolo, "FILES_AT_ONCE", 8)
+    for images in (16, 96):
         folder = tmp_path / f"photos-{images}"
         folder.mkdir()
         for number in range(images):

@@ -1,6 +1,6 @@
 """Label Studio's run lengths of a mask painted with its brush.
 
-Source: label-studio-sdk, ``converter/brush.py``; @thi.ng/rle-pack.
+Source: https://github.com/HumanSignal/label-studio-sdk, its converter of brushes.
 """
 
 from __future__ import annotations

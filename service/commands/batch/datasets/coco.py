@@ -1,6 +1,6 @@
 """COCO's data format: one JSON file, with masks as compressed run lengths.
 
-Source: cocodataset.org, "Data format"; pycocotools reads it.
+Source: https://cocodataset.org/#format-data
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Label Studio's tasks with predictions, as JSON, and the labelling interface for them, as XML.
 
-Source: labelstud.io/guide, "Import pre-annotated data" and the tags' reference.
+Source: https://labelstud.io/guide/predictions and https://labelstud.io/tags/brushlabels
 """
 
 from __future__ import annotations

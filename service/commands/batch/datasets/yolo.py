@@ -2,7 +2,7 @@
 
 A line is an object: class and box of a detection without a mask, class and polygon otherwise.
 
-Source: docs.ultralytics.com, "Object detection datasets" and "Instance segmentation datasets".
+Source: https://docs.ultralytics.com/datasets/detect/ and https://docs.ultralytics.com/datasets/segment/
 """
 
 from __future__ import annotations
