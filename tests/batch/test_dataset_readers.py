@@ -19,8 +19,8 @@ from support.client_environments import client_environment, run_client
 from support.masks import mask_of
 
 READERS = Path(__file__).with_name("dataset_readers")
-DETECT = ("detect", "photos", "--output", "found", "--model", "mask_rcnn_overlock_xt")
-DETECT += ("--weights", "random")
+MODEL = ("--model", "mask_rcnn_overlock_xt", "--weights", "random")
+DETECT = ("detect", "photos", "--output", "found", *MODEL)
 SEGMENT = ("segment", "photos", "--output", "found")
 
 pytestmark = pytest.mark.timeout(300)  # the first test makes an environment

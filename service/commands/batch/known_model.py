@@ -71,7 +71,7 @@ def _has_weights(spec: ModelSpec, settings: Settings, model: dict[str, Any]) -> 
     if is_address(spec.weights):
         # A pinned address never means another file; others have to be looked up.
         address = parse_address(spec.weights)
-        return address.is_pinned and str(address) == model["weights_source"]
+        return address.is_pinned and model["weights_source"] == str(address)
     return _weights_sha256(spec, settings) == model["weights_sha256"]
 
 

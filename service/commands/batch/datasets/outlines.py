@@ -49,7 +49,7 @@ def region_polygons(mask: NDArray[np.uint8]) -> list[Ring]:
         mask: 0 and 1, (H, W).
     """
     contours, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    rings = [contour.reshape(-1, 2) for contour in contours]
+    rings = [contour.reshape(-1, 2).astype(np.int32) for contour in contours]
     parents = [] if hierarchy is None else hierarchy.reshape(-1, 4)[:, 3].tolist()
     regions = {place: [rings[place]] for place, parent in enumerate(parents) if parent < 0}
     for place, parent in enumerate(parents):
@@ -112,7 +112,8 @@ def _corners(ring: Ring) -> Ring:
     """Leave out the points within straight lines."""
     steps = np.diff(ring, axis=0, append=ring[:1])
     turns = (steps != np.roll(steps, 1, axis=0)).any(axis=1)
-    return ring[turns] if turns.any() else ring[:1]
+    corners: Ring = ring[turns] if turns.any() else ring[:1]
+    return corners
 
 
 def _at_least_three(polygon: Ring) -> Ring:
