@@ -66,13 +66,14 @@ def known_model(
 
 def _has_weights(spec: ModelSpec, settings: Settings, model: dict[str, Any]) -> bool:
     """Tell whether weights are those of a model of results."""
+    digest: str | None = model["weights_sha256"]
     if spec.weights == "random":
-        return model["weights_sha256"] is None
+        return digest is None
     if is_address(spec.weights):
         # A pinned address never means another file; others have to be looked up.
         address = parse_address(spec.weights)
-        return address.is_pinned and model["weights_source"] == str(address)
-    return _weights_sha256(spec, settings) == model["weights_sha256"]
+        return address.is_pinned and str(address) == str(model["weights_source"])
+    return _weights_sha256(spec, settings) == digest
 
 
 def _weights_sha256(spec: ModelSpec, settings: Settings) -> str | None:

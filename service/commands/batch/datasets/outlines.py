@@ -105,7 +105,8 @@ def _with_holes(mask: NDArray[np.uint8], rings: Sequence[Ring]) -> Ring:
     walked = [0]
     while (node := following[walked[-1]]) != 0:
         walked.append(node)
-    return points[np.array(nodes)[walked]]
+    joined_points: Ring = points[np.array(nodes)[walked]]
+    return joined_points
 
 
 def _corners(ring: Ring) -> Ring:
