@@ -148,7 +148,7 @@ class _Run:
                 self._folder.name,
                 self._done_images,
                 self._seconds,
-                None if self._dataset is None else self._dataset.mark,
+                None if self._dataset is None else self._dataset.name,
             ),
             PROGRAM,
         )
@@ -233,9 +233,9 @@ class _Run:
                 self._seconds = progress.seconds
 
     def _write_dataset(self) -> None:
-        if self._dataset is None or self._folder.has(self._dataset.mark):
+        if self._dataset is None or self._folder.has(self._dataset.last):
             return
-        print_error(f"Writing {self._dataset.mark}.", PROGRAM)
+        print_error(f"Writing {self._dataset.name}.", PROGRAM)
         with ImageProgress(sum(part.size for part in self._parts), PROGRAM) as progress:
             try:
                 self._dataset.write(self._folder, self._parts, self._identity, progress.advance)

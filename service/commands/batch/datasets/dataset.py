@@ -38,10 +38,14 @@ class Dataset:
     label_paths: LabelPaths | None = None
 
     @property
-    def mark(self) -> str:
+    def name(self) -> str:
+        """Its file, the last one where there are two, or its folder."""
+        return dataset_names(self.dataset_format, self.shard)[-1]
+
+    @property
+    def last(self) -> str:
         """The file that appears last."""
-        name = dataset_names(self.dataset_format, self.shard)[-1]
-        return f"{name}/{DATA_FILE}" if self.dataset_format == YOLO else name
+        return f"{self.name}/{DATA_FILE}" if self.dataset_format == YOLO else self.name
 
     def write(
         self,
