@@ -259,12 +259,6 @@ def variant_config(backbone: BackboneConfig, kind: NetworkKind = "classifier") -
 DEFAULT_NUM_CLASSES = {Task.CLASSIFY: 1000, Task.SEGMENT: 150, Task.DETECT: 80}
 """Classes of the paper's data sets, ImageNet-1K, ADE20K and COCO, by task."""
 
-DEMO_WEIGHTS = {
-    Task.CLASSIFY: "overlock_nano.safetensors",
-    Task.SEGMENT: "upernet_nano.safetensors",
-}
-"""Files in ``model/demo/weights`` by task."""
-
 
 PARAMETERS: dict[Task, dict[str, int]] = {
     Task.CLASSIFY: {

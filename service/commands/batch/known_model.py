@@ -11,13 +11,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from model.checkpoints.demo_weights import demo_weights
 from model.checkpoints.file_kind import weights_file_in
 from model.checkpoints.hub_config import CONFIG_FILE
-from model.config import DEMO_WEIGHTS
 from model.pretrained.assets import PRETRAINED
 from model.pretrained.records import sha256_of, weights_folder, weights_path
 from model.remote.addresses import is_address, parse_address
@@ -78,7 +77,7 @@ def _has_weights(spec: ModelSpec, settings: Settings, model: dict[str, Any]) -> 
 
 def _weights_sha256(spec: ModelSpec, settings: Settings) -> str | None:
     if spec.weights == "demo":
-        with as_file(files("model.demo") / "weights" / DEMO_WEIGHTS[spec.task]) as path:
+        with demo_weights(spec.task) as path:
             return _digest(path)
     if spec.weights == PRETRAINED and spec.architecture is not None:
         return _digest(weights_path(spec.architecture, weights_folder(settings.cache_folder)))

@@ -21,7 +21,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from model.config import CLASSIFIERS, DEMO_WEIGHTS, Task
+from model.checkpoints.demo_weights import DEMO_WEIGHTS
+from model.config import CLASSIFIERS, Task
 from model.demo.classification import ClassificationTask, evaluate_classifier
 from model.demo.loop import Phase, Recipe, TrainableTask, TrainingResult, train
 from model.demo.segmentation import SegmentationTask, evaluate_segmenter

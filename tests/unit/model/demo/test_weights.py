@@ -10,7 +10,8 @@ import safetensors
 import torch
 from PIL import Image
 
-from model.config import DEMO_WEIGHTS, SEGMENTERS, Task
+from model.checkpoints.demo_weights import DEMO_WEIGHTS
+from model.config import SEGMENTERS, Task
 from model.demo.classification import points_at_shape
 from model.demo.loop import network_input
 from model.demo.stream import HELD_OUT_SEEDS_END, draw_batch

@@ -29,6 +29,4 @@ def test_a_run_ends_with_one_line(manifest: dict[str, Any], done: int, expected:
 
 
 def test_a_data_set_is_named_beside_the_results() -> None:
-    assert summary_line(GOOD, "d", 0, 0.0, "yolo").endswith(
-        "; results in d, yolo beside them."
-    )
+    assert summary_line(GOOD, "d", 0, 0.0, "yolo").endswith("; results in d, yolo beside them.")
