@@ -5,6 +5,7 @@ Source: https://github.com/HumanSignal/label-studio-sdk, its converter of brushe
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,19 +34,20 @@ def brush_runs(mask: NDArray[np.uint8]) -> list[int]:
     bits += [f"{size - 1:04b}" for size in LENGTH_BITS]
     value = 255 * int(pixels[0])
     for length in lengths.tolist():
-        bits += _run(length, value)
+        bits.append(_run(length, value))
         value = 255 - value
     stream = "".join(bits)
     stream += "0" * (-len(stream) % 8)
     return list(int(stream, 2).to_bytes(len(stream) // 8, "big"))
 
 
-def _run(length: int, value: int) -> list[str]:
+@lru_cache(maxsize=4096)
+def _run(length: int, value: int) -> str:
     """Return the bits of a run, cut into pieces that the longest size can state."""
-    pieces = []
+    pieces = ""
     while length > 0:
         piece = min(length, 1 << LENGTH_BITS[-1])
         which = next(place for place, size in enumerate(LENGTH_BITS) if piece <= 1 << size)
-        pieces.append(f"1{which:02b}{piece - 1:0{LENGTH_BITS[which]}b}{value:0{VALUE_BITS}b}")
+        pieces += f"1{which:02b}{piece - 1:0{LENGTH_BITS[which]}b}{value:0{VALUE_BITS}b}"
         length -= piece
     return pieces

@@ -59,7 +59,7 @@ def _data_file(labels: Sequence[str]) -> str:
 def _label_file(image: FoundImage) -> bytes:
     size = np.array([image.width, image.height], np.float64)
     lines = [
-        " ".join([str(each.class_id), *(f"{value:.6f}" for value in values.ravel())])
+        " ".join([str(each.class_id), *(f"{value:.6f}" for value in values.ravel().tolist())])
         for each in image.objects
         for values in _shapes(each, size)
     ]
