@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal, overload
 
@@ -22,6 +21,7 @@ from model.backbone.features import FeatureExtractor
 from model.checkpoints.backbone_shape import backbone_of
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from model.checkpoints.class_table import ClassTable, ClassTableError, names_and_colors
+from model.checkpoints.demo_weights import demo_weights
 from model.checkpoints.find_weights import WeightsKind
 from model.checkpoints.new_head import with_new_head
 from model.config import DEFAULT_NUM_CLASSES, BackboneConfig, NetworkConfig, NetworkKind, Task
@@ -34,12 +34,6 @@ from model.pretrained.store import ensure_cached, load_cached
 from model.remote.reading import read_weights
 
 logger = logging.getLogger(__name__)
-
-DEMO_WEIGHTS = {
-    Task.CLASSIFY: "overlock_nano.safetensors",
-    Task.SEGMENT: "upernet_nano.safetensors",
-}
-"""Files in ``model/demo/weights`` by task."""
 
 
 @dataclass(frozen=True)
@@ -289,7 +283,7 @@ def _find_checkpoint(
     if weights == "demo":
         if name != "demo":
             raise CheckpointError(f"There are no demo weights for {name}, only for the demo model.")
-        with as_file(files("model.demo") / "weights" / DEMO_WEIGHTS[task]) as path:
+        with demo_weights(task) as path:
             return read_checkpoint(path)
     if name is not None and weights == PRETRAINED:
         folder = folder or default_folder()

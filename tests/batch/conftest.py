@@ -7,8 +7,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
 
+from service.commands.batch import buckets
 from service.commands.batch import run as batch_run
 from service.commands.batch.actors import MakeNetwork
 from service.commands.batch.ray_session import LOCAL_VARIABLES, VARIABLES, local_ray
@@ -72,3 +76,34 @@ def on_ray(ray_module: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         return batch_run.run(parsed, network) if network else batch_run.run(parsed)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The address of a store that speaks S3."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def empty_bucket(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """A client of a store with a bucket ``pets``, which this program's own clients reach too."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    buckets._file_system.cache_clear()
+    client = boto3.client("s3", config=Config(retries={"max_attempts": 0}))
+    client.create_bucket(Bucket="pets")
+    yield client
+    for entry in client.list_objects_v2(Bucket="pets").get("Contents", []):
+        client.delete_object(Bucket="pets", Key=entry["Key"])
+    client.delete_bucket(Bucket="pets")
+    client.close()
+    buckets._file_system.cache_clear()

@@ -9,15 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 from model.scenes.scenes import draw_scene
-from service.commands.batch import buckets
 from service.commands.batch.items import ImageItem, digest_of, items_of
 from service.commands.batch.reading import ItemReader
 from service.commands.batch.sources import find_items
@@ -176,35 +172,11 @@ def test_a_file_that_changed_or_went_since_it_was_listed_is_unreadable(photos: P
     assert good == image(ord("c"))
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def bucket(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    buckets._file_system.cache_clear()
-    client = boto3.client("s3", config=Config(retries={"max_attempts": 0}))
-    client.create_bucket(Bucket="pets")
+def bucket(empty_bucket: Any) -> Any:
     for name in ("in/b.png", "in/a.png", "in/deep/c.png", "in/notes.txt"):
-        client.put_object(Bucket="pets", Key=name, Body=image(ord(Path(name).stem[0])))
-    yield client
-    for entry in client.list_objects_v2(Bucket="pets").get("Contents", []):
-        client.delete_object(Bucket="pets", Key=entry["Key"])
-    client.delete_bucket(Bucket="pets")
-    client.close()
-    buckets._file_system.cache_clear()
+        empty_bucket.put_object(Bucket="pets", Key=name, Body=image(ord(Path(name).stem[0])))
+    return empty_bucket
 
 
 IN_BUCKET = ["s3://pets/in/a.png", "s3://pets/in/b.png", "s3://pets/in/deep/c.png"]

@@ -15,8 +15,9 @@ from PIL import Image
 from service.answers.classify import classify_document
 from service.answers.detect import detect_document
 from service.answers.inference import EngineResult
+from service.answers.segment import segment_document
 from service.api.errors import ServiceError
-from service.api.queries import ClassifyQuery, DetectQuery
+from service.api.queries import ClassifyQuery, DetectQuery, SegmentQuery
 from service.api.schemas import Timing
 from service.commands.predict.outcome import PredictAnswer, PredictRequest
 from service.commands.predict.passes import WaitingInput
@@ -29,6 +30,7 @@ from support.service_fakes import (
     DETECTION_LABELS,
     DETECTION_SCORES,
     DETECTOR,
+    SEGMENTER,
     SOURCES,
 )
 
@@ -84,6 +86,8 @@ class MeanNetwork:
                 return PredictAnswer(classify_document(engine_result, query), None)
             case DetectQuery() as query:
                 return PredictAnswer(detect_document(engine_result, query), None)
+            case SegmentQuery() as query:
+                return PredictAnswer(segment_document(engine_result, query), None)
         raise AssertionError(self._query)
 
 
@@ -99,6 +103,52 @@ class DetectingNetwork(MeanNetwork):
         masks = np.ones((len(BOXES), 28, 28), np.float32)
         arrays = (BOXES, DETECTION_SCORES, DETECTION_LABELS, masks)
         return [InferenceResult(arrays, 0.0, 0.0, len(batch)) for _ in batch]
+
+
+class RaggedDetectingNetwork(DetectingNetwork):
+    """A detector whose masks have holes and parts, others in each image; the last one is empty."""
+
+    def run(
+        self, batch: Sequence[WaitingInput], asked: Question | None = None
+    ) -> list[InferenceResult | ServiceError]:
+        """Return four detections for each image."""
+        found: list[InferenceResult | ServiceError] = []
+        for waiting in batch:
+            chance = np.random.default_rng(int(waiting.network_input.pixels.sum()))
+            height, width = waiting.network_input.original_size
+            low, high = chance.uniform(0, 0.4, (4, 2)), chance.uniform(0.6, 1, (4, 2))
+            boxes = np.concatenate((low, high), axis=1) * np.array([width, height] * 2)
+            masks = chance.random((4, 7, 7)).repeat(4, axis=1).repeat(4, axis=2)
+            masks[-1] = 0
+            scores, labels = np.array([0.9, 0.7, 0.5, 0.3]), np.array([2, 0, 3, 1])
+            arrays = (
+                boxes.astype(np.float32),
+                scores.astype(np.float32),
+                labels,
+                masks.astype(np.float32),
+            )
+            found.append(InferenceResult(arrays, 0.0, 0.0, len(batch)))
+        return found
+
+
+class BrightnessNetwork(MeanNetwork):
+    """A segmenter whose classes are ranges of brightness, ragged and with holes."""
+
+    offered = SEGMENTER
+
+    def run(
+        self, batch: Sequence[WaitingInput], asked: Question | None = None
+    ) -> list[InferenceResult | ServiceError]:
+        """Return a label map of each image."""
+        found: list[InferenceResult | ServiceError] = []
+        for waiting in batch:
+            height, width = waiting.network_input.original_size
+            pixels = waiting.network_input.pixels.mean(axis=-1)
+            rows = np.arange(height) * len(pixels) // height
+            columns = np.arange(width) * pixels.shape[1] // width
+            label_map = (pixels[rows[:, None], columns] // 86).astype(np.uint8)
+            found.append(InferenceResult((label_map,), 0.0, 0.0, len(batch)))
+        return found
 
 
 class SlowDetectingNetwork(DetectingNetwork):

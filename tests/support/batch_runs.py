@@ -72,5 +72,9 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """Return all that lies in a folder, hidden files too."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    """Return all files below a folder, hidden ones too."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -26,7 +26,7 @@ CLIENT_SECONDS = 90
 def client_environment(requirements: Path) -> Path:
     """Return the folder of an environment with exactly the packages of a file.
 
-    It is made when it is asked for first, in about ten seconds and 350 MB at most. The test is
+    It is made when it is asked for first, in about ten seconds and 370 MB at most. The test is
     skipped if no package index can be reached.
     """
     text = requirements.read_bytes() + sys.version.encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from model.config import Task
+from service.commands.batch.file_names import DATASET_FILES
 from service.commands.predict.arguments import (
     QUERY_OPTIONS,
     TASK_DESCRIPTIONS,
@@ -51,6 +52,14 @@ or s3:// or gs://; WebDataset tars; Parquet files with a column path or bytes; -
 these on the standard input, one a line"""
 
 
+FORMAT_TASKS = (Task.SEGMENT, Task.DETECT)
+"""Tasks whose results can be a data set."""
+
+FORMAT_HELP = """\
+make a data set of the results too: coco.json, a folder yolo, or label-studio.json with its .xml;
+for a finished run nothing is computed again [Parquet files alone]"""
+
+
 def fill_parser(parser: argparse.ArgumentParser) -> None:
     """Give the parser of ``overlock batch`` its description, tasks and options."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -80,7 +89,7 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
         QUERY_OPTIONS[task](prediction)
     if task in TILED_TASKS:
         add_tiles(prediction)
-    _add_output(parser.add_argument_group("output"))
+    _add_output(parser.add_argument_group("output"), task)
     network = parser.add_argument_group("network")
     add_model_options(network, task, model_help="with --models-file a name in it")
     network.add_argument(
@@ -96,12 +105,18 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
     parser.set_defaults(labels=None, save=None, url=None, json=True, mask="png")
 
 
-def _add_output(group: argparse._ArgumentGroup) -> None:
+def _add_output(group: argparse._ArgumentGroup, task: Task) -> None:
     group.add_argument(
         "--output",
         required=True,
         metavar="DIR",
         help="a folder, or s3:// or gs://: empty, or that of an unfinished run",
+    )
+    group.add_argument(
+        "--format",
+        choices=tuple(DATASET_FILES),
+        # Of the others a sentence says why there is none.
+        help=FORMAT_HELP if task in FORMAT_TASKS else argparse.SUPPRESS,
     )
     group.add_argument(
         "--part-size",

@@ -5,25 +5,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
+import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from model.remote.addresses import RemoteError
 from service.commands.batch.buckets import bucket_errors, files_of, is_bucket
+from service.commands.batch.file_names import is_of
 from service.commands.batch.plan import Shard
 from service.commands.console.exits import RefusedError
-
-SHARED = re.compile(r"part-\d{5}-\d{5,}\.parquet|manifest-\d{5}\.json")
-ALONE = re.compile(r"part-\d{5,}\.parquet|manifest\.json")
-UNFINISHED = re.compile(
-    r"\.(part|manifest|plan|lock)(-\d{5,}){0,2}(\.parquet|\.json)?(\.\w+\.tmp)?"
-)
-"""Files of finished and of unfinished runs; those of shards have one number more."""
 
 
 class OutputFolder(ABC):
@@ -41,6 +35,10 @@ class OutputFolder(ABC):
         """Return the names of its files, sorted."""
 
     @abstractmethod
+    def has(self, name: str) -> bool:
+        """Tell whether there is a file, or a folder, of a name."""
+
+    @abstractmethod
     def read(self, name: str) -> bytes | None:
         """Return a file's contents; None if there is none."""
 
@@ -56,8 +54,23 @@ class OutputFolder(ABC):
         """
 
     @abstractmethod
+    def writing_folder(self, name: str) -> Any:
+        """Yield a folder to write to; it gets its name at the end of the ``with`` statement.
+
+        In a bucket its objects appear as they are written: the last one has to say that it is
+        whole. On a disk, nothing is left of it if the statement raises.
+        """
+
+    @abstractmethod
+    def put(self, files: Mapping[str, bytes]) -> None:
+        """Write small files, also below folders, at once in a bucket.
+
+        On a disk they are safe only with the folder that ``writing_folder`` yields.
+        """
+
+    @abstractmethod
     def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is no error."""
+        """Remove a file, or a folder with all in it; one that is not there is no error."""
 
     @abstractmethod
     def claim(self, shard: Shard) -> Any:
@@ -79,41 +92,6 @@ class OutputFolder(ABC):
                 self.remove(name)
 
 
-def is_of(name: str, shard: Shard) -> bool:
-    """Tell whether a file is, finished or not, one of a shard's."""
-    stem = re.match(r"\.?(?:part|manifest|plan|lock)(-\d{5,})?(-\d{5,})?", name)
-    if stem is None:
-        return False
-    if shard.count is None:
-        return True
-    return stem[1] == shard.infix
-
-
-def check_foreign(folder: OutputFolder, shard: Shard) -> None:
-    """Refuse a folder with other files than those of the same kind of run.
-
-    Raises:
-        RefusedError: if there are any.
-    """
-    wanted, other = (ALONE, SHARED) if shard.count is None else (SHARED, ALONE)
-    strange = []
-    for name in folder.names():
-        if wanted.fullmatch(name) or UNFINISHED.fullmatch(name):
-            continue
-        if other.fullmatch(name):
-            raise RefusedError(
-                f"{folder.name} has {name}, of a run with{'' if other is SHARED else 'out'} "
-                "--shard; give another folder."
-            )
-        strange.append(name)
-    if strange:
-        others = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
-        raise RefusedError(
-            f"{folder.name} has {strange[0]}{others}, which is of no such run; give an empty "
-            "folder, or that of an unfinished run."
-        )
-
-
 def output_folder(name: str) -> OutputFolder:
     """Return the folder of a name; it is made when it is first written to."""
     return _BucketFolder(name) if is_bucket(name) else _LocalFolder(name)
@@ -129,6 +107,9 @@ class _LocalFolder(OutputFolder):
     def names(self) -> list[str]:
         return sorted(path.name for path in self._path.iterdir())
 
+    def has(self, name: str) -> bool:
+        return (self._path / name).exists()
+
     def read(self, name: str) -> bytes | None:
         try:
             return (self._path / name).read_bytes()
@@ -140,7 +121,7 @@ class _LocalFolder(OutputFolder):
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        path = self._path / f".{name.removeprefix('.')}.{os.getpid()}.tmp"
+        path = self._unfinished(name)
         try:
             yield path
             with path.open("rb") as file:
@@ -149,8 +130,31 @@ class _LocalFolder(OutputFolder):
         finally:
             path.unlink(missing_ok=True)
 
+    @contextmanager
+    def writing_folder(self, name: str) -> Iterator[OutputFolder]:
+        path = self._unfinished(name)
+        try:
+            yield _LocalFolder(str(path))
+            os.sync()  # of many small files, much faster than one by one
+            path.replace(self._path / name)
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        for name, content in files.items():
+            path = self._path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
     def remove(self, name: str) -> None:
-        (self._path / name).unlink(missing_ok=True)
+        path = self._path / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def _unfinished(self, name: str) -> Path:
+        return self._path / f".{name.removeprefix('.')}.{os.getpid()}.tmp"
 
     @contextmanager
     def claim(self, shard: Shard) -> Iterator[None]:
@@ -195,6 +199,10 @@ class _BucketFolder(OutputFolder):
         below = {name.removeprefix(self._path).strip("/") for name in found}
         return sorted(below - {""})
 
+    def has(self, name: str) -> bool:
+        with self._errors():
+            return bool(self._files.exists(f"{self._path}/{name}"))
+
     def read(self, name: str) -> bytes | None:
         with self._errors():
             try:
@@ -218,10 +226,19 @@ class _BucketFolder(OutputFolder):
             with self._errors():
                 self._files.put_file(str(path), f"{self._path}/{name}")
 
+    @contextmanager
+    def writing_folder(self, name: str) -> Iterator[OutputFolder]:
+        yield _BucketFolder(f"{self.name.rstrip('/')}/{name}")
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        with self._errors():
+            self._files.pipe({f"{self._path}/{name}": body for name, body in files.items()})
+
     def remove(self, name: str) -> None:
+        path = f"{self._path}/{name}"
         with self._errors():
             try:
-                self._files.rm_file(f"{self._path}/{name}")
+                self._files.rm(path, recursive=self._files.isdir(path))
             except FileNotFoundError:
                 return
 

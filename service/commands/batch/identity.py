@@ -21,8 +21,11 @@ FORMAT = 1
 MAX_DIFFERENCES = 4
 """Differences that a message names; the others are counted."""
 
-TOLD_ALONE = ("sources", "images", "failed", "parts")
-"""Facts that may differ: the same images can be named in other ways."""
+STATED = "stated_sha256"
+"""The digest of the words that state the model; see ``known_model``."""
+
+TOLD_ALONE = ("sources", "images", "failed", "parts", STATED)
+"""Facts that may differ: the same images, and the same model, can be named in other ways."""
 
 Identity = dict[str, Any]
 
@@ -33,6 +36,7 @@ def identity_of(
     *,
     sources: Sequence[str],
     listing_sha256: str,
+    stated_sha256: str,
     part_size: int,
     shard: Shard,
 ) -> Identity:
@@ -48,6 +52,7 @@ def identity_of(
         "task": str(request.task),
         "sources": list(sources),
         "listing_sha256": listing_sha256,
+        STATED: stated_sha256,
         "options": options
         | {
             "part_size": part_size,

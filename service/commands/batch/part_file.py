@@ -1,9 +1,10 @@
-"""Writing of one part: a Parquet file with what it was made of in its metadata."""
+"""One part: a Parquet file with what it was made of in its metadata."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,12 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from service.commands.batch.folder import OutputFolder
-from service.commands.batch.rows import PLAIN_COLUMNS
+from service.commands.batch.rows import PLAIN_COLUMNS, Row
 
 METADATA_KEY = b"overlock"
 
 ROW_GROUP_ROWS, ROW_GROUP_BYTES = 2048, 64 * 2**20
 """A row group is written once it has either; the rest waits in memory."""
+
+ROWS_AT_ONCE = 64
+"""Rows that are read as Python's objects at a time."""
 
 
 class PartWriter:
@@ -86,3 +90,16 @@ def read_metadata(folder: OutputFolder, name: str) -> dict[str, Any] | None:
             return None
     document = json.loads(found.get(METADATA_KEY, b"null"))
     return document if isinstance(document, dict) else None
+
+
+def rows_in(folder: OutputFolder, name: str, columns: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of a part, in order; memory holds a row group's columns at most.
+
+    Args:
+        folder: that has the part.
+        name: of the part.
+        columns: to read.
+    """
+    with folder.opened(name) as file:
+        for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=list(columns)):
+            yield from batch.to_pylist()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -13,7 +12,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from model.remote.addresses import is_address
 from service.api.schemas import NOTES
 from service.commands.batch.actors import (
     THREADS,
@@ -22,9 +20,16 @@ from service.commands.batch.actors import (
     local_network,
     result_schema,
 )
-from service.commands.batch.arguments import CPU_BATCH_SIZE, GPU_BATCH_SIZE, PROGRAM
+from service.commands.batch.arguments import GPU_BATCH_SIZE, PROGRAM
+from service.commands.batch.datasets.dataset import (
+    Dataset,
+    check_format,
+    dataset_of,
+    remove_datasets,
+)
 from service.commands.batch.failures import STOPPING, StoppedError, stopped_by
-from service.commands.batch.folder import OutputFolder, check_foreign, output_folder
+from service.commands.batch.file_names import check_foreign, is_result
+from service.commands.batch.folder import OutputFolder, output_folder
 from service.commands.batch.identity import (
     Identity,
     check_same,
@@ -34,8 +39,9 @@ from service.commands.batch.identity import (
     write_manifest,
 )
 from service.commands.batch.items import digest_of
+from service.commands.batch.known_model import known_model, stated_digest
 from service.commands.batch.listing import keep_listing, list_images
-from service.commands.batch.machines import cluster_pools, gpus_of, local_pools, memory_bytes
+from service.commands.batch.machines import cluster_pools, local_pools, memory_bytes
 from service.commands.batch.part_file import PartWriter
 from service.commands.batch.pipeline import (
     chunk_bytes,
@@ -58,13 +64,9 @@ from service.commands.batch.plan import (
 )
 from service.commands.batch.ray_session import cluster_ray, local_ray
 from service.commands.batch.summary import summary_line
-from service.commands.console.exits import DONE, FAILED, REFUSED, RefusedError, print_error
+from service.commands.batch.work import work_of
+from service.commands.console.exits import DONE, FAILED, REFUSED, print_error
 from service.commands.console.progress import ImageProgress
-from service.commands.predict.conversion import checked_count, request_of, settings_of
-from service.settings import ModelSpec
-
-WORDS = ("demo", "pretrained", "random")
-"""Weights that are no path."""
 
 
 def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network) -> int:
@@ -75,54 +77,33 @@ def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network
         make_network: loads the network; a stand-in in tests and measurements.
     """
     shard, part_size = shard_of(arguments.shard), checked_part_size(arguments.part_size)
-    work, gpus = _work_of(arguments, make_network)
+    work, gpus = work_of(arguments, make_network)
+    check_format(arguments.format, work.request.task)
     folder = output_folder(arguments.output)
-    check_foreign(folder, shard)
+    check_foreign(folder.name, folder.names(), shard)
     with folder.claim(shard):
         folder.clean(shard)
         listing, notes = list_images(folder, shard, arguments.sources)
         for note in notes:
             print_error(note, PROGRAM)
+        dataset = dataset_of(arguments.format, shard, listing.column("path").to_pylist)
         identity = identity_of(
             work.request,
             work.settings,
             sources=arguments.sources,
             listing_sha256=digest_of(listing),
+            stated_sha256=stated_digest(work.spec),
             part_size=part_size,
             shard=shard,
         )
         check_same(folder, _finished(folder), identity)
         parts = parts_of(listing.num_rows, part_size, shard)
-        return _Run(folder, shard, listing, parts, identity, work, arguments, gpus).run()
-
-
-def _work_of(arguments: argparse.Namespace, make_network: MakeNetwork) -> tuple[BatchWork, int]:
-    """Return what is done to the images, and how many GPUs of this machine do it."""
-    request = request_of(arguments)
-    try:
-        settings, spec = settings_of(arguments)
-    except RefusedError as error:
-        raise RefusedError(re.sub(r"--device\b", "--devices", str(error))) from error
-    checked_count(arguments.decoders, 1, "decoders")
-    if arguments.ray is not None:
-        spec = _found_anywhere(spec)
-    gpus = gpus_of(settings.devices) if arguments.ray is None else 0
-    default = GPU_BATCH_SIZE if gpus else CPU_BATCH_SIZE
-    batch_size = checked_count(arguments.batch_size, default, "batch_size")
-    return BatchWork(settings, spec, request, batch_size, make_network=make_network), gpus
-
-
-def _found_anywhere(spec: ModelSpec) -> ModelSpec:
-    """Make a model's paths absolute: a cluster's processes work in other folders."""
-    weights, labels = spec.weights, spec.labels
-    if weights not in WORDS and not is_address(weights):
-        weights = str(Path(weights).absolute())
-    return replace(spec, weights=weights, labels=None if labels is None else labels.absolute())
+        return _Run(folder, shard, listing, parts, identity, work, arguments, gpus, dataset).run()
 
 
 def _finished(folder: OutputFolder) -> list[str]:
     """Return the names of the parts and manifests that are there, also those of other shards."""
-    return [name for name in folder.names() if not name.startswith(".")]
+    return [name for name in folder.names() if is_result(name)]
 
 
 class _Run:
@@ -136,9 +117,11 @@ class _Run:
         work: BatchWork,
         arguments: argparse.Namespace,
         gpus: int,
+        dataset: Dataset | None,
     ) -> None:
         self._folder, self._shard, self._listing, self._parts = folder, shard, listing, parts
         self._identity, self._work, self._arguments, self._gpus = identity, work, arguments, gpus
+        self._dataset = dataset
         self._done_images = 0
         self._seconds = 0.0
         self._store_bytes: int | None = None
@@ -146,11 +129,13 @@ class _Run:
         self._pools = local_pools(gpus, arguments.decoders)
 
     def run(self) -> int:
-        """Compute what is missing."""
+        """Compute what is missing, and write the data set if one is asked for."""
         try:
-            with self._session() as ray:
-                self._prepare(ray)
-                self._compute(ray)
+            if not self._is_computed():
+                with self._session() as ray:
+                    self._prepare(ray)
+                    self._compute(ray)
+            self._write_dataset()
         except StoppedError as error:
             print_error(str(error), PROGRAM)
             print_error("What is done stays; the same command goes on from there.", PROGRAM)
@@ -158,9 +143,34 @@ class _Run:
         manifest = write_manifest(self._folder, self._shard, self._identity, self._parts)
         self._folder.remove(plan_name(self._shard))
         print_error(
-            summary_line(manifest, self._folder.name, self._done_images, self._seconds), PROGRAM
+            summary_line(
+                manifest,
+                self._folder.name,
+                self._done_images,
+                self._seconds,
+                None if self._dataset is None else self._dataset.name,
+            ),
+            PROGRAM,
         )
         return FAILED if manifest["failed"] else DONE
+
+    def _is_computed(self) -> bool:
+        """Tell whether all parts are there, made by the model that is stated: Ray is not needed."""
+        names = self._folder.names()
+        if any(part.name not in names for part in self._parts):
+            return False
+        finished = _finished(self._folder)
+        model = known_model(self._folder, finished, self._work.spec, self._work.settings)
+        if model is None:
+            return False
+        self._identity |= {"model": model}
+        check_same(self._folder, finished, self._identity)
+        self._note(model["weights"])
+        return True
+
+    def _note(self, weights: str) -> None:
+        if (note := NOTES.get(weights)) is not None:
+            print_error(note, PROGRAM)
 
     def _session(self) -> AbstractContextManager[Any]:
         """Start Ray or connect to one; the working folder is the same on this machine alone."""
@@ -196,8 +206,7 @@ class _Run:
         self._work = self._with_settings(dtype=self._model.dtype)
         self._identity = with_model(self._identity, self._model)
         check_same(self._folder, finished, self._identity)
-        if (note := NOTES.get(self._model.weights)) is not None:
-            print_error(note, PROGRAM)
+        self._note(self._model.weights)
 
     def _with_settings(self, **values: Any) -> BatchWork:
         return replace(self._work, settings=self._work.settings.model_copy(update=values))
@@ -210,6 +219,7 @@ class _Run:
         if len(missing) < len(self._parts):
             print_error(f"{len(self._parts) - len(missing)} parts are done already.", PROGRAM)
         keep_listing(self._folder, self._shard, self._listing)
+        remove_datasets(self._folder, names, self._shard)
         if manifest_name(self._shard) in names:
             self._folder.remove(manifest_name(self._shard))
         images = window_images(self._model, self._work.batch_size, in_tiles=self._in_tiles)
@@ -223,6 +233,16 @@ class _Run:
                 raise stopped_by(error) from error
             finally:
                 self._seconds = progress.seconds
+
+    def _write_dataset(self) -> None:
+        if self._dataset is None or self._folder.has(self._dataset.last):
+            return
+        print_error(f"Writing {self._dataset.name}.", PROGRAM)
+        with ImageProgress(sum(part.size for part in self._parts), PROGRAM) as progress:
+            try:
+                self._dataset.write(self._folder, self._parts, self._identity, progress.advance)
+            except STOPPING as error:
+                raise stopped_by(error) from error
 
     def _tables(self, ray: Any, parts: Sequence[Part]) -> Iterator[pa.Table]:
         batch_size, in_tiles = self._work.batch_size, self._in_tiles

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 
-def summary_line(manifest: dict[str, Any], folder: str, done_images: int, seconds: float) -> str:
+def summary_line(
+    manifest: dict[str, Any],
+    folder: str,
+    done_images: int,
+    seconds: float,
+    dataset: str | None = None,
+) -> str:
     """Return one sentence: images, images a second, failures by reason, where.
 
     Args:
@@ -13,6 +19,7 @@ def summary_line(manifest: dict[str, Any], folder: str, done_images: int, second
         folder: the output folder's name.
         done_images: images of this run; the others were done before.
         seconds: that these took.
+        dataset: name of a file in the folder that was asked for beside the results.
     """
     images, failed = manifest["images"], manifest["failed"]
     speed = f" at {done_images / seconds:.3g} a second" if done_images and seconds else ""
@@ -22,4 +29,5 @@ def summary_line(manifest: dict[str, Any], folder: str, done_images: int, second
         now = ", all of them before"
     reasons = ", ".join(f"{slug} {count}" for slug, count in failed.items())
     lost = f"{sum(failed.values())} failed ({reasons})" if failed else "none failed"
-    return f"{images} images{speed}{now}; {lost}; results in {folder}."
+    beside = "" if dataset is None else f", {dataset} beside them"
+    return f"{images} images{speed}{now}; {lost}; results in {folder}{beside}."

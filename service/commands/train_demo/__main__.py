@@ -21,12 +21,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from model.checkpoints.demo_weights import DEMO_WEIGHTS
 from model.config import CLASSIFIERS, Task
 from model.demo.classification import ClassificationTask, evaluate_classifier
 from model.demo.loop import Phase, Recipe, TrainableTask, TrainingResult, train
 from model.demo.segmentation import SegmentationTask, evaluate_segmenter
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
-from model.zoo import DEMO_WEIGHTS
 
 WEIGHTS_FOLDER = Path(str(files("model.demo"))) / "weights"
 

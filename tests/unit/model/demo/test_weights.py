@@ -10,6 +10,7 @@ import safetensors
 import torch
 from PIL import Image
 
+from model.checkpoints.demo_weights import DEMO_WEIGHTS
 from model.config import SEGMENTERS, Task
 from model.demo.classification import points_at_shape
 from model.demo.loop import network_input
@@ -19,7 +20,7 @@ from model.heads.classifier import ImageClassifier
 from model.images.preprocess import segmentation_input
 from model.inference.predictor import Predictor
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES, draw_scene
-from model.zoo import DEMO_WEIGHTS, create_model
+from model.zoo import create_model
 from service.commands.train_demo.__main__ import (
     DEMOS,
     HELD_OUT_SCENES,

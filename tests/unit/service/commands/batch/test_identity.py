@@ -28,6 +28,7 @@ def test_tiles_are_recorded_with_the_overlap_that_they_have(
         load_settings({}),
         sources=["photos"],
         listing_sha256="",
+        stated_sha256="",
         part_size=1,
         shard=Shard(),
     )

@@ -26,3 +26,7 @@ BAD: dict[str, Any] = {"images": 5000, "failed": {"invalid-image": 1, "unreadabl
 )
 def test_a_run_ends_with_one_line(manifest: dict[str, Any], done: int, expected: str) -> None:
     assert summary_line(manifest, "d", done, 25.0) == expected
+
+
+def test_a_data_set_is_named_beside_the_results() -> None:
+    assert summary_line(GOOD, "d", 0, 0.0, "yolo").endswith("; results in d, yolo beside them.")
