@@ -107,8 +107,10 @@ def cluster_ray(address: str) -> Iterator[Any]:
             # packages of the same names.
             with _working_in(folder):
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise RefusedError(f"--ray: there is no Ray at {address}: {_line(error)}") from error
+        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            raise RefusedError(
+                f"--ray: this machine has no part in a Ray at {address}: {_line(error)}"
+            ) from error
         stack.callback(ray.shutdown)
         with _exit_on_sigterm():
             yield ray

@@ -35,7 +35,13 @@ from service.commands.batch.identity import (
 )
 from service.commands.batch.items import digest_of
 from service.commands.batch.listing import keep_listing, list_images
-from service.commands.batch.machines import cluster_pools, gpus_of, local_pools, memory_bytes
+from service.commands.batch.machines import (
+    cluster_pools,
+    gpus_of,
+    has_room,
+    local_pools,
+    memory_bytes,
+)
 from service.commands.batch.part_file import PartWriter
 from service.commands.batch.pipeline import (
     chunk_images,
@@ -56,6 +62,7 @@ from service.commands.batch.plan import (
 )
 from service.commands.batch.ray_session import cluster_ray, local_ray
 from service.commands.batch.summary import summary_line
+from service.commands.batch.watch import MachinesLostError, watched
 from service.commands.console.exits import DONE, FAILED, REFUSED, RefusedError, print_error
 from service.commands.console.progress import ImageProgress
 from service.commands.predict.conversion import checked_count, request_of, settings_of
@@ -140,6 +147,7 @@ class _Run:
     ) -> None:
         self._folder, self._shard, self._listing, self._parts = folder, shard, listing, parts
         self._identity, self._work, self._arguments, self._gpus = identity, work, arguments, gpus
+        self._devices = work.settings.devices
         self._done_images = 0
         self._seconds = 0.0
         self._store_bytes: int | None = None
@@ -148,9 +156,7 @@ class _Run:
     def run(self) -> int:
         """Compute what is missing."""
         try:
-            with self._session() as ray:
-                self._prepare(ray)
-                self._compute(ray)
+            self._run_all()
         except StoppedError as error:
             print_error(str(error), PROGRAM)
             print_error("What is done stays; the same command goes on from there.", PROGRAM)
@@ -161,6 +167,21 @@ class _Run:
             summary_line(manifest, self._folder.name, self._done_images, self._seconds), PROGRAM
         )
         return FAILED if manifest["failed"] else DONE
+
+    def _run_all(self) -> None:
+        """Compute everything, and begin anew with what is left of a cluster that loses machines."""
+        while True:
+            try:
+                with self._session() as ray:
+                    self._prepare(ray)
+                    self._compute(ray)
+                return
+            except MachinesLostError as error:
+                print_error(f"{error} It goes on with those that are left.", PROGRAM)
+            except RefusedError as error:
+                if not self._done_images:
+                    raise
+                raise StoppedError(str(error)) from error
 
     def _session(self) -> AbstractContextManager[Any]:
         """Start Ray or connect to one; the working folder is the same on this machine alone."""
@@ -177,7 +198,7 @@ class _Run:
         """Load the model once to know it, and refuse to mix it with another."""
         settings = self._work.settings
         if self._arguments.ray is not None:
-            self._pools = cluster_pools(ray, settings.devices, self._arguments.decoders)
+            self._pools = cluster_pools(ray, self._devices, self._arguments.decoders)
             if not self._pools.network_gpus:
                 self._work = replace(self._work, threads=str(self._pools.network_cpus))
             elif self._arguments.batch_size is None:
@@ -220,7 +241,7 @@ class _Run:
             except (ray.exceptions.RayError, *STOPPING) as error:
                 raise stopped_by(error) from error
             finally:
-                self._seconds = progress.seconds
+                self._seconds += progress.seconds
 
     def _tables(self, ray: Any, parts: Sequence[Part]) -> Iterator[pa.Table]:
         images = chunk_images(self._model, self._work.batch_size)
@@ -233,7 +254,10 @@ class _Run:
         if self._store_bytes is not None:
             chunk_bytes = images * input_bytes(self._model.input)
             limit_bytes = min(self._store_bytes // 2, flight_bytes(self._pools, chunk_bytes))
-        return run_pipeline(ray, chunks, self._work, self._model, self._pools, limit_bytes)
+        tables = run_pipeline(ray, chunks, self._work, self._model, self._pools, limit_bytes)
+        if self._arguments.ray is None:
+            return tables
+        return watched(tables, lambda: has_room(ray, self._pools))
 
     def _write(self, part: Part, tables: Iterator[pa.Table], progress: ImageProgress) -> None:
         schema = result_schema(self._work.request, self._model)
