@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -65,7 +65,7 @@ def local_ray(*, cpus: int, gpus: int | None, store_bytes: int) -> Iterator[Any]
             os.environ.update(LOCAL_VARIABLES | VARIABLES)
             # Other users of the machine reach loopback too.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            stack.enter_context(_native_lines_in(folder / "driver.err"))
+            stack.enter_context(_ray_lines_in(folder / "driver.err"))
             ray = _imported()
             with _working_in(folder):
                 ray.init(
@@ -100,7 +100,7 @@ def cluster_ray(address: str) -> Iterator[Any]:
         os.environ.setdefault(name, value)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="overlock-batch-")))
-        stack.enter_context(_native_lines_in(folder / "driver.err"))
+        stack.enter_context(_ray_lines_in(folder / "driver.err"))
         ray = _imported()
         try:
             # Ray puts this process's folder on the path of the cluster's, where it may hold
@@ -187,21 +187,21 @@ def _remove(folder: Path) -> None:
 
 
 @contextmanager
-def _native_lines_in(path: Path) -> Iterator[None]:
-    """Write to a file what Ray's own library writes on the standard error stream."""
+def _ray_lines_in(path: Path) -> Iterator[None]:
+    """Write to a file what Ray says: its own library on standard error, its threads on output."""
     stream, terminal = sys.stderr, os.dup(2)
     stream.flush()
-    with path.open("ab") as file:
+    with path.open("a", encoding="utf-8") as file, redirect_stdout(file):
         os.dup2(file.fileno(), 2)
-    # Of this program's lines none is lost.
-    if stream is sys.__stderr__:
-        sys.stderr = open(terminal, "w", buffering=1, closefd=False)  # noqa: SIM115
-    try:
-        yield
-    finally:
-        sys.stderr = stream
-        os.dup2(terminal, 2)
-        os.close(terminal)
+        # Of this program's lines none is lost.
+        if stream is sys.__stderr__:
+            sys.stderr = open(terminal, "w", buffering=1, closefd=False)  # noqa: SIM115
+        try:
+            yield
+        finally:
+            sys.stderr = stream
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 @contextmanager
