@@ -33,12 +33,16 @@ CONNECT_SECONDS = 10.0
 """How long a cluster may take to accept a connection."""
 
 LOCAL_VARIABLES = {
+    # A thread that is still waiting when the connection ends must not start another Ray.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     # Without it Ray takes the machine's address, and listens on all of them.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
 }
 
 VARIABLES = {
+    # A thread that is still waiting when the connection ends must not start another Ray.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
