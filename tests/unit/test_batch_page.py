@@ -57,7 +57,7 @@ def test_every_section_that_manifests_name_exists() -> None:
 def test_commands_name_what_the_manifests_make() -> None:
     made = batch_manifests("job")
     assert {*re.findall(r" -n (\S+)", PAGE)} == {made.one("Namespace")["metadata"]["name"]}
-    named = {*re.findall(r"\bjob[/ ](overlock\S*)", PAGE)}
+    named = {*re.findall(r"\bjob[/ ](overlock[\w-]*)", PAGE)}
     assert named == {made.one("Job")["metadata"]["name"]}
     secrets = {
         each["valueFrom"]["secretKeyRef"]["name"]
