@@ -43,7 +43,7 @@ def killed_in_the_middle(cluster: RayCluster, folder: Path, *command: str) -> st
     process = started(cluster, folder, *command)
     try:
         wait_for_parts(process, folder / "found", 1)
-        assert cluster.actors_of_the_other()
+        cluster.wait_for_a_network_on_the_other()
         cluster.kill_the_other()
         assert not (folder / "found" / "manifest.json").exists()
         said, _ = process.communicate(timeout=PATIENCE_SECONDS)

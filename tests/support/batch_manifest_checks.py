@@ -254,7 +254,7 @@ def labels(batch: BatchManifests) -> Iterator[str]:
 
 
 def network(batch: BatchManifests) -> Iterator[str]:
-    """Pods reach DNS and HTTPS to the internet; those of a Ray cluster each other; none comes in."""
+    """Pods reach the internet by HTTPS, those of a Ray cluster each other too; nobody comes in."""
     alone, *of_ray = [each["spec"] for each in batch.all("NetworkPolicy")]
     if {*alone["policyTypes"]} != {"Ingress", "Egress"} or alone.get("ingress"):
         yield "somebody may come in"

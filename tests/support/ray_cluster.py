@@ -97,11 +97,12 @@ class RayCluster:
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.1)
 
-    def actors_of_the_other(self) -> list[str]:
-        """Return the names of Ray Data's actors on the node that can be killed."""
-        return [
-            words for words in processes_of(self._nodes[1].pid).values() if "MapWorker" in words
-        ]
+    def wait_for_a_network_on_the_other(self) -> None:
+        """Wait until the node that can be killed has something to lose."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not any("Predictor" in words for words in processes_of(self._nodes[1].pid).values()):
+            assert time.monotonic() < until, "no network there"
+            time.sleep(0.05)
 
     def kill_the_other(self) -> None:
         """Kill the second node's raylet, with which its actors end."""

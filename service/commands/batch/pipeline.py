@@ -159,7 +159,9 @@ def _results(
             num_cpus=1,
             **retries,
         )
-        .map_batches(
+        # What map_batches calls. That itself wants a batch size for a GPU, and would put chunks
+        # together by it.
+        .map_batches_internal(
             Predictor,
             batch_size=None,
             batch_format="pyarrow",
