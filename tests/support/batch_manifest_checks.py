@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
+from importlib.metadata import distribution
+from pathlib import Path
 
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.credentials import EnvProvider
-from ray._private.usage.usage_constants import USAGE_STATS_ENABLED_ENV_VAR
-from ray.scripts.scripts import start as ray_start
 
 import support.manifest_cluster_checks as cluster
 import support.manifest_pod_checks as pods
@@ -17,6 +18,7 @@ from service.commands.batch.actors import THREADS
 from service.commands.batch.buckets import is_bucket
 from service.commands.batch.pipeline import STORE_SHARE
 from service.commands.batch.plan import shard_of
+from service.commands.batch.ray_session import VARIABLES
 from service.commands.batch.run import WINDOW_IMAGES
 from service.commands.console.exits import FAILED, REFUSED, RefusedError
 from service.commands.predict.conversion import request_of, settings_of
@@ -40,9 +42,16 @@ KNOWN = {
     *(PREFIX + name.upper() for name in Settings.model_fields),
     BOTOCORE_DEFAUT_SESSION_VARIABLES["region"][1],
     THREADS,
-    USAGE_STATS_ENABLED_ENV_VAR,
+    *VARIABLES,
 }
 """Variables that somebody reads."""
+
+
+@functools.cache
+def ray_options() -> set[str]:
+    """Return the options of Ray's command line, without importing Ray."""
+    path = Path(str(distribution("ray").locate_file("ray/scripts/scripts.py")))
+    return {*re.findall(r'"--([\w-]+)",', path.read_text("utf-8"))}
 
 
 def values_of(container: Object) -> dict[str, str]:
@@ -148,10 +157,9 @@ def ray(batch: BatchManifests) -> Iterator[str]:
         yield f"the image has another Ray than {batch.cluster['rayVersion']}"
     if batch.cluster.get("authOptions") != {"mode": "token"}:
         yield "anyone in reach runs what they like"
-    options = {option for each in ray_start.params for option in each.opts}
     for group in batch.groups:
         named = group["rayStartParams"]
-        yield from (f"ray start has no --{name}" for name in named if f"--{name}" not in options)
+        yield from (f"ray start has no --{name}" for name in named if name not in ray_options())
     head, *workers = batch.groups
     if head["rayStartParams"].get("num-cpus") != "0":
         yield "decoders on the head take the command's memory"
