@@ -97,12 +97,13 @@ class RayCluster:
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.1)
 
-    def wait_for_a_network_on_the_other(self) -> None:
-        """Wait until the node that can be killed has something to lose."""
+    def wait_for_a_network_on_the_other(self, run: subprocess.Popen[bytes]) -> None:
+        """Wait until the node that can be killed has something to lose of a run."""
         until = time.monotonic() + PATIENCE_SECONDS
         while not any("Predictor" in words for words in processes_of(self._nodes[1].pid).values()):
+            assert run.poll() is None, "the run has ended"
             assert time.monotonic() < until, "no network there"
-            time.sleep(0.05)
+            time.sleep(0.2)
 
     def kill_the_other(self) -> None:
         """Kill the second node's raylet, with which its actors end."""

@@ -50,7 +50,7 @@ class Pools:
     Attributes:
         decoders: their number; each counts as one CPU.
         networks: their number.
-        network_cpus: that each network counts as.
+        network_cpus: that each network counts as; 0 where GPUs alone bound their number.
         network_gpus: that each network has.
     """
 
