@@ -113,7 +113,8 @@ def cluster_ray(address: str) -> Iterator[Any]:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             raise RefusedError(
-                f"--ray: this machine has no part in a Ray at {address}: {_line(error)}"
+                f"--ray: this machine has no part in a Ray at {address}, or not its "
+                f"RAY_AUTH_TOKEN: {_line(error)}"
             ) from error
         stack.callback(ray.shutdown)
         with _exit_on_sigterm():
