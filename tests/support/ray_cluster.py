@@ -56,8 +56,9 @@ class RayCluster:
         self._folder = Path(tempfile.mkdtemp(prefix="ov-cluster-", dir="/tmp"))
         try:
             port = self.address.split(":")[1]
-            client_port = f"--ray-client-server-port={free_port()}"
-            self._start(HEAD, "--head", f"--port={port}", client_port, "--include-dashboard=false")
+            client_port = f"--ray-client-server-port={free_port()}"  # it has one in any case
+            unused = ("--include-dashboard=false", "--no-monitor", client_port)
+            self._start(HEAD, "--head", f"--port={port}", *unused)
             self._start(OTHER, f"--address={self.address}")
         except BaseException:
             self.__exit__()
@@ -83,7 +84,7 @@ class RayCluster:
         log = self._folder / f"{address}.log"
         with log.open("wb") as file:
             node = subprocess.Popen(
-                [*command, *self._resources, store, "--block"],
+                [*command, *self._resources, store, "--include-log-monitor=false", "--block"],
                 cwd=self._folder,
                 env=self.variables,
                 stdout=file,
