@@ -49,14 +49,14 @@ def batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Batch:
 
 @pytest.fixture(scope="session")
 def ray_module() -> Iterator[Any]:
-    """A Ray that the tests share; its processes find the tests' own modules."""
+    """A Ray that the tests share, with two GPUs that nobody has; it finds the tests' modules."""
     before = os.environ.get("PYTHONPATH")
     root = Path(__file__).parents[2]
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, (str(root), str(root / "tests"), before))
     )
     try:
-        with local_ray(cpus=4, gpus=0, store_bytes=512 * 2**20) as ray:
+        with local_ray(cpus=4, gpus=2, store_bytes=512 * 2**20) as ray:
             yield ray
     finally:
         if before is None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from service.commands.batch.actors import local_network
 from service.commands.console.exits import TERMINATED
-from support.batch_runs import Batch, files_in, write_scenes
+from support.batch_runs import (
+    PATIENCE_SECONDS,
+    Batch,
+    files_in,
+    processes_of,
+    wait_for_parts,
+    write_scenes,
+)
 from support.command_line import OVERLOCK, environment
 
 IMAGES = 120
-PATIENCE_SECONDS = 300.0
-"""Ray starts a dozen processes, which takes minutes on a busy machine."""
 WORDS = ("classify", "photos", "--output", "found", "--part-size", "12")
 
 
@@ -32,27 +36,6 @@ def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-
-
-def parts_in(folder: Path) -> int:
-    return len(list(folder.glob("part-*.parquet")))
-
-
-def wait_for_parts(process: subprocess.Popen[bytes], folder: Path, count: int) -> None:
-    """Wait until a run has made so many more parts, or has ended."""
-    wanted, until = parts_in(folder) + count, time.monotonic() + PATIENCE_SECONDS
-    while parts_in(folder) < wanted and process.poll() is None:
-        assert time.monotonic() < until, "no part came"
-        time.sleep(0.05)
-
-
-def processes_of(process: subprocess.Popen[bytes]) -> list[str]:
-    """Return the processes of a command's session, and those that name its process."""
-    listed = subprocess.run(["ps", "-eo", "sid,args"], capture_output=True, text=True, check=True)
-    lines = [line.split(maxsplit=1) for line in listed.stdout.splitlines()[1:]]
-    # Those that have ended wait for the machine's first process to take note of it.
-    lines = [line for line in lines if not line[1].endswith("<defunct>")]
-    return [line[1] for line in lines if line[0] == str(process.pid)]
 
 
 @pytest.fixture
@@ -77,7 +60,7 @@ def test_a_killed_and_a_terminated_run_continue_to_the_same_files(
         _, said = process.communicate(timeout=PATIENCE_SECONDS)
         if ending == signal.SIGTERM:
             assert process.returncode == TERMINATED, said.decode()
-            assert not processes_of(process)
+            assert not processes_of(process.pid)
         assert not (found / "manifest.json").exists()
     process = start(tmp_path, *WORDS)
     _, said = process.communicate(timeout=PATIENCE_SECONDS)

@@ -1,8 +1,9 @@
-"""What only a real Ray shows: memory, and processes that die."""
+"""What only a real Ray shows: memory, processes that die, and a process for each GPU."""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Self
@@ -12,9 +13,15 @@ import ray
 from PIL import Image
 from ray._private.internal_api import node_stats
 
+from service.commands.batch import machines
 from service.commands.batch.pipeline import Pools, chunk_bytes, flight_bytes, input_bytes
 from service.commands.console.exits import DONE
-from support.batch_networks import DyingNetwork, SlowDetectingNetwork, SlowSmallDetectingNetwork
+from support.batch_networks import (
+    DyingNetwork,
+    NotingNetwork,
+    SlowDetectingNetwork,
+    SlowSmallDetectingNetwork,
+)
 from support.batch_runs import Batch, rows_of, write_scenes
 from support.service_fakes import DETECTOR
 
@@ -99,3 +106,18 @@ def test_a_network_that_dies_takes_no_image_with_it(on_ray: Batch, tmp_path: Pat
     assert [row["path"] for row in rows_of(tmp_path / "found")] == [
         f"photos/{number:03d}.png" for number in range(6)
     ]
+
+
+def test_each_of_several_gpus_has_a_network_of_its_own(
+    on_ray: Batch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machines, "_visible_gpus", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    write_scenes(tmp_path / "photos", 12)
+    words = ("classify", "photos", "--output", "found", "--batch-size", "1")
+    assert on_ray(*words, "--devices", "cuda:0,cuda:1", network=NotingNetwork) == DONE
+    assert len(rows_of(tmp_path / "found")) == 12
+    notes = [re.fullmatch(r"cuda:0 is (\d+) in \d+", path.name) for path in tmp_path.iterdir()]
+    # One more process looked at the model before.
+    assert sorted({note[1] for note in notes if note}) == ["0", "1"]
+    assert len([note for note in notes if note]) == 3

@@ -170,6 +170,28 @@ class SlowSmallDetectingNetwork(SlowDetectingNetwork):
     )
 
 
+class SlowNetwork(MeanNetwork):
+    """A classifier that takes a while for each batch."""
+
+    def run(
+        self, batch: Sequence[WaitingInput], asked: Question | None = None
+    ) -> list[InferenceResult | ServiceError]:
+        """Wait, and return the means."""
+        time.sleep(0.25)
+        return super().run(batch, asked)
+
+
+class NotingNetwork(MeanNetwork):
+    """A classifier that leaves a file for each of its processes, named by the GPU that it sees."""
+
+    def __init__(
+        self, settings: Settings, spec: ModelSpec, request: PredictRequest, batch_size: int
+    ) -> None:
+        super().__init__(settings, spec, request, batch_size)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
+        Path(f"{settings.devices} is {visible} in {os.getpid()}").touch()
+
+
 class DyingNetwork(MeanNetwork):
     """A network whose process is killed with its first batch, once: then a file says so."""
 

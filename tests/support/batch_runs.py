@@ -1,9 +1,11 @@
-"""Runs of ``overlock batch`` in the tests' own process, and what they leave."""
+"""Runs of ``overlock batch``, most in the tests' own process, and what they leave."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -24,6 +26,10 @@ from support.scene_files import png
 
 Batch = Callable[..., int]
 """Runs ``overlock batch`` with a command's words; returns the exit code."""
+
+
+PATIENCE_SECONDS = 300.0
+"""Ray starts a dozen processes, which takes minutes on a busy machine."""
 
 
 def arguments(*words: str) -> argparse.Namespace:
@@ -77,4 +83,30 @@ def files_in(folder: Path) -> dict[str, bytes]:
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
+    }
+
+
+def wait_for_parts(process: subprocess.Popen[bytes], folder: Path, count: int) -> None:
+    """Wait until a run has made so many more parts, or has ended."""
+
+    def parts() -> int:
+        return len(list(folder.glob("part-*.parquet")))
+
+    wanted, until = parts() + count, time.monotonic() + PATIENCE_SECONDS
+    while parts() < wanted and process.poll() is None:
+        assert time.monotonic() < until, "no part came"
+        time.sleep(0.05)
+
+
+def processes_of(session: int) -> dict[int, str]:
+    """Return the words of the processes of a session, by their ids."""
+    listed = subprocess.run(
+        ["ps", "-wweo", "sid,pid,args"], capture_output=True, text=True, check=True
+    )
+    lines = [line.split(maxsplit=2) for line in listed.stdout.splitlines()[1:]]
+    # Those that have ended wait for the machine's first process to take note of it.
+    return {
+        int(pid): words
+        for sid, pid, words in lines
+        if sid == str(session) and not words.endswith("<defunct>")
     }

@@ -239,6 +239,11 @@ def network(manifests: Manifests) -> Iterator[str]:
     selectors = [each.get("namespaceSelector", {}).get("matchLabels") for each in sources]
     if not selectors or not all(selectors):
         yield "anyone may come in"
+    yield from too_far(policy)
+
+
+def too_far(policy: Object) -> Iterator[str]:
+    """Yield what a policy lets out beside DNS, and HTTPS to the internet."""
     out = {(port["protocol"], port["port"]) for rule in policy["egress"] for port in rule["ports"]}
     if out != {("UDP", 53), ("TCP", 53), ("TCP", 443)}:
         yield f"out go {sorted(out)}"

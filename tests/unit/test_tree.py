@@ -57,6 +57,7 @@ WITHOUT_A_SOURCE = {
     "service/engine/test_turns.py": "engine.py's turns of batches on the device",
     "service/images/test_hostile_images.py": "all readers with damaged files",
     "service/link/test_link.py": "both ends of the link",
+    "test_batch_page.py": "docs/batch.md",
     "test_checkpoint_docs.py": "docs/checkpoints.md",
     "test_deploying.py": "docs/deploying.md",
     "test_docs.py": "all documents",

@@ -136,8 +136,8 @@ def _add_ray(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="a cluster's, such as auto or HOST:6379, whose machines have this program "
-        "[a Ray of its own, on this machine]",
+        help="of the cluster that this machine belongs to, auto or HOST:6379; all of its machines "
+        "have this program [a Ray of its own, on this machine]",
     )
     group.add_argument(
         "--decoders",

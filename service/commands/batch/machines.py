@@ -61,20 +61,43 @@ def cluster_pools(ray: Any, devices: str, decoders: int | None) -> Pools:
     """Return the actors on a cluster: a network on each GPU, or else on each machine.
 
     Raises:
-        RefusedError: if a GPU is named, or the cluster has no CPU.
+        RefusedError: if a GPU is named, or the cluster has no room for the actors.
     """
     if devices not in {"auto", "cpu"}:
         raise RefusedError("--devices: on a cluster it is auto or cpu; Ray gives the GPUs out.")
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = [int(machine["CPU"]) for machine in machines if machine.get("CPU", 0) >= 1]
+    machines = _machines(ray)
+    cpus = [count for count, _ in machines if count]
     if not cpus:
         raise RefusedError("--ray: the cluster has no CPU.")
-    gpus = 0 if devices == "cpu" else int(sum(machine.get("GPU", 0) for machine in machines))
-    # Decoders take the other half; a machine with one CPU does both by turns.
-    network_cpus = 1 if gpus else max(1, min(cpus) // 2)
-    networks = gpus or max(1, sum(count // (network_cpus + 1) > 0 for count in cpus))
-    left = sum(cpus) - networks * network_cpus - 1
-    return Pools(decoders or max(1, left), networks, network_cpus, 1 if gpus else 0)
+    gpus = 0 if devices == "cpu" else sum(count for _, count in machines)
+    # Decoders take the other half. They may also take every CPU of a machine with GPUs, which must
+    # not keep the networks from these: such a network counts as none, though one is left for it.
+    network_cpus = 0 if gpus else max(1, min(cpus) // 2)
+    networks = gpus or max(1, sum(count > network_cpus for count in cpus))
+    left = sum(cpus) - networks * (network_cpus or 1) - 1
+    pools = Pools(decoders or max(1, left), networks, network_cpus, 1 if gpus else 0)
+    if not has_room(ray, pools):
+        raise RefusedError(
+            f"{'--ray' if decoders is None else '--decoders'}: {pools.cpus - 1} CPUs are needed "
+            f"(networks: {networks}, decoders: {pools.decoders}), and the cluster has {sum(cpus)}."
+        )
+    return pools
+
+
+def has_room(ray: Any, pools: Pools) -> bool:
+    """Return whether the machines of a cluster that are alive have room for the actors."""
+    machines = _machines(ray)
+    networks = sum(
+        gpus // pools.network_gpus if pools.network_gpus else cpus // pools.network_cpus
+        for cpus, gpus in machines
+    )
+    return networks >= pools.networks and sum(cpus for cpus, _ in machines) >= pools.cpus - 1
+
+
+def _machines(ray: Any) -> list[tuple[int, int]]:
+    """Return the CPUs and GPUs of each machine of a cluster that is alive."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(int(machine.get("CPU", 0)), int(machine.get("GPU", 0))) for machine in found]
 
 
 def memory_bytes() -> int:

@@ -46,7 +46,10 @@ STORE_SHARE = 0.3
 """Share of the machine's memory that the object store may have at most."""
 
 MAX_RESTARTS = 3
-"""Of an actor that dies, and of the chunk that it died with."""
+"""Of an actor that dies; with them ends the chunk that it dies with."""
+
+UNBOUNDED = -1
+"""Attempts at a chunk: until its machine's death is known they all fail, and none is a restart."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Pools:
     Attributes:
         decoders: their number; each counts as one CPU.
         networks: their number.
-        network_cpus: that each network counts as.
+        network_cpus: that each network counts as; 0 where GPUs alone bound their number.
         network_gpus: that each network has.
     """
 
@@ -177,7 +180,7 @@ def _results(
 ) -> Any:
     """Return the data set of the results, which computes while it is read."""
     strategy = ray.data.ActorPoolStrategy
-    retries = {"max_restarts": MAX_RESTARTS, "max_task_retries": MAX_RESTARTS}
+    retries = {"max_restarts": MAX_RESTARTS, "max_task_retries": UNBOUNDED}
     return (
         ray.data.from_items(items, override_num_blocks=len(items))
         .map_batches(
@@ -189,7 +192,9 @@ def _results(
             num_cpus=1,
             **retries,
         )
-        .map_batches(
+        # What map_batches calls. That itself wants a batch size for a GPU, and would put chunks
+        # together by it.
+        .map_batches_internal(
             Predictor,
             batch_size=None,
             batch_format="pyarrow",

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -33,12 +33,16 @@ CONNECT_SECONDS = 10.0
 """How long a cluster may take to accept a connection."""
 
 LOCAL_VARIABLES = {
+    # A thread that is still waiting when the connection ends must not start another Ray.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     # Without it Ray takes the machine's address, and listens on all of them.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
 }
 
 VARIABLES = {
+    # A thread that is still waiting when the connection ends must not start another Ray.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -65,7 +69,7 @@ def local_ray(*, cpus: int, gpus: int | None, store_bytes: int) -> Iterator[Any]
             os.environ.update(LOCAL_VARIABLES | VARIABLES)
             # Other users of the machine reach loopback too.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            stack.enter_context(_native_lines_in(folder / "driver.err"))
+            stack.enter_context(_ray_lines_in(folder / "driver.err"))
             ray = _imported()
             with _working_in(folder):
                 ray.init(
@@ -100,15 +104,18 @@ def cluster_ray(address: str) -> Iterator[Any]:
         os.environ.setdefault(name, value)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="overlock-batch-")))
-        stack.enter_context(_native_lines_in(folder / "driver.err"))
+        stack.enter_context(_ray_lines_in(folder / "driver.err"))
         ray = _imported()
         try:
             # Ray puts this process's folder on the path of the cluster's, where it may hold
             # packages of the same names.
             with _working_in(folder):
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise RefusedError(f"--ray: there is no Ray at {address}: {_line(error)}") from error
+        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            raise RefusedError(
+                f"--ray: this machine has no part in a Ray at {address}, or not its "
+                f"RAY_AUTH_TOKEN: {_line(error)}"
+            ) from error
         stack.callback(ray.shutdown)
         with _exit_on_sigterm():
             yield ray
@@ -185,21 +192,21 @@ def _remove(folder: Path) -> None:
 
 
 @contextmanager
-def _native_lines_in(path: Path) -> Iterator[None]:
-    """Write to a file what Ray's own library writes on the standard error stream."""
+def _ray_lines_in(path: Path) -> Iterator[None]:
+    """Write to a file what Ray says: its own library on standard error, its threads on output."""
     stream, terminal = sys.stderr, os.dup(2)
     stream.flush()
-    with path.open("ab") as file:
+    with path.open("a", encoding="utf-8") as file, redirect_stdout(file):
         os.dup2(file.fileno(), 2)
-    # Of this program's lines none is lost.
-    if stream is sys.__stderr__:
-        sys.stderr = open(terminal, "w", buffering=1, closefd=False)  # noqa: SIM115
-    try:
-        yield
-    finally:
-        sys.stderr = stream
-        os.dup2(terminal, 2)
-        os.close(terminal)
+        # Of this program's lines none is lost.
+        if stream is sys.__stderr__:
+            sys.stderr = open(terminal, "w", buffering=1, closefd=False)  # noqa: SIM115
+        try:
+            yield
+        finally:
+            sys.stderr = stream
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 @contextmanager

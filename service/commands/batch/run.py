@@ -41,7 +41,12 @@ from service.commands.batch.identity import (
 from service.commands.batch.items import digest_of
 from service.commands.batch.known_model import known_model, stated_digest
 from service.commands.batch.listing import keep_listing, list_images
-from service.commands.batch.machines import cluster_pools, local_pools, memory_bytes
+from service.commands.batch.machines import (
+    cluster_pools,
+    has_room,
+    local_pools,
+    memory_bytes,
+)
 from service.commands.batch.part_file import PartWriter
 from service.commands.batch.pipeline import (
     chunk_bytes,
@@ -64,8 +69,9 @@ from service.commands.batch.plan import (
 )
 from service.commands.batch.ray_session import cluster_ray, local_ray
 from service.commands.batch.summary import summary_line
+from service.commands.batch.watch import MachinesLostError, watched
 from service.commands.batch.work import work_of
-from service.commands.console.exits import DONE, FAILED, REFUSED, print_error
+from service.commands.console.exits import DONE, FAILED, REFUSED, RefusedError, print_error
 from service.commands.console.progress import ImageProgress
 
 
@@ -122,6 +128,7 @@ class _Run:
         self._folder, self._shard, self._listing, self._parts = folder, shard, listing, parts
         self._identity, self._work, self._arguments, self._gpus = identity, work, arguments, gpus
         self._dataset = dataset
+        self._devices = work.settings.devices
         self._done_images = 0
         self._seconds = 0.0
         self._store_bytes: int | None = None
@@ -132,9 +139,7 @@ class _Run:
         """Compute what is missing, and write the data set if one is asked for."""
         try:
             if not self._is_computed():
-                with self._session() as ray:
-                    self._prepare(ray)
-                    self._compute(ray)
+                self._run_all()
             self._write_dataset()
         except StoppedError as error:
             print_error(str(error), PROGRAM)
@@ -172,6 +177,21 @@ class _Run:
         if (note := NOTES.get(weights)) is not None:
             print_error(note, PROGRAM)
 
+    def _run_all(self) -> None:
+        """Compute everything, and begin anew with what is left of a cluster that loses machines."""
+        while True:
+            try:
+                with self._session() as ray:
+                    self._prepare(ray)
+                    self._compute(ray)
+                return
+            except MachinesLostError as error:
+                print_error(f"{error} It goes on with those that are left.", PROGRAM)
+            except RefusedError as error:
+                if not self._done_images:
+                    raise
+                raise StoppedError(str(error)) from error
+
     def _session(self) -> AbstractContextManager[Any]:
         """Start Ray or connect to one; the working folder is the same on this machine alone."""
         if self._arguments.ray is not None:
@@ -188,7 +208,7 @@ class _Run:
         """Load the model once to know it, and refuse to mix it with another."""
         settings = self._work.settings
         if self._arguments.ray is not None:
-            self._pools = cluster_pools(ray, settings.devices, self._arguments.decoders)
+            self._pools = cluster_pools(ray, self._devices, self._arguments.decoders)
             if not self._pools.network_gpus:
                 self._work = replace(self._work, threads=str(self._pools.network_cpus))
             elif self._arguments.batch_size is None:
@@ -232,7 +252,7 @@ class _Run:
             except (ray.exceptions.RayError, *STOPPING) as error:
                 raise stopped_by(error) from error
             finally:
-                self._seconds = progress.seconds
+                self._seconds += progress.seconds
 
     def _write_dataset(self) -> None:
         if self._dataset is None or self._folder.has(self._dataset.last):
@@ -256,7 +276,10 @@ class _Run:
         if self._store_bytes is not None:
             most_bytes = chunk_bytes(self._model, batch_size, in_tiles=in_tiles)
             limit_bytes = min(self._store_bytes // 2, flight_bytes(self._pools, most_bytes))
-        return run_pipeline(ray, chunks, self._work, self._model, self._pools, limit_bytes)
+        tables = run_pipeline(ray, chunks, self._work, self._model, self._pools, limit_bytes)
+        if self._arguments.ray is None:
+            return tables
+        return watched(tables, lambda: has_room(ray, self._pools))
 
     def _write(self, part: Part, tables: Iterator[pa.Table], progress: ImageProgress) -> None:
         schema = result_schema(self._work.request, self._model)

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from service.commands.batch import machines
-from service.commands.batch.machines import cluster_pools, gpus_of, local_pools, memory_bytes
+from service.commands.batch.machines import (
+    cluster_pools,
+    gpus_of,
+    has_room,
+    local_pools,
+    memory_bytes,
+)
 from service.commands.batch.pipeline import Pools
 from service.commands.console.exits import RefusedError
 
@@ -62,9 +68,10 @@ def cluster(*machines: dict[str, float]) -> Any:
 @pytest.mark.parametrize(
     ("resources", "expected"),
     [
-        (({"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0, "GPU": 2.0}), Pools(27, 4, 1, 1)),
+        (({"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0, "GPU": 2.0}), Pools(27, 4, 0, 1)),
+        (({"CPU": 64.0}, {"CPU": 8.0, "GPU": 4.0}, {"GPU": 1.0}), Pools(66, 5, 0, 1)),
         (({"CPU": 8.0}, {"CPU": 8.0}), Pools(7, 2, 4, 0)),
-        (({"CPU": 1.0},), Pools(1, 1, 1, 0)),
+        (({"CPU": 1.0}, {"CPU": 1.0}), Pools(1, 1, 1, 0)),
     ],
 )
 def test_a_cluster_has_a_network_for_each_gpu_or_machine(
@@ -76,6 +83,31 @@ def test_a_cluster_has_a_network_for_each_gpu_or_machine(
 def test_a_named_gpu_of_a_cluster_is_refused() -> None:
     with pytest.raises(RefusedError, match="on a cluster it is auto or cpu"):
         cluster_pools(cluster({"CPU": 8.0}), "cuda:1", None)
+
+
+@pytest.mark.parametrize(
+    ("resources", "decoders", "said"),
+    [
+        ({"GPU": 1.0}, None, "--ray: the cluster has no CPU"),
+        ({"CPU": 1.0}, None, "--ray: 2 CPUs are needed .* the cluster has 1"),
+        ({"CPU": 8.0}, 5, "--decoders: 9 CPUs are needed .* the cluster has 8"),
+    ],
+)
+def test_a_cluster_without_room_is_refused(
+    resources: dict[str, float], decoders: int | None, said: str
+) -> None:
+    with pytest.raises(RefusedError, match=said):
+        cluster_pools(cluster(resources), "auto", decoders)
+
+
+def test_room_for_a_run_goes_with_the_machines_that_it_needs() -> None:
+    pools = Pools(decoders=3, networks=2, network_cpus=2, network_gpus=0)
+    assert has_room(cluster({"CPU": 4.0}, {"CPU": 4.0}), pools)
+    assert not has_room(cluster({"CPU": 6.0}), pools)
+    assert has_room(cluster({"CPU": 7.0}), pools)
+    on_gpus = Pools(decoders=3, networks=2, network_cpus=0, network_gpus=1)
+    assert has_room(cluster({"CPU": 4.0, "GPU": 2.0}), on_gpus)
+    assert not has_room(cluster({"CPU": 8.0, "GPU": 1.0}), on_gpus)
 
 
 @pytest.mark.parametrize(("text", "is_limited"), [("1000\n", True), ("max\n", False)])
