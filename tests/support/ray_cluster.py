@@ -65,7 +65,7 @@ class RayCluster:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *unused: object) -> None:
         for node in self._nodes:
             for _ in range(MAX_ENDING_ROUNDS):
                 if not (left := processes_of(node.pid)):
