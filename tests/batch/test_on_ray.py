@@ -16,6 +16,7 @@ from ray._private.internal_api import node_stats
 from service.commands.batch import machines
 from service.commands.batch.pipeline import Pools, chunk_bytes, flight_bytes, input_bytes
 from service.commands.console.exits import DONE
+from service.processes.gpus import Gpus
 from support.batch_networks import (
     DyingNetwork,
     NotingNetwork,
@@ -111,7 +112,7 @@ def test_a_network_that_dies_takes_no_image_with_it(on_ray: Batch, tmp_path: Pat
 def test_each_of_several_gpus_has_a_network_of_its_own(
     on_ray: Batch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(machines, "_visible_gpus", lambda: 2)
+    monkeypatch.setattr(machines, "find_gpus", lambda: Gpus(2, None, expected=True))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     write_scenes(tmp_path / "photos", 12)
     words = ("classify", "photos", "--output", "found", "--batch-size", "1")

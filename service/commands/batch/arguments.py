@@ -96,8 +96,8 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
         "--devices",
         dest="device",
         metavar="LIST",
-        help="auto, cpu, or a list like cuda:0,cuda:1; auto is every GPU that can be seen, and the "
-        "CPU without one [auto]",
+        help="auto (every GPU that torch can use, else the CPU), cuda (every one, and at least "
+        "one), cpu, or a list like cuda:0,cuda:1; one network for each [auto]",
     )
     add_batch_options(network, f"{CPU_BATCH_SIZE}; {GPU_BATCH_SIZE} on a GPU")
     _add_ray(parser.add_argument_group("Ray"))

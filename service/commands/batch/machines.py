@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from service.commands.batch.pipeline import Pools
 from service.commands.console.exits import RefusedError
 from service.processes.environment import ALL_GPUS, gpu_environment
+from service.processes.gpus import find_gpus
 from service.settings import SettingsError
 
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -20,34 +19,27 @@ def gpus_of(devices: str) -> int:
     """Return how many of this machine's GPUs a run has, and let Ray see no others.
 
     Args:
-        devices: auto, cpu, or a list like cuda:0,cuda:1.
+        devices: auto, cuda, cpu, or a list like cuda:0,cuda:1.
 
     Raises:
         RefusedError: if one of them is missing.
     """
     if devices == "cpu":
         return 0
-    seen = _visible_gpus()
-    if devices == "auto":
-        return seen
+    gpus = find_gpus()
+    if devices == "cuda" and not gpus.count:
+        raise RefusedError(f"--devices is cuda; torch can use no GPU: {gpus.reason}")
+    if devices in {"auto", "cuda"}:
+        return gpus.count
     names = devices.split(",")
     for name in names:
-        if int(name.removeprefix("cuda:")) >= seen:
-            raise RefusedError(f"--devices: there is no {name}; {seen} GPUs can be seen.")
+        if int(name.removeprefix("cuda:")) >= gpus.count:
+            raise RefusedError(f"--devices: there is no {name}; {gpus.count} GPUs can be seen.")
     try:
         os.environ[ALL_GPUS] = ",".join(gpu_environment(name)[ALL_GPUS] for name in names)
     except SettingsError as error:
         raise RefusedError(str(error)) from error
     return len(names)
-
-
-def _visible_gpus() -> int:
-    """Ask torch, in a process that ends: this one needs neither torch nor a GPU."""
-    if not Path("/dev/nvidiactl").exists():
-        return 0
-    command = [sys.executable, "-P", "-c", "import torch; print(torch.cuda.device_count())"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return int(asked.stdout.strip() or 0)
 
 
 def local_pools(gpus: int, decoders: int | None) -> Pools:
@@ -63,13 +55,17 @@ def cluster_pools(ray: Any, devices: str, decoders: int | None) -> Pools:
     Raises:
         RefusedError: if a GPU is named, or the cluster has no room for the actors.
     """
-    if devices not in {"auto", "cpu"}:
-        raise RefusedError("--devices: on a cluster it is auto or cpu; Ray gives the GPUs out.")
+    if devices not in {"auto", "cuda", "cpu"}:
+        raise RefusedError(
+            "--devices: on a cluster it is auto, cuda or cpu; Ray gives the GPUs out."
+        )
     machines = _machines(ray)
     cpus = [count for count, _ in machines if count]
     if not cpus:
         raise RefusedError("--ray: the cluster has no CPU.")
     gpus = 0 if devices == "cpu" else sum(count for _, count in machines)
+    if devices == "cuda" and not gpus:
+        raise RefusedError("--devices is cuda; the cluster has no GPU.")
     # Decoders take the other half. They may also take every CPU of a machine with GPUs, which must
     # not keep the networks from these: such a network counts as none, though one is left for it.
     network_cpus = 0 if gpus else max(1, min(cpus) // 2)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,15 +16,18 @@ from service.commands.batch.machines import (
 )
 from service.commands.batch.pipeline import Pools
 from service.commands.console.exits import RefusedError
+from service.processes.gpus import Gpus
 
 
 @pytest.fixture
 def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machines, "_visible_gpus", lambda: 4)
+    monkeypatch.setattr(machines, "find_gpus", lambda: Gpus(4, None, expected=True))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-@pytest.mark.parametrize(("devices", "count"), [("cpu", 0), ("auto", 4), ("cuda:3", 1)])
+@pytest.mark.parametrize(
+    ("devices", "count"), [("cpu", 0), ("auto", 4), ("cuda", 4), ("cuda:3", 1)]
+)
 def test_a_run_has_the_gpus_that_are_named(devices: str, count: int, four_gpus: None) -> None:
     assert gpus_of(devices) == count
 
@@ -42,13 +43,12 @@ def test_a_missing_gpu_is_refused(four_gpus: None) -> None:
         gpus_of("cuda:0,cuda:4")
 
 
-def test_gpus_are_counted_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "exists", lambda _: True)
-    answer = SimpleNamespace(stdout="2\n")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
-    assert gpus_of("auto") == 2
-    answer.stdout = ""  # torch could not be imported
+def test_cuda_without_a_gpu_is_refused_in_torchs_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    none = Gpus(0, "Found no NVIDIA driver.", expected=True)
+    monkeypatch.setattr(machines, "find_gpus", lambda: none)
     assert gpus_of("auto") == 0
+    with pytest.raises(RefusedError, match=r"--devices is cuda; .* Found no NVIDIA driver"):
+        gpus_of("cuda")
 
 
 def test_decoders_take_the_cores_that_networks_leave(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_a_cluster_has_a_network_for_each_gpu_or_machine(
 
 
 def test_a_named_gpu_of_a_cluster_is_refused() -> None:
-    with pytest.raises(RefusedError, match="on a cluster it is auto or cpu"):
+    with pytest.raises(RefusedError, match="on a cluster it is auto, cuda or cpu"):
         cluster_pools(cluster({"CPU": 8.0}), "cuda:1", None)
 
 

@@ -19,6 +19,7 @@ OF_ITS_OWN = {
     "--concurrency": "bench takes several levels",
     "--dtype": "evaluate measures in float32 unless it is told otherwise",
     "--data": "each task has a layout of its own",
+    "--format": "batch does not show it for tasks that have none",
     "--grpc-port": "serve listens on it, bench calls it",
     "--image": "bench sends it, export compares on it",
     "--images": "bench sends so many at once, evaluate reads a folder of them",
