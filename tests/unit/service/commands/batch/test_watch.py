@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -55,7 +56,19 @@ def test_machines_that_come_back_are_waited_for(
         next(tables)
 
 
-def test_an_error_of_the_other_thread_is_raised_in_this_one() -> None:
+def test_nothing_looks_at_the_cluster_any_more_when_a_run_is_given_up(
+    stuck: Iterator[pa.Table],
+) -> None:
+    tables = watched(stuck, lambda: False, interval_seconds=0.01, patience_seconds=0.02)
+    next(tables)
+    before = signal.getsignal(signal.SIGUSR1)
+    with pytest.raises(MachinesLostError):
+        next(tables)
+    assert signal.getsignal(signal.SIGUSR1) == before
+    assert "machines" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_an_error_of_a_table_is_raised() -> None:
     def tables() -> Iterator[pa.Table]:
         yield TABLES[0]
         raise OSError("gone")
