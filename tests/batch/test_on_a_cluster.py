@@ -59,7 +59,7 @@ def killed_in_the_middle(cluster: RayCluster, folder: Path, *command: str) -> st
 def test_a_run_ends_right_when_a_machine_is_killed(
     cpus: int, gpus: int, has_room: bool, batch: Batch, tmp_path: Path
 ) -> None:
-    images = 40
+    images = 32
     write_scenes(tmp_path / "photos", images)
     assert batch(*WORDS) == DONE
     whole = files_in(tmp_path / "found")
