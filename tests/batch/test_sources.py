@@ -213,6 +213,12 @@ def test_containers_in_a_bucket_are_read(bucket: Any, tmp_path: Path) -> None:
     assert bodies(items) == [image(ord("2")), image(ord("1")), image(7)]
 
 
+@pytest.mark.parametrize("name", ["s3://pets/in/gone.png", "s3://pets/nothing"])
+def test_a_named_object_that_is_not_there_is_not_passed_over(bucket: Any, name: str) -> None:
+    assert [item.path for item in found(name)] == [name]
+    assert found("s3://pets/nothing/") == []
+
+
 def test_an_object_that_is_gone_is_unreadable(bucket: Any) -> None:
     (gone,) = bodies(found("-", stdin=b"s3://pets/in/gone.png\n"))
     assert (gone.kind, gone.detail) == (

@@ -24,6 +24,11 @@ def is_bucket(name: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _file_system(scheme: str) -> Any:
+    if scheme == "gs":
+        # Without the storage-control service, which only folders need.
+        from gcsfs.core import GCSFileSystem
+
+        return GCSFileSystem(use_listings_cache=False)
     return fsspec.filesystem(scheme, use_listings_cache=False)
 
 

@@ -97,12 +97,12 @@ def _of_bucket(name: str) -> Iterator[ImageItem]:
     else:
         only = None if name.endswith("/") else stat_object(name)
         if only is None:
-            images = [
-                item
-                for item in objects_below(name)
-                if Path(item.address).suffix.lower() in IMAGE_SUFFIXES
-            ]
-            yield from images
+            below = objects_below(name)
+            if not below and not name.endswith("/"):
+                yield ImageItem(name, name)  # as a file that is not there: its row says so
+            for item in below:
+                if Path(item.address).suffix.lower() in IMAGE_SUFFIXES:
+                    yield item
             return
         found = [only]
     for item in found:
