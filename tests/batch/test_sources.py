@@ -216,7 +216,8 @@ def test_containers_in_a_bucket_are_read(bucket: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["s3://pets/in/gone.png", "s3://pets/nothing"])
 def test_a_named_object_that_is_not_there_is_not_passed_over(bucket: Any, name: str) -> None:
     assert [item.path for item in found(name)] == [name]
-    assert found("s3://pets/nothing/") == []
+    with pytest.raises(RefusedError, match="no image"):
+        found("s3://pets/nothing/")
 
 
 def test_an_object_that_is_gone_is_unreadable(bucket: Any) -> None:
