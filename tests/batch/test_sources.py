@@ -98,6 +98,31 @@ def test_a_list_is_read_from_the_standard_input(photos: Path) -> None:
     ]
 
 
+def test_a_list_whose_names_nul_ends_may_have_names_with_newlines(photos: Path) -> None:
+    (photos / "a.png").rename(photos / "a\nb.png")
+    assert paths("-", stdin=b"photos/a\nb.png\0photos/b.png\0") == [
+        "photos/a\nb.png",
+        "photos/b.png",
+    ]
+
+
+def test_a_name_that_is_not_utf_8_is_read_and_shown_escaped(photos: Path) -> None:
+    (photos / "a.png").rename(photos / os.fsdecode(b"a\xff.png"))
+    items = found("photos/a*", "-", stdin=b"photos/a\xff.png")
+    assert [item.path for item in items] == ["photos/a\\xff.png"]
+    assert bodies(items) == [image(ord("a"))]
+
+
+def test_a_pipe_with_an_image_s_name_is_unreadable(photos: Path) -> None:
+    os.mkfifo(photos / "d.png")
+    (body,) = bodies(found("photos/d.png"))
+    assert body.kind == "unreadable"
+
+
+def test_a_list_may_have_a_name_that_is_too_long() -> None:
+    assert len(paths("-", stdin=b"photos/a.png\n" + b"x" * 300)) == 2
+
+
 def test_a_tar_is_read_by_its_members_positions(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", ["y/2.png", "y/2.json", "x/1.png", ".h/.1.png", "y/2.png"])
     items = found("0.tar")
@@ -113,6 +138,16 @@ def test_a_compressed_tar_is_refused() -> None:
 def test_a_damaged_tar_is_refused(tmp_path: Path) -> None:
     (tmp_path / "0.tar").write_bytes(b"no tar" * 200)
     with pytest.raises(RefusedError, match=r"0\.tar cannot be read as a tar"):
+        found("0.tar")
+
+
+def test_a_tar_that_is_cut_off_in_a_header_is_refused(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", ["1.png", "2.png"])
+    _, second = found("0.tar")
+    assert second.offset is not None
+    with (tmp_path / "0.tar").open("r+b") as file:
+        file.truncate(second.offset - 100)
+    with pytest.raises(RefusedError, match="a bad header at byte"):
         found("0.tar")
 
 
@@ -137,12 +172,14 @@ def test_a_parquet_file_has_paths_in_its_rows(tmp_path: Path) -> None:
 
 
 def test_a_parquet_file_without_such_columns_is_refused(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"url": ["x"]}), tmp_path / "a.parquet")
-    with pytest.raises(RefusedError, match="has no column bytes and no column path; it has url"):
+    pq.write_table(pa.table({"url": ["x"], "bytes": [7]}), tmp_path / "a.parquet")
+    with pytest.raises(
+        RefusedError, match=r"no column path; it has url \(string\), bytes \(int64\)"
+    ):
         found("a.parquet")
 
 
-@pytest.mark.parametrize("name", ["photos/empty", "photos/*.jpg"])
+@pytest.mark.parametrize("name", ["photos/empty", "photos/*.jpg", "photo"])
 def test_sources_without_an_image_are_refused(name: str, photos: Path) -> None:
     (photos / "empty").mkdir()
     with pytest.raises(RefusedError, match="There is no image in"):
