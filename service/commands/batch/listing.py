@@ -56,7 +56,10 @@ def _kept(folder: OutputFolder, shard: Shard) -> pa.Table | None:
     try:
         return pq.read_table(pa.BufferReader(content)).cast(LISTING_SCHEMA)
     except (pa.ArrowException, ValueError) as error:
-        raise RefusedError(f"{folder.name} has {plan_name(shard)}, which is damaged.") from error
+        raise RefusedError(
+            f"{folder.name} has {plan_name(shard)}, which is damaged; remove it to list the images "
+            "anew."
+        ) from error
 
 
 def _compared(kept: pa.Table, listing: pa.Table, folder: str) -> list[str]:

@@ -11,7 +11,13 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from service.commands.batch.buckets import is_bucket, objects_below, objects_like, stat_object
+from service.commands.batch.buckets import (
+    check_place,
+    is_bucket,
+    objects_below,
+    objects_like,
+    stat_object,
+)
 from service.commands.batch.containers import Container, container_of
 from service.commands.batch.items import ImageItem, listing_of
 from service.commands.console.exits import RefusedError
@@ -32,6 +38,8 @@ def find_items(names: Sequence[str], stdin: BinaryIO) -> tuple[pa.Table, Counter
     Raises:
         RefusedError: if there is no image, or a container cannot be read.
     """
+    for name in names:
+        check_place(name)
     skipped: Counter[str] = Counter()
     items = [item for name in names for item in _items_of(name, stdin, skipped)]
     if all(item.is_missing for item in items):
