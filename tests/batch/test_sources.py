@@ -81,8 +81,8 @@ def test_files_folders_and_patterns_are_sorted_and_named_once(
 def test_the_order_is_not_that_of_the_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     expected, walk = found("photos"), os.walk
 
-    def backwards(folder: Path) -> Iterator[Any]:
-        for parent, folders, files in walk(folder):
+    def backwards(folder: Path, **options: Any) -> Iterator[Any]:
+        for parent, folders, files in walk(folder, **options):
             yield parent, folders, files[::-1]
 
     monkeypatch.setattr(os, "walk", backwards)
@@ -111,6 +111,22 @@ def test_a_name_that_is_not_utf_8_is_read_and_shown_escaped(photos: Path) -> Non
     items = found("photos/a*", "-", stdin=b"photos/a\xff.png")
     assert [item.path for item in items] == ["photos/a\\xff.png"]
     assert bodies(items) == [image(ord("a"))]
+
+
+def test_a_folder_that_cannot_be_read_is_told(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refusing(folder: Path | str) -> Any:
+        if Path(folder).name == "in":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    listing, skipped = find_items(["photos"], io.BytesIO())
+    assert listing.num_rows == 2
+    assert skipped["folders that cannot be read"] == 1
 
 
 def test_a_pipe_with_an_image_s_name_is_unreadable(photos: Path) -> None:
