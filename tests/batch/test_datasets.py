@@ -18,7 +18,7 @@ from service.commands.batch import run as batch_run
 from service.commands.batch.datasets import dataset as datasets
 from service.commands.batch.datasets import yolo
 from service.commands.batch.datasets.images import FoundImages
-from service.commands.console.exits import DONE, FAILED, RefusedError
+from service.commands.console.exits import DONE, FAILED, REFUSED, RefusedError
 from support.batch_networks import BrightnessNetwork, RaggedDetectingNetwork
 from support.batch_runs import Batch, files_in, rows_of, write_scenes
 from support.masks import mask_of
@@ -220,6 +220,25 @@ def test_a_task_without_boxes_and_masks_has_no_data_set(
 ) -> None:
     with pytest.raises(RefusedError, match=rf"--format coco: a data set .* {task} makes none"):
         batch(task, "photos", "--output", "found", "--format", "coco")
+
+
+def test_a_damaged_part_is_named(detect: Run, tmp_path: Path, capfd: Any) -> None:
+    assert detect() == FAILED
+    part = tmp_path / "found" / "part-00001.parquet"
+    content = bytearray(part.read_bytes())
+    content[30:300] = bytes(270)
+    part.write_bytes(content)
+    assert detect("--format", "coco") == REFUSED
+    assert "found has part-00001.parquet, which is damaged" in capfd.readouterr().err
+    part.unlink()
+    assert detect("--format", "coco") == FAILED
+    assert (tmp_path / "found" / "coco.json").exists()
+
+
+def test_a_name_with_a_line_break_is_refused_for_yolo(detect: Run, photos: Path) -> None:
+    (photos / "000.png").rename(photos / "0\n.png")
+    with pytest.raises(RefusedError, match=r"'photos/0\\n.png' has a line break"):
+        detect("--format", "yolo")
 
 
 def test_two_images_that_would_share_a_file_of_labels_are_refused_before_anything_is_done(

@@ -100,6 +100,39 @@ def test_a_second_run_computes_only_what_is_missing(
     assert len(seen) == 4
 
 
+@pytest.mark.parametrize("name", ["part-00001.parquet", "manifest.json", ".plan.parquet"])
+@pytest.mark.parametrize("content", [b"", b"[1]"])
+def test_a_damaged_file_is_named_and_made_again_once_it_is_removed(
+    name: str, content: bytes, whole: dict[str, bytes], batch: Batch, tmp_path: Path
+) -> None:
+    (tmp_path / "whole").rename(tmp_path / "found")
+    (tmp_path / "found" / name).write_bytes(content)
+    with pytest.raises(RefusedError, match=rf"found has {name}, which is damaged.*remove it"):
+        batch(*WORDS)
+    (tmp_path / "found" / name).unlink()
+    assert batch(*WORDS) == DONE
+    assert files_in(tmp_path / "found") == whole
+
+
+def test_a_manifest_without_a_model_is_of_another_run(
+    whole: dict[str, bytes], batch: Batch, tmp_path: Path
+) -> None:
+    facts = json.loads(whole["manifest.json"])
+    del facts["model"]
+    (tmp_path / "whole").rename(tmp_path / "found")
+    (tmp_path / "found" / "manifest.json").write_text(json.dumps(facts))
+    with pytest.raises(RefusedError, match=r"manifest\.json, which was made with model none"):
+        batch(*WORDS)
+
+
+@pytest.mark.parametrize("output", ["", "s3://", "https://example.com/found"])
+def test_an_output_that_is_no_folder_and_no_bucket_is_refused(
+    output: str, photos: Path, batch: Batch
+) -> None:
+    with pytest.raises(RefusedError, match=r"is empty|is no address of a bucket"):
+        batch("classify", "photos", "--output", output)
+
+
 def test_what_a_killed_run_left_is_removed(
     whole: dict[str, bytes], batch: Batch, tmp_path: Path
 ) -> None:

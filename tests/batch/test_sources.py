@@ -81,8 +81,8 @@ def test_files_folders_and_patterns_are_sorted_and_named_once(
 def test_the_order_is_not_that_of_the_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     expected, walk = found("photos"), os.walk
 
-    def backwards(folder: Path) -> Iterator[Any]:
-        for parent, folders, files in walk(folder):
+    def backwards(folder: Path, **options: Any) -> Iterator[Any]:
+        for parent, folders, files in walk(folder, **options):
             yield parent, folders, files[::-1]
 
     monkeypatch.setattr(os, "walk", backwards)
@@ -96,6 +96,47 @@ def test_a_list_is_read_from_the_standard_input(photos: Path) -> None:
         "photos/b.png",
         "photos/gone.png",
     ]
+
+
+def test_a_list_whose_names_nul_ends_may_have_names_with_newlines(photos: Path) -> None:
+    (photos / "a.png").rename(photos / "a\nb.png")
+    assert paths("-", stdin=b"photos/a\nb.png\0photos/b.png\0") == [
+        "photos/a\nb.png",
+        "photos/b.png",
+    ]
+
+
+def test_a_name_that_is_not_utf_8_is_read_and_shown_escaped(photos: Path) -> None:
+    (photos / "a.png").rename(photos / os.fsdecode(b"a\xff.png"))
+    items = found("photos/a*", "-", stdin=b"photos/a\xff.png")
+    assert [item.path for item in items] == ["photos/a\\xff.png"]
+    assert bodies(items) == [image(ord("a"))]
+
+
+def test_a_folder_that_cannot_be_read_is_told(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refusing(folder: Path | str) -> Any:
+        if Path(folder).name == "in":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    listing, skipped = find_items(["photos"], io.BytesIO())
+    assert listing.num_rows == 2
+    assert skipped["folders that cannot be read"] == 1
+
+
+def test_a_pipe_with_an_image_s_name_is_unreadable(photos: Path) -> None:
+    os.mkfifo(photos / "d.png")
+    (body,) = bodies(found("photos/d.png"))
+    assert body.kind == "unreadable"
+
+
+def test_a_list_may_have_a_name_that_is_too_long() -> None:
+    assert len(paths("-", stdin=b"photos/a.png\n" + b"x" * 300)) == 2
 
 
 def test_a_tar_is_read_by_its_members_positions(tmp_path: Path) -> None:
@@ -113,6 +154,16 @@ def test_a_compressed_tar_is_refused() -> None:
 def test_a_damaged_tar_is_refused(tmp_path: Path) -> None:
     (tmp_path / "0.tar").write_bytes(b"no tar" * 200)
     with pytest.raises(RefusedError, match=r"0\.tar cannot be read as a tar"):
+        found("0.tar")
+
+
+def test_a_tar_that_is_cut_off_in_a_header_is_refused(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", ["1.png", "2.png"])
+    _, second = found("0.tar")
+    assert second.offset is not None
+    with (tmp_path / "0.tar").open("r+b") as file:
+        file.truncate(second.offset - 100)
+    with pytest.raises(RefusedError, match="a bad header at byte"):
         found("0.tar")
 
 
@@ -137,12 +188,14 @@ def test_a_parquet_file_has_paths_in_its_rows(tmp_path: Path) -> None:
 
 
 def test_a_parquet_file_without_such_columns_is_refused(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"url": ["x"]}), tmp_path / "a.parquet")
-    with pytest.raises(RefusedError, match="has no column bytes and no column path; it has url"):
+    pq.write_table(pa.table({"url": ["x"], "bytes": [7]}), tmp_path / "a.parquet")
+    with pytest.raises(
+        RefusedError, match=r"no column path; it has url \(string\), bytes \(int64\)"
+    ):
         found("a.parquet")
 
 
-@pytest.mark.parametrize("name", ["photos/empty", "photos/*.jpg"])
+@pytest.mark.parametrize("name", ["photos/empty", "photos/*.jpg", "photo"])
 def test_sources_without_an_image_are_refused(name: str, photos: Path) -> None:
     (photos / "empty").mkdir()
     with pytest.raises(RefusedError, match="There is no image in"):

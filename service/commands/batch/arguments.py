@@ -75,7 +75,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
 
 def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: Task) -> None:
     parser = tasks.add_parser(
-        task,
+        task.value,  # as argparse shows it if another one is given
         usage=f"overlock batch {task} SOURCE ... --output DIR [options]",
         description=TASK_DESCRIPTIONS[task],
         epilog=(EPILOG + TILED_EXAMPLE * (task in TILED_TASKS)).format(task=task),

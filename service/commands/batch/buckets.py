@@ -13,13 +13,27 @@ import fsspec
 from model.remote.addresses import BucketAddress, RemoteError, check_address
 from model.remote.bucket_errors import UnreachableError, in_words
 from service.commands.batch.items import ImageItem
+from service.commands.console.exits import RefusedError
 
 _BUCKET = re.compile(r"(s3|gs)://[^/]+", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def is_bucket(name: str) -> bool:
     """Tell whether a name is an address in a bucket."""
     return _BUCKET.match(name) is not None
+
+
+def check_place(name: str) -> None:
+    """Refuse an address of anything but a bucket, which would be taken for a path.
+
+    Raises:
+        RefusedError: if it is one.
+    """
+    if _ADDRESS.match(name) and not is_bucket(name):
+        raise RefusedError(
+            f"{name} is no address of a bucket; those are s3://BUCKET/KEY and gs://BUCKET/KEY."
+        )
 
 
 @lru_cache(maxsize=4)

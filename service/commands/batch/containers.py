@@ -75,6 +75,10 @@ class TarFile(Container):
                         if item is not None:
                             found[item.path] = item
                         tar.members = []  # type: ignore[attr-defined] # it would keep every header
+                    # At a header that is damaged or cut off, the iteration ends as at the end.
+                    file.seek(tar.offset)
+                    if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                        raise tarfile.ReadError(f"a bad header at byte {tar.offset}")
             except tarfile.TarError as error:
                 raise RefusedError(f"{self.name} cannot be read as a tar: {error}.") from error
         yield from found.values()
@@ -103,25 +107,27 @@ class ParquetFile(Container):
         with opened(self.address) as file:
             try:
                 parquet = pq.ParquetFile(file)
-                names = parquet.schema_arrow.names
-                if BYTES_COLUMN in names:
+                columns = {field.name: field.type for field in parquet.schema_arrow}
+                if _is_binary(columns.get(BYTES_COLUMN)):
                     stamp = self._stamp()
                     for row in range(parquet.metadata.num_rows):
                         yield ImageItem(f"{self.name}#{row}", self.address, row=row, stamp=stamp)
-                elif PATH_COLUMN in names:
+                elif PATH_COLUMN in columns:
                     yield from self._paths(parquet)
                 else:
+                    has = ", ".join(f"{name} ({kind})" for name, kind in columns.items())
                     raise RefusedError(
-                        f"{self.name} has no column {BYTES_COLUMN} and no column {PATH_COLUMN}; "
-                        f"it has {', '.join(names)}."
+                        f"{self.name} has no column {BYTES_COLUMN} of binary values and no column "
+                        f"{PATH_COLUMN}; it has {has}."
                     )
             except pa.ArrowException as error:
-                raise RefusedError(f"{self.name} cannot be read as Parquet: {error}.") from error
+                reason = str(error).rstrip(".")
+                raise RefusedError(f"{self.name} cannot be read as Parquet: {reason}.") from error
 
     def _paths(self, parquet: pq.ParquetFile) -> Iterator[ImageItem]:
         for batch in parquet.iter_batches(columns=[PATH_COLUMN]):
             for path in batch.column(0).to_pylist():
-                if not isinstance(path, str) or not path:
+                if not isinstance(path, str) or not path or "\0" in path:
                     raise RefusedError(f"{self.name}: the column {PATH_COLUMN} has {path!r}.")
                 yield ImageItem(path, path)
 
@@ -130,6 +136,17 @@ class ParquetFile(Container):
             found = stat_object(self.address)
             return None if found is None else found.stamp
         return str(Path(self.address).stat().st_mtime_ns)
+
+
+def _is_binary(column: pa.DataType | None) -> bool:
+    if isinstance(column, pa.DictionaryType):
+        column = column.value_type
+    return column is not None and (
+        pa.types.is_binary(column)
+        or pa.types.is_large_binary(column)
+        or pa.types.is_fixed_size_binary(column)
+        or pa.types.is_binary_view(column)
+    )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model.remote.addresses import RemoteError
-from service.commands.batch.buckets import bucket_errors, files_of, is_bucket
+from service.commands.batch.buckets import bucket_errors, check_place, files_of, is_bucket
 from service.commands.batch.file_names import is_of
 from service.commands.batch.plan import Shard
 from service.commands.console.exits import RefusedError
@@ -94,6 +94,9 @@ class OutputFolder(ABC):
 
 def output_folder(name: str) -> OutputFolder:
     """Return the folder of a name; it is made when it is first written to."""
+    if not name:
+        raise RefusedError("--output is empty; it has to name a folder.")
+    check_place(name)
     return _BucketFolder(name) if is_bucket(name) else _LocalFolder(name)
 
 

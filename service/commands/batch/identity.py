@@ -8,7 +8,7 @@ from typing import Any
 
 from service.api.queries import SegmentQuery, TiledQuery
 from service.commands.batch.folder import OutputFolder
-from service.commands.batch.part_file import read_metadata
+from service.commands.batch.part_file import damaged, read_metadata
 from service.commands.batch.plan import Part, Shard, manifest_name
 from service.commands.console.exits import RefusedError
 from service.commands.predict.outcome import PredictRequest
@@ -100,7 +100,7 @@ def check_same(folder: OutputFolder, names: Sequence[str], identity: Identity) -
     for name in names:
         theirs = facts_of(folder, name)
         if theirs is None:
-            raise RefusedError(f"{folder.name} has {name}, which is damaged or of no such run.")
+            raise damaged(folder, name)
         found = list(_differences(ours, {key: theirs.get(key) for key in ours}))
         if found:
             others = len(found) - MAX_DIFFERENCES
@@ -161,7 +161,7 @@ def write_manifest(
     for part in parts:
         facts = facts_of(folder, part.name)
         if facts is None:
-            raise RefusedError(f"{folder.name} has {part.name}, which is damaged.")
+            raise damaged(folder, part.name)
         counts.append({"name": part.name, "images": facts["images"], "failed": facts["failed"]})
         for slug, count in facts["failed"].items():
             failed[slug] = failed.get(slug, 0) + count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,14 +12,15 @@ import pyarrow as pa
 LISTING_SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
-        pa.field("address", pa.string(), nullable=False),
+        pa.field("address", pa.binary(), nullable=False),
         pa.field("offset", pa.int64()),
         pa.field("size", pa.int64()),
         pa.field("row", pa.int64()),
         pa.field("stamp", pa.string()),
     ]
 )
-"""The columns of a listing, one row an image; ``ImageItem`` says what they mean."""
+"""The columns of a listing, one row an image; ``ImageItem`` says what they mean. An address is in
+bytes, since a file's name need not be UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class ImageItem:
         """What no other image shares: the file, and the position in it."""
         return self.address, self.offset or self.row or 0
 
+    @property
+    def is_missing(self) -> bool:
+        """Tell whether there is no such file: nothing else has neither size nor row nor stamp."""
+        return self.size is None and self.row is None and "://" not in self.address
+
 
 def listing_of(items: Iterable[ImageItem]) -> pa.Table:
     """Sort items by their places, leave out those whose bytes are an earlier one's."""
@@ -58,6 +65,9 @@ def listing_of(items: Iterable[ImageItem]) -> pa.Table:
             seen.add(item.place)
             kept.append(item)
     columns = [[getattr(item, name) for item in kept] for name in LISTING_SCHEMA.names]
+    addresses = [os.fsencode(item.address) for item in kept]
+    shown = [os.fsencode(item.path).decode("utf-8", "backslashreplace") for item in kept]
+    columns[:2] = shown, addresses
     return pa.table(
         [
             pa.array(column, field.type)
@@ -70,7 +80,7 @@ def listing_of(items: Iterable[ImageItem]) -> pa.Table:
 def items_of(listing: pa.Table) -> Iterator[ImageItem]:
     """Yield the items of a listing, or of a part of one."""
     for row in listing.to_pylist():
-        yield ImageItem(**row)
+        yield ImageItem(**row | {"address": os.fsdecode(row["address"])})
 
 
 def packed(listing: pa.Table) -> bytes:
@@ -93,6 +103,11 @@ def digest_of(listing: pa.Table) -> str:
     for batch in listing.to_batches(max_chunksize=10_000):
         columns = [column.to_pylist() for column in batch.columns]
         for row in zip(*columns, strict=True):
-            digest.update("\0".join("" if value is None else str(value) for value in row).encode())
-            digest.update(b"\n")
+            digest.update(b"\0".join(map(_encoded, row)) + b"\n")
     return digest.hexdigest()
+
+
+def _encoded(value: str | bytes | int | None) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return b"" if value is None else str(value).encode()

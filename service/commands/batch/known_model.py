@@ -55,7 +55,7 @@ def known_model(
     stated = stated_digest(spec)
     for name in names:
         facts = facts_of(folder, name)
-        if facts is None or facts.get(STATED) != stated:
+        if facts is None or "model" not in facts or facts.get(STATED) != stated:
             continue
         model: dict[str, Any] = facts["model"]
         same = settings.dtype in {"auto", model["dtype"]} and _has_weights(spec, settings, model)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.commands.batch.folder import OutputFolder
-from service.commands.batch.items import LISTING_SCHEMA, ImageItem, items_of
+from service.commands.batch.items import LISTING_SCHEMA, items_of
 from service.commands.batch.plan import Shard, plan_name
 from service.commands.batch.sources import find_items
 from service.commands.console.exits import RefusedError
@@ -56,7 +56,10 @@ def _kept(folder: OutputFolder, shard: Shard) -> pa.Table | None:
     try:
         return pq.read_table(pa.BufferReader(content)).cast(LISTING_SCHEMA)
     except (pa.ArrowException, ValueError) as error:
-        raise RefusedError(f"{folder.name} has {plan_name(shard)}, which is damaged.") from error
+        raise RefusedError(
+            f"{folder.name} has {plan_name(shard)}, which is damaged; remove it to list the images "
+            "anew."
+        ) from error
 
 
 def _compared(kept: pa.Table, listing: pa.Table, folder: str) -> list[str]:
@@ -71,7 +74,7 @@ def _compared(kept: pa.Table, listing: pa.Table, folder: str) -> list[str]:
     changed = [
         path
         for path, item in now.items()
-        if path in before and item != before[path] and not _is_missing(item)
+        if path in before and item != before[path] and not item.is_missing
     ]
     for paths, what in ((new, "new"), (changed, "changed")):
         if paths:
@@ -82,13 +85,8 @@ def _compared(kept: pa.Table, listing: pa.Table, folder: str) -> list[str]:
     return [
         path
         for path, item in before.items()
-        if not _is_missing(item) and _is_missing(now.get(path))
+        if not item.is_missing and (path not in now or now[path].is_missing)
     ]
-
-
-def _is_missing(item: ImageItem | None) -> bool:
-    """Tell whether there is no such file: nothing else has neither size nor row nor stamp."""
-    return item is None or (item.size is None and item.row is None and "://" not in item.address)
 
 
 def _counted(paths: Sequence[str]) -> str:

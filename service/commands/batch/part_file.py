@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from service.commands.batch.folder import OutputFolder
 from service.commands.batch.rows import PLAIN_COLUMNS, Row
+from service.commands.console.exits import RefusedError
 
 METADATA_KEY = b"overlock"
 
@@ -86,9 +87,9 @@ def read_metadata(folder: OutputFolder, name: str) -> dict[str, Any] | None:
     with folder.opened(name) as file:
         try:
             found = pq.read_metadata(file).metadata or {}
-        except pa.ArrowException:
+            document = json.loads(found.get(METADATA_KEY, b"null"))
+        except (pa.ArrowException, ValueError):
             return None
-    document = json.loads(found.get(METADATA_KEY, b"null"))
     return document if isinstance(document, dict) else None
 
 
@@ -99,7 +100,23 @@ def rows_in(folder: OutputFolder, name: str, columns: Sequence[str]) -> Iterator
         folder: that has the part.
         name: of the part.
         columns: to read.
+
+    Raises:
+        RefusedError: if the part is damaged.
     """
     with folder.opened(name) as file:
-        for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=list(columns)):
-            yield from batch.to_pylist()
+        try:
+            for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=list(columns)):
+                yield from batch.to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise  # the system's, not Arrow's
+            raise damaged(folder, name) from error
+
+
+def damaged(folder: OutputFolder, name: str) -> RefusedError:
+    """Return the error that says that a part or manifest is no such file."""
+    return RefusedError(
+        f"{folder.name} has {name}, which is damaged or of no such run; remove it, and the same "
+        "command makes it again."
+    )

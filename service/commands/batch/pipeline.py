@@ -8,7 +8,7 @@ into the share of the object store that the pipeline may fill.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,7 +150,7 @@ def run_pipeline(
     model: ModelInfo,
     pools: Pools,
     limit_bytes: int | None,
-) -> Iterator[pa.Table]:
+) -> Generator[pa.Table, None, None]:
     """Predict on chunks of a listing.
 
     Args:

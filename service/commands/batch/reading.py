@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -98,9 +99,12 @@ def _read(item: ImageItem) -> bytes | Failure:
 
 
 def _read_file(item: ImageItem) -> bytes:
+    path = Path(item.address)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise SourceError("It is a folder, a pipe or a device, and no file.")  # a pipe would block
     if item.offset is None:
-        return Path(item.address).read_bytes()
-    with Path(item.address).open("rb") as file:
+        return path.read_bytes()
+    with path.open("rb") as file:
         file.seek(item.offset)
         return file.read(item.size or 0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -246,9 +246,9 @@ class _Run:
         with ImageProgress(sum(part.size for part in missing), PROGRAM) as progress:
             try:
                 for window in _windows(missing, images):
-                    tables = self._tables(ray, window)
-                    for part in window:
-                        self._write(part, tables, progress)
+                    with self._tables(ray, window) as tables:
+                        for part in window:
+                            self._write(part, tables, progress)
             except (ray.exceptions.RayError, *STOPPING) as error:
                 raise stopped_by(error) from error
             finally:
@@ -264,7 +264,9 @@ class _Run:
             except STOPPING as error:
                 raise stopped_by(error) from error
 
-    def _tables(self, ray: Any, parts: Sequence[Part]) -> Iterator[pa.Table]:
+    @contextmanager
+    def _tables(self, ray: Any, parts: Sequence[Part]) -> Iterator[Iterator[pa.Table]]:
+        """Yield the results; Ray Data ends with the ``with`` statement, while Ray is there."""
         batch_size, in_tiles = self._work.batch_size, self._in_tiles
         images = chunk_images(self._model, batch_size, in_tiles=in_tiles)
         chunks = [
@@ -276,10 +278,11 @@ class _Run:
         if self._store_bytes is not None:
             most_bytes = chunk_bytes(self._model, batch_size, in_tiles=in_tiles)
             limit_bytes = min(self._store_bytes // 2, flight_bytes(self._pools, most_bytes))
-        tables = run_pipeline(ray, chunks, self._work, self._model, self._pools, limit_bytes)
-        if self._arguments.ray is None:
-            return tables
-        return watched(tables, lambda: has_room(ray, self._pools))
+        with closing(
+            run_pipeline(ray, chunks, self._work, self._model, self._pools, limit_bytes)
+        ) as tables:
+            alone = self._arguments.ray is None
+            yield tables if alone else watched(tables, lambda: has_room(ray, self._pools))
 
     def _write(self, part: Part, tables: Iterator[pa.Table], progress: ImageProgress) -> None:
         schema = result_schema(self._work.request, self._model)

@@ -11,7 +11,13 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from service.commands.batch.buckets import is_bucket, objects_below, objects_like, stat_object
+from service.commands.batch.buckets import (
+    check_place,
+    is_bucket,
+    objects_below,
+    objects_like,
+    stat_object,
+)
 from service.commands.batch.containers import Container, container_of
 from service.commands.batch.items import ImageItem, listing_of
 from service.commands.console.exits import RefusedError
@@ -24,7 +30,7 @@ def find_items(names: Sequence[str], stdin: BinaryIO) -> tuple[pa.Table, Counter
     Args:
         names: files, folders (searched recursively, hidden files left out), patterns, each of them
             on this machine or ``s3://`` or ``gs://``; tars and Parquet files; ``-``.
-        stdin: a name on each line, read for ``-``.
+        stdin: a name on each line, or names that NUL ends as ``find -print0`` does; for ``-``.
 
     Returns:
         The listing, and how many files of each kind the folders hold that are no images.
@@ -32,18 +38,23 @@ def find_items(names: Sequence[str], stdin: BinaryIO) -> tuple[pa.Table, Counter
     Raises:
         RefusedError: if there is no image, or a container cannot be read.
     """
+    for name in names:
+        check_place(name)
     skipped: Counter[str] = Counter()
     items = [item for name in names for item in _items_of(name, stdin, skipped)]
-    if not items:
-        raise RefusedError(f"There is no image in {', '.join(names)}.")
+    if all(item.is_missing for item in items):
+        why = ": no file of that name can be found" if items else ""
+        shown = ", ".join("the standard input" if name == STDIN else name for name in names)
+        raise RefusedError(f"There is no image in {shown}{why}.")
     return listing_of(items), skipped
 
 
 def _items_of(name: str, stdin: BinaryIO, skipped: Counter[str]) -> Iterator[ImageItem]:
     if name == STDIN:
-        for line in stdin.read().decode("utf-8", "surrogateescape").splitlines():
-            if line.strip():
-                yield from _of_list(line.strip(), skipped)
+        content = stdin.read()
+        lines = content.split(b"\0") if b"\0" in content else content.splitlines()
+        for line in filter(None, lines):
+            yield from _of_list(os.fsdecode(line), skipped)
     elif is_bucket(name):
         yield from _of_bucket(name)
     else:
@@ -63,9 +74,10 @@ def _of_list(name: str, skipped: Counter[str]) -> Iterator[ImageItem]:
 
 def _of_local(name: str, skipped: Counter[str]) -> Iterator[ImageItem]:
     path = Path(name)
-    if path.is_dir():
+    # Of names that are too long, or below a folder that may not be searched, pathlib's raise.
+    if os.path.isdir(name):  # noqa: PTH112
         yield from (_of_file(found) for found in images_in(path, skipped))
-    elif glob.has_magic(name) and not path.exists():
+    elif glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110
         for found in glob.glob(name, recursive=True):  # noqa: PTH207 - any root
             if Path(found).is_file():
                 yield from _of_named(Path(found))

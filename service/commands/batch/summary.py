@@ -30,4 +30,5 @@ def summary_line(
     reasons = ", ".join(f"{slug} {count}" for slug, count in failed.items())
     lost = f"{sum(failed.values())} failed ({reasons})" if failed else "none failed"
     beside = "" if dataset is None else f", {dataset} beside them"
-    return f"{images} images{speed}{now}; {lost}; results in {folder}{beside}."
+    noun = "image" if images == 1 else "images"
+    return f"{images} {noun}{speed}{now}; {lost}; results in {folder}{beside}."

@@ -109,7 +109,7 @@ def networks_for(task: Task) -> dict[str, tuple[Task, str]]:
 def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: Task) -> None:
     model = " --model mask_rcnn_overlock_t --weights FILE" if task is Task.DETECT else ""
     parser = tasks.add_parser(
-        task,
+        task.value,
         usage=f"overlock predict {task} FILE ... [options]",
         description=TASK_DESCRIPTIONS[task],
         epilog=EPILOG.format(task=task, model=model),

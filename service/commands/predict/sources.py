@@ -19,6 +19,7 @@ IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix i
 """Suffixes that a folder is searched for. A file that is named itself may have any."""
 
 HIDDEN, LINKED, BARE = "hidden", "linked folders", "without a suffix"
+UNREADABLE = "folders that cannot be read"
 
 MAX_KINDS = 8
 """Kinds of skipped files that are named; the others are counted together."""
@@ -102,7 +103,11 @@ def _of_folder(name: str, folder: Path, skipped: Counter[str]) -> list[Source]:
 
 def images_in(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
     """Yield the files below a folder with a suffix of an image; count the others by kind."""
-    for parent, folders, files in os.walk(folder):
+
+    def unreadable(_: OSError) -> None:
+        skipped[UNREADABLE] += 1
+
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
         skipped.update(HIDDEN for name in folders if name.startswith("."))
         folders[:] = [name for name in folders if not name.startswith(".")]
         skipped.update(LINKED for name in folders if Path(parent, name).is_symlink())

@@ -22,7 +22,7 @@ class LabelPaths:
         paths: of all images of all shards, as their rows have them.
 
     Raises:
-        RefusedError: if two images would share a file.
+        RefusedError: if two images would share a file, or the list of images cannot name one.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -30,6 +30,11 @@ class LabelPaths:
         self._root = _shared_folder(paths)
         found: dict[str, str] = {}
         for path in paths:
+            if len(path.splitlines()) > 1:
+                raise RefusedError(
+                    f"--format yolo: {path!r} has a line break, and images.txt has a path a line. "
+                    "Rename it, or take another format."
+                )
             other = found.setdefault(self.of(path), path)
             if other is not path:
                 raise RefusedError(

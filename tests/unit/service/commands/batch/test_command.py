@@ -24,3 +24,13 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "ray" else name)
     with pytest.raises(RefusedError, match=r"needs ray: pip install 'overlock-service\[batch\]'"):
         command.run(argparse.Namespace())
+
+
+def test_a_task_that_there_is_not_is_refused_with_those_that_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parser = argparse.ArgumentParser()
+    command.fill_parser(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["explain", "photos"])
+    assert "(choose from 'classify', 'segment', 'detect', 'embed')" in capsys.readouterr().err

@@ -22,6 +22,7 @@ BAD: dict[str, Any] = {"images": 5000, "failed": {"invalid-image": 1, "unreadabl
             "5000 images at 200 a second; 3 failed (invalid-image 1, unreadable 2); results in d.",
         ),
         ({"images": 0, "failed": {}}, 0, "0 images; none failed; results in d."),
+        ({"images": 1, "failed": {}}, 1, "1 image at 0.04 a second; none failed; results in d."),
     ],
 )
 def test_a_run_ends_with_one_line(manifest: dict[str, Any], done: int, expected: str) -> None:
