@@ -274,10 +274,8 @@ def test_a_named_object_that_is_not_there_is_not_passed_over(bucket: Any) -> Non
 
 def test_an_object_that_is_gone_is_unreadable(bucket: Any) -> None:
     (gone,) = bodies(found("-", stdin=b"s3://pets/in/gone.png\n"))
-    assert (gone.kind, gone.detail) == (
-        "unreadable",
-        "There is no object s3://pets/in/gone.png.",
-    )
+    assert gone.kind == "unreadable"
+    assert gone.detail == "There is no object s3://pets/in/gone.png."
 
 
 def listed(bucket: Any, prefix: str) -> list[str]:
