@@ -130,9 +130,10 @@ def decode(_: str, photos: Path, times: Path) -> None:
     """Read and decode alone, in one process on one thread."""
     preparer = ImagePreparer(Settings())
     with times.open("a", buffering=1) as file:
-        for path in sorted(photos.iterdir()):
+        for number, path in enumerate(sorted(photos.iterdir()), 1):
             preparer.prepare(path.read_bytes(), None, CLASSIFIER)
-            note(file, 1)
+            if number % BATCH_SIZE == 0:
+                note(file, BATCH_SIZE)
 
 
 def network(device: str, photos: Path, times: Path) -> None:

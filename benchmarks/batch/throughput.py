@@ -1,7 +1,6 @@
 """Images a second of ``overlock batch``, ``overlock predict`` and a plain DataLoader loop.
 
-    PYTHONPATH=.:tests python -m benchmarks.batch.throughput           # about ten minutes
-    PYTHONPATH=.:tests python -m benchmarks.batch.throughput --quick   # two, less precise
+    PYTHONPATH=.:tests python -m benchmarks.batch.throughput    # ten minutes
 
 Writes ``benchmarks/results/batch-cpu.json`` and ``.md``. All three classify the same photographs,
 JPEG of 640x480, in batches of 8, on three devices: two that only wait, at T's speed on a CPU and
@@ -9,9 +8,9 @@ without any time, and T itself with random weights, float32. Their runs take tur
 of two runs of the same turn. A rate is that of the middle of a run: Ray's start takes ten seconds,
 whatever the number of images.
 
-The limits, measured in the same turns: decoding's own rate, one process on one thread, which is
-what ``overlock batch`` has on two cores; the device's own rate; and where both share the cores,
-R / (1 + R d / c) for a device of R images/s alone, d seconds for decoding an image and c cores.
+The limits, measured in the same turns: decoding's own rate, one process on one thread, times the
+cores; the device's own rate; and where both share the cores, R / (1 + R d / c) for a device of R
+images/s alone, d seconds for decoding an image and c cores.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class Turn:
 
     Attributes:
         limit: images a second that no program can exceed.
-        decoding: those of decoding alone.
+        decoding: those of decoding alone, on one core.
         device: those of the device alone; None if it takes no time.
         programs: those of each program, by name.
     """
@@ -73,19 +72,19 @@ class Turn:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one turn, a third of the images")
-    quick = parser.parse_args().quick
+    parser.add_argument("--turns", type=int, default=3, help="[3]")
+    number_of_turns = parser.parse_args().turns
     load_at_start = os.getloadavg()
     turns: dict[str, list[Turn]] = {device: [] for device in IMAGES}
     with tempfile.TemporaryDirectory() as folder:
         photos = {
-            device: draw(Path(folder, device.replace(" ", "-")), count // 3 if quick else count)
+            device: draw(Path(folder, device.replace(" ", "-")), count)
             for device, count in IMAGES.items()
         }
-        for number in range(1 if quick else 3):
+        for number in range(number_of_turns):
             for device in IMAGES:
                 turns[device].append(measured(device, photos[device], number))
-    write(turns, describe_machine(load_at_start, CORES), quick=quick)
+    write(turns, describe_machine(load_at_start, CORES))
 
 
 def draw(folder: Path, count: int) -> Path:
@@ -104,10 +103,10 @@ def measured(device: str, photos: Path, number: int) -> Turn:
     """Run all programs on a device; each turn begins with another one."""
     decoding = run("decode", device, photos)
     alone = None if COSTS.get(device) == IMMEDIATE else run("network", device, photos)
-    limit = decoding
+    limit = decoding * CORES
     if alone is not None:
         waits = device in COSTS
-        limit = min(decoding, alone) if waits else alone / (1 + alone / decoding / CORES)
+        limit = min(limit, alone) if waits else alone / (1 + alone / decoding / CORES)
     order = [*PROGRAMS][number % len(PROGRAMS) :] + [*PROGRAMS][: number % len(PROGRAMS)]
     turn = Turn(limit, decoding, alone, {name: run(name, device, photos) for name in order})
     print(device, f"limit {turn.limit:.1f}/s", turn.programs, flush=True)
@@ -134,18 +133,18 @@ def run(program: str, device: str, photos: Path) -> float:
     return float((images[last] - images[first]) / (moments[last] - moments[first]))
 
 
-def write(turns: dict[str, list[Turn]], machine: dict[str, str], *, quick: bool) -> None:
+def write(turns: dict[str, list[Turn]], machine: dict[str, str]) -> None:
     """Write the results."""
     lines = [
         "# Offline work: images a second",
         "",
-        f"`{COMMAND}`{' --quick' if quick else ''}; photographs of 640x480, JPEG, batches of 8; "
-        f"medians of {len(turns['real T'])} interleaved turns, ratios of runs of the same turn.",
+        f"`{COMMAND}`; photographs of 640x480, JPEG, batches of 8; "
+        f"medians of {len(turns['real T'])} interleaved turn(s), ratios of runs of the same turn.",
         "",
         *(f"- {fact}: {value}" for fact, value in machine.items()),
         "",
-        "| device | decoding alone | device alone | limit | program | images/s | of the limit "
-        "| goal |",
+        "| device | decoding on one core | device alone | limit | program | images/s "
+        "| of the limit | goal |",
         "|--|--|--|--|--|--|--|--|",
     ]
     for device, runs in turns.items():

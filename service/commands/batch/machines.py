@@ -45,7 +45,8 @@ def gpus_of(devices: str) -> int:
 def local_pools(gpus: int, decoders: int | None) -> Pools:
     """Return the actors on this machine."""
     cores = len(os.sched_getaffinity(0))
-    left = cores - gpus - 1 if gpus else cores // 2
+    # A network on the CPU has every core too: decoders give way to it, and have what it leaves.
+    left = cores - gpus - 1 if gpus else cores
     return Pools(decoders or max(1, left), max(1, gpus), 1, 1 if gpus else 0)
 
 

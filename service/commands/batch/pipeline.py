@@ -7,6 +7,7 @@ into the share of the object store that the pipeline may fill.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ CHUNK_NAME_BYTES = 2048
 
 STORE_SHARE = 0.3
 """Share of the machine's memory that the object store may have at most."""
+
+NICENESS = 5
+"""Niceness of a decoder, added to the command's own."""
 
 MAX_RESTARTS = 3
 """Of an actor that dies; with them ends the chunk that it dies with."""
@@ -143,6 +147,14 @@ def described(ray: Any, work: BatchWork, pools: Pools) -> ModelInfo:
     return found
 
 
+class _NiceDecoder(Decoder):
+    """A decoder in a process of its own, which gives way to a network on the CPU."""
+
+    def __init__(self, work: BatchWork, model: ModelInfo) -> None:
+        os.nice(NICENESS)
+        super().__init__(work, model)
+
+
 def run_pipeline(
     ray: Any,
     chunks: Sequence[pa.Table],
@@ -184,7 +196,7 @@ def _results(
     return (
         ray.data.from_items(items, override_num_blocks=len(items))
         .map_batches(
-            Decoder,
+            _NiceDecoder,
             batch_size=None,
             batch_format="pyarrow",
             compute=strategy(size=pools.decoders, max_tasks_in_flight_per_actor=2),

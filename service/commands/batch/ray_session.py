@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from service.commands.console.exits import TERMINATED, RefusedError
+from service.processes.environment import KEPT_MEMORY
 
 FOLDER_PREFIX = "ov-batch-"
 
@@ -67,6 +68,10 @@ def local_ray(*, cpus: int, gpus: int | None, store_bytes: int) -> Iterator[Any]
         with ExitStack() as stack:
             stack.enter_context(_locked(folder))
             os.environ.update(LOCAL_VARIABLES | VARIABLES)
+            # Decoders and networks begin with it. One decodes 1.7 times as fast: by default an
+            # image's memory goes back to the kernel, which clears it page by page for the next.
+            for name, value in KEPT_MEMORY.items():
+                os.environ.setdefault(name, value)
             # Other users of the machine reach loopback too.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             stack.enter_context(_ray_lines_in(folder / "driver.err"))

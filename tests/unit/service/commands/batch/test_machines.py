@@ -54,7 +54,7 @@ def test_cuda_without_a_gpu_is_refused_in_torchs_words(monkeypatch: pytest.Monke
 def test_decoders_take_the_cores_that_networks_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
     assert local_pools(4, None) == Pools(11, 4, 1, 1)
-    assert local_pools(0, None) == Pools(8, 1, 1, 0)
+    assert local_pools(0, None) == Pools(16, 1, 1, 0)
     assert local_pools(0, 3) == Pools(3, 1, 1, 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert local_pools(1, None) == Pools(1, 1, 1, 1)
