@@ -22,7 +22,8 @@ from service.processes.gpus import Gpus
 @pytest.fixture
 def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machines, "find_gpus", lambda: Gpus(4, None, expected=True))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # so that it is as before afterwards
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
 
 
 @pytest.mark.parametrize(
