@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 """For Ray's processes, which work in other folders."""
 
 RESULTS = Path(__file__).parents[1] / "results"
-COMMAND = "PYTHONPATH=.:tests python -m benchmarks.batch.throughput"
+COMMAND = " ".join(["PYTHONPATH=.:tests python -m benchmarks.batch.throughput", *sys.argv[1:]])
 DRAWN = 64
 """Different photographs; the others are these under other names."""
 
@@ -139,7 +139,7 @@ def write(turns: dict[str, list[Turn]], machine: dict[str, str]) -> None:
         "# Offline work: images a second",
         "",
         f"`{COMMAND}`; photographs of 640x480, JPEG, batches of 8; "
-        f"medians of {len(turns['real T'])} interleaved turn(s), ratios of runs of the same turn.",
+        f"{len(turns['real T'])} interleaved turn(s), their medians, ratios of runs of the same turn.",
         "",
         *(f"- {fact}: {value}" for fact, value in machine.items()),
         "",

@@ -68,8 +68,8 @@ def local_ray(*, cpus: int, gpus: int | None, store_bytes: int) -> Iterator[Any]
         with ExitStack() as stack:
             stack.enter_context(_locked(folder))
             os.environ.update(LOCAL_VARIABLES | VARIABLES)
-            # Decoders and networks begin with it. One decodes 1.7 times as fast: by default an
-            # image's memory goes back to the kernel, which clears it page by page for the next.
+            # Decoders and networks begin with it: by default an image's memory may go back to the
+            # kernel, which clears it page by page for the next.
             for name, value in KEPT_MEMORY.items():
                 os.environ.setdefault(name, value)
             # Other users of the machine reach loopback too.
