@@ -139,7 +139,8 @@ def write(turns: dict[str, list[Turn]], machine: dict[str, str]) -> None:
         "# Offline work: images a second",
         "",
         f"`{COMMAND}`; photographs of 640x480, JPEG, batches of 8; "
-        f"{len(turns['real T'])} interleaved turn(s), their medians, ratios of runs of the same turn.",
+        f"{len(turns['real T'])} interleaved turn(s), their medians, ratios of runs of the same "
+        "turn.",
         "",
         *(f"- {fact}: {value}" for fact, value in machine.items()),
         "",
