@@ -14,7 +14,11 @@ from torch import Tensor, nn
 
 from model.backbone.layers import ConvNorm, like_convolution
 from model.kernels.context_mixing import context_mixing, position_bias_windows
-from model.kernels.context_mixing_reference import context_mixing_reference
+from model.kernels.context_mixing_reference import (
+    SumWindows,
+    context_mixing_reference,
+    sum_windows,
+)
 
 
 class _ContextMixingBase(nn.Module):
@@ -50,7 +54,11 @@ class _ContextMixingBase(nn.Module):
 
 
 class ContextMixing(_ContextMixingBase):
-    """ContMix in its trained form, computed by the plain reference."""
+    """ContMix in its trained form, computed by the plain reference.
+
+    Attributes:
+        sum_windows: the reference's, or another function of its arguments.
+    """
 
     def __init__(
         self,
@@ -64,6 +72,7 @@ class ContextMixing(_ContextMixingBase):
         super().__init__(kernel_size, context_grid)
         hidden = channels // 2
         taps = small_kernel**2 + kernel_size**2
+        self.sum_windows: SumWindows = sum_windows
         self.query_scale = (channels // groups) ** -0.5
         self.query = ConvNorm(nn.Conv2d(channels, hidden, 1, bias=False), hidden)
         self.key = ConvNorm(nn.Conv2d(context_channels, hidden, 1, bias=False), hidden)
@@ -84,6 +93,7 @@ class ContextMixing(_ContextMixingBase):
             cast("Tensor", self.mix_weights.bias),
             self.small_position_bias,
             self.large_position_bias,
+            sum_windows=self.sum_windows,
         )
 
     def folded(self) -> FoldedContextMixing:

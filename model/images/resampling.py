@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from model.config import Interpolation
-from model.images.pillow_memory import SeveralBlocksError, pixel_memory
+from model.images.pillow_memory import SeveralBlocksError, packed_pixels, pixel_memory
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason, native_library
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def resize_and_crop(
     if not (0 <= crop[0] < crop[2] <= size[0] and 0 <= crop[1] < crop[3] <= size[1]):
         raise ValueError(f"The crop {crop} is not within {size[0]} x {size[1]}.")
     if image.size == size and box == (0, 0, *size):
-        return np.asarray(image.crop(crop))
+        return packed_pixels(image, crop)
     resize = _natively if cpu_kernels_unsupported_reason() is None else _in_pillow
     return resize(image, size, box, crop, interpolation)
 

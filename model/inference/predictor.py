@@ -24,6 +24,7 @@ from model.inference.execution import (
     kernels_unsupported_reason,
 )
 from model.inference.passes import ExplainingNetwork, Explanation
+from model.inference.recorded_network import recorded
 from model.inference.recordings import Recordings
 from model.inference.result_kernels import launch_result_kernels
 from model.inference.staging import (
@@ -131,7 +132,8 @@ class Predictor:
         if autotuner is not None:
             lower_for_gpu(self.network, autotuner)
         self.staging = staging or staging_for(device)
-        self.static_module = StaticModule(self.network, device, dtype, input_config)
+        replayed = recorded(self.network) if device.type == "cpu" else self.network
+        self.static_module = StaticModule(replayed, device, dtype, input_config)
         gpu = gpu_on(device, recordings, autotuner) if device.type == "cuda" else None
         self.execution = Execution(self.static_module, gpu, compiler)
         self._sizes_with_results: set[Size] = set()

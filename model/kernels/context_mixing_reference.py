@@ -5,8 +5,35 @@ It materialises every weight tensor, so it is slow and large; nothing is served 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+SumWindows = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""``sum_windows``, or another function of its arguments."""
+
+
+def sum_windows(
+    values: Tensor, weights: Tensor, row_starts: Tensor, column_starts: Tensor
+) -> Tensor:
+    """Sum every pixel's window of the values with the pixel's weights.
+
+    Args:
+        values: (B, C, H, W), split over the G groups.
+        weights: of each pixel, (B, G, H, W, K, K).
+        row_starts: first row of each row's windows, (H,).
+        column_starts: first column of each column's windows, (W,).
+
+    Returns:
+        (B, C, H, W).
+    """
+    kernel_size = weights.shape[-1]
+    windows = values.unfold(2, kernel_size, 1).unfold(3, kernel_size, 1)
+    windows = windows.index_select(2, row_starts).index_select(3, column_starts)
+    windows = windows.unflatten(1, (weights.shape[1], -1))  # (B, G, C', H, W, K, K)
+    summed: Tensor = (weights[:, :, None] * windows).sum(dim=(-2, -1))  # (B, G, C', H, W)
+    return summed.flatten(1, 2)
 
 
 def context_mixing_reference(
@@ -17,6 +44,8 @@ def context_mixing_reference(
     mix_bias: Tensor,
     small_position_bias: Tensor,
     large_position_bias: Tensor,
+    *,
+    sum_windows: SumWindows = sum_windows,
 ) -> Tensor:
     """Aggregate every pixel's neighbourhood with weights made from the pooled context.
 
@@ -31,6 +60,7 @@ def context_mixing_reference(
         mix_bias: added to the kernel logits, (k*k + K*K,).
         small_position_bias: by relative position, (G, 2k - 1, 2k - 1).
         large_position_bias: the same for the large kernel, (G, 2K - 1, 2K - 1).
+        sum_windows: sums the windows.
 
     Returns:
         Aggregated features, (B, C, H, W).
@@ -47,8 +77,8 @@ def context_mixing_reference(
     small_taps = kernel_size_of(small_position_bias) ** 2
     small_logits, large_logits = logits.split([small_taps, logits.shape[-1] - small_taps], dim=-1)
     small_values, large_values = values.chunk(2, dim=1)
-    small = _aggregate(small_values, small_logits, small_position_bias)
-    large = _aggregate(large_values, large_logits, large_position_bias)
+    small = _aggregate(small_values, small_logits, small_position_bias, sum_windows)
+    large = _aggregate(large_values, large_logits, large_position_bias, sum_windows)
     return torch.cat((small, large), dim=1)
 
 
@@ -63,19 +93,17 @@ def window_starts(size: int, kernel_size: int, device: torch.device) -> Tensor:
     return (positions - kernel_size // 2).clamp(0, size - kernel_size)
 
 
-def _aggregate(values: Tensor, logits: Tensor, position_bias: Tensor) -> Tensor:
+def _aggregate(
+    values: Tensor, logits: Tensor, position_bias: Tensor, sum_windows: SumWindows
+) -> Tensor:
     """Softmax the biased logits (B, G, H, W, K*K) and sum the windows of ``values`` with them."""
-    batch, channels, height, width = values.shape
-    groups, kernel_size = position_bias.shape[0], kernel_size_of(position_bias)
+    height, width = values.shape[2:]
+    kernel_size = kernel_size_of(position_bias)
     row_starts = window_starts(height, kernel_size, values.device)
     column_starts = window_starts(width, kernel_size, values.device)
-
     weights = (logits + _bias_per_pixel(position_bias, row_starts, column_starts)).softmax(dim=-1)
-    weights = weights.view(batch, groups, 1, height, width, kernel_size, kernel_size)
-    windows = values.unfold(2, kernel_size, 1).unfold(3, kernel_size, 1)
-    windows = windows.index_select(2, row_starts).index_select(3, column_starts)
-    windows = windows.view(batch, groups, -1, height, width, kernel_size, kernel_size)
-    return (weights * windows).sum(dim=(-2, -1)).reshape(batch, channels, height, width)
+    weights = weights.unflatten(-1, (kernel_size, kernel_size))
+    return sum_windows(values, weights, row_starts, column_starts)
 
 
 def _bias_per_pixel(position_bias: Tensor, row_starts: Tensor, column_starts: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from model.backbone.layers import LayerNorm2d
 from model.backbone.overlock import Stem
 from model.heads.classifier import ClassifierHead, OverviewHead
 from model.heads.roi_heads import MaskHead
-from model.kernels.cpu.library import cpu_kernels_unsupported_reason
-from model.kernels.cpu.packed_conv import PackedConv, packed_conv_unsupported_reason
+from model.kernels.cpu.dense_conv import DenseConv, dense_conv, dense_conv_unsupported_reason
+from model.kernels.cpu.packed_conv import PackedConv
 from model.lowering.cpu_blocks import (
     NativeBasicBlock,
     NativeDynamicBlock,
@@ -31,7 +31,7 @@ def lowering_unsupported_reason(dtype: torch.dtype) -> str | None:
     """Return why a network cannot be lowered in a dtype on this machine, or None if it can."""
     if dtype not in NATIVE_DTYPES:
         return f"there are no kernels for {dtype}"
-    return packed_conv_unsupported_reason(dtype) or cpu_kernels_unsupported_reason()
+    return dense_conv_unsupported_reason(dtype)
 
 
 def lower_for_cpu(network: Network, dtype: torch.dtype) -> Network:
@@ -44,7 +44,7 @@ def lower_for_cpu(network: Network, dtype: torch.dtype) -> Network:
         ValueError: if lowered networks do not run here, or it is lowered in another dtype already.
     """
     for part in network.modules():
-        if isinstance(part, PackedConv) and part.dtype != dtype:
+        if isinstance(part, DenseConv | PackedConv) and part.dtype != dtype:
             raise ValueError(f"The network is lowered in {part.dtype} already.")
     reason = lowering_unsupported_reason(dtype)
     if reason is not None:
@@ -83,9 +83,9 @@ def _lowered(part: nn.Module, dtype: torch.dtype) -> nn.Module | None:
         case MaskHead():  # its last convolution stays: it picks rows of the weight by label
             for index, conv in enumerate(part.convs):
                 if isinstance(conv, nn.Conv2d):
-                    part.convs[index] = PackedConv(conv, dtype)
+                    part.convs[index] = dense_conv(conv, dtype)
             return part
         case nn.Conv2d() if part.groups == 1:
-            return PackedConv(part, dtype)
+            return dense_conv(part, dtype)
         case _:
             return None

@@ -1,4 +1,4 @@
-"""OverLoCK's blocks for inference on a CPU, on our C kernels and oneDNN.
+"""OverLoCK's blocks for inference on a CPU, on our C kernels.
 
 Between the dense convolutions every map is read and written as seldom as possible: a depthwise
 convolution also computes the sums that squeeze-excite or the response norm needs, a layer norm also
@@ -27,6 +27,8 @@ from model.backbone.layers import (
     SqueezeExcite,
 )
 from model.backbone.overlock import Stem
+from model.kernels.cpu.contexts import join_context, mix_keys, pool_to_grid
+from model.kernels.cpu.dense_conv import dense_conv
 from model.kernels.cpu.ops import (
     LOG2_E,
     DepthwiseTaps,
@@ -40,7 +42,6 @@ from model.kernels.cpu.ops import (
     padded_bias_windows,
     response_norm_,
 )
-from model.kernels.cpu.packed_conv import PackedConv
 
 HIDDEN_BYTES = 4 * 2**20
 """Size of the hidden maps processed at a time, so that all four passes find them cached."""
@@ -53,7 +54,7 @@ class NativeStem(nn.Module):
         super().__init__()
         *inner, last = cast("list[nn.Conv2d]", list(stem.layers))
         self.layers = nn.Sequential(
-            *(PackedConv(conv, dtype, "gelu") for conv in inner), PackedConv(last, dtype)
+            *(dense_conv(conv, dtype, "gelu") for conv in inner), dense_conv(last, dtype)
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -92,14 +93,14 @@ class NativeFeedForward(nn.Module):
     def __init__(self, trained: FeedForward, identity: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.hidden_channels = trained.expand.out_channels
-        self.expand = PackedConv(trained.expand, dtype, "gelu")
+        self.expand = dense_conv(trained.expand, dtype, "gelu")
         self.position = residual_taps(cast("nn.Conv2d", trained.position), dtype)
         self.gamma = trained.response_norm.gamma.detach().float().flatten()
         # The response norm's beta is a constant: folded into the projection's bias.
         weight = trained.project.weight.detach().double()[:, :, 0, 0]
         bias = weight @ trained.response_norm.beta.detach().double().flatten()
         bias += _bias(trained.project).double()
-        self.project = PackedConv(trained.project, dtype, bias=bias + _scale_bias(identity))
+        self.project = dense_conv(trained.project, dtype, bias=bias + _scale_bias(identity))
 
     def add_to(self, identity: Tensor, pixels: Tensor) -> Tensor:
         """Add the output for ``pixels`` to ``identity`` in place; both (B, H, W, C)."""
@@ -142,10 +143,10 @@ class NativeContextMixing(nn.Module):
         super().__init__()
         self.kernel_size, self.context_grid = mixing.kernel_size, mixing.context_grid
         self.query_channels = mixing.query.in_channels
-        self.query = PackedConv(widened_input(mixing.query, mixing.key.in_channels), dtype)
-        self.key = PackedConv(mixing.key, dtype)
+        self.query = dense_conv(widened_input(mixing.query, mixing.key.in_channels), dtype)
+        self.key = dense_conv(mixing.key, dtype)
         self.groups = mixing.groups
-        self.key_mix = (mixing.key_mix * LOG2_E).to(dtype)
+        self.key_mix = (mixing.key_mix * LOG2_E).to(dtype).float().contiguous()
         self.small_bias = padded_bias_windows(mixing.small_bias)
         self.large_bias = padded_bias_windows(mixing.large_bias)
 
@@ -154,9 +155,10 @@ class NativeContextMixing(nn.Module):
         return resize_around(self.kernel_size, self._mix, values, guided)
 
     def _mix(self, values: Tensor, guided: Tensor) -> Tensor:
-        context = F.adaptive_avg_pool2d(guided[:, self.query_channels :], self.context_grid)
-        keys = self.key(context).flatten(2).unflatten(1, (self.groups, -1))  # (B, G, D, S*S)
-        virtual_keys = self.key_mix @ keys.transpose(2, 3)  # (B, G, taps, D)
+        # (B, C + C_context, H, W) -> (B, H, W, C_context)
+        context = guided.permute(0, 2, 3, 1)[..., self.query_channels :]
+        keys = self.key(_as_features(pool_to_grid(context, self.context_grid)))
+        virtual_keys = mix_keys(self.key_mix, as_pixels(keys), self.groups)  # (B, G, taps, D)
         mixed = mix_context(
             as_pixels(values),
             as_pixels(self.query(guided)),
@@ -173,38 +175,42 @@ class NativeDynamicBlock(nn.Module):
     def __init__(self, block: DynamicBlock, dtype: torch.dtype) -> None:
         super().__init__()
         self.first = block.first
+        self.context_scales = None
         if not block.first:
-            scales = (block.context_scale, block.initial_context_scale)
-            self.context_scale, self.initial_context_scale = (
-                scale.weight.detach().to(dtype).view(1, -1, 1, 1) for scale in scales
+            scale, initial_scale = block.context_scale, block.initial_context_scale
+            rows = (scale.bias + initial_scale.bias, initial_scale.weight, scale.weight)
+            # (3, C_context), as ``join_context`` takes it
+            self.context_scales = (
+                torch.stack([row.detach().flatten() for row in rows]).to(dtype).float()
             )
-            bias = scales[0].bias + scales[1].bias
-            self.context_bias = bias.detach().to(dtype).view(1, -1, 1, 1)
         self.position_in = residual_taps(cast("nn.Conv2d", block.position_in), dtype)
         self.norm_in = NativeLayerNorm(block.norm_in, block.identity_scale)
         self.fuse_position = taps_of(cast("nn.Conv2d", block.fuse_position), dtype)
-        self.fuse_project = PackedConv(block.fuse_project, dtype)
+        self.fuse_project = dense_conv(block.fuse_project, dtype)
         self.fuse_gamma, self.fuse_beta = _response_norm(block.fuse_norm)
-        self.gate = PackedConv(cast("nn.Conv2d", block.gate), dtype, "swish")
+        self.gate = dense_conv(cast("nn.Conv2d", block.gate), dtype, "swish")
         self.local = taps_of(cast("nn.Conv2d", block.local), dtype)
         self.context_mixing = NativeContextMixing(
             cast("FoldedContextMixing", block.context_mixing), dtype
         )
-        self.mixed_project = PackedConv(cast("nn.Conv2d", block.mixed_project), dtype)
+        self.mixed_project = dense_conv(cast("nn.Conv2d", block.mixed_project), dtype)
         self.excitation = _excitation(block.squeeze_excite)
         project = cast("nn.Conv2d", block.project)
         bias = _bias(project).double() + _scale_bias(block.identity_scale)
-        self.project = PackedConv(project, dtype, bias=bias)
+        self.project = dense_conv(project, dtype, bias=bias)
         self.position_out = residual_taps(cast("nn.Conv2d", block.position_out), dtype)
         self.norm_out = NativeLayerNorm(block.norm_out, block.output_scale)
         self.feed_forward = NativeFeedForward(block.feed_forward, block.output_scale, dtype)
 
     def forward(self, features: Tensor, context: Tensor, initial_context: Tensor) -> Tensor:
         """Refine features and context together."""
-        if not self.first:
-            initial = torch.addcmul(self.context_bias, initial_context, self.initial_context_scale)
-            context = torch.addcmul(initial, context, self.context_scale)
-        joint, _ = depthwise(as_pixels(torch.cat((features, context), dim=1)), self.position_in)
+        joint = join_context(
+            features.permute(0, 2, 3, 1),
+            context.permute(0, 2, 3, 1),
+            None if self.first else initial_context.permute(0, 2, 3, 1),
+            self.context_scales,
+        )
+        joint, _ = depthwise(joint, self.position_in)
         guided = self.norm_in.normalise_pixels(joint)
         focused = self._focus(guided)
         joint = as_pixels(self.project.add_to(_as_features(joint), focused))

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from urllib.parse import quote, unquote
 
+from model.remote.extras import install_extra
+
 FORMS = (
     "hf://owner/repo/file, hf://owner/repo@revision/file, s3://bucket/key, gs://bucket/key or "
     "https://host/file#sha256=DIGEST"
@@ -187,11 +189,9 @@ def check_address(weights: str) -> Address:
     """
     address = parse_address(weights)
     scheme = str(address).partition("://")[0]
-    package, extra = _NEEDED.get(scheme, (None, None))
-    if package is not None and find_spec(package) is None:
-        raise RemoteError(
-            f"{address} needs the package {package}: pip install 'overlock-service[{extra}]'."
-        )
+    package, extra = _NEEDED.get(scheme, ("", ""))
+    if package and find_spec(package) is None:
+        raise RemoteError(f"{address} needs the package {package}: {install_extra(extra)}.")
     return address
 
 

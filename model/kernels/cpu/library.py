@@ -51,11 +51,26 @@ _SIGNATURES: dict[str, list[type]] = {
     "overlock_response_norm": [_POINTER] * 4 + [_SIZE] * 3 + [_FLAG],
     "overlock_excite": [_POINTER] * 7 + [_SIZE] * 4 + [_FLAG],
     "overlock_context_mixing": [_POINTER] * 6 + [_SIZE] * 8 + [_FLAG],
+    "overlock_join_context": [_POINTER] * 5 + [_SIZE] * 6 + [_FLAG],
+    "overlock_pool": [_POINTER] * 2 + [_SIZE] * 6 + [_FLAG],
+    "overlock_mix_keys": [_POINTER] * 3 + [_SIZE] * 5 + [_FLAG],
+    "overlock_replay": [_POINTER, _SIZE],
     "overlock_paired": [],
+    "overlock_dense": [_POINTER] * 5 + [_SIZE] * 5 + [_FLAG],
+    "overlock_pack_dense": [_POINTER] * 3,
+    "overlock_dense_bytes": [_POINTER],
+    "overlock_dense_is_fast": [],
     "overlock_resample_rows": [_POINTER] * 6 + [_SIZE] * 6,
     "overlock_resample_columns": [_POINTER] * 5 + [_SIZE] * 4,
 }
 """Argument types of every function of the C files."""
+
+_RESULTS: dict[str, type] = {
+    "overlock_paired": _FLAG,
+    "overlock_dense_bytes": _SIZE,
+    "overlock_dense_is_fast": _FLAG,
+}
+"""Result types; the other functions have none."""
 
 
 class NativeKernelsError(Exception):
@@ -272,5 +287,5 @@ def _load(path: Path) -> ctypes.CDLL:
     for name, arguments in _SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes = arguments
-        function.restype = _FLAG if name in {"overlock_context_mixing", "overlock_paired"} else None
+        function.restype = _RESULTS.get(name)
     return library

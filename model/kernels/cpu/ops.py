@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.kernels.cpu.launch import launch
 from model.kernels.cpu.library import native_library
 
 LANES = 16
@@ -100,7 +101,8 @@ def depthwise(
     assert channels == taps.channels
     result = torch.empty_like(pixels)
     statistics = torch.empty((batch, channels))
-    native_library().overlock_depthwise(
+    launch(
+        "overlock_depthwise",
         pixels.data_ptr(),
         taps.taps.data_ptr(),
         taps.bias.data_ptr(),
@@ -111,7 +113,7 @@ def depthwise(
         width,
         channels,
         taps.kernel_size,
-        _is_bfloat16(pixels),
+        is_bfloat16(pixels),
         taps.residual,
         activated,
         statistic,
@@ -133,7 +135,8 @@ def layer_norm(pixels: Tensor, weight: Tensor, bias: Tensor, scale: Tensor | Non
     """
     batch, height, width, channels = _shape(pixels)
     result = torch.empty_like(pixels)
-    native_library().overlock_layer_norm(
+    launch(
+        "overlock_layer_norm",
         pixels.data_ptr(),
         weight.data_ptr(),
         bias.data_ptr(),
@@ -142,7 +145,7 @@ def layer_norm(pixels: Tensor, weight: Tensor, bias: Tensor, scale: Tensor | Non
         pixels.data_ptr(),
         batch * height * width,
         channels,
-        _is_bfloat16(pixels),
+        is_bfloat16(pixels),
     )
     return result
 
@@ -151,14 +154,15 @@ def channel_statistic(pixels: Tensor, statistic: Statistic) -> Tensor:
     """Sum every channel of every image, or its squares: (B, H, W, C) -> (B, C) float32."""
     batch, height, width, channels = _shape(pixels)
     result = torch.empty((batch, channels))
-    native_library().overlock_sums(
+    launch(
+        "overlock_sums",
         pixels.data_ptr(),
         result.data_ptr(),
         batch,
         height * width,
         channels,
         statistic is Statistic.SQUARES,
-        _is_bfloat16(pixels),
+        is_bfloat16(pixels),
     )
     return result
 
@@ -175,7 +179,8 @@ def response_norm_(
         beta: (C,) float32; None if it is folded into the next layer.
     """
     batch, height, width, channels = _shape(pixels)
-    native_library().overlock_response_norm(
+    launch(
+        "overlock_response_norm",
         pixels.data_ptr(),
         squares.data_ptr(),
         gamma.data_ptr(),
@@ -183,7 +188,7 @@ def response_norm_(
         batch,
         height * width,
         channels,
-        _is_bfloat16(pixels),
+        is_bfloat16(pixels),
     )
 
 
@@ -217,7 +222,8 @@ def excite_(
     """
     batch, height, width, channels = _shape(pixels)
     assert gate is None or _shape(gate) == pixels.shape
-    native_library().overlock_excite(
+    launch(
+        "overlock_excite",
         pixels.data_ptr(),
         sums.data_ptr(),
         excitation.reduce.data_ptr(),
@@ -229,7 +235,7 @@ def excite_(
         batch,
         height * width,
         channels,
-        _is_bfloat16(pixels),
+        is_bfloat16(pixels),
     )
 
 
@@ -266,7 +272,8 @@ def mix_context(
     assert large_kernel in MIXING_KERNELS
     virtual_keys = virtual_keys.contiguous()
     result = torch.empty_like(values)
-    native_library().overlock_context_mixing(
+    launch(
+        "overlock_context_mixing",
         values.data_ptr(),
         queries.data_ptr(),
         virtual_keys.data_ptr(),
@@ -281,7 +288,7 @@ def mix_context(
         groups,
         small_kernel,
         large_kernel,
-        _is_bfloat16(values),
+        is_bfloat16(values),
     )
     return result
 
@@ -291,6 +298,7 @@ def _shape(pixels: Tensor) -> torch.Size:
     return pixels.shape
 
 
-def _is_bfloat16(pixels: Tensor) -> bool:
+def is_bfloat16(pixels: Tensor) -> bool:
+    """Return the kernels' flag for the map's dtype, float32 or bfloat16."""
     assert pixels.dtype in {torch.bfloat16, torch.float32}, pixels.dtype
     return pixels.dtype == torch.bfloat16

@@ -7,6 +7,8 @@ from contextlib import nullcontext
 import torch
 import triton  # type: ignore[import-untyped,import-not-found,unused-ignore]
 import triton.language as tl  # type: ignore[import-untyped,import-not-found,unused-ignore]
+from triton.backends.compiler import GPUTarget  # type: ignore[import-untyped,import-not-found,unused-ignore]
+from triton.compiler import ASTSource  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
 VALUES = 16
 
@@ -15,6 +17,18 @@ VALUES = 16
 def _increment(values, VALUES: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
     place = tl.arange(0, VALUES)
     tl.store(values + place, tl.load(values + place) + 1)
+
+
+def machine_code(capability: int) -> bytes:
+    """Compile the kernel for a GPU that need not be here.
+
+    Args:
+        capability: the GPU's compute capability, ten times, as in ``sm_90``.
+    """
+    signature = {"values": "*fp32", "VALUES": "constexpr"}
+    source = ASTSource(_increment, signature, {"VALUES": VALUES})
+    code: bytes = triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
+    return code
 
 
 def launch(device: torch.device) -> None:

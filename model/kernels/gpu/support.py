@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from model.kernels.gpu.failures import is_out_of_memory, raise_if_device_lost, summary
+from model.kernels.gpu.toolchain import missing_tool
 
 TRITON_INSTALLED = find_spec("triton") is not None
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -27,8 +25,8 @@ _launched: set[torch.device] = set()
 def launch_unsupported_reason(device: torch.device) -> str | None:
     """Return why no Triton kernel can be launched on a CUDA device, or None if one was.
 
-    Launching one shows what no list of conditions does: Triton needs a C compiler, Python's headers
-    and a folder that code may be loaded from. torch.compile needs the same on a GPU.
+    Launching one shows what no list of conditions does, such as a folder that code may be loaded
+    from. torch.compile needs the same on a GPU.
 
     Raises:
         DeviceLostError: if the device does not work.
@@ -38,6 +36,8 @@ def launch_unsupported_reason(device: torch.device) -> str | None:
         return "Triton is not installed"
     if device in _launched:
         return None
+    if (missing := missing_tool()) is not None:
+        return missing
     try:
         # Not at the top: importing Triton takes a second, and only a GPU needs it.
         from model.kernels.gpu.probe import launch
@@ -48,16 +48,8 @@ def launch_unsupported_reason(device: torch.device) -> str | None:
         raise_if_device_lost(error, device)
         if is_out_of_memory(error):
             raise torch.OutOfMemoryError(summary(error)) from error
-        return _missing_tool() or f"a first kernel failed: {summary(error)}"
+        return f"a first kernel failed: {summary(error)}"
     _launched.add(device)
-    return None
-
-
-def _missing_tool() -> str | None:
-    if not any(map(shutil.which, ("gcc", "clang", "cc"))):
-        return "there is no C compiler, which Triton needs (gcc or clang)"
-    if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
-        return "there are no C headers of Python (Python.h), which Triton needs"
     return None
 
 

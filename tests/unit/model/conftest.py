@@ -1,4 +1,4 @@
-"""The CPU kernels, compiled for every instruction set that this processor can run."""
+"""The CPU kernels, compiled for every instruction set of this processor, and emulated ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pytest
 
 from model.kernels.cpu import library
 from model.kernels.cpu.instruction_sets import machine_instruction_sets, runnable_instruction_sets
+from support.emulated_kernels import PROCESSORS, emulated
 from support.native_kernels import forget, use
+
+EMULATED = {f"emulated {processor.name}": processor for processor in PROCESSORS}
 
 BUILDS = {build.name: build for build in machine_instruction_sets()}
 
@@ -23,13 +26,26 @@ def build_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, 
 
 
 @pytest.fixture(
-    params=["this processor", *(pytest.param(name, marks=pytest.mark.slow) for name in BUILDS)],
+    params=[
+        "this processor",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in BUILDS),
+        *(
+            pytest.param(name, marks=[pytest.mark.processors, pytest.mark.exhaustive])
+            for name in EMULATED
+        ),
+    ],
     scope="module",
 )
 def instructions(
-    request: pytest.FixtureRequest, build_for: Callable[[tuple[str, ...]], Path]
+    request: pytest.FixtureRequest,
+    build_for: Callable[[tuple[str, ...]], Path],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[None]:
-    """Load the kernels for one set of instructions."""
+    """Load the kernels for one set of instructions, or an emulated processor."""
+    if request.param in EMULATED:
+        with emulated(EMULATED[request.param], tmp_path_factory.mktemp("emulated")):
+            yield
+        return
     flags: tuple[str, ...] = library.THIS_PROCESSOR
     if request.param != "this processor":
         build = BUILDS[request.param]

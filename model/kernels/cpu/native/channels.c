@@ -52,11 +52,11 @@ INLINE void normalise(
 }
 
 /* (N, C) -> (N, C). If `scale` is given, `identity` = map * scale; it may be the map itself. */
-void overlock_layer_norm(
+static void layer_norm(
     const void *map, const float *weight, const float *bias, void *result, const float *scale,
     void *identity, int64_t pixels, int64_t channels, int bfloat16
 ) {
-#pragma omp parallel for schedule(static)
+#pragma omp for schedule(static)
     for (int64_t pixel = 0; pixel < pixels; pixel++) {
         const int64_t at = pixel * channels;
         if (bfloat16) {
@@ -66,6 +66,15 @@ void overlock_layer_norm(
         }
     }
 }
+
+KERNEL(
+    overlock_layer_norm, layer_norm,
+    (const void *map, const float *weight, const float *bias, void *result, const float *scale,
+     void *identity, int64_t pixels, int64_t channels, int bfloat16),
+    (map, weight, bias, result, scale, identity, pixels, channels, bfloat16),
+    (POINTER(0), POINTER(1), POINTER(2), POINTER(3), POINTER(4), POINTER(5), word[6], word[7],
+     word[8])
+)
 
 INLINE void sum_strip(
     const strips_t *s, int64_t image, int64_t strip, float *sums, const int squared,
@@ -84,14 +93,14 @@ INLINE void sum_strip(
 }
 
 /* Sum the pixels, or their squares, (B, N, C) -> (B, C). */
-void overlock_sums(
+static void sum_pixels(
     const void *map, float *sums, int64_t batch, int64_t pixels, int64_t channels, int squared,
     int bfloat16
 ) {
     strips_t s = cut_into_strips(pixels, channels, bfloat16);
     s.map = map;
-    float *partial = scratch(batch * s.strips * channels * sizeof(float));
-#pragma omp parallel for collapse(2) schedule(static)
+    float *partial = shared_scratch(batch * s.strips * channels * sizeof(float));
+#pragma omp for collapse(2) schedule(static)
     for (int64_t image = 0; image < batch; image++) {
         for (int64_t strip = 0; strip < s.strips; strip++) {
             float *own = partial + (image * s.strips + strip) * channels;
@@ -106,6 +115,7 @@ void overlock_sums(
             }
         }
     }
+#pragma omp for schedule(static)
     for (int64_t image = 0; image < batch; image++) {
         for (int64_t c = 0; c < channels; c++) {
             float total = 0;
@@ -115,8 +125,16 @@ void overlock_sums(
             sums[image * channels + c] = total;
         }
     }
-    free(partial);
+    free_shared(partial);
 }
+
+KERNEL(
+    overlock_sums, sum_pixels,
+    (const void *map, float *sums, int64_t batch, int64_t pixels, int64_t channels, int squared,
+     int bfloat16),
+    (map, sums, batch, pixels, channels, squared, bfloat16),
+    (POINTER(0), POINTER(1), word[2], word[3], word[4], word[5], word[6])
+)
 
 INLINE void
 scale_strip(const strips_t *s, int64_t image, int64_t strip, const int gated, const int bfloat16) {
@@ -140,7 +158,7 @@ scale_strip(const strips_t *s, int64_t image, int64_t strip, const int gated, co
 
 /* Scale every channel of every image, then apply shifts and gates if given. */
 static void scale_channels(const strips_t *s, int64_t batch, int bfloat16) {
-#pragma omp parallel for collapse(2) schedule(static)
+#pragma omp for collapse(2) schedule(static)
     for (int64_t image = 0; image < batch; image++) {
         for (int64_t strip = 0; strip < s->strips; strip++) {
             if (bfloat16 && s->gate) {
@@ -157,11 +175,12 @@ static void scale_channels(const strips_t *s, int64_t batch, int bfloat16) {
 }
 
 /* Global response norm in place: map * (gamma * energy / mean energy + 1) + beta if given. */
-void overlock_response_norm(
+static void response_norm(
     void *map, const float *squares, const float *gamma, const float *beta, int64_t batch,
     int64_t pixels, int64_t channels, int bfloat16
 ) {
-    float *scales = scratch(batch * channels * sizeof(float));
+    float *scales = shared_scratch(batch * channels * sizeof(float));
+#pragma omp for schedule(static)
     for (int64_t image = 0; image < batch; image++) {
         double total = 0;
         for (int64_t c = 0; c < channels; c++) {
@@ -179,8 +198,16 @@ void overlock_response_norm(
     s.scales = scales;
     s.shifts = beta;
     scale_channels(&s, batch, bfloat16);
-    free(scales);
+    free_shared(scales);
 }
+
+KERNEL(
+    overlock_response_norm, response_norm,
+    (void *map, const float *squares, const float *gamma, const float *beta, int64_t batch,
+     int64_t pixels, int64_t channels, int bfloat16),
+    (map, squares, gamma, beta, batch, pixels, channels, bfloat16),
+    (POINTER(0), POINTER(1), POINTER(2), POINTER(3), word[4], word[5], word[6], word[7])
+)
 
 typedef struct {
     const float *reduce, *reduce_bias, *expand,
@@ -214,14 +241,14 @@ static void gates_of_image(
 }
 
 /* Squeeze-excite in place, from sums over the pixels; multiplied by `gate` (B, N, C) if given. */
-void overlock_excite(
+static void excite(
     void *map, const float *sums, const float *reduce, const float *reduce_bias,
     const float *expand, const float *expand_bias, const void *gate, int64_t hidden, int64_t batch,
     int64_t pixels, int64_t channels, int bfloat16
 ) {
     const excitation_t excitation = {reduce, reduce_bias, expand, expand_bias, hidden};
-    float *scales = scratch(batch * channels * sizeof(float));
-#pragma omp parallel for schedule(static)
+    float *scales = shared_scratch(batch * channels * sizeof(float));
+#pragma omp for schedule(static)
     for (int64_t image = 0; image < batch; image++) {
         const int64_t at = image * channels;
         gates_of_image(sums + at, &excitation, pixels, channels, scales + at);
@@ -231,5 +258,16 @@ void overlock_excite(
     s.gate = gate;
     s.scales = scales;
     scale_channels(&s, batch, bfloat16);
-    free(scales);
+    free_shared(scales);
 }
+
+KERNEL(
+    overlock_excite, excite,
+    (void *map, const float *sums, const float *reduce, const float *reduce_bias,
+     const float *expand, const float *expand_bias, const void *gate, int64_t hidden,
+     int64_t batch, int64_t pixels, int64_t channels, int bfloat16),
+    (map, sums, reduce, reduce_bias, expand, expand_bias, gate, hidden, batch, pixels, channels,
+     bfloat16),
+    (POINTER(0), POINTER(1), POINTER(2), POINTER(3), POINTER(4), POINTER(5), POINTER(6), word[7],
+     word[8], word[9], word[10], word[11])
+)

@@ -265,8 +265,8 @@ static unit_t unit_for(int64_t kernel, int bfloat16) {
     }
 }
 
-/* Mix (B, H, W, C); returns 0, or 1 if a kernel is larger than the code allows. */
-int overlock_context_mixing(
+/* Mix (B, H, W, C); see `mix_context` in model/kernels/cpu/ops.py. */
+static void mix_context(
     const void *values, const void *queries, const void *keys, const float *small_bias,
     const float *large_bias, void *result, int64_t batch, int64_t height, int64_t width,
     int64_t channels, int64_t query_channels, int64_t groups, int64_t small_kernel,
@@ -275,7 +275,7 @@ int overlock_context_mixing(
     const int64_t small_taps = small_kernel * small_kernel;
     const int64_t all_taps = small_taps + large_kernel * large_kernel;
     const int64_t units = 2 * batch * groups;
-    const int64_t wanted = blocks_of(UNITS_PER_THREAD * omp_get_max_threads(), units);
+    const int64_t wanted = blocks_of(UNITS_PER_THREAD * omp_get_num_threads(), units);
     const int64_t strip_rows = blocks_of(height, least(wanted, height));
     const int64_t strips = blocks_of(height, strip_rows);
     /* The large part first: its units are the long ones. */
@@ -287,27 +287,32 @@ int overlock_context_mixing(
     };
     const unit_t functions[2] = {
         unit_for(large_kernel, bfloat16), unit_for(small_kernel, bfloat16)};
-    if (blocks_of(largest(small_taps, all_taps - small_taps), LANES) > MAX_VECTORS) {
-        return 1;
-    }
     const int64_t depth = query_channels / groups;
     const int64_t chunks = blocks_of(channels / (2 * groups), LANES);
     const int64_t rows = least(height, strip_rows + large_kernel);
     const int64_t buffer_bytes = (depth * MAX_VECTORS + chunks * rows * width) * sizeof(words_t);
-#pragma omp parallel
-    {
-        words_t *buffer = scratch(buffer_bytes);
+    words_t *buffer = scratch(buffer_bytes);
 #pragma omp for collapse(4) schedule(dynamic)
-        for (int part = 0; part < 2; part++) {
-            for (int64_t image = 0; image < batch; image++) {
-                for (int64_t group = 0; group < groups; group++) {
-                    for (int64_t strip = 0; strip < strips; strip++) {
-                        functions[part](&parts[part], image, group, strip, buffer);
-                    }
+    for (int part = 0; part < 2; part++) {
+        for (int64_t image = 0; image < batch; image++) {
+            for (int64_t group = 0; group < groups; group++) {
+                for (int64_t strip = 0; strip < strips; strip++) {
+                    functions[part](&parts[part], image, group, strip, buffer);
                 }
             }
         }
-        free(buffer);
     }
-    return 0;
+    free(buffer);
 }
+
+KERNEL(
+    overlock_context_mixing, mix_context,
+    (const void *values, const void *queries, const void *keys, const float *small_bias,
+     const float *large_bias, void *result, int64_t batch, int64_t height, int64_t width,
+     int64_t channels, int64_t query_channels, int64_t groups, int64_t small_kernel,
+     int64_t large_kernel, int bfloat16),
+    (values, queries, keys, small_bias, large_bias, result, batch, height, width, channels,
+     query_channels, groups, small_kernel, large_kernel, bfloat16),
+    (POINTER(0), POINTER(1), POINTER(2), POINTER(3), POINTER(4), POINTER(5), word[6], word[7],
+     word[8], word[9], word[10], word[11], word[12], word[13], word[14])
+)

@@ -11,6 +11,8 @@ enum { NO_STATISTIC = 0, SUMS = 1, SQUARES = 2 };
 
 #define SCRATCH_BYTES (384 * 1024) /* of a tile: fits a second-level cache with room to spare */
 #define UNITS_PER_THREAD 4
+#define STRIP_BYTES (512 * 1024) /* of the map: its blocks of channels share lines of the cache */
+#define LEAST_STRIP 4 /* kernels: the rows above and below a strip are read again */
 #define PREFETCHED_PIXELS 8 /* hardware does not prefetch strides of many channels */
 
 typedef struct {
@@ -91,7 +93,7 @@ INLINE lanes_t finish_row(
             value += paired ? (lanes_t)(centre[x] << 16) : (lanes_t)centre[x];
         }
         if (p->activated) {
-            value = gelu(value);
+            value = gelu(value, bfloat16);
         }
         if (p->statistic == SUMS) {
             statistic += value;
@@ -195,29 +197,29 @@ static void convolve(const problem_t *p, int64_t batch, unit_t unit, int pixels)
     const int64_t blocks = blocks_of(p->channels, LANES);
     const int64_t tile_bytes =
         (p->strip_rows + p->kernel) * tile_columns(p, pixels) * sizeof(words_t);
-#pragma omp parallel
-    {
-        words_t *tile = scratch(tile_bytes);
-        memset(tile, 0, tile_bytes);
+    words_t *tile = scratch(tile_bytes);
+    memset(tile, 0, tile_bytes);
 #pragma omp for collapse(3) schedule(static)
-        for (int64_t image = 0; image < batch; image++) {
-            for (int64_t strip = 0; strip < p->strips; strip++) {
-                for (int64_t block = 0; block < blocks; block++) {
-                    unit(p, image, strip, block, tile);
-                }
+    for (int64_t image = 0; image < batch; image++) {
+        for (int64_t strip = 0; strip < p->strips; strip++) {
+            for (int64_t block = 0; block < blocks; block++) {
+                unit(p, image, strip, block, tile);
             }
         }
-        free(tile);
     }
+    free(tile);
 }
 
-static int64_t strip_rows_for(const problem_t *p, int64_t batch) {
+static int64_t strip_rows_for(const problem_t *p, int64_t batch, int bfloat16) {
     const int64_t row_bytes = (p->width + p->kernel + 8) * sizeof(words_t);
-    const int64_t cached = largest(SCRATCH_BYTES / row_bytes - p->kernel, p->kernel);
+    const int64_t tile_rows = largest(SCRATCH_BYTES / row_bytes - p->kernel, p->kernel);
+    const int64_t map_rows = STRIP_BYTES / (p->width * p->channels * bytes_of(bfloat16));
+    const int64_t cached = least(tile_rows, largest(map_rows, LEAST_STRIP * p->kernel));
     const int64_t units = batch * blocks_of(p->channels, LANES);
-    const int64_t strips = blocks_of(UNITS_PER_THREAD * omp_get_max_threads(), units);
-    const int64_t rows =
-        least(least(cached, p->height), largest(blocks_of(p->height, strips), p->kernel));
+    const int64_t strips = largest(
+        blocks_of(UNITS_PER_THREAD * omp_get_num_threads(), units), blocks_of(p->height, cached)
+    );
+    const int64_t rows = least(p->height, largest(blocks_of(p->height, strips), p->kernel));
     return rows + rows % 2;
 }
 
@@ -232,7 +234,7 @@ static void add_partial_sums(const float *partial, int64_t strips, int64_t chann
 }
 
 /* Convolve (B, H, W, C); see `depthwise` in model/kernels/cpu/ops.py. */
-void overlock_depthwise(
+static void depthwise(
     const void *features, const void *taps, const float *bias, void *result, float *statistics,
     int64_t batch, int64_t height, int64_t width, int64_t channels, int64_t kernel, int bfloat16,
     int residual, int activated, int statistic
@@ -241,11 +243,11 @@ void overlock_depthwise(
         features, taps,   bias, result, NULL,     height,    width,
         channels, kernel, 1,    height, residual, activated, statistic,
     };
-    problem.strip_rows = strip_rows_for(&problem, batch);
+    problem.strip_rows = strip_rows_for(&problem, batch, bfloat16);
     problem.strips = blocks_of(height, problem.strip_rows);
     const int64_t padded = blocks_of(channels, LANES) * LANES;
     if (statistic != NO_STATISTIC) {
-        problem.partial = scratch(batch * problem.strips * padded * sizeof(float));
+        problem.partial = shared_scratch(batch * problem.strips * padded * sizeof(float));
     }
     if (width % 7 == 0) { /* as at 224x224: no column is padding */
         convolve(&problem, batch, bfloat16 ? bfloat16_by_7 : float32_by_7, 7);
@@ -253,13 +255,25 @@ void overlock_depthwise(
         convolve(&problem, batch, bfloat16 ? bfloat16_by_8 : float32_by_8, 8);
     }
     if (statistic != NO_STATISTIC) {
+#pragma omp for schedule(static)
         for (int64_t image = 0; image < batch; image++) {
             const float *partial = problem.partial + image * problem.strips * padded;
             add_partial_sums(partial, problem.strips, channels, statistics + image * channels);
         }
-        free(problem.partial);
+        free_shared(problem.partial);
     }
 }
+
+KERNEL(
+    overlock_depthwise, depthwise,
+    (const void *features, const void *taps, const float *bias, void *result, float *statistics,
+     int64_t batch, int64_t height, int64_t width, int64_t channels, int64_t kernel, int bfloat16,
+     int residual, int activated, int statistic),
+    (features, taps, bias, result, statistics, batch, height, width, channels, kernel, bfloat16,
+     residual, activated, statistic),
+    (POINTER(0), POINTER(1), POINTER(2), POINTER(3), POINTER(4), word[5], word[6], word[7],
+     word[8], word[9], word[10], word[11], word[12], word[13])
+)
 
 /* Whether taps of bfloat16 maps are paired. */
 int overlock_paired(void) { return PAIRED; }

@@ -219,7 +219,7 @@ INLINE lanes_t power_of_two(lanes_t x) {
 }
 
 /* GELU with erf by Abramowitz and Stegun's 7.1.26, absolute error 2e-7. */
-INLINE lanes_t gelu(lanes_t x) {
+INLINE lanes_t exact_gelu(lanes_t x) {
     lanes_t magnitude = (lanes_t)((ints_t)x & 0x7fffffff) * 0.70710678f;
     lanes_t t = 1.0f / (1.0f + 0.3275911f * magnitude);
     lanes_t tail = 1.061405429f * t - 1.453152027f;
@@ -231,6 +231,26 @@ INLINE lanes_t gelu(lanes_t x) {
     ints_t negative = (ints_t)x >> 31;
     lanes_t half = 0.5f * x * tail;
     return (lanes_t)(((ints_t)half & negative) | ((ints_t)(x - half) & ~negative));
+}
+
+/* GELU by a polynomial of the normal distribution that ends at 4.5, absolute error 5e-5: a tenth of
+ * what bfloat16 rounds at 0.2. No exponential, no division. */
+INLINE lanes_t short_gelu(lanes_t x) {
+    x = larger(filled(-4.5f), x);
+    const lanes_t near = smaller(filled(4.5f), x), square = near * near;
+    lanes_t value = 3.00000930e-11f * square - 3.28391436e-9f;
+    value = value * square + 1.58025794e-7f;
+    value = value * square - 4.43168614e-6f;
+    value = value * square + 8.12097296e-5f;
+    value = value * square - 1.03625342e-3f;
+    value = value * square + 9.58065397e-3f;
+    value = value * square - 6.59772708e-2f;
+    value = value * square + 3.98708574e-1f;
+    return x * (near * value + 0.5f);
+}
+
+INLINE lanes_t gelu(lanes_t x, const int bfloat16) {
+    return bfloat16 ? short_gelu(x) : exact_gelu(x);
 }
 
 /* sum + a * b in every lane: of float32, or of both halves of bfloat16 pairs. */
@@ -246,5 +266,29 @@ INLINE lanes_t multiply_add(lanes_t sum, words_t a, words_t b, const int paired)
 
 /* Scratch memory of a thread; not checked for NULL: a map is far larger than its scratch. */
 INLINE void *scratch(int64_t bytes) { return aligned_alloc(64, blocks_of(bytes, 64) * 64); }
+
+/* Scratch memory of a team of threads: one buffer, which every thread gets. */
+INLINE void *shared_scratch(int64_t bytes) {
+    void *buffer;
+#pragma omp single copyprivate(buffer)
+    buffer = scratch(bytes);
+    return buffer;
+}
+
+/* Free it, once all threads have passed the barrier before this call. */
+INLINE void free_shared(void *buffer) {
+#pragma omp single nowait
+    free(buffer);
+}
+
+/* Every kernel is a function that each thread of a team calls, and that shares its work out by
+ * `omp for`. KERNEL defines two more: the kernel with a team of its own, and as a step of a
+ * recorded pass (replay.c), whose arguments are 64-bit words. */
+#define KERNEL(name, share, parameters, arguments, words)                                          \
+    void name parameters {                                                                         \
+        _Pragma("omp parallel") share arguments;                                                   \
+    }                                                                                              \
+    void name##_step(const int64_t *word) { share words; }
+#define POINTER(at) ((void *)(intptr_t)word[at])
 
 #endif

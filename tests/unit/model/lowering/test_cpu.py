@@ -91,13 +91,13 @@ def test_bfloat16_stays_within_two_percent(config: BackboneConfig) -> None:
 @pytest.mark.slow
 @BFLOAT16
 def test_bfloat16_is_no_worse_than_pytorchs() -> None:
-    # Sums, norms and softmaxes stay in float32.
-    images = random_map(2, 3, 96, 96)
+    # Sums, norms and softmaxes stay in float32. Many images: of one it is as much chance.
+    images = random_map(24, 3, 96, 96)
     want = classifier(CONFIG, torch.float64)(images)
     images = images.bfloat16().to(memory_format=torch.channels_last)
     folded = classifier(CONFIG, torch.float32).bfloat16()(images)
     got = lower_for_cpu(classifier(CONFIG, torch.float32), torch.bfloat16)(images)
-    assert relative_norm(got, want) < 1.1 * relative_norm(folded, want)
+    assert relative_norm(got, want) < relative_norm(folded, want)
 
 
 def relative_norm(got: Tensor, want: Tensor) -> float:

@@ -149,7 +149,8 @@ def test_a_missing_package_is_named_with_its_extra(
     with pytest.raises(RemoteError) as caught:
         check_address(address)
     assert str(caught.value) == (
-        f"{address} needs the package {package}: pip install 'overlock-service[{extra}]'."
+        f"{address} needs the package {package}: install the extra {extra}: "
+        f"pip install 'overlock-service[{extra}]', or uv tool install 'overlock-service[{extra}]'."
     )
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 from model.pretrained.progress import ShowProgress
 from model.remote.addresses import BucketAddress, RemoteError, parse_address
 from model.remote.buckets import fetch_from_bucket
 from model.remote.cache import RemoteWeights
 from support.object_store import ObjectStore
+from support.s3_store import s3_store
 
 pytestmark = pytest.mark.slow
 
@@ -48,11 +48,8 @@ def said(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_store() as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -52,17 +51,6 @@ def test_a_failure_is_told_in_its_first_lines() -> None:
     )
 
 
-@pytest.mark.usefixtures("broken")
-def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("sysconfig.get_paths", lambda: {"include": str(tmp_path)})
-    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/gcc")
-    reason = "there are no C headers of Python (Python.h), which Triton needs"
-    assert launch_unsupported_reason(CPU) == reason
-    monkeypatch.setattr("shutil.which", lambda _: None)
-    reason = "there is no C compiler, which Triton needs (gcc or clang)"
-    assert launch_unsupported_reason(CPU) == reason
-
-
 def test_without_triton_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(support, "TRITON_INSTALLED", False)
     assert launch_unsupported_reason(CPU) == "Triton is not installed"
@@ -99,3 +87,11 @@ def test_a_lost_device_is_no_reason_against_kernels(
     replace_launch(device.lose)
     with pytest.raises(DeviceLostError, match="illegal memory access"):
         launch_unsupported_reason(CPU)
+
+
+def test_a_missing_tool_is_named_before_a_kernel_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(support, "TRITON_INSTALLED", True)
+    monkeypatch.setattr(support, "missing_tool", lambda: "there is no C compiler")
+    assert launch_unsupported_reason(CPU) == "there is no C compiler"
