@@ -10,7 +10,6 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 from service.commands.batch import buckets
 from service.commands.batch import run as batch_run
@@ -24,6 +23,7 @@ os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 from support import batch_runs
 from support.batch_networks import MeanNetwork
 from support.batch_runs import Batch, arguments
+from support.s3_store import s3_store
 
 
 @pytest.fixture(autouse=True)
@@ -81,11 +81,8 @@ def on_ray(ray_module: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
     """The address of a store that speaks S3."""
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_store() as address:
+        yield address
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from service.commands.batch.actors import local_network
-from service.commands.console.exits import TERMINATED
+from service.commands.console.signals import TERMINATED
 from support.batch_runs import (
     PATIENCE_SECONDS,
     Batch,
@@ -20,7 +21,7 @@ from support.batch_runs import (
 )
 from support.command_line import OVERLOCK, environment
 
-IMAGES = 120
+IMAGES = 240
 WORDS = ("classify", "photos", "--output", "found", "--part-size", "12")
 
 
@@ -28,11 +29,11 @@ pytestmark = pytest.mark.timeout(4 * PATIENCE_SECONDS)
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
-    """Start the command in a session of its own."""
+    """Start the command in a session of its own, with as many threads as compute here."""
     return subprocess.Popen(
         [OVERLOCK, "batch", *words],
         cwd=folder,
-        env=environment() | {"OMP_NUM_THREADS": "1", "TMPDIR": "/tmp"},
+        env=environment() | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "TMPDIR": "/tmp"},
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
@@ -60,6 +61,8 @@ def test_a_killed_and_a_terminated_run_continue_to_the_same_files(
         _, said = process.communicate(timeout=PATIENCE_SECONDS)
         if ending == signal.SIGTERM:
             assert process.returncode == TERMINATED, said.decode()
+            done = 12 * len([*found.glob("part-*.parquet")])
+            assert f"Stopped with {done} of {IMAGES + 1} images done; the same" in said.decode()
             assert not processes_of(process.pid)
         assert not (found / "manifest.json").exists()
     process = start(tmp_path, *WORDS)

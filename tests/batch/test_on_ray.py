@@ -20,6 +20,7 @@ from service.processes.gpus import Gpus
 from support.batch_networks import (
     DyingNetwork,
     NotingNetwork,
+    NotingPair,
     SlowDetectingNetwork,
     SlowSmallDetectingNetwork,
 )
@@ -109,16 +110,35 @@ def test_a_network_that_dies_takes_no_image_with_it(on_ray: Batch, tmp_path: Pat
     ]
 
 
+def run_on_two_gpus(
+    on_ray: Batch,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    images: int,
+    network: type[NotingNetwork],
+) -> list[str]:
+    """Run in chunks of four images, and return the GPU of each network that was made."""
+    monkeypatch.setattr(machines, "find_gpus", lambda: Gpus(2, None, expected=True))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    write_scenes(folder / "photos", images)
+    words = ("classify", "photos", "--output", "found", "--batch-size", "1")
+    assert on_ray(*words, "--devices", "cuda:0,cuda:1", network=network) == DONE
+    assert len(rows_of(folder / "found")) == images
+    notes = [re.fullmatch(r"cuda:0 is (\d+) in \d+", path.name) for path in folder.iterdir()]
+    return sorted(note[1] for note in notes if note)
+
+
 def test_each_of_several_gpus_has_a_network_of_its_own(
     on_ray: Batch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(machines, "find_gpus", lambda: Gpus(2, None, expected=True))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    write_scenes(tmp_path / "photos", 12)
-    words = ("classify", "photos", "--output", "found", "--batch-size", "1")
-    assert on_ray(*words, "--devices", "cuda:0,cuda:1", network=NotingNetwork) == DONE
-    assert len(rows_of(tmp_path / "found")) == 12
-    notes = [re.fullmatch(r"cuda:0 is (\d+) in \d+", path.name) for path in tmp_path.iterdir()]
-    # One more process looked at the model before.
-    assert sorted({note[1] for note in notes if note}) == ["0", "1"]
-    assert len([note for note in notes if note]) == 3
+    gpus = run_on_two_gpus(on_ray, monkeypatch, tmp_path, images=12, network=NotingPair)
+    assert sorted(set(gpus)) == ["0", "1"]
+    assert len(gpus) == 3  # one more process looked at the model before
+
+
+def test_no_network_is_loaded_for_which_there_is_no_chunk_and_ray_has_nothing_to_warn_of(
+    on_ray: Batch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A warning of Ray Data's would be an error here."""
+    gpus = run_on_two_gpus(on_ray, monkeypatch, tmp_path, images=3, network=NotingNetwork)
+    assert len(gpus) == 2  # one more process looked at the model before

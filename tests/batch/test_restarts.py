@@ -18,21 +18,16 @@ from service.commands.batch import run as batch_run
 from service.commands.console.exits import DONE, FAILED, REFUSED, RefusedError
 from service.engine.batches import DeviceFailedError
 from support.batch_networks import MeanNetwork
-from support.batch_runs import Batch, files_in, pipeline_here, rows_of, write_scenes
+from support.batch_runs import (
+    Batch,
+    failing_after,
+    files_in,
+    pipeline_here,
+    rows_of,
+    write_scenes,
+)
 
 WORDS = ("classify", "photos", "--output", "found", "--part-size", "4", "--batch-size", "2")
-
-
-def failing_after(tables: int, error: BaseException) -> Any:
-    """Return a pipeline that fails after so many tables."""
-
-    def run(*given: Any) -> Iterator[pa.Table]:
-        for number, table in enumerate(pipeline_here(*given)):
-            if number == tables:
-                raise error
-            yield table
-
-    return run
 
 
 @pytest.fixture
@@ -121,7 +116,10 @@ def test_a_manifest_without_a_model_is_of_another_run(
     del facts["model"]
     (tmp_path / "whole").rename(tmp_path / "found")
     (tmp_path / "found" / "manifest.json").write_text(json.dumps(facts))
-    with pytest.raises(RefusedError, match=r"manifest\.json, which was made with model none"):
+    with pytest.raises(
+        RefusedError,
+        match=r"manifest\.json, of a run that differs from this one: it states no model",
+    ):
         batch(*WORDS)
 
 
@@ -148,9 +146,9 @@ def test_what_a_killed_run_left_is_removed(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--top-k", "2"), "top_k 5 instead of 2"),
-        (("--part-size", "5"), "part_size 4 instead of 5"),
-        (("--dtype", "bfloat16"), "dtype float32 instead of bfloat16"),
+        (("--top-k", "2"), "--top-k was 5 and is 2"),
+        (("--part-size", "5"), "--part-size was 4 and is 5"),
+        (("--dtype", "bfloat16"), "--dtype was float32 and is bfloat16"),
     ],
 )
 def test_another_option_is_refused(
@@ -173,7 +171,9 @@ class OtherWeights(MeanNetwork):
 def test_another_model_is_refused(whole: dict[str, bytes], batch: Batch, tmp_path: Path) -> None:
     (tmp_path / "whole").rename(tmp_path / "found")
     (tmp_path / "found" / "part-00001.parquet").unlink()
-    with pytest.raises(RefusedError, match="weights_sha256 abababababab instead of cdcdcdcdcdcd"):
+    with pytest.raises(
+        RefusedError, match="SHA-256 of the weights was abababababab and is cdcdcdcdcdcd"
+    ):
         batch(*WORDS, network=OtherWeights)
 
 
@@ -240,7 +240,7 @@ def test_a_file_that_vanishes_before_its_turn_is_unreadable_and_told(
 def test_a_folder_with_other_files_is_refused(batch: Batch, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "found").mkdir()
     (tmp_path / "found" / "notes.txt").touch()
-    with pytest.raises(RefusedError, match=r"found has notes\.txt, which is of no such run"):
+    with pytest.raises(RefusedError, match=r"found has notes\.txt that no such run has written"):
         batch(*WORDS)
 
 
@@ -291,7 +291,7 @@ def test_shards_share_a_folder_and_make_every_image_once(
     assert [row["path"] for row in rows_of(tmp_path / "found")] == [
         f"photos/{number:03d}.png" for number in range(10)
     ]
-    with pytest.raises(RefusedError, match="shards 3 instead of 4"):
+    with pytest.raises(RefusedError, match="the N of --shard was 3 and is 4"):
         batch(*WORDS, "--shard", "3/4")
 
 

@@ -40,9 +40,9 @@ def test_a_part_that_is_lost_is_made_again_to_the_same_bytes(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((*WORDS, "--tile", "300"), "tile 256 instead of 300"),
-        ((*WORDS, "--overlap", "0.1"), "overlap 0.2 instead of 0.1"),
-        (UNTILED, "tile 256 instead of none"),
+        ((*WORDS, "--tile", "300"), "--tile was 256 and is 300"),
+        ((*WORDS, "--overlap", "0.1"), "--overlap was 0.2 and is 0.1"),
+        (UNTILED, "--tile was 256 and is none"),
     ],
 )
 def test_other_tiles_are_refused(

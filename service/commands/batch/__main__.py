@@ -8,6 +8,7 @@ import sys
 
 from service.commands.batch.arguments import PROGRAM, fill_parser
 from service.commands.console.exits import FAILED, run_to_exit
+from service.commands.console.signals import ending_at_once
 
 
 def main() -> None:
@@ -26,8 +27,8 @@ def _batch() -> int:
     parser = argparse.ArgumentParser(prog=PROGRAM)
     fill_parser(parser)
     arguments = parser.parse_args()
-    # Imported here: loading Ray takes seconds, and Ctrl-C meanwhile must print no traceback.
-    from service.commands.batch.run import run
+    with ending_at_once():  # loading Ray takes seconds
+        from service.commands.batch.run import run
 
     return run(arguments)
 

@@ -6,26 +6,24 @@ Neither imports torch with this file: the driver, which names them, does without
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
-import numpy as np
 import pyarrow as pa
 from PIL import Image
 
 from service.api.errors import ServiceError
-from service.api.schemas import ImageFacts
+from service.commands.batch.decoded import DecodedChunk, inputs_of
 from service.commands.batch.items import unpacked
 from service.commands.batch.reading import ItemReader
 from service.commands.batch.rows import Row, failed_row, row_of, schema_of, table_of
 from service.commands.predict.outcome import Failure, PredictRequest, failure_of
 from service.commands.predict.passes import Network, WaitingInput, answer_of_passes, run_passes
 from service.images.preparation import ImagePreparer, PreparedImage, TiledImage, grid_of
-from service.link.messages import InferenceResult, ModelInfo, NetworkInput
+from service.link.messages import InferenceResult, ModelInfo
 from service.settings import ModelSpec, Settings
 
 THREADS = "OMP_NUM_THREADS"
@@ -110,25 +108,22 @@ class Decoder:
             block: one row: the items, packed, in a column ``items``.
 
         Returns:
-            A row an input, in order: the image's path, and the network's input or the reason why
-            there is none. An image in tiles has as many as passes, the whole image first.
+            What a ``DecodedChunk`` returns. An image in tiles has as many inputs as passes, the
+            whole image first.
         """
         (chunk,) = block.column("items").to_pylist()
         items = unpacked(chunk)
-        rows = [
-            {"path": item.path, **described}
-            for item, body in zip(items, self._reader.bodies(items), strict=True)
-            for described in self._decoded(body)
-        ]
-        return pa.Table.from_pylist([row | {"inputs": len(rows)} for row in rows], DECODED_SCHEMA)
-
-    def _decoded(self, body: bytes | Failure) -> list[dict[str, Any]]:
-        if isinstance(body, Failure):
-            return [_described_failure(body)]
-        try:
-            return [_described(each) for each in self._prepared(body)]
-        except ServiceError as error:
-            return [_described_failure(failure_of(error))]
+        decoded = DecodedChunk(len(items))
+        for item, body in zip(items, self._reader.bodies(items), strict=True):
+            try:
+                inputs = [] if isinstance(body, Failure) else self._prepared(body)
+            except ServiceError as error:
+                body, inputs = failure_of(error), []
+            if isinstance(body, Failure):
+                decoded.add_failure(item.path, body)
+            for prepared in inputs:
+                decoded.add(item.path, prepared)
+        return decoded.table()
 
     def _prepared(self, body: bytes) -> Sequence[PreparedImage]:
         if self._tiled is None:
@@ -136,41 +131,12 @@ class Decoder:
         return self._preparer.prepare_tiles(body, None, self._tiled, self._model).passes
 
 
-def _described_failure(failure: Failure) -> dict[str, Any]:
-    return {"failure": [failure.kind, failure.detail]}
-
-
-def _described(prepared: PreparedImage) -> dict[str, Any]:
-    network_input, facts = prepared.network_input, prepared.facts
-    pixels = np.ascontiguousarray(network_input.pixels)
-    return {
-        "pixels": pixels.data.cast("B") if pixels.size else b"",
-        "shape": pixels.shape,
-        "size": network_input.size,
-        "original_size": network_input.original_size,
-        "facts": [facts.width, facts.height, facts.frames],
-    }
-
-
-DECODED_SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),
-        ("inputs", pa.int32()),
-        ("failure", pa.list_(pa.string())),
-        ("pixels", pa.large_binary()),
-        ("shape", pa.list_(pa.int32())),
-        ("size", pa.list_(pa.int32())),
-        ("original_size", pa.list_(pa.int32())),
-        ("facts", pa.list_(pa.int32())),
-    ]
-)
-"""What goes from the decoders to the networks; ``inputs`` is the number of the chunk's."""
-
-
 class Predictor:
     """Has a network, and predicts on the images of a chunk. Thread-safe.
 
-    While one thread has the device, others make answers of what it has computed before.
+    The device has a thread of its own. While it computes, others make answers of what it has
+    computed before. (OpenMP gives each thread that computes its own team of threads, and with more
+    teams than cores none of them waits efficiently.)
 
     Args:
         work: what is done to the images.
@@ -178,9 +144,9 @@ class Predictor:
 
     def __init__(self, work: BatchWork) -> None:
         self._batch_size, self._tiled = work.batch_size, work.request.tiled
-        self._network = work.network()
+        self._device = ThreadPoolExecutor(1, "device")
+        self._network = self._device.submit(work.network).result()
         self._schema = result_schema(work.request, self._network.model)
-        self._device = threading.Lock()
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Predict on a chunk.
@@ -191,25 +157,23 @@ class Predictor:
         Returns:
             A row an image, in order, as it is written.
         """
-        described = block.drop_columns(["pixels"]).to_pylist()
-        assert all(row["inputs"] == len(described) for row in described), "a chunk was cut"
-        rows: list[Row | None] = [
-            failed_row(row["path"], Failure(*row["failure"])) if row["failure"] else None
-            for row in described
-        ]
-        column = block.column("pixels")
+        decoded = list(inputs_of(block))
         prepared = {
-            place: _prepared(row, column[place].as_buffer())
-            for place, row in enumerate(described)
-            if rows[place] is None
+            place: content
+            for place, (_, content) in enumerate(decoded)
+            if isinstance(content, PreparedImage)
         }
         if self._tiled is not None and prepared:
-            row = self._row_in_tiles(described[0]["path"], tuple(prepared.values()))
+            row = self._row_in_tiles(decoded[0][0], tuple(prepared.values()))
             return table_of([row], self._schema)
+        rows: list[Row | None] = [
+            failed_row(path, content) if isinstance(content, Failure) else None
+            for path, content in decoded
+        ]
         for batch in self._batches(prepared):
             results = self._run([prepared[place] for place in batch])
             for place, result in zip(batch, results, strict=True):
-                rows[place] = self._row(described[place]["path"], prepared[place], result)
+                rows[place] = self._row(decoded[place][0], prepared[place], result)
         return table_of([row for row in rows if row is not None], self._schema)
 
     def _batches(self, prepared: dict[int, PreparedImage]) -> list[list[int]]:
@@ -225,9 +189,7 @@ class Predictor:
         ]
 
     def _run(self, batch: list[PreparedImage]) -> list[InferenceResult | ServiceError]:
-        waiting = _waiting(batch)
-        with self._device:
-            return self._network.run(waiting)
+        return self._device.submit(self._network.run, _waiting(batch)).result()
 
     def _row(
         self, path: str, prepared: PreparedImage, result: InferenceResult | ServiceError
@@ -239,9 +201,9 @@ class Predictor:
 
     def _row_in_tiles(self, path: str, passes: tuple[PreparedImage, ...]) -> Row:
         """Predict on the only image of a chunk, with the device for all of its passes."""
-        waiting = _waiting(passes)
-        with self._device:
-            results = run_passes(self._network, waiting, self._batch_size)
+        results = self._device.submit(
+            run_passes, self._network, _waiting(passes), self._batch_size
+        ).result()
         if isinstance(results, ServiceError):
             return failed_row(path, failure_of(results))
         assert self._tiled is not None
@@ -259,19 +221,6 @@ def result_schema(request: PredictRequest, model: ModelInfo) -> pa.Schema:
     query = request.query
     dimension = model.layers[layer_of(query, model)] if isinstance(query, EmbedQuery) else None
     return schema_of(request.task, dimension)
-
-
-def _prepared(row: dict[str, Any], pixels: pa.Buffer) -> PreparedImage:
-    width, height, frames = row["facts"]
-    return PreparedImage(
-        NetworkInput(
-            np.frombuffer(pixels, np.uint8).reshape(row["shape"]),
-            (row["size"][0], row["size"][1]),
-            (row["original_size"][0], row["original_size"][1]),
-        ),
-        ImageFacts(width=width, height=height, frames=frames),
-        decode_seconds=0.0,
-    )
 
 
 def _waiting(prepared: Sequence[PreparedImage]) -> list[WaitingInput]:

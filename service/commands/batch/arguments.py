@@ -126,6 +126,13 @@ def _add_output(group: argparse._ArgumentGroup, task: Task) -> None:
         help=f"images of an output file, and of what is done again at most [{DEFAULT_PART_SIZE}]",
     )
     group.add_argument(
+        "--max-failed",
+        default="0",
+        metavar="N|P%",
+        help="failed images, or a percentage of a run's or share's own, up to which it ends with "
+        "exit code 0 once all is done [0]",
+    )
+    group.add_argument(
         "--shard",
         metavar="I/N",
         help="do the share I, from 0, of N; all of them get the same DIR [everything]",

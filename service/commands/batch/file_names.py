@@ -14,6 +14,9 @@ COCO, YOLO, LABEL_STUDIO = "coco", "yolo", "label-studio"
 DATASET_FILES = {COCO: ("{}.json",), YOLO: ("{}",), LABEL_STUDIO: ("{}.xml", "{}.json")}
 """The files of a data set in the order in which they appear; YOLO's are a folder."""
 
+IMAGE_LIST, DATA_FILE = "images.txt", "data.yaml"
+"""In YOLO's folder, beside a file of labels for each image."""
+
 _KINDS = "part|manifest|plan|lock|coco|yolo|label-studio"
 
 _SHARED = re.compile(r"part-\d{5}-\d{5,}\.parquet|manifest-\d{5}\.json")
@@ -22,7 +25,9 @@ _SHARED_DATASET = re.compile(r"coco-\d{5}\.json|yolo-\d{5}|label-studio-\d{5}\.(
 _ALONE_DATASET = re.compile(r"coco\.json|yolo|label-studio\.(json|xml)")
 """Of runs with and without ``--shard``; the names of the former have one number more."""
 
-_UNFINISHED = re.compile(rf"\.({_KINDS})(-\d{{5,}}){{0,2}}(\.parquet|\.json|\.xml)?(\.\w+\.tmp)?")
+_OF_SYSTEMS = ("Thumbs.db", "desktop.ini", "lost+found")
+"""What systems put into folders themselves, beside hidden files."""
+
 _STEM = re.compile(rf"\.?(?:{_KINDS})(-\d{{5,}})?(-\d{{5,}})?")
 
 
@@ -30,6 +35,14 @@ def dataset_names(dataset_format: str, shard: Shard) -> tuple[str, ...]:
     """Return the files or the folder of a shard's data set."""
     stem = f"{dataset_format}{shard.infix}"
     return tuple(name.format(stem) for name in DATASET_FILES[dataset_format])
+
+
+def files_of_dataset(dataset_format: str, shard: Shard) -> tuple[str, ...]:
+    """Return the files that a shard's data set has at least, in the order in which they appear."""
+    names = dataset_names(dataset_format, shard)
+    if dataset_format != YOLO:
+        return names
+    return tuple(f"{names[0]}/{file}" for file in (IMAGE_LIST, DATA_FILE))
 
 
 def is_result(name: str) -> bool:
@@ -66,7 +79,7 @@ def check_foreign(folder: str, names: Iterable[str], shard: Shard) -> None:
     has_parts = any(map(is_result, names))
     strange = []
     for name in names:
-        if wanted.fullmatch(name) or _UNFINISHED.fullmatch(name):
+        if wanted.fullmatch(name) or name.startswith(".") or name in _OF_SYSTEMS:
             continue
         if other.fullmatch(name):
             raise RefusedError(
@@ -76,8 +89,9 @@ def check_foreign(folder: str, names: Iterable[str], shard: Shard) -> None:
         if not (has_parts and dataset.fullmatch(name)):
             strange.append(name)
     if strange:
-        others = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        others = len(strange) - 1
+        more = f" and {others} other file{'s' * (others > 1)}" if others else ""
         raise RefusedError(
-            f"{folder} has {strange[0]}{others}, which is of no such run; give an empty "
-            "folder, or that of an unfinished run."
+            f"{folder} has {strange[0]}{more} that no such run has written; give an empty folder, "
+            "or that of an unfinished run."
         )

@@ -10,14 +10,19 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from model.remote.addresses import RemoteError
 from service.commands.batch.buckets import bucket_errors, check_place, files_of, is_bucket
 from service.commands.batch.file_names import is_of
+from service.commands.batch.locked_folders import locked, sweep
 from service.commands.batch.plan import Shard
 from service.commands.console.exits import RefusedError
+
+PART_PREFIX = "overlock-batch-part-"
+"""Of a temporary folder with a file for a bucket."""
 
 
 class OutputFolder(ABC):
@@ -73,6 +78,10 @@ class OutputFolder(ABC):
         """Remove a file, or a folder with all in it; one that is not there is no error."""
 
     @abstractmethod
+    def holds(self, address: str) -> bool:
+        """Tell whether a path or an object's address is the folder's own or lies below it."""
+
+    @abstractmethod
     def claim(self, shard: Shard) -> Any:
         """Keep other runs of the shard out, as long as a ``with`` statement lasts.
 
@@ -106,6 +115,8 @@ class _LocalFolder(OutputFolder):
         # Ray changes the working folder for a moment.
         self._path = Path(os.path.abspath(name))  # noqa: PTH100
         self._path.mkdir(parents=True, exist_ok=True)
+        # Files are many, the folders that they lie in few.
+        self._is_below = lru_cache(maxsize=1024)(partial(_is_below, self._path))
 
     def names(self) -> list[str]:
         return sorted(path.name for path in self._path.iterdir())
@@ -156,6 +167,12 @@ class _LocalFolder(OutputFolder):
         else:
             path.unlink(missing_ok=True)
 
+    def holds(self, address: str) -> bool:
+        if is_bucket(address):
+            return False
+        path = os.path.abspath(address)  # noqa: PTH100 - a link is no file of its target's folder
+        return path == str(self._path) or self._is_below(os.path.dirname(path))  # noqa: PTH120
+
     def _unfinished(self, name: str) -> Path:
         return self._path / f".{name.removeprefix('.')}.{os.getpid()}.tmp"
 
@@ -175,13 +192,22 @@ class _LocalFolder(OutputFolder):
                 path.unlink(missing_ok=True)
 
 
+def _is_below(folder: Path, other: str) -> bool:
+    """Tell whether a folder is another one, or lies below it, by its own path or by links."""
+    return Path(other).is_relative_to(folder) or Path(other).resolve().is_relative_to(
+        folder.resolve()
+    )
+
+
 class _BucketFolder(OutputFolder):
     """A prefix in a bucket, which has no rename: an object appears whole with its last byte."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        sweep(Path(tempfile.gettempdir()), PART_PREFIX)
         self._files, path = files_of(name)
         self._path = path.rstrip("/")
+        self._scheme = name.partition("://")[0].lower()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -223,7 +249,7 @@ class _BucketFolder(OutputFolder):
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(prefix="overlock-batch-part-") as folder:
+        with tempfile.TemporaryDirectory(prefix=PART_PREFIX) as folder, locked(Path(folder)):
             path = Path(folder, name)
             yield path
             with self._errors():
@@ -244,6 +270,10 @@ class _BucketFolder(OutputFolder):
                 self._files.rm(path, recursive=self._files.isdir(path))
             except FileNotFoundError:
                 return
+
+    def holds(self, address: str) -> bool:
+        scheme, _, path = address.partition("://")
+        return scheme.lower() == self._scheme and f"{path}/".startswith(f"{self._path}/")
 
     @contextmanager
     def claim(self, shard: Shard) -> Iterator[None]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from service.api.queries import SegmentQuery, TiledQuery
+from service.commands.batch.differences import differences
 from service.commands.batch.folder import OutputFolder
 from service.commands.batch.part_file import damaged, read_metadata
 from service.commands.batch.plan import Part, Shard, manifest_name
+from service.commands.batch.unchanged import facts_of_datasets, facts_of_file
 from service.commands.console.exits import RefusedError
 from service.commands.predict.outcome import PredictRequest
 from service.link.messages import ModelInfo
@@ -24,7 +26,7 @@ MAX_DIFFERENCES = 4
 STATED = "stated_sha256"
 """The digest of the words that state the model; see ``known_model``."""
 
-TOLD_ALONE = ("sources", "images", "failed", "parts", STATED)
+TOLD_ALONE = ("sources", "images", "failed", "parts", "datasets", STATED)
 """Facts that may differ: the same images, and the same model, can be named in other ways."""
 
 Identity = dict[str, Any]
@@ -96,18 +98,19 @@ def check_same(folder: OutputFolder, names: Sequence[str], identity: Identity) -
     Raises:
         RefusedError: if something differs.
     """
-    ours = json.loads(json.dumps(identity))
+    compared = {key: value for key, value in identity.items() if key not in TOLD_ALONE}
+    ours = json.loads(json.dumps(compared))
     for name in names:
         theirs = facts_of(folder, name)
         if theirs is None:
             raise damaged(folder, name)
-        found = list(_differences(ours, {key: theirs.get(key) for key in ours}))
+        found = list(differences(ours, theirs))
         if found:
             others = len(found) - MAX_DIFFERENCES
             more = f", and {others} more" if others > 0 else ""
             raise RefusedError(
-                f"{folder.name} has {name}, which was made with "
-                f"{', '.join(found[:MAX_DIFFERENCES])}{more}; give another folder."
+                f"{folder.name} has {name}, of a run that differs from this one: "
+                f"{'; '.join(found[:MAX_DIFFERENCES])}{more}. Give another folder."
             )
 
 
@@ -131,27 +134,6 @@ def recorded_dtype(folder: OutputFolder, names: Sequence[str]) -> str | None:
     return None
 
 
-def _differences(ours: Identity, theirs: Identity, above: str = "") -> Iterator[str]:
-    for key, value in ours.items():
-        other = theirs.get(key)
-        if value == other or (not above and key in TOLD_ALONE):
-            continue
-        if isinstance(value, dict) and isinstance(other, dict):
-            yield from _differences(value, other, key)
-        elif key == "listing_sha256":
-            yield "other images, or images that have changed since"
-        elif isinstance(value, list):
-            yield f"other {key}"
-        else:
-            yield f"{key} {_shown(other)} instead of {_shown(value)}"
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "none"
-    return str(value)[:12] if isinstance(value, str) and len(value) == 64 else str(value)
-
-
 def write_manifest(
     folder: OutputFolder, shard: Shard, identity: Identity, parts: Sequence[Part]
 ) -> Identity:
@@ -162,7 +144,14 @@ def write_manifest(
         facts = facts_of(folder, part.name)
         if facts is None:
             raise damaged(folder, part.name)
-        counts.append({"name": part.name, "images": facts["images"], "failed": facts["failed"]})
+        counts.append(
+            {
+                "name": part.name,
+                "images": facts["images"],
+                "failed": facts["failed"],
+                **(facts_of_file(folder, part.name) or {}),
+            }
+        )
         for slug, count in facts["failed"].items():
             failed[slug] = failed.get(slug, 0) + count
     document = identity | {
@@ -170,6 +159,7 @@ def write_manifest(
         "images": sum(each["images"] for each in counts),
         "failed": dict(sorted(failed.items())),
         "parts": counts,
+        "datasets": facts_of_datasets(folder, shard),
     }
     folder.write(
         manifest_name(shard), json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"

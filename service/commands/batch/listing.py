@@ -27,7 +27,7 @@ def list_images(
     Raises:
         RefusedError: if the images of an unfinished run have changed, or others have come.
     """
-    listing, skipped = find_items(sources, sys.stdin.buffer)
+    listing, skipped = find_items(sources, sys.stdin.buffer, folder.holds)
     note = skipped_note(skipped)
     notes = [] if note is None else [note]
     kept = _kept(folder, shard)

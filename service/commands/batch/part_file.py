@@ -49,6 +49,7 @@ class PartWriter:
             schema,
             compression="zstd",
             use_dictionary=PLAIN_COLUMNS,
+            write_page_checksum=True,
         )
 
     def __enter__(self) -> Self:
@@ -106,7 +107,8 @@ def rows_in(folder: OutputFolder, name: str, columns: Sequence[str]) -> Iterator
     """
     with folder.opened(name) as file:
         try:
-            for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=list(columns)):
+            part = pq.ParquetFile(file, page_checksum_verification=True)
+            for batch in part.iter_batches(ROWS_AT_ONCE, columns=list(columns)):
                 yield from batch.to_pylist()
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -18,14 +18,25 @@ import pyarrow as pa
 from service.api.queries import MAX_PASSES
 from service.commands.batch.actors import BatchWork, Decoder, Predictor, describe
 from service.commands.batch.items import packed
+from service.commands.batch.plan import MAX_PART_SIZE
 from service.commands.console.exits import RefusedError
 from service.link.messages import InputInfo, ModelInfo
+
+CHANNELS = 3
+"""Of an input, one byte each; a grey network's are three of equal value."""
 
 CHUNK_BYTES = 32 * 2**20
 """Inputs of a chunk, at most, where that is at least one batch."""
 
-BATCHES_OF_A_CHUNK = 4
-"""More of them fill the batches of the dense tasks better, whose images differ in shape."""
+LEAST_BATCHES = 4
+"""Batches of a chunk where memory allows. More of them fill the batches of the dense tasks better,
+whose images differ in shape."""
+
+SMALL_CHUNK_BYTES = 16 * 2**20
+"""Small inputs fill this much with more batches: each chunk costs Ray time of its own."""
+
+LEAST_CHUNKS = 32
+"""Chunks of a part, unless they would have fewer batches: all networks should have work."""
 
 CHUNKS_OF_A_WORKER = 4
 """Chunks on their way for each decoder and each network: in it, before it, and behind it."""
@@ -77,32 +88,48 @@ class Pools:
         """All CPUs that they count as, with one for Ray Data's own tasks."""
         return self.decoders + self.networks * self.network_cpus + 1
 
+    def with_work(self, chunks: int) -> Pools:
+        """Return these without the actors that so few chunks would leave idle."""
+        return replace(
+            self, decoders=min(self.decoders, chunks), networks=min(self.networks, chunks)
+        )
 
-def chunk_images(model: ModelInfo, batch_size: int, *, in_tiles: bool) -> int:
+
+def chunk_images(
+    model: ModelInfo, batch_size: int, *, in_tiles: bool, part_images: int = MAX_PART_SIZE
+) -> int:
     """Return how many images are decoded and batched together.
 
     The passes over one image in tiles fill batches, and how many there are is not known before.
+
+    Args:
+        model: the network's.
+        batch_size: most images of one shape in a forward pass.
+        in_tiles: whether each image is predicted on in tiles.
+        part_images: images of the part that is cut into chunks.
     """
     if in_tiles:
         return 1
-    most = max(1, CHUNK_BYTES // input_bytes(model.input))
-    batches = max(1, min(BATCHES_OF_A_CHUNK, most // batch_size))
-    return batches * batch_size
+    batch_bytes = batch_size * input_bytes(model.input)
+    small = min(SMALL_CHUNK_BYTES // batch_bytes, part_images // (LEAST_CHUNKS * batch_size))
+    batches = min(max(LEAST_BATCHES, small), CHUNK_BYTES // batch_bytes)
+    return max(1, batches) * batch_size
 
 
 def input_bytes(info: InputInfo) -> int:
     """Return the most bytes of an image's or tile's input, whatever its own size."""
-    channels = len(info.mean)
     if info.height is not None and info.width is not None:
-        return info.height * info.width * channels
+        return info.height * info.width * CHANNELS
     multiple = info.multiple or 1
     sides = [-(-(side or 1) // multiple) * multiple for side in (info.short_side, info.long_side)]
-    return sides[0] * sides[1] * channels
+    return sides[0] * sides[1] * CHANNELS
 
 
-def window_images(model: ModelInfo, batch_size: int, *, in_tiles: bool) -> int:
-    """Return how many images Ray knows at a time."""
-    chunk = chunk_images(model, batch_size, in_tiles=in_tiles)
+def window_images(
+    model: ModelInfo, batch_size: int, *, in_tiles: bool, part_images: int = MAX_PART_SIZE
+) -> int:
+    """Return how many images Ray knows at a time; arguments as of ``chunk_images``."""
+    chunk = chunk_images(model, batch_size, in_tiles=in_tiles, part_images=part_images)
     return min(WINDOW_IMAGES, WINDOW_CHUNKS * chunk)
 
 
@@ -170,7 +197,7 @@ def run_pipeline(
         chunks: of the listing.
         work: what is done to the images.
         model: the network's.
-        pools: the actors.
+        pools: the most actors.
         limit_bytes: of the object store that the chunks on their way may fill; None leaves it to
             Ray Data.
 
@@ -183,7 +210,7 @@ def run_pipeline(
         # Nothing else bounds them, and without a bound an image that kills its decoder does so for
         # ever. A later Ray has other words; see the bound in pyproject.toml.
         warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
-        results = _results(ray, items, work, model, pools)
+        results = _results(ray, items, work, model, pools.with_work(len(items)))
     yield from results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from service.commands.console.exits import RefusedError
@@ -95,6 +96,17 @@ def parts_of(total: int, part_size: int, shard: Shard) -> list[Part]:
         Part(f"part{shard.infix}-{number:05d}.parquet", start, min(start + part_size, images.stop))
         for number, start in enumerate(range(images.start, images.stop, part_size))
     ]
+
+
+def windows_of(parts: Sequence[Part], images: int) -> Iterator[list[Part]]:
+    """Cut the parts that are missing into runs of a bounded number of images."""
+    window: list[Part] = []
+    for part in parts:
+        if window and sum(each.size for each in window) + part.size > images:
+            yield window
+            window = []
+        window.append(part)
+    yield window
 
 
 def manifest_name(shard: Shard) -> str:

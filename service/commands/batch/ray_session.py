@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import secrets
-import shutil
-import signal
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-from service.commands.console.exits import TERMINATED, RefusedError
+from service.commands.batch.arguments import PROGRAM
+from service.commands.batch.locked_folders import locked, remove, sweep
+from service.commands.console.exits import RefusedError, print_error
+from service.commands.console.signals import deferring_signals, ending_at_once
 from service.processes.environment import KEPT_MEMORY
 
 FOLDER_PREFIX = "ov-batch-"
@@ -27,8 +25,8 @@ FOLDER_PREFIX = "ov-batch-"
 MAX_FOLDER_CHARACTERS = 40
 """Ray puts sockets below its folder, whose paths have at most 107 characters."""
 
-REMOVALS = 20
-"""Attempts to remove a folder that processes which are ending still write to."""
+AUTO = "auto"
+"""The address of the cluster that runs on this machine, or that RAY_ADDRESS names."""
 
 CONNECT_SECONDS = 10.0
 """How long a cluster may take to accept a connection."""
@@ -62,39 +60,40 @@ def local_ray(*, cpus: int, gpus: int | None, store_bytes: int) -> Iterator[Any]
     Yields:
         The module ``ray``.
     """
-    _sweep()
+    sweep(Path(_short_folder()), FOLDER_PREFIX)
+    os.environ.update(LOCAL_VARIABLES | VARIABLES)
+    # Decoders and networks begin with it: by default an image's memory may go back to the
+    # kernel, which clears it page by page for the next.
+    for name, value in KEPT_MEMORY.items():
+        os.environ.setdefault(name, value)
+    # Other users of the machine reach loopback too.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    ray = _imported()
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=_short_folder()))
     try:
         with ExitStack() as stack:
-            stack.enter_context(_locked(folder))
-            os.environ.update(LOCAL_VARIABLES | VARIABLES)
-            # Decoders and networks begin with it: by default an image's memory may go back to the
-            # kernel, which clears it page by page for the next.
-            for name, value in KEPT_MEMORY.items():
-                os.environ.setdefault(name, value)
-            # Other users of the machine reach loopback too.
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            stack.enter_context(locked(folder))
             stack.enter_context(_ray_lines_in(folder / "driver.err"))
-            ray = _imported()
-            with _working_in(folder):
-                ray.init(
-                    address="local",
-                    num_cpus=cpus,
-                    num_gpus=gpus,
-                    object_store_memory=store_bytes,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _node_ip_address="127.0.0.1",
-                    _temp_dir=str(folder / "ray"),
-                )
             try:
-                with _exit_on_sigterm():
-                    yield ray
+                # Processes of a Ray that has half begun, or half ended, would live on for a minute.
+                with _working_in(folder), deferring_signals():
+                    ray.init(
+                        address="local",
+                        num_cpus=cpus,
+                        num_gpus=gpus,
+                        object_store_memory=store_bytes,
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        _node_ip_address="127.0.0.1",
+                        _temp_dir=str(folder / "ray"),
+                    )
+                yield ray
             finally:
-                ray.shutdown()
+                with deferring_signals():
+                    ray.shutdown()
     finally:
-        _remove(folder)
+        remove(folder)
 
 
 @contextmanager
@@ -104,13 +103,17 @@ def cluster_ray(address: str) -> Iterator[Any]:
     Raises:
         RefusedError: if there is none.
     """
-    _check_reachable(address)
+    _check_address(address)
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
+    ray = _imported()
+    if address == AUTO:
+        address = _found_address(ray)
+    print_error(f"Connecting to the Ray cluster at {address}.", PROGRAM)
+    _check_reachable(address)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="overlock-batch-")))
         stack.enter_context(_ray_lines_in(folder / "driver.err"))
-        ray = _imported()
         try:
             # Ray puts this process's folder on the path of the cluster's, where it may hold
             # packages of the same names.
@@ -122,16 +125,30 @@ def cluster_ray(address: str) -> Iterator[Any]:
                 f"RAY_AUTH_TOKEN: {_line(error)}"
             ) from error
         stack.callback(ray.shutdown)
-        with _exit_on_sigterm():
-            yield ray
+        yield ray
 
 
-def _check_reachable(address: str) -> None:
-    """Refuse an address where nothing listens: Ray itself tries again for minutes."""
+def _found_address(ray: Any) -> str:
+    """Return where ``auto`` leads; a cluster that has ended may have left its address behind."""
+    try:
+        return str(ray._private.services.get_ray_address_from_environment(AUTO, None))
+    except (ConnectionError, ValueError) as error:
+        raise RefusedError(
+            "--ray auto: no Ray cluster runs on this machine, and RAY_ADDRESS names none; start "
+            "one with ray start, or leave --ray out for a Ray of the command's own."
+        ) from error
+
+
+def _check_address(address: str) -> None:
+    """Refuse Ray Client's addresses, before anything is imported."""
     if address.startswith("ray://"):
         raise RefusedError(
             f"--ray: {address} is Ray Client's; give the cluster's own address, such as HOST:6379."
         )
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself tries again for minutes."""
     found = re.fullmatch(r"\[?(.+?)\]?:(\d+)", address)
     if found is None:
         return
@@ -143,9 +160,12 @@ def _check_reachable(address: str) -> None:
 
 def _imported() -> Any:
     """Import Ray and its data package, which looks at the environment then; silence them."""
-    import ray
-    import ray.data
+    with ending_at_once():
+        import ray
+        import ray.data
 
+    # Of a driver's SIGTERM: this program has one of its own.
+    ray._private.utils.set_sigterm_handler = lambda _: None
     for name in ("ray", "ray.data"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.WARNING)
@@ -162,38 +182,6 @@ def _imported() -> Any:
 def _short_folder() -> str:
     folder = tempfile.gettempdir()
     return folder if len(folder) + len(FOLDER_PREFIX) + 8 <= MAX_FOLDER_CHARACTERS else "/tmp"  # noqa: S108 - mkdtemp's own names
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Mark a folder as in use, for as long as this process lives."""
-    with (folder / "lock").open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _sweep() -> None:
-    """Remove the folders of this user's runs that were killed."""
-    for lock in Path(_short_folder()).glob(f"{FOLDER_PREFIX}*/lock"):
-        try:
-            if lock.stat().st_uid != os.getuid():
-                continue
-            with lock.open("wb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(lock.parent)
-        except OSError:
-            continue  # it is in use, or another run has just removed it
-
-
-def _remove(folder: Path) -> None:
-    """Remove a run's folder; the lock goes last, so that what stays is found by a later run."""
-    for _ in range(REMOVALS):
-        # Ray's processes may write to their logs until they have ended.
-        shutil.rmtree(folder / "ray", ignore_errors=True)
-        if not (folder / "ray").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        time.sleep(0.1)
 
 
 @contextmanager
@@ -223,20 +211,6 @@ def _working_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
-
-
-@contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
-    """End this process in order on SIGTERM, instead of by Ray's own handler."""
-
-    def leave(_: int, __: FrameType | None) -> NoReturn:
-        raise SystemExit(TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,10 @@ from service.commands.predict.sources import SourceError
 
 AHEAD = 8
 """Images that are read while others are decoded; of a bucket, this many requests at a time."""
+
+READ_TOGETHER = 4
+"""Files that a thread reads in one go: one at a time costs more than the reading itself. Of a
+bucket each object is a request of its own, and they are made at the same time."""
 
 KEPT_ROW_GROUP_BYTES = 256 * 2**20
 """A row group of a Parquet file up to this size is read once and kept; of a larger one only the
@@ -40,7 +45,9 @@ class ItemReader:
         rows = [item for item in items if item.row is not None]
         found = dict(zip(rows, self._rows(rows), strict=True)) if rows else {}
         others = [item for item in items if item.row is None]
-        read = prefetch(_read, others, ahead=AHEAD)
+        together = 1 if any(is_bucket(item.address) for item in others) else READ_TOGETHER
+        groups = [others[at : at + together] for at in range(0, len(others), together)]
+        read = chain.from_iterable(prefetch(_read_all, groups, ahead=AHEAD // together))
         for item in items:
             yield found[item] if item.row is not None else next(read)
 
@@ -82,6 +89,10 @@ class ItemReader:
                 return self._kept[2][item.row - start]
             start += batch.num_rows
         raise IndexError("its row group is shorter than it says")
+
+
+def _read_all(items: Sequence[ImageItem]) -> list[bytes | Failure]:
+    return [_read(item) for item in items]
 
 
 def _read(item: ImageItem) -> bytes | Failure:

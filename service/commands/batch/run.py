@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ from service.commands.batch.datasets.dataset import (
     dataset_of,
     remove_datasets,
 )
+from service.commands.batch.failure_limit import FailureLimit, failure_limit_of
 from service.commands.batch.failures import STOPPING, StoppedError, stopped_by
 from service.commands.batch.file_names import check_foreign, is_result
 from service.commands.batch.folder import OutputFolder, output_folder
 from service.commands.batch.identity import (
     Identity,
     check_same,
+    facts_of,
     identity_of,
     recorded_dtype,
     with_model,
@@ -66,9 +68,11 @@ from service.commands.batch.plan import (
     parts_of,
     plan_name,
     shard_of,
+    windows_of,
 )
 from service.commands.batch.ray_session import cluster_ray, local_ray
-from service.commands.batch.summary import summary_line
+from service.commands.batch.summary import stopped_line, summary_line
+from service.commands.batch.unchanged import check_unchanged
 from service.commands.batch.watch import MachinesLostError, watched
 from service.commands.batch.work import work_of
 from service.commands.console.exits import DONE, FAILED, REFUSED, RefusedError, print_error
@@ -83,6 +87,7 @@ def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network
         make_network: loads the network; a stand-in in tests and measurements.
     """
     shard, part_size = shard_of(arguments.shard), checked_part_size(arguments.part_size)
+    failure_limit = failure_limit_of(arguments.max_failed)
     work, gpus = work_of(arguments, make_network)
     check_format(arguments.format, work.request.task)
     folder = output_folder(arguments.output)
@@ -103,8 +108,10 @@ def run(arguments: argparse.Namespace, make_network: MakeNetwork = local_network
             shard=shard,
         )
         check_same(folder, _finished(folder), identity)
+        check_unchanged(folder, facts_of(folder, manifest_name(shard)))
         parts = parts_of(listing.num_rows, part_size, shard)
-        return _Run(folder, shard, listing, parts, identity, work, arguments, gpus, dataset).run()
+        run = _Run(folder, shard, listing, parts, identity, work, arguments, gpus, dataset)
+        return run.run(failure_limit)
 
 
 def _finished(folder: OutputFolder) -> list[str]:
@@ -128,19 +135,24 @@ class _Run:
         self._folder, self._shard, self._listing, self._parts = folder, shard, listing, parts
         self._identity, self._work, self._arguments, self._gpus = identity, work, arguments, gpus
         self._dataset = dataset
+        self._images = sum(part.size for part in parts)
         self._devices = work.settings.devices
-        self._done_images = 0
+        self._done_images = 0  # by this run
         self._seconds = 0.0
         self._store_bytes: int | None = None
         self._in_tiles = work.request.tiled is not None
         self._pools = local_pools(gpus, arguments.decoders)
 
-    def run(self) -> int:
+    def run(self, failure_limit: FailureLimit) -> int:
         """Compute what is missing, and write the data set if one is asked for."""
         try:
             if not self._is_computed():
                 self._run_all()
             self._write_dataset()
+        except KeyboardInterrupt:
+            with suppress(RefusedError, OSError):  # it was asked to stop, whatever the folder says
+                print_error(stopped_line(self._images_there(), self._images), PROGRAM)
+            raise
         except StoppedError as error:
             print_error(str(error), PROGRAM)
             print_error("What is done stays; the same command goes on from there.", PROGRAM)
@@ -154,15 +166,21 @@ class _Run:
                 self._done_images,
                 self._seconds,
                 None if self._dataset is None else self._dataset.name,
+                failure_limit,
             ),
             PROGRAM,
         )
-        return FAILED if manifest["failed"] else DONE
+        failed = sum(manifest["failed"].values())
+        return DONE if failure_limit.allows(failed, manifest["images"]) else FAILED
+
+    def _images_there(self) -> int:
+        """Count the images in the parts that are there."""
+        names = set(self._folder.names())
+        return sum(part.size for part in self._parts if part.name in names)
 
     def _is_computed(self) -> bool:
         """Tell whether all parts are there, made by the model that is stated: Ray is not needed."""
-        names = self._folder.names()
-        if any(part.name not in names for part in self._parts):
+        if self._images_there() < self._images:
             return False
         finished = _finished(self._folder)
         model = known_model(self._folder, finished, self._work.spec, self._work.settings)
@@ -242,10 +260,15 @@ class _Run:
         remove_datasets(self._folder, names, self._shard)
         if manifest_name(self._shard) in names:
             self._folder.remove(manifest_name(self._shard))
-        images = window_images(self._model, self._work.batch_size, in_tiles=self._in_tiles)
+        images = window_images(
+            self._model,
+            self._work.batch_size,
+            in_tiles=self._in_tiles,
+            part_images=self._parts[0].size,
+        )
         with ImageProgress(sum(part.size for part in missing), PROGRAM) as progress:
             try:
-                for window in _windows(missing, images):
+                for window in windows_of(missing, images):
                     with self._tables(ray, window) as tables:
                         for part in window:
                             self._write(part, tables, progress)
@@ -255,10 +278,10 @@ class _Run:
                 self._seconds += progress.seconds
 
     def _write_dataset(self) -> None:
-        if self._dataset is None or self._folder.has(self._dataset.last):
+        if self._dataset is None or self._dataset.is_in(self._folder):
             return
         print_error(f"Writing {self._dataset.name}.", PROGRAM)
-        with ImageProgress(sum(part.size for part in self._parts), PROGRAM) as progress:
+        with ImageProgress(self._images, PROGRAM) as progress:
             try:
                 self._dataset.write(self._folder, self._parts, self._identity, progress.advance)
             except STOPPING as error:
@@ -268,11 +291,12 @@ class _Run:
     def _tables(self, ray: Any, parts: Sequence[Part]) -> Iterator[Iterator[pa.Table]]:
         """Yield the results; Ray Data ends with the ``with`` statement, while Ray is there."""
         batch_size, in_tiles = self._work.batch_size, self._in_tiles
-        images = chunk_images(self._model, batch_size, in_tiles=in_tiles)
         chunks = [
             self._listing.slice(chunk.start, len(chunk))
             for part in parts
-            for chunk in part.chunks(images)
+            for chunk in part.chunks(
+                chunk_images(self._model, batch_size, in_tiles=in_tiles, part_images=part.size)
+            )
         ]
         limit_bytes = None
         if self._store_bytes is not None:
@@ -294,14 +318,3 @@ class _Run:
                 writer.write(table)
                 progress.advance(table.num_rows)
         self._done_images += part.size
-
-
-def _windows(parts: Sequence[Part], images: int) -> Iterator[list[Part]]:
-    """Cut the missing parts into runs of a bounded number of images."""
-    window: list[Part] = []
-    for part in parts:
-        if window and sum(each.size for each in window) + part.size > images:
-            yield window
-            window = []
-        window.append(part)
-    yield window

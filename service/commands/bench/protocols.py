@@ -12,6 +12,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from model.config import Task
+from model.remote.extras import install_extra
 from service.commands.bench.connection import Endpoint, HttpConnection, RawAnswer
 from service.commands.bench.generator import LoadTarget, Payload
 from service.commands.bench.infer_messages import answer_start
@@ -119,7 +120,7 @@ def grpc_requests(service: Endpoint, order: WorkOrder, port: int) -> RequestSpec
         RefusedError: if gRPC is not installed.
     """
     if find_spec("grpc") is None:
-        raise RefusedError("--protocol grpc needs grpcio: pip install 'overlock-service[grpc]'")
+        raise RefusedError(f"--protocol grpc needs grpcio: {install_extra('grpc')}.")
     # Imported here: the other protocols do without the extra.
     from service.commands.bench.grpc_connection import GrpcEndpoint
 

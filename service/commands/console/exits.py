@@ -7,16 +7,19 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from service.commands.console.signals import (
+    INTERRUPTED,
+    TERMINATED,
+    end_at_once,
+    raising_signals,
+)
+
 DONE = 0
 FAILED = 1
 """Some of the work failed; the rest is done."""
 
 REFUSED = 2
 """Nothing was done: an option, a setting, weights, a device or the service is wrong or missing."""
-
-INTERRUPTED = 130
-TERMINATED = 143
-"""The code that a shell shows after SIGTERM."""
 
 BROKEN_PIPE = 141
 """The code that a shell shows after SIGPIPE: the reader of the output has closed it."""
@@ -29,7 +32,7 @@ exit codes:
        no such device, a failed download, no service
   {INTERRUPTED}  Ctrl-C (serve: {DONE}, since it stops in order)
   {BROKEN_PIPE}  the reader of the output has closed it
-  {TERMINATED}  SIGTERM (batch; what is done stays, and the same command goes on)"""
+  {TERMINATED}  SIGTERM (serve: {DONE})"""
 
 
 class RefusedError(Exception):
@@ -44,14 +47,16 @@ def run_to_exit(command: Callable[[], int], program: str = "overlock") -> NoRetu
         program: prefix of each line of an error message.
     """
     code: int | str | None
+    signalled: list[int] = []
     try:
-        try:
-            code = command()
-        except SystemExit as end:  # argparse's, after --help too
-            code = end.code
-        sys.stdout.flush()
+        with raising_signals(signalled):
+            try:
+                code = command()
+            except SystemExit as end:  # argparse's, after --help too
+                code = end.code
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        code = INTERRUPTED
+        code = next(iter(signalled), INTERRUPTED)
     except BrokenPipeError:
         # The interpreter flushes once more at exit; that must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,6 +64,7 @@ def run_to_exit(command: Callable[[], int], program: str = "overlock") -> NoRetu
     except _expected_errors() as error:
         print_error(message_of(error), program)
         code = REFUSED
+    end_at_once()
     sys.exit(code)
 
 

@@ -8,6 +8,12 @@ cannot even say so.
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":
+    # They wait until the command can end in order; what is imported next would raise a traceback.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+
 import sys
 from importlib import import_module
 from importlib.util import find_spec

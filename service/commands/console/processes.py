@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from service.commands.console.signals import hold_signals
 from service.processes.environment import engine_environment
 
 
@@ -15,4 +16,5 @@ def exec_module(module: str, arguments: Sequence[str]) -> NoReturn:
     os.environ.update(engine_environment())
     # -P: the working folder may hold another package called "model" or "service".
     command = [sys.executable, "-P", "-m", module, *arguments]
+    hold_signals()
     os.execv(sys.executable, command)  # noqa: S606 - no shell is needed

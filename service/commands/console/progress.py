@@ -35,6 +35,7 @@ class ImageProgress:
         # None: no bar where the standard error stream is no terminal; lines, then.
         disable = None if total > 1 else True
         self._clock, self._started_at, self._told_at = clock, clock(), clock()
+        self._first: tuple[float, int] | None = None
         self._bar = tqdm(total=total, unit=" images", leave=False, disable=disable)
 
     def __enter__(self) -> Self:
@@ -53,16 +54,19 @@ class ImageProgress:
         self.done += images
         self._bar.update(images)
         now = self._clock()
+        if self._first is None:
+            self._first = now, self.done
         left = self._total - self.done
         if not self._bar.disable or left == 0 or now - self._told_at < PROGRESS_SECONDS:
             return
         self._told_at = now
-        rate = self.done / (now - self._started_at)
-        print_error(
-            f"{self.done} of {self._total} images, {rate:.3g} a second, "
-            f"about {tqdm.format_interval(left / rate)} left.",
-            self._program,
-        )
+        # The first images have waited for processes and networks, which the others do not.
+        first_at, first = self._first
+        speed = ""
+        if self.done > first and now > first_at:
+            rate = (self.done - first) / (now - first_at)
+            speed = f", {rate:.3g} a second, about {tqdm.format_interval(left / rate)} left"
+        print_error(f"{self.done} of {self._total} images{speed}.", self._program)
 
     def note(self, note: str | None) -> None:
         """Print a sentence beside the bar; None prints nothing."""

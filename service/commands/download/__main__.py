@@ -23,6 +23,7 @@ from service.commands.console.exits import (
     print_error,
     run_to_exit,
 )
+from service.commands.console.signals import ending_at_once
 from service.commands.download.arguments import fill_parser
 
 PROGRAM = "overlock download"
@@ -56,8 +57,8 @@ def _download(names: list[str], folder: Path, source: Path | None) -> int:
         raise RefusedError("--from FILE is for one NAME.")
     if source is not None and is_address(names[0]):
         raise RefusedError("--from FILE is for a NAME; an address says where its file is.")
-    # Imported here: loading torch takes seconds, and Ctrl-C meanwhile must print no traceback.
-    from model.pretrained.store import ensure_cached, verify_cached
+    with ending_at_once():  # loading torch takes seconds
+        from model.pretrained.store import ensure_cached, verify_cached
 
     failed = 0
     for name in names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from service.commands.console.exits import run_to_exit
+from service.commands.console.signals import ending_at_once
 from service.commands.evaluate.arguments import PROGRAM, fill_parser
 
 
@@ -17,8 +18,8 @@ def _evaluate() -> int:
     parser = argparse.ArgumentParser(prog=PROGRAM)
     fill_parser(parser)
     arguments = parser.parse_args()
-    # Imported here: loading torch takes seconds, and Ctrl-C meanwhile must print no traceback.
-    from service.commands.evaluate.run import run
+    with ending_at_once():  # loading torch takes seconds
+        from service.commands.evaluate.run import run
 
     return run(arguments)
 

@@ -43,8 +43,9 @@ from model.pretrained.records import weights_folder
 from model.remote.addresses import without_secrets
 from model.scenes.scenes import CLASS_NAMES, SEGMENT_NAMES
 from model.zoo import LoadedModel, load_model
-from service.commands.console.exits import DONE, INTERRUPTED, RefusedError, print_error
+from service.commands.console.exits import DONE, RefusedError, print_error
 from service.commands.console.input_options import input_options_of, named_in, with_options
+from service.commands.console.signals import INTERRUPTED
 from service.commands.evaluate.arguments import PROGRAM
 from service.commands.evaluate.setups import Setup, set_up
 from service.commands.evaluate.table import as_text

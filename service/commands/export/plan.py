@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.config import CLASSIFIERS, DETECTORS, SEGMENTERS, Task
+from model.remote.extras import install_extra
 from service.commands.console.exits import RefusedError
 from service.commands.console.input_options import with_options
 from service.commands.export.arguments import SIDE_MULTIPLE, SUFFIXES, Format
@@ -59,8 +60,7 @@ def plan_of(arguments: argparse.Namespace) -> ExportPlan:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if arguments.format == "onnx" and missing:
         raise RefusedError(
-            f"overlock export onnx needs {', '.join(missing)}: "
-            "pip install 'overlock-service[export]'"
+            f"overlock export onnx needs {', '.join(missing)}: {install_extra('export')}."
         )
     try:
         spec = _named(arguments) if arguments.models_file is None else _listed(arguments)

@@ -10,6 +10,7 @@ import sys
 
 from service.api.errors import ServiceError
 from service.commands.console.exits import RefusedError, run_to_exit
+from service.commands.console.signals import ending_at_once
 from service.commands.predict.arguments import DEFAULT_BATCH_SIZE, fill_parser
 from service.commands.predict.conversion import checked_count, request_of, settings_of
 from service.commands.predict.report import PROGRAM, PredictionReport
@@ -34,8 +35,8 @@ def _predict() -> int:
         sources, request.task, as_json=arguments.json, folder=arguments.save
     ) as report:
         report.note(skipped_note(skipped))
-        # Imported here: loading torch takes seconds, and Ctrl-C meanwhile must print no traceback.
-        from service.commands.predict.local import LocalPredictor
+        with ending_at_once():  # loading torch takes seconds
+            from service.commands.predict.local import LocalPredictor
 
         try:
             predictor = LocalPredictor(settings, spec, request, batch_size)

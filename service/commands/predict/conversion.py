@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from model.config import TRAINED_TASKS, TRAINED_TASKS_FOR, Task
+from model.pretrained.assets import ASSETS, PRETRAINED
 from service.api.queries import (
     ClassifyQuery,
     DetectQuery,
@@ -167,8 +168,20 @@ def _chosen(arguments: argparse.Namespace, settings: Settings) -> ModelSpec:
     able = (_network(arguments)[0],) if stated else TRAINED_TASKS_FOR[task]
     for spec in specs:
         if spec.task in able:
-            return spec
-    raise RefusedError(f"Give --model and --weights: there is {', '.join(networks_for(task))}.")
+            return _with_published_weights(spec, arguments)
+    raise RefusedError(f"Give --model and --weights: there are {', '.join(networks_for(task))}.")
+
+
+def _with_published_weights(spec: ModelSpec, arguments: argparse.Namespace) -> ModelSpec:
+    """Refuse published weights of a model that has none, if none is named."""
+    if arguments.model is None and spec.weights == PRETRAINED and spec.architecture not in ASSETS:
+        published = [
+            name
+            for name, (_, architecture) in networks_for(Task(arguments.task)).items()
+            if architecture in ASSETS
+        ]
+        raise RefusedError(f"--weights pretrained needs --model: give {', '.join(published)}.")
+    return spec
 
 
 def checked_count(given: int | None, default: int, option: str) -> int:

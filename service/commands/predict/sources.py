@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -55,6 +55,9 @@ class Source:
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
 
 
+LeftOut = Callable[[str], bool]
+
+
 def find_sources(names: Sequence[str], stdin: BinaryIO) -> tuple[list[Source], Counter[str]]:
     """Find the images that a command names, in the order of the names.
 
@@ -101,15 +104,27 @@ def _of_folder(name: str, folder: Path, skipped: Counter[str]) -> list[Source]:
     return found or [_none(name, f"The folder holds no {', '.join(sorted(IMAGE_SUFFIXES))}.")]
 
 
-def images_in(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
-    """Yield the files below a folder with a suffix of an image; count the others by kind."""
+def images_in(
+    folder: Path, skipped: Counter[str], left_out: LeftOut = lambda _: False
+) -> Iterator[Path]:
+    """Yield the files below a folder with a suffix of an image; count the others by kind.
+
+    Args:
+        folder: searched recursively.
+        skipped: gets the counts.
+        left_out: tells of a folder whether nothing in it is looked at or counted.
+    """
 
     def unreadable(_: OSError) -> None:
         skipped[UNREADABLE] += 1
 
     for parent, folders, files in os.walk(folder, onerror=unreadable):
         skipped.update(HIDDEN for name in folders if name.startswith("."))
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and not left_out(str(Path(parent, name)))
+        ]
         skipped.update(LINKED for name in folders if Path(parent, name).is_symlink())
         for file in files:
             suffix = Path(file).suffix.lower()

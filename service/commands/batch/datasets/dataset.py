@@ -16,8 +16,14 @@ from service.commands.batch.datasets.coco import write_coco
 from service.commands.batch.datasets.images import FoundImages
 from service.commands.batch.datasets.label_paths import LabelPaths
 from service.commands.batch.datasets.label_studio import control_of, interface, write_tasks
-from service.commands.batch.datasets.yolo import DATA_FILE, write_yolo
-from service.commands.batch.file_names import COCO, DATASET_FILES, YOLO, dataset_names
+from service.commands.batch.datasets.yolo import write_yolo
+from service.commands.batch.file_names import (
+    COCO,
+    DATASET_FILES,
+    YOLO,
+    dataset_names,
+    files_of_dataset,
+)
 from service.commands.batch.folder import OutputFolder
 from service.commands.batch.plan import Part, Shard
 from service.commands.console.exits import RefusedError
@@ -42,10 +48,9 @@ class Dataset:
         """Its file, the last one where there are two, or its folder."""
         return dataset_names(self.dataset_format, self.shard)[-1]
 
-    @property
-    def last(self) -> str:
-        """The file that appears last."""
-        return f"{self.name}/{DATA_FILE}" if self.dataset_format == YOLO else self.name
+    def is_in(self, folder: OutputFolder) -> bool:
+        """Tell whether it is there, whole."""
+        return all(map(folder.has, files_of_dataset(self.dataset_format, self.shard)))
 
     def write(
         self,

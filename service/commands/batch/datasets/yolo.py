@@ -17,12 +17,11 @@ import numpy as np
 from service.commands.batch.datasets.images import FoundImage, FoundImages, FoundObject
 from service.commands.batch.datasets.label_paths import LabelPaths
 from service.commands.batch.datasets.outlines import polygons_of
+from service.commands.batch.file_names import DATA_FILE, IMAGE_LIST
 from service.commands.batch.folder import OutputFolder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-DATA_FILE, IMAGE_LIST = "data.yaml", "images.txt"
 
 FILES_AT_ONCE = 64
 """Files of labels that are sent to a bucket together."""

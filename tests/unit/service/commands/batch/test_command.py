@@ -22,7 +22,7 @@ def test_help_loads_neither_ray_nor_arrow_nor_torch() -> None:
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "ray" else name)
-    with pytest.raises(RefusedError, match=r"needs ray: pip install 'overlock-service\[batch\]'"):
+    with pytest.raises(RefusedError, match=r"needs ray: install the extra batch: pip"):
         command.run(argparse.Namespace())
 
 

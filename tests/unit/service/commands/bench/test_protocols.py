@@ -79,7 +79,9 @@ def test_grpc_without_its_extra_is_refused_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(protocols, "find_spec", lambda _: None)
-    with pytest.raises(RefusedError, match=r"--protocol grpc needs grpcio: pip install"):
+    with pytest.raises(
+        RefusedError, match=r"--protocol grpc needs grpcio: install the extra grpc: pip"
+    ):
         grpc_requests(SERVICE, order(), port=9001)
 
 

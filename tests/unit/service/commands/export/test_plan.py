@@ -124,7 +124,8 @@ def test_onnx_without_its_packages_is_refused(
     with pytest.raises(RefusedError) as caught:
         planned("onnx", *DEMO, "-o", tmp_path / "x.onnx")
     assert str(caught.value) == (
-        "overlock export onnx needs onnxscript: pip install 'overlock-service[export]'"
+        "overlock export onnx needs onnxscript: install the extra export: "
+        "pip install 'overlock-service[export]', or uv tool install 'overlock-service[export]'."
     )
     assert planned("torch", *DEMO, "-o", tmp_path / "x.pt2").form == "torch"
 

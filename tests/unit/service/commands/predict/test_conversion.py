@@ -162,6 +162,25 @@ def test_a_variable_counts_and_an_option_wins(monkeypatch: pytest.MonkeyPatch) -
     assert settings.dtype == "bfloat16"
 
 
+@pytest.mark.parametrize(
+    ("task", "published"),
+    [
+        ("classify", "overlock_xt, overlock_t, overlock_s, overlock_b"),
+        ("segment", "upernet_overlock_t, upernet_overlock_s, upernet_overlock_b"),
+    ],
+)
+def test_published_weights_need_a_model_that_has_them(
+    task: str, published: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (task, "photos", "--weights", "pretrained")
+    with pytest.raises(RefusedError) as refusal:
+        settings_of(parsed(*words))
+    assert str(refusal.value) == f"--weights pretrained needs --model: give {published}."
+    name = published.split(", ")[1]
+    monkeypatch.setenv(f"OVERLOCK_{task.upper()}_MODEL", name)
+    assert settings_of(parsed(*words))[1].architecture == name
+
+
 def test_what_an_option_states_is_blamed_by_its_name() -> None:
     words = ("--model", "overlock_t", "--weights", "t.pth", "--crop-pct", "0.9")
     _, spec = settings_of(parsed("classify", "x", *words))
@@ -182,7 +201,7 @@ def test_what_an_option_states_is_blamed_by_its_name() -> None:
         (("embed", "x", "--model", "upernet_overlock_t"), "--weights is needed for upernet_ove"),
         (("classify", "x", "--dtype", "int8"), "--dtype: "),
         (("classify", "x", "--device", "gpu"), "--device: "),
-        (("detect", "x"), "Give --model and --weights: there is mask_rcnn_overlock_xt"),
+        (("detect", "x"), "Give --model and --weights: there are mask_rcnn_overlock_xt"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_the_options_name(
