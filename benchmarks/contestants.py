@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import torch
@@ -23,8 +21,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.authors_structure import with_authors_structure
+from benchmarks.instructions import LIMITS, use_limited_kernels
 from benchmarks.machine import own_peak_bytes
 from model.heads.mask_rcnn import MaskRCNN
+from model.inference.recorded_network import recorded
 from model.lowering.cpu import lower_for_cpu
 from model.zoo import create_model
 from service.processes.environment import engine_environment
@@ -48,10 +48,12 @@ class Contestant:
             channels_last), "compiled" (that by torch.compile), "served" (what a CPU's engine runs)
             or "gemm" (a matrix product).
         dtype: of weights and images.
+        instructions: a name of ``LIMITS``; empty for all of the processor's.
     """
 
     form: str
     dtype: str
+    instructions: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class FirstPass:
 
 
 class Racer:
-    """A contestant's process; use it as a context.
+    """A contestant's process, until it is closed.
 
     Args:
         contestant: its form and dtype.
@@ -111,20 +113,15 @@ class Racer:
         before = dict(os.environ)
         if contestant.form == "served":
             os.environ.update(engine_environment())
+        if contestant.instructions:
+            os.environ.update(LIMITS[contestant.instructions].environment)
         self._process.start()
         os.environ.clear()
         os.environ.update(before)
         theirs.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the process."""
         self._connection.close()
         self._process.join()
 
@@ -178,8 +175,7 @@ def _gemm(contestant: Contestant) -> Pass:
 
 def _network(contestant: Contestant, task: Task) -> Pass:
     dtype = DTYPES[contestant.dtype]
-    shape = (task.batch, 3, task.height, task.width)
-    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    images = random_images(task)
     authors = contestant.form == "authors"
     network: nn.Module = create_model(task.model, weights="random", fused=not authors)
     if authors:
@@ -187,24 +183,34 @@ def _network(contestant: Contestant, task: Task) -> Pass:
     if isinstance(network, MaskRCNN):
         for head in network.roi_heads.box_heads:
             head.get_parameter("classify.weight").mul_(SURE)
+    if contestant.instructions:
+        use_limited_kernels(contestant.instructions)
     if contestant.form == "served":
         network = lower_for_cpu(network, dtype)
     if not authors:
         network = network.to(dtype)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         images = images.to(dtype, memory_format=torch.channels_last)
+    if contestant.form == "served":
+        network = recorded(network)
 
     def run() -> Tensor:
         if task.part == "backbone":
             maps: tuple[Tensor, ...] = network.backbone.dense_features(images)  # type: ignore[operator, union-attr]
             return maps[-1]
         if isinstance(network, MaskRCNN):
-            found = network(images, [shape[2:]] * task.batch)
+            found = network(images, [images.shape[2:]] * task.batch)
             return torch.cat([detections.scores for detections in found])
         output: Tensor = network(images)
         return output
 
     return run
+
+
+def random_images(task: Task) -> Tensor:
+    """Return a task's input, float32 (B, 3, H, W), the same every time."""
+    shape = (task.batch, 3, task.height, task.width)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def _counted_gmacs(run: Pass) -> float:

@@ -10,11 +10,11 @@ Weights are random; neither time nor memory depends on them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from benchmarks.contestants import Contestant, Racer, Task
 from benchmarks.machine import describe_machine
+from benchmarks.timed_program import TimedProgram
 from model.backbone.context_mixing import ContextMixing, FoldedContextMixing
 from model.export.comparison import expected_logits, largest_difference
 from model.export.onnx_file import OnnxFile, write_onnx
@@ -38,7 +39,6 @@ from model.kernels.context_mixing_reference import window_starts
 from model.lowering.folding import Foldable, merge_branches
 from model.lowering.portable import make_portable
 from model.zoo import create_model
-from service.processes.environment import engine_environment
 
 RESULTS = Path(__file__).parent / "results"
 RUNNER = Path(__file__).parent / "exported_file.py"
@@ -93,35 +93,6 @@ class Row:
     speedup: float
     peak_bytes: int
     largest_difference: float
-
-
-class Runner:
-    """The process of an exported file."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...], threads: int) -> None:
-        words = (path, "x".join(map(str, shape)), str(threads))
-        self._process = subprocess.Popen(
-            [sys.executable, RUNNER, *words],
-            env=os.environ | engine_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.peak_bytes = 0
-
-    def run(self) -> float:
-        """Make a pass and return its seconds."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        seconds, peak = self._process.stdout.readline().split()
-        self.peak_bytes = int(peak)
-        return float(seconds)
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
 
 
 def main() -> None:
@@ -193,12 +164,16 @@ def timed(
 ) -> list[Row]:
     """Let all forms take turns at one input."""
     batch, height, width = shape
+    size = f"{batch}x3x{height}x{width}"
     runners = {
-        form: Runner(file.path, (batch, 3, height, width), threads) for form, file in files.items()
+        form: TimedProgram([sys.executable, RUNNER, file.path, size, str(threads)])
+        for form, file in files.items()
     }
     seconds: dict[str, list[float]] = {form: [] for form in FORMS}
     task = Task(name, "whole", batch, height, width)
-    with Racer(Contestant("served", "float32"), task, threads, count=False) as served:
+    with contextlib.closing(
+        Racer(Contestant("served", "float32"), task, threads, count=False)
+    ) as served:
         peak = served.first_pass().peak_bytes
         for runner in runners.values():
             runner.run()

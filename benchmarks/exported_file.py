@@ -23,9 +23,14 @@ def main() -> None:
     path, shape, threads = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     run = (in_onnxruntime if path.suffix == ".onnx" else in_torch)(path, threads)
     images = np.random.default_rng(0).standard_normal(tuple(map(int, shape.split("x"))), np.float32)
+    pass_on_demand(lambda: run(images))
+
+
+def pass_on_demand(run: Callable[[], object]) -> None:
+    """Make a pass for every line on the standard input; the other end is ``TimedProgram``."""
     for _ in sys.stdin:
         started = time.perf_counter()
-        run(images)
+        run()
         print(time.perf_counter() - started, peak_bytes(), flush=True)
 
 

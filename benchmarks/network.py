@@ -6,6 +6,7 @@ at that moment. Weights are random; time does not depend on them, except that a 
 scaled until it finds as many objects as it may.
 
     python benchmarks/network.py --models overlock_t --batches 1 8 --repeats 15
+    python benchmarks/network.py --instructions avx2 avx512 avx512_bf16 --output instructions-cpu
     python benchmarks/network.py --models upernet_overlock_t --batches 1 --output network-dense-cpu
 """
 
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.contestants import DTYPES, GEMM_SIDE, Contestant, FirstPass, Racer, Task
+from benchmarks.instructions import LIMITS
 from benchmarks.machine import describe_machine
 
 RESULTS = Path(__file__).parent / "results"
@@ -79,7 +81,8 @@ contestant whose first pass took more than {PATIENCE_SECONDS:.0f} s has that pas
 - authors: the structure of the authors' code (`benchmarks/authors_structure.py`), float32.
 - folded: our network folded, channels last, on PyTorch's operators alone.
 - compiled: the folded form by torch.compile; its first pass took the seconds beside it.
-- served: what an engine runs on a CPU, with our kernels, in an engine's environment.
+- served: what an engine runs on a CPU, with our kernels, in an engine's environment; behind it the
+  newest instructions that kernels, oneDNN and PyTorch may use, if they are limited.
 
 Error: the largest difference from the authors' output over its largest output; of a detector, of
 the scores. Peak: the most memory that the process held until the end of its first pass. GFLOP/s
@@ -98,6 +101,7 @@ class Measurement:
         input: "BxHxW".
         form: "authors", "folded", "compiled" or "served".
         dtype: of weights and images.
+        instructions: the newest ones that are allowed; empty for all of the processor's.
         compile_seconds: before the first pass; 0 for a form that is not compiled.
         turns: number of passes that the median is of.
         median_seconds: of one pass.
@@ -113,6 +117,7 @@ class Measurement:
     input: str
     form: str
     dtype: str
+    instructions: str
     compile_seconds: float
     turns: int
     median_seconds: float
@@ -155,6 +160,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=["served"])
+    parser.add_argument(
+        "--instructions",
+        nargs="+",
+        choices=LIMITS,
+        default=[""],
+        help="limit the forms' instructions; by default they are the processor's",
+    )
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--output", default="network-cpu", help="name of the files in results/")
@@ -169,13 +181,21 @@ def measure(name: str, batch: int, arguments: argparse.Namespace) -> list[Measur
     """
     workload = WORKLOADS[name]
     task = Task(workload.model or name, workload.part, batch, workload.height, workload.width)
-    forms = [Contestant(form, dtype) for form in arguments.forms for dtype in arguments.dtypes]
+    forms = [
+        Contestant(form, dtype, instructions)
+        for form in arguments.forms
+        for instructions in arguments.instructions
+        for dtype in arguments.dtypes
+        if not instructions or dtype in LIMITS[instructions].dtypes
+    ]
     gemms = [Contestant("gemm", dtype) for dtype in {"float32", *arguments.dtypes}]
     with contextlib.ExitStack() as stack:
         racers, firsts = {}, {}
         for contestant in (BASELINE, *forms, *gemms):  # each warms up alone
             count = contestant == BASELINE and workload.gmacs is None
-            racer = stack.enter_context(Racer(contestant, task, arguments.threads, count=count))
+            racer = stack.enter_context(
+                contextlib.closing(Racer(contestant, task, arguments.threads, count=count))
+            )
             racers[contestant], firsts[contestant] = racer, racer.first_pass()
         errors = {each: relative_error(firsts[each], firsts[BASELINE]) for each in forms}
         check(name, batch, errors)
@@ -189,6 +209,7 @@ def measure(name: str, batch: int, arguments: argparse.Namespace) -> list[Measur
             input=f"{batch}x{workload.height}x{workload.width}",
             form=each.form,
             dtype=each.dtype,
+            instructions=each.instructions,
             compile_seconds=firsts[each].compile_seconds,
             turns=len(seconds[each]),
             median_seconds=medians[each],
@@ -246,7 +267,8 @@ def as_markdown(command: str, machine: dict[str, str], measurements: list[Measur
     for row in measurements:
         of_gemm = row.gflop_per_second / row.gemm_gflop_per_second
         lines.append(
-            f"| {row.workload} | {row.input} | {row.form} | {row.dtype} "
+            f"| {row.workload} | {row.input} | {' '.join([row.form, row.instructions]).strip()} "
+            f"| {row.dtype} "
             f"| {f'{row.compile_seconds:.0f}' if row.compile_seconds else ''} | {row.turns} "
             f"| {row.median_seconds * 1e3:.1f} | {row.images_per_second:.2f} "
             f"| {row.speedup:.2f} | {row.relative_error:.0e} | {row.peak_bytes / 1e6:.0f} "

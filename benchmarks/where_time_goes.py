@@ -17,7 +17,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -34,7 +34,8 @@ from benchmarks.contestants import DTYPES
 from benchmarks.machine import describe_machine
 from model.backbone.context_mixing import ContextMixing, FoldedContextMixing
 from model.backbone.layers import GlobalResponseNorm, LayerNorm2d, LayerScale, SqueezeExcite
-from model.kernels.cpu import ops
+from model.kernels.cpu import launch
+from model.kernels.cpu.dense_conv import DenseConv
 from model.kernels.cpu.library import native_library
 from model.kernels.cpu.packed_conv import PackedConv
 from model.lowering.cpu import lower_for_cpu
@@ -54,6 +55,7 @@ NORMS, RESPONSE, EXCITE = "batch and layer norms", "response norms", "squeeze-ex
 SCALES, MIXING, REST = "layer scales", "ContMix", "the rest"
 KINDS = (DENSE, LARGE, SMALL, NORMS, RESPONSE, EXCITE, SCALES, MIXING, REST)
 KIND_OF_CLASS: dict[type[nn.Module], str] = {
+    DenseConv: DENSE,
     PackedConv: DENSE,
     nn.BatchNorm2d: NORMS,
     LayerNorm2d: NORMS,
@@ -72,6 +74,10 @@ KIND_OF_FUNCTION = {
     "overlock_response_norm": RESPONSE,
     "overlock_excite": EXCITE,
     "overlock_context_mixing": MIXING,
+    "overlock_pool": MIXING,
+    "overlock_mix_keys": MIXING,
+    "overlock_join_context": REST,
+    "overlock_dense": DENSE,
 }
 
 
@@ -131,18 +137,21 @@ class WatchedKernels:
 @contextmanager
 def watched_kernels(watch: Stopwatch) -> Iterator[None]:
     """Time work that no module's hook sees: our kernels, and convolutions that add to a map."""
-    add_to, kernels = PackedConv.add_to, WatchedKernels(native_library(), watch)
+    kernels = WatchedKernels(native_library(), watch)
 
-    def timed(self: PackedConv, total: Tensor, features: Tensor) -> Tensor:
-        watch.enter(DENSE)
-        result = add_to(self, total, features)
-        watch.leave()
-        return result
+    def timed(add_to: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def added(*arguments: Any) -> Tensor:
+            watch.enter(DENSE)
+            result = add_to(*arguments)
+            watch.leave()
+            return result
 
-    with (
-        patch.object(ops, "native_library", lambda: kernels),
-        patch.object(PackedConv, "add_to", timed),
-    ):
+        return added
+
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(launch, "native_library", lambda: kernels))
+        for form in (DenseConv, PackedConv):
+            patches.enter_context(patch.object(form, "add_to", timed(form.add_to)))
         yield
 
 

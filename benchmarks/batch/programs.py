@@ -127,7 +127,7 @@ def _plain_network(device: str) -> torch.nn.Module:
 
 
 def decode(_: str, photos: Path, times: Path) -> None:
-    """Read and decode alone, in one process on one thread."""
+    """Read and decode alone, on one thread."""
     preparer = ImagePreparer(Settings())
     with times.open("a", buffering=1) as file:
         for number, path in enumerate(sorted(photos.iterdir()), 1):

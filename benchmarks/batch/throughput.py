@@ -8,9 +8,10 @@ without any time, and T itself with random weights, float32. Their runs take tur
 of two runs of the same turn. A rate is that of the middle of a run: Ray's start takes ten seconds,
 whatever the number of images.
 
-The limits, measured in the same turns: decoding's own rate, one process on one thread, times the
-cores; the device's own rate; and where both share the cores, R / (1 + R d / c) for a device of R
-images/s alone, d seconds for decoding an image and c cores.
+The limits, measured in the same turns: decoding's own rate D, with a process on each core at the
+same time, which reads files and makes the network's input of them, as every program has to; the
+device's own rate R; and where both share the cores, R / (1 + R / D). All but the DataLoader have
+the environment that the commands begin with.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from benchmarks.batch.networks import COSTS, IMMEDIATE
 from benchmarks.batch.programs import CORES
 from benchmarks.machine import describe_machine
 from service.commands.bench.sample_image import draw_photograph
+from service.processes.environment import engine_environment
 
 ROOT = Path(__file__).parents[2]
 """For Ray's processes, which work in other folders."""
@@ -49,6 +51,10 @@ IMAGES = {"simulated T": 800, "simulated fast": 4000, "real T": 640}
 MIDDLE = 0.25, 0.9
 """Shares of the images between which a rate is taken."""
 
+FOREIGN = {"loader"}
+"""Programs without the environment that the service's commands begin with: the others keep their
+memory, and their threads do not spin while they wait."""
+
 GOALS = {"simulated T": 0.95, "simulated fast": 0.90, "real T": 0.95}
 """Least shares of the limit."""
 
@@ -59,7 +65,7 @@ class Turn:
 
     Attributes:
         limit: images a second that no program can exceed.
-        decoding: those of decoding alone, on one core.
+        decoding: those of decoding alone, on all cores.
         device: those of the device alone; None if it takes no time.
         programs: those of each program, by name.
     """
@@ -101,32 +107,45 @@ def draw(folder: Path, count: int) -> Path:
 
 def measured(device: str, photos: Path, number: int) -> Turn:
     """Run all programs on a device; each turn begins with another one."""
-    decoding = run("decode", device, photos)
+    decoding = run("decode", device, photos, processes=CORES)
     alone = None if COSTS.get(device) == IMMEDIATE else run("network", device, photos)
-    limit = decoding * CORES
+    limit = decoding
     if alone is not None:
         waits = device in COSTS
-        limit = min(limit, alone) if waits else alone / (1 + alone / decoding / CORES)
+        limit = min(limit, alone) if waits else alone / (1 + alone / decoding)
     order = [*PROGRAMS][number % len(PROGRAMS) :] + [*PROGRAMS][: number % len(PROGRAMS)]
     turn = Turn(limit, decoding, alone, {name: run(name, device, photos) for name in order})
     print(device, f"limit {turn.limit:.1f}/s", turn.programs, flush=True)
     return turn
 
 
-def run(program: str, device: str, photos: Path) -> float:
-    """Run a program, and return its images a second in the middle."""
-    with tempfile.NamedTemporaryFile("r") as times:
-        words = [program, device, str(photos), times.name]
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.batch.programs", *words],
-            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{program} on {device}: {done.stderr[-2000:]}")
-        pairs = [line.split() for line in times.read().splitlines()]
+def run(program: str, device: str, photos: Path, processes: int = 1) -> float:
+    """Run a program, in so many processes at a time; return its images a second in the middle."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    if program not in FOREIGN:
+        environment |= engine_environment()
+    with tempfile.TemporaryDirectory() as folder:
+        times = [Path(folder, f"{number}") for number in range(processes)]
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.batch.programs", program, device, photos, file],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for file in times
+        ]
+        for process in started:
+            _, said = process.communicate()
+            if process.returncode:
+                raise RuntimeError(f"{program} on {device}: {said[-2000:]}")
+        return sum(map(rate_in, times))
+
+
+def rate_in(times: Path) -> float:
+    """Return the images a second in the middle of a run, by the moments of its batches."""
+    pairs = [line.split() for line in times.read_text().splitlines()]
     moments = np.array([float(moment) for moment, _ in pairs])
     images = np.cumsum([int(count) for _, count in pairs])
     first, last = (int(np.searchsorted(images, share * images[-1])) for share in MIDDLE)
@@ -144,7 +163,7 @@ def write(turns: dict[str, list[Turn]], machine: dict[str, str]) -> None:
         "",
         *(f"- {fact}: {value}" for fact, value in machine.items()),
         "",
-        "| device | decoding on one core | device alone | limit | program | images/s "
+        "| device | decoding on all cores | device alone | limit | program | images/s "
         "| of the limit | goal |",
         "|--|--|--|--|--|--|--|--|",
     ]

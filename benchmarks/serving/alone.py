@@ -22,7 +22,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.serving.contestants import ours_real, ours_simulated
 from benchmarks.serving.footprint import measure_ours
 from benchmarks.serving.goals import judge_alone
-from benchmarks.serving.overload import Overload, measure_overload
+from benchmarks.serving.overload import DECODING_LIMITS, Overload, measure_overload
 from benchmarks.serving.payload import Payload, draw_payloads
 from benchmarks.serving.plan import QUICK, THOROUGH, WORKLOADS, Plan
 from benchmarks.serving.real_network import RealNetwork, measure_real_network
@@ -41,7 +41,6 @@ is requested again, which takes almost twice the timeout with any scheduler."""
 SLOW_DEVICE = DeviceCost(fixed_seconds=0.1, per_image_seconds=0.01)
 """60 images a second: the device is the limit, not the core that decodes."""
 
-DECODING_LIMITS = "5 ms + 0.5 ms n: decoding limits"
 REAL_NETWORKS = (("demo", "demo"), ("overlock_xt", "random"))
 
 

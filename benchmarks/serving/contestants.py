@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.serving.ours.cost_variable import COST_VARIABLE
+from benchmarks.serving.peer_work import DECODER_VARIABLE, DOCUMENTED
 from benchmarks.serving.simulated_device import DEVICE_COST, MAX_BATCH_SIZE, DeviceCost
 
 TIMEOUT_SECONDS = 10
@@ -124,6 +125,17 @@ PEERS = (
         note="one replica, 5 ms window, throughput mode",
     ),
 )
+
+
+def as_documented(peer: Contestant) -> Contestant:
+    """Return a peer that decodes and resizes as its documentation's examples do."""
+    return replace(
+        peer,
+        name=f"{peer.name}, its example's decoding",
+        note=f"{peer.note}; images opened, converted and resized by Pillow",
+        variables=peer.variables | {DECODER_VARIABLE: DOCUMENTED},
+    )
+
 
 RESPONDER = Contestant(
     name="static responder",

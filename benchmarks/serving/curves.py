@@ -17,7 +17,10 @@ from benchmarks.serving.running_server import RunningServer
 from service.commands.bench.generator import LoadGenerator, poisson_arrivals
 from service.commands.bench.summary import RequestOutcome, outcome_of
 
-CONCURRENCIES = (1, 32)
+JUDGED_CONCURRENCY = 32
+"""The closed loop's concurrency of the goals."""
+
+CONCURRENCIES = (1, JUDGED_CONCURRENCY)
 JUDGED_RATE = 300.0
 """The open loop's rate of the goals; always measured, also after lower rates were hopeless."""
 
@@ -62,6 +65,7 @@ class Turn:
         rates: of the open loop, rising.
         seconds: of one load.
         core: of the server.
+        concurrencies: of the closed loops, rising.
     """
 
     contestant: Contestant
@@ -71,6 +75,7 @@ class Turn:
     rates: Sequence[float]
     seconds: float
     core: int
+    concurrencies: Sequence[int] = CONCURRENCIES
 
 
 def measure_turn(turn: Turn) -> list[Measurement]:
@@ -81,7 +86,7 @@ def measure_turn(turn: Turn) -> list[Measurement]:
 
 async def _measure_all(server: RunningServer, turn: Turn) -> list[Measurement]:
     measurements = [
-        await _measure(server, turn, "closed", concurrency) for concurrency in CONCURRENCIES
+        await _measure(server, turn, "closed", concurrency) for concurrency in turn.concurrencies
     ]
     hopeless = False
     for rate in turn.rates:

@@ -15,6 +15,9 @@ from benchmarks.serving.running_server import RunningServer
 from service.commands.bench.generator import LoadGenerator, Sample, poisson_arrivals
 from service.commands.bench.summary import REFUSALS, percentile
 
+DECODING_LIMITS = "5 ms + 0.5 ms n: decoding limits"
+"""The device of the overload in which not the device is the limit, in words."""
+
 CALM_SECONDS = 5.0
 AFTER_SECONDS = 12.0
 CALM_LOAD, OVERLOAD = 0.5, 2.0

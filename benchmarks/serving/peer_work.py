@@ -1,21 +1,27 @@
 """The work of a peer's server on a request, the same as the service's.
 
-The decoder with its limits and the geometry are the service's own functions; the answer holds the
-same five classes. A peer's file only connects these with its framework.
+The decoder with its limits and the geometry are the service's own functions, unless the environment
+asks for those of the peers' own examples; the answer holds the same five classes. A peer's file
+only connects these with its framework.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from PIL import Image
+
 from model.config import CLASSIFIERS
-from model.images.preprocess import classification_input
+from model.images.preprocess import classification_input, resized_size
 from model.labels.tables import imagenet_labels
 from service.answers.classify import best_classes
 from service.images.decode import ImageLimits, decode_image
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 MODEL = "overlock_t"
@@ -38,6 +44,39 @@ def decode(body: bytes) -> NDArray[np.uint8]:
         short_side_needed=geometry.resize_short_side,
     )
     return classification_input(decoded.image, geometry)
+
+
+def decode_as_documented(body: bytes) -> NDArray[np.uint8]:
+    """Do the same with Pillow alone, as the peers' own examples do.
+
+    The pixels are equal, since a JPEG of the benchmark's sizes is not reduced while it is decoded.
+
+    Source: Mosec's ``resnet50_msgpack``, Ray Serve's ``resnet50_example``; LitServe's and BentoML's
+    examples of image classifiers.
+    """
+    geometry = CLASSIFIERS[MODEL].geometry
+    image = Image.open(BytesIO(body)).convert("RGB")
+    size = resized_size(image.width, image.height, geometry.resize_short_side)
+    resized = image.resize(size, Image.Resampling.BICUBIC)
+    crop = geometry.crop_size
+    left, top = (round((side - crop) / 2) for side in size)
+    return np.asarray(resized.crop((left, top, left + crop, top + crop)))
+
+
+DECODER_VARIABLE = "BENCHMARK_DECODER"
+"""The environment variable that names a peer's decoder."""
+
+SERVICES, DOCUMENTED = "service", "documented"
+
+_DECODERS: dict[str, Callable[[bytes], NDArray[np.uint8]]] = {
+    SERVICES: decode,
+    DOCUMENTED: decode_as_documented,
+}
+
+
+def chosen_decoder() -> Callable[[bytes], NDArray[np.uint8]]:
+    """Return the decoder that the environment names, by default the service's."""
+    return _DECODERS[os.environ.get(DECODER_VARIABLE, SERVICES)]
 
 
 def answer(scores: NDArray[np.float32]) -> dict[str, Any]:

@@ -47,34 +47,28 @@ class ThreadSeconds:
 
     Attributes:
         loop: of the first thread, which runs the event loop.
-        link: of ZeroMQ's.
         others: that decode, or give a device its work.
     """
 
     loop: float
-    link: float
     others: float
 
     @property
     def all(self) -> float:
         """Processor time of the whole process."""
-        return self.loop + self.link + self.others
+        return self.loop + self.others
 
 
 def thread_seconds(pid: int) -> ThreadSeconds:
     """Return the processor time of a process's threads, by their roles."""
-    seconds: defaultdict[str, float] = defaultdict(float)
+    seconds = {True: 0.0, False: 0.0}  # the first thread's, and the others'
     for thread in (PROC / str(pid) / "task").iterdir():
         try:
-            name = (thread / "comm").read_text()
             nanoseconds = int((thread / "schedstat").read_text().split()[0])
         except (FileNotFoundError, ProcessLookupError):  # it has just ended
             continue
-        role = "link" if name.startswith("ZMQ") else "others"
-        if int(thread.name) == pid:
-            role = "loop"
-        seconds[role] += nanoseconds / 1e9
-    return ThreadSeconds(seconds["loop"], seconds["link"], seconds["others"])
+        seconds[int(thread.name) == pid] += nanoseconds / 1e9
+    return ThreadSeconds(loop=seconds[True], others=seconds[False])
 
 
 def core_busy_seconds(core: int) -> float:

@@ -10,15 +10,16 @@ from benchmarks.serving.goals import Goal
 from benchmarks.serving.results import AloneResults, Results
 
 EXPLANATION = """\
-The server has one core, the load generator the other. The device is simulated: a batch of n takes
-5 ms + 0.5 ms n, at most 16. Ours is the real service with only the runner replaced; every peer
+The server has one core, the load generator the other. The device is simulated: a batch of n takes 5
+ms + 0.5 ms n, at most 16. Ours is the real service with only the runner replaced; every peer
 decodes with the same function, brings images to the same geometry with the same function, and
-answers with the same five classes. Every answer is checked against its image. An open loop's
-arrivals are a Poisson process, the same for every contestant; a latency counts from the moment at
-which a request was due. Contestants took turns; numbers are medians over the repeats. CPU is the
-processor time of all of a server's processes for one answer: the least sensitive of these numbers
-to whatever else the machine did. Ideal: no overhead, images decoded in order on one core, batches
-formed greedily."""
+answers with the same five classes. A peer with its example's decoding does both with Pillow, as its
+documentation shows it, and is measured once, under the judged loads alone. Every answer is checked
+against its image. An open loop's arrivals are a Poisson process, the same for every contestant; a
+latency counts from the moment at which a request was due. Contestants took turns; numbers are
+medians over the repeats. CPU is the processor time of all of a server's processes for one answer:
+the least sensitive of these numbers to whatever else the machine did. Ideal: no overhead, images
+decoded in order on one core, batches formed greedily."""
 
 
 ALONE_EXPLANATION = """\

@@ -24,22 +24,34 @@ from pathlib import Path
 from benchmarks.machine import describe_machine
 from benchmarks.serving.alone import (
     CLIENT_CORE,
-    DECODING_LIMITS,
     OVERLOAD_TIMEOUT_SECONDS,
     SERVER_CORE,
     measure_overloads,
     measure_real_networks,
 )
-from benchmarks.serving.contestants import PEERS, RESPONDER, Contestant, ours_real, ours_simulated
-from benchmarks.serving.curves import Measurement, Turn, measure_turn
+from benchmarks.serving.contestants import (
+    PEERS,
+    RESPONDER,
+    Contestant,
+    as_documented,
+    ours_real,
+    ours_simulated,
+)
+from benchmarks.serving.curves import (
+    JUDGED_CONCURRENCY,
+    JUDGED_RATE,
+    Measurement,
+    Turn,
+    measure_turn,
+)
 from benchmarks.serving.environments import environment_bin
 from benchmarks.serving.footprint import Idleness, measure_idleness, measure_ours
 from benchmarks.serving.goals import judge
 from benchmarks.serving.ideal import compute_ideals
-from benchmarks.serving.overload import Overload, measure_overload
+from benchmarks.serving.overload import DECODING_LIMITS, Overload, measure_overload
 from benchmarks.serving.payload import Payload, draw_payloads
 from benchmarks.serving.peer_work import decode
-from benchmarks.serving.plan import QUICK, THOROUGH, WORKLOADS, Plan, rates_of
+from benchmarks.serving.plan import QUICK, THOROUGH, WORKLOADS, Plan, Workload, rates_of
 from benchmarks.serving.report import as_markdown
 from benchmarks.serving.results import Results
 from benchmarks.serving.running_server import ServerFailedError
@@ -56,7 +68,8 @@ def main() -> None:
     plan = replace(plan, repeats=arguments.repeats or plan.repeats)
     load_at_start = os.getloadavg()
     started = time.monotonic()
-    contestants = [ours_simulated(), *(each for each in PEERS if each.name not in arguments.skip)]
+    peers = [each for each in PEERS if each.name not in arguments.skip]
+    contestants, documented = [ours_simulated(), *peers], [*map(as_documented, peers)]
     for contestant in contestants:
         environment_bin(contestant.requirements)
     os.sched_setaffinity(0, {CLIENT_CORE})
@@ -66,11 +79,12 @@ def main() -> None:
     decode_seconds = {name: measure_decoding(images) for name, images in payloads.items()}
     generator = check_generator(heavy, plan)
     curves = measure_curves(contestants, payloads, plan, failures)
+    curves += measure_documented(documented, payloads, plan, failures)
     demo_idleness, memory = measure_ours(ours_real("demo", "demo"), heavy[0], SERVER_CORE)
     results = Results(
         command=shlex.join(["python", "-m", "benchmarks.serving.run", *sys.argv[1:]]),
         machine={},
-        notes={each.name: each.note for each in contestants},
+        notes={each.name: each.note for each in [*contestants, *documented]},
         payload_bytes={
             name: round(statistics.mean(len(image.body) for image in images))
             for name, images in payloads.items()
@@ -144,20 +158,53 @@ def measure_curves(
     for repeat in range(plan.repeats):
         for workload in WORKLOADS:
             for contestant in contestants:
-                try:
-                    turn = Turn(
-                        contestant,
-                        payloads[workload.name],
-                        workload.name,
-                        repeat,
-                        rates_of(workload, plan),
-                        plan.seconds,
-                        SERVER_CORE,
-                    )
-                    measurements += measure_turn(turn)
-                except ServerFailedError as error:
-                    note_failure(contestant, error, failures)
+                turn = turn_of(contestant, workload, payloads, plan, repeat)
+                measurements += measure_or_note(turn, failures)
     return measurements
+
+
+def measure_documented(
+    contestants: Sequence[Contestant],
+    payloads: dict[str, list[Payload]],
+    plan: Plan,
+    failures: list[str],
+) -> list[Measurement]:
+    """Measure what a user of a peer's documentation would meet: once, under the judged loads."""
+    measurements: list[Measurement] = []
+    for workload in WORKLOADS:
+        for contestant in contestants:
+            turn = turn_of(contestant, workload, payloads, plan)
+            judged = replace(turn, rates=(JUDGED_RATE,), concurrencies=(JUDGED_CONCURRENCY,))
+            measurements += measure_or_note(judged, failures)
+    return measurements
+
+
+def turn_of(
+    contestant: Contestant,
+    workload: Workload,
+    payloads: dict[str, list[Payload]],
+    plan: Plan,
+    repeat: int = 0,
+) -> Turn:
+    """Return a contestant's turn under all loads of a plan."""
+    return Turn(
+        contestant,
+        payloads[workload.name],
+        workload.name,
+        repeat,
+        rates_of(workload, plan),
+        plan.seconds,
+        SERVER_CORE,
+    )
+
+
+def measure_or_note(turn: Turn, failures: list[str]) -> list[Measurement]:
+    """Measure a turn; note a peer's failure, raise our own."""
+    try:
+        return measure_turn(turn)
+    except ServerFailedError as error:
+        note_failure(turn.contestant, error, failures)
+        return []
 
 
 def measure_all_idleness(

@@ -27,13 +27,11 @@ from service.commands.bench.generator import LoadGenerator
 
 CONCURRENCY, SECONDS, REPEATS = 32, 6.0, 3
 
-HTTP_LOOP = "HTTP worker: event loop (HTTP, FastAPI, limits, rendering, metrics, log)"
+HTTP_LOOP = "HTTP worker: event loop (HTTP, FastAPI, limits, link, rendering, metrics, log)"
 HTTP_DECODING = "HTTP worker: decoding threads"
-HTTP_LINK = "HTTP worker: ZeroMQ's threads"
 ENGINE_LOOP = "engine: event loop (link, admission, batches, answers)"
 ENGINE_DEVICE = "engine: the device's thread"
-ENGINE_LINK = "engine: ZeroMQ's threads"
-ROLES = (HTTP_LOOP, HTTP_DECODING, HTTP_LINK, ENGINE_LOOP, ENGINE_DEVICE, ENGINE_LINK)
+ROLES = (HTTP_LOOP, HTTP_DECODING, ENGINE_LOOP, ENGINE_DEVICE)
 SIMULATED_ENGINE = "simulated_engine"
 
 
@@ -72,10 +70,8 @@ def role_seconds(family: Iterable[int]) -> dict[str, float]:
     return {
         HTTP_LOOP: http.loop,
         HTTP_DECODING: http.others,
-        HTTP_LINK: http.link,
         ENGINE_LOOP: engine.loop,
         ENGINE_DEVICE: engine.others,
-        ENGINE_LINK: engine.link,
     }
 
 

@@ -16,11 +16,13 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from benchmarks.serving.peer_work import answer, decode
+from benchmarks.serving.peer_work import answer, chosen_decoder
 from benchmarks.serving.simulated_device import MAX_BATCH_SIZE, run_batch
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+
+decode = chosen_decoder()
 
 MAX_LATENCY_MS = 10_000
 """Timeout of a request, as for the other contestants."""

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import litserve  # type: ignore[import-not-found]
 from fastapi import Body
 
-from benchmarks.serving.peer_work import BATCH_WINDOW_SECONDS, answer, decode
+from benchmarks.serving.peer_work import BATCH_WINDOW_SECONDS, answer, chosen_decoder
 from benchmarks.serving.simulated_device import MAX_BATCH_SIZE, run_batch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+decode = chosen_decoder()
 
 
 class Classifier(litserve.LitAPI):  # type: ignore[misc]

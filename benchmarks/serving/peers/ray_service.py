@@ -19,13 +19,15 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import ray
 from ray import serve
 
-from benchmarks.serving.peer_work import BATCH_WINDOW_SECONDS, answer, decode
+from benchmarks.serving.peer_work import BATCH_WINDOW_SECONDS, answer, chosen_decoder
 from benchmarks.serving.simulated_device import MAX_BATCH_SIZE, run_batch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from starlette.requests import Request
+
+decode = chosen_decoder()
 
 MAX_ONGOING_REQUESTS = 256
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from torch.testing import assert_close
 
 from benchmarks.authors_structure import (
     ConvolvedLayerScale,
     FlippingLayerNorm2d,
+    sum_windows_by_rows,
     with_authors_structure,
 )
+from model.backbone.context_mixing import ContextMixing
 from model.backbone.layers import LayerNorm2d, LayerScale
 from model.config import CLASSIFIERS
 from model.heads.classifier import ImageClassifier
+from model.kernels.context_mixing_reference import sum_windows, window_starts
 from model.lowering.folding import fold
 from support.filled import filled, random_map
 
@@ -32,3 +36,16 @@ def test_the_baseline_has_the_authors_parts() -> None:
     kinds = {type(part) for part in network.modules()}
     assert {ConvolvedLayerScale, FlippingLayerNorm2d} <= kinds
     assert not kinds & {LayerScale, LayerNorm2d}
+    mixings = [part for part in network.modules() if isinstance(part, ContextMixing)]
+    assert mixings
+    assert {part.sum_windows for part in mixings} == {sum_windows_by_rows}
+
+
+@pytest.mark.parametrize(("height", "width", "kernel_size"), [(5, 5, 5), (9, 6, 5), (7, 13, 3)])
+def test_rows_have_the_sums_of_whole_maps(height: int, width: int, kernel_size: int) -> None:
+    values = random_map(2, 6, height, width)
+    weights = random_map(2, 3, height * width, kernel_size**2).softmax(dim=-1)
+    weights = weights.view(2, 3, height, width, kernel_size, kernel_size)
+    starts = [window_starts(size, kernel_size, values.device) for size in (height, width)]
+    want = sum_windows(values, weights, *starts)
+    assert_close(sum_windows_by_rows(values, weights, *starts), want, rtol=1e-9, atol=1e-9)

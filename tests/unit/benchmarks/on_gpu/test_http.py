@@ -14,6 +14,6 @@ def test_the_services_packages_are_here() -> None:
 def test_what_is_missing_is_all_that_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http, "_installed", lambda package: package not in {"fastapi", "pyzmq"})
+    monkeypatch.setattr(http, "_installed", lambda package: package not in {"fastapi", "uvicorn"})
     rows = list(http.rows(Bench(torch.device("cpu"), quick=True)))
-    assert rows == [{"what": "not started: fastapi, pyzmq missing"}]
+    assert rows == [{"what": "not started: fastapi, uvicorn missing"}]

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.on_gpu.saturation import Snapshot, usage_between, what_saturates
 from benchmarks.serving.processes import ThreadSeconds
 
-IDLE = ThreadSeconds(0.0, 0.0, 0.0)
+IDLE = ThreadSeconds(0.0, 0.0)
 BEFORE = Snapshot(
     moment=100.0,
     images=0,
@@ -26,19 +26,19 @@ def test_everything_is_set_against_its_own_limit() -> None:
         BEFORE,
         moment=105.0,
         device_seconds=4.5,
-        workers=(ThreadSeconds(1.0, 0.5, 6.0), ThreadSeconds(4.0, 0.5, 4.0)),
-        engine=ThreadSeconds(2.0, 0.5, 1.5),
+        workers=(ThreadSeconds(1.0, 6.0), ThreadSeconds(4.0, 4.0)),
+        engine=ThreadSeconds(2.0, 1.5),
         generators_seconds=6.0,
         cores_seconds=40.0,
     )
     usage = usage_between(BEFORE, after, cores=16, decoding_threads=2, generators=3)
-    assert usage.workers_cores == pytest.approx(16.0 / 5)
-    assert usage.engine_cores == pytest.approx(4.0 / 5)
+    assert usage.workers_cores == pytest.approx(15.0 / 5)
+    assert usage.engine_cores == pytest.approx(3.5 / 5)
     assert usage.generators_cores == pytest.approx(6.0 / 5)
     assert usage.shares == pytest.approx(
         {
             "the device": 0.9,
-            "the engine's process": 0.7,  # its loop and its device's thread, without ZeroMQ's
+            "the engine's process": 0.7,
             "the fullest HTTP worker's event loop": 0.8,
             "the HTTP workers' decoding threads": 0.5,
             "the load generators": 0.4,
