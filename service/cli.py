@@ -19,6 +19,7 @@ from typing import Protocol, cast
 
 from service.commands.console.exits import DONE, EXIT_CODES, REFUSED, run_to_exit
 from service.commands.console.launcher import refuse_shadows
+from service.commands.console.signals import ending_at_once
 from service.release import PACKAGE, commit, release
 
 COMMANDS = {
@@ -83,7 +84,8 @@ def _run() -> int:
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     name = words[0] if words and words[0] in COMMANDS else None
-    command = cast("Command", import_module(COMMANDS[name][0])) if name else None
+    with ending_at_once():
+        command = cast("Command", import_module(COMMANDS[name][0])) if name else None
     parser, command_parser = _parsers(name, command)
     if len(sys.argv) == 1:
         parser.print_help(sys.stderr)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
 import time
-from typing import Literal
+from contextlib import nullcontext, suppress
+from typing import Literal, TextIO
+
+ACCESS = "service.access"
+"""The logger of the lines about requests."""
+
+ACCESS_SECONDS = 0.05
+"""Seconds for which such lines are collected, to be written by one call."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -42,6 +50,39 @@ class _TextFormatter(logging.Formatter):
         return f"{line} {facts}" if facts else line
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes the lines about requests together, soon after the answers, and all others at once.
+
+    A line about a request that is due when its process is killed is lost.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record) + self.terminator)
+        except Exception:  # noqa: BLE001 - as every handler of the library
+            self.handleError(record)
+            return
+        if record.name != ACCESS:
+            self.flush()
+        elif len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_later(ACCESS_SECONDS, self.flush)
+            except RuntimeError:  # no loop runs in this thread
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is due; where standard error is closed or full, there is nowhere to say so."""
+        with self.lock or nullcontext(), suppress(OSError, ValueError):
+            lines, self._lines = "".join(self._lines), []
+            if lines:
+                self.stream.write(lines)
+            super().flush()
+
+
 def _facts(record: logging.LogRecord) -> dict[str, object]:
     """Return the attributes that were passed as ``extra``."""
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
@@ -54,8 +95,11 @@ def configure_logging(log_format: Literal["text", "json"], process: str) -> None
         log_format: as in the settings.
         process: name of this process, such as "engine-0".
     """
+    # No line names its source, thread or process's number: they need not be looked up.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     formatter = _JsonFormatter(process) if log_format == "json" else _TextFormatter(process)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # It logs a caller's malformed form as an error; the caller gets a problem, which is counted.

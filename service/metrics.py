@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -42,8 +43,8 @@ METRICS_OWNER = "PROMETHEUS_MULTIPROC_OWNER"
 given the same: it goes on with the files, so that restarts and reloads leave none behind."""
 
 
-def _owner() -> str:
-    return os.environ.get(METRICS_OWNER) or str(os.getpid())
+# Asked once: prometheus_client wants it for every value that changes.
+_OWNER = os.environ.get(METRICS_OWNER) or str(os.getpid())
 
 
 def reserve_file(folder: Path, kind: str) -> Path:
@@ -59,7 +60,7 @@ def reserve_file(folder: Path, kind: str) -> Path:
     Raises:
         OSError: if there is not enough space.
     """
-    path = folder / f"{kind}_{_owner()}.db"
+    path = folder / f"{kind}_{_OWNER}.db"
     with path.open("ab") as file:
         os.posix_fallocate(file.fileno(), 0, _RESERVED_BYTES[kind])
     return path
@@ -67,7 +68,7 @@ def reserve_file(folder: Path, kind: str) -> Path:
 
 if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
     # Its default would name the files by the process's id.
-    values.ValueClass = values.MultiProcessValue(_owner)  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(lambda: _OWNER)  # type: ignore[no-untyped-call]
     for _kind in _RESERVED_BYTES:
         reserve_file(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), _kind)
 
@@ -223,10 +224,15 @@ def start_at_zero(counter: Counter, *label_values: Iterable[str]) -> None:
         counter.labels(*each)
 
 
+@lru_cache(maxsize=256)
+def _stage_seconds(operation: Operation, stage: str) -> Histogram:
+    return STAGE_SECONDS.labels(*operation, stage)
+
+
 def observe_stages(operation: Operation, **seconds: float) -> None:
     """Observe the durations of stages, by their names."""
     for stage, duration in seconds.items():
-        STAGE_SECONDS.labels(*operation, stage).observe(duration)
+        _stage_seconds(operation, stage).observe(duration)
 
 
 def observe_failure(model: str, seconds: float) -> None:

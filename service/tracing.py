@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
+from model.remote.extras import install_extra
 from service.release import release
 from service.settings import SettingsError
 
@@ -29,7 +30,6 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 EXPORTER_PACKAGE = "opentelemetry-exporter-otlp-proto-http"
-INSTALL = "pip install 'overlock-service[otel]'"
 
 _provider: TracerProvider | None = None
 _tracer: Tracer | None = None
@@ -78,8 +78,8 @@ def destination(environment: Mapping[str, str]) -> str | None:
         version(EXPORTER_PACKAGE)
     except PackageNotFoundError:
         raise SettingsError(
-            f"Traces would be sent to {url}, but OpenTelemetry is not installed: {INSTALL}, "
-            "or unset the OTEL_ variables, or set OTEL_SDK_DISABLED=true"
+            f"Traces would be sent to {url}, but OpenTelemetry is not installed: "
+            f"{install_extra('otel')}; or unset the OTEL_ variables, or set OTEL_SDK_DISABLED=true"
         ) from None
     return url
 

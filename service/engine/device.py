@@ -1,4 +1,4 @@
-"""An engine's device: its names, its threads, and the journal of the batches that are on it."""
+"""An engine's device: its names, threads, journal of running batches, and its queue's gauges."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import msgspec
 from service import metrics
 from service.engine.batches import BatchFailedError, DeviceFailedError, Fault
 from service.engine.scheduling.queues import Batch
+from service.engine.scheduling.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from service.engine.batches import BatchResult, Input
@@ -237,3 +238,26 @@ class Device:
             self._journal.begin(requests)
         else:
             self._journal.end()
+
+
+class QueueGauges:
+    """Shows what waits for the device: once for all that changes in one turn of the event loop.
+
+    Args:
+        scheduler: that keeps the queue.
+    """
+
+    def __init__(self, scheduler: Scheduler[Any]) -> None:
+        self._scheduler = scheduler
+        self._due = False
+
+    def update(self) -> None:
+        """Show the queue soon."""
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._show)
+
+    def _show(self) -> None:
+        self._due = False
+        metrics.QUEUE_REQUESTS.set(self._scheduler.waiting)
+        metrics.PENDING_WORK_SECONDS.set(self._scheduler.pending_work_seconds())

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 from service import metrics
 from service.api.errors import DeviceMemoryError, InferenceError, ServiceError
 from service.engine.batches import BatchFailedError, BatchResult, Fault
-from service.engine.device import Device, EngineDevice, InFlightJournal, RunningBatch
+from service.engine.device import Device, EngineDevice, InFlightJournal, QueueGauges, RunningBatch
 from service.engine.loading import hand_over, load, summary, watch
 from service.engine.scheduling.cost_model import batch_sizes_up_to
 from service.engine.scheduling.queues import Batch, QueueKey, Request
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from model.inference.predictor import Image
     from service.engine.runner import Runner
 
+TIMER_SECONDS = 0.001  # the event loop's precision
+
 logger = logging.getLogger(__name__)
 
 
@@ -56,6 +59,7 @@ class Turns:
         largest: most requests in a batch.
 
     Attributes:
+        gauges: of the scheduler's queue.
         arrival: set when a request was admitted.
     """
 
@@ -66,6 +70,7 @@ class Turns:
         self._workers = workers
         self._device = device
         self._largest = largest
+        self.gauges = QueueGauges(scheduler)
         self.arrival = asyncio.Event()
 
     async def work(self, runner: Runner) -> None:
@@ -109,7 +114,7 @@ class Turns:
         self._workers.refuse_expired()
         batch = self._scheduler.next_batch(full=full)
         if batch is not None or not full:
-            export_queue(self._scheduler)
+            self.gauges.update()
         return batch
 
     def _start(self, runner: Runner, batch: Batch[Work]) -> RunningBatch:
@@ -179,7 +184,7 @@ class Turns:
         metrics.BATCH_SIZE.labels(*operation).observe(len(batch.requests))
         metrics.BATCH_PADDING.labels(*operation).inc(batch.size - len(batch.requests))
         metrics.DEVICE_SECONDS.labels(runner.host_device).inc(result.device_seconds)
-        export_queue(self._scheduler)
+        self.gauges.update()
 
 
 class Engine:
@@ -226,7 +231,7 @@ class Engine:
         self._device = Device(in_flight)
         self._turns = Turns(self._scheduler, self._workers, self._device, self._batch_sizes[-1])
         self._stage: Callable[[NDArray[np.uint8]], Image] = lambda image: image
-        self._new_deadline = asyncio.Event()
+        self._expires_at = math.inf
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -237,7 +242,6 @@ class Engine:
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._receive())
-            tasks.create_task(self._expire())
             tasks.create_task(self._workers.watch())
             names, sizes = self._device_names, self._batch_sizes
             known = last_measurements(self._measured, self._predecessor)
@@ -265,7 +269,7 @@ class Engine:
                     withdrawn = self._scheduler.cancel((received.worker, request_id))
                     if withdrawn is not None:
                         trace_unanswered(withdrawn.payload.submit, withdrawn.arrived, WITHDRAWN)
-                    export_queue(self._scheduler)
+                    self._turns.gauges.update()
 
     def _admit(self, received: Received, submit: Submit) -> None:
         if not self._workers.ready:
@@ -289,9 +293,8 @@ class Engine:
             self._workers.refuse(received.worker, submit, error)
         else:
             self._turns.arrival.set()
-            if self._scheduler.next_deadline() == submit.deadline:
-                self._new_deadline.set()
-            export_queue(self._scheduler)
+            self._watch_deadlines()
+            self._turns.gauges.update()
 
     def _drop_waiting(self, worker: bytes) -> None:
         """Drop the waiting requests of a worker that is gone."""
@@ -299,22 +302,19 @@ class Engine:
         metrics.CANCELLED.labels("engine").inc(dropped)
         if dropped:
             logger.warning("%s is gone; %d of its requests are dropped.", worker.decode(), dropped)
-        export_queue(self._scheduler)
+        self._turns.gauges.update()
 
-    async def _expire(self) -> None:
+    def _watch_deadlines(self) -> None:
+        """Call ``_expire`` at the next deadline, unless it is called before."""
+        deadline = self._scheduler.next_deadline()
+        if deadline is not None and deadline < self._expires_at:
+            self._expires_at = deadline
+            left_seconds = max(deadline - time.monotonic(), 0.0) + TIMER_SECONDS
+            asyncio.get_running_loop().call_later(left_seconds, self._expire)
+
+    def _expire(self) -> None:
         """Reject requests at the moment their deadline passes, also while a batch runs."""
-        while True:
-            deadline = self._scheduler.next_deadline()
-            seconds = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            self._new_deadline.clear()
-            try:
-                await asyncio.wait_for(self._new_deadline.wait(), seconds)
-            except TimeoutError:
-                self._workers.refuse_expired()
-                export_queue(self._scheduler)
-
-
-def export_queue(scheduler: Scheduler[Work]) -> None:
-    """Show what waits for the device."""
-    metrics.QUEUE_REQUESTS.set(scheduler.waiting)
-    metrics.PENDING_WORK_SECONDS.set(scheduler.pending_work_seconds())
+        self._expires_at = math.inf
+        self._workers.refuse_expired()
+        self._turns.gauges.update()
+        self._watch_deadlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from service.engine.scheduling.queues import QueueKey
 from service.engine.scheduling.scheduler import Scheduler
 from service.engine.workers import Workers
 from service.link.messages import BEST, ModelInfo
+from service.processes.compile_cache import compile_folder
+from service.processes.compile_lock import filled_once
 from service.processes.handover import MeasuredCost, Measurements, write_measurements
 from service.settings import ModelSpec, Settings
 
@@ -38,7 +41,8 @@ class ConfigurationError(Exception):
 
 WARM_UP_RUNS = 2
 PATIENCE_SECONDS = 1.0
-"""A first warm-up run that takes longer on a CPU is not repeated: caches hardly matter then."""
+"""A first warm-up run that takes longer on a CPU is not repeated: caches hardly matter then. A
+classifier's is, since it also records the pass or reorders weights."""
 
 
 def load(
@@ -65,7 +69,7 @@ def load(
         ConfigurationError: if the models cannot be loaded as the settings say.
         DeviceFailedError: if the device is lost meanwhile.
     """
-    with failing_device():
+    with filled_once(compile_folder(os.environ)), failing_device():
         try:
             pinned = [_pinned(spec, settings, pins) for spec in specs]
             runner = Runner(settings, pinned, device, batch_sizes, known)
@@ -143,7 +147,7 @@ def warm_up(
         sizes: of the batches; ``warm_up_sizes`` returns those that are worth it.
         once: whether a first run is as good as a second.
     """
-    on_cpu = runner.device.type == "cpu"
+    is_alike = runner.device.type == "cpu" and operation.task is not Task.CLASSIFY
     # One class map is what most requests ask for.
     question: dict[str, Any] = {"class_ids": (BEST,)} if operation.task is Task.EXPLAIN else {}
     for input_size in runner.warm_up_input_sizes(model.input):
@@ -151,7 +155,7 @@ def warm_up(
         for size in sizes:
             for _ in range(1 if once else WARM_UP_RUNS):
                 result = runner.run(operation, [image] * size, input_size, size)
-                if on_cpu and result.device_seconds > PATIENCE_SECONDS:
+                if is_alike and result.device_seconds > PATIENCE_SECONDS:
                     break
             yield WarmUp(operation, input_size, size, result.network_seconds)
 

@@ -88,6 +88,7 @@ class Workers:
         self._incarnation = incarnation
         self._crashed_batch = crashed_batch
         self._models: tuple[ModelInfo, ...] = ()
+        self._offered: set[tuple[str, str | None]] = set()
         self._on_gone = on_gone
         self._heard: dict[bytes, float] = {}
 
@@ -99,8 +100,9 @@ class Workers:
     def announce(self, models: tuple[ModelInfo, ...]) -> None:
         """Tell all of them that the engine is warm."""
         self._models = models
+        self._offered = {(model.name, model.weights_sha256) for model in models}
         for worker in list(self._heard):
-            self._send(worker, self._welcome(worker))
+            self._send(worker, (self._welcome(worker), ()))
 
     def check_offered(self, submit: Submit) -> None:
         """Check that a request is for weights that are served.
@@ -111,8 +113,7 @@ class Workers:
         Raises:
             NotReadyError: if they are not.
         """
-        asked = submit.operation.model, submit.weights_sha256
-        if asked not in {(model.name, model.weights_sha256) for model in self._models}:
+        if (submit.operation.model, submit.weights_sha256) not in self._offered:
             raise NotReadyError(
                 f"{submit.operation.model} was replaced meanwhile; send the request again.",
                 retry_after_seconds=1.0,
@@ -132,15 +133,15 @@ class Workers:
             silent_since = time.monotonic() - SUSPICIOUS_SECONDS
             for worker, moment in list(self._heard.items()):
                 if moment < silent_since:
-                    self._send(worker, self._welcome(worker))
+                    self._send(worker, (self._welcome(worker), ()))
 
     def greet(self, worker: bytes) -> None:
         """Send a worker the engine's offer."""
-        self._send(worker, self._welcome(worker))
+        self._send(worker, (self._welcome(worker), ()))
 
     def give_back(self, worker: bytes, submit: Submit) -> None:
         """Return a request; the worker sends it again once the engine is warm."""
-        self._send(worker, Returned(submit.request_id))
+        self._send(worker, (Returned(submit.request_id), ()))
 
     def refuse(
         self, worker: bytes, submit: Submit, error: ServiceError, *, arrived: float | None = None
@@ -155,7 +156,7 @@ class Workers:
         """
         trace_unanswered(submit, arrived, error.slug)
         refusal = Refusal(submit.request_id, error.slug, error.detail, error.retry_after_seconds)
-        self._send(worker, refusal)
+        self._send(worker, (refusal, ()))
 
     def refuse_expired(self) -> None:
         """Reject the waiting requests whose deadline has passed."""
@@ -184,6 +185,7 @@ class Workers:
         """
         pending_work_seconds = self._scheduler.pending_work_seconds()
         wait_seconds = self._scheduler.wait_seconds()
+        answers: dict[bytes, list[tuple[ToWorker, Sequence[NDArray[Any]]]]] = {}
         for request, result in zip(batch.requests, results, strict=True):
             worker, submit = request.payload.worker, request.payload.submit
             if result is None:
@@ -208,10 +210,12 @@ class Workers:
                 device_seconds=device_seconds,
                 batch_size=len(batch.requests),
             )
-            self._send(worker, answer, result)
+            answers.setdefault(worker, []).append((answer, result))
+        for worker, messages in answers.items():
+            self._send(worker, *messages)
 
-    def _send(self, worker: bytes, message: ToWorker, arrays: Sequence[NDArray[Any]] = ()) -> None:
-        reached = self._server.send(worker, message, arrays)
+    def _send(self, worker: bytes, *messages: tuple[ToWorker, Sequence[NDArray[Any]]]) -> None:
+        reached = self._server.send(worker, *messages)
         if not reached and self._heard.pop(worker, None) is not None:
             self._on_gone(worker)
 

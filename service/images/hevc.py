@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from PIL import Image
 
+from model.remote.extras import install_extra
 from service.api.errors import InvalidImageError
 
 try:
@@ -31,10 +32,7 @@ _DECODER = ctypes.c_void_p
 def heic_unsupported_reason() -> str | None:
     """Return why HEIC files are not decoded here, None if they are."""
     if pi_heif is None:
-        return (
-            "HEIC is not supported by this installation; the extra heif adds it: "
-            "pip install 'overlock-service[heif]'."
-        )
+        return f"HEIC is not supported by this installation; to add it, {install_extra('heif')}."
     if _library is None:
         return "HEIC is not supported by this build of pi-heif: it hides libde265's functions."
     return None

@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import zmq
 from msgspec.structs import replace
-from zmq.utils.monitor import parse_monitor_message
 
 from model.config import Operation
 from service import tracing
@@ -35,7 +33,6 @@ from service.link.messages import (
     Refusal,
     Returned,
     Submit,
-    ToWorker,
     Welcome,
     decode_to_worker,
     encode,
@@ -47,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HELLO_INTERVAL_SECONDS = 0.5
+RECONNECT_SECONDS = 0.02
 SILENCE_SECONDS = 2.5
 """An engine that has not answered a greeting for this long is not ready."""
 
@@ -116,16 +114,9 @@ class EngineClient:
     """
 
     def __init__(self, address: Path, worker_name: str) -> None:
-        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
-        self._socket.set_hwm(0)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
-        self._socket.setsockopt(zmq.ROUTING_ID, worker_name.encode())
-        self._socket.connect(f"ipc://{address}")
-        self._channel = Channel(self._socket)
-        # Reports at once that the engine is gone or has been replaced.
-        link_events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-        self._link_events = Channel(self._socket.get_monitor_socket(link_events))
+        self._address, self._name = address, worker_name.encode()
+        self._channel = Channel(self._receive, self._note_loss)
+        self._lost = asyncio.Event()
         self._pending: dict[int, _Pending] = {}
         self._request_ids = itertools.count(1)
         self._welcome: Welcome | None = None
@@ -144,10 +135,9 @@ class EngineClient:
 
     def offers(self, model: ModelInfo) -> bool:
         """Return whether the engine's offer has this model, with the same weights."""
-        return self._offer is not None and any(
-            (each.name, each.weights_sha256) == (model.name, model.weights_sha256)
-            for each in self._offer.models
-        )
+        asked = model.name, model.weights_sha256
+        offered = () if self._offer is None else self._offer.models
+        return any((each.name, each.weights_sha256) == asked for each in offered)
 
     @property
     def ready(self) -> bool:
@@ -165,11 +155,10 @@ class EngineClient:
         return self._load.wait_seconds(operation)
 
     async def run(self) -> None:
-        """Receive answers and keep in touch with the engine, until cancelled."""
+        """Keep in touch with the engine, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._greet())
-            tasks.create_task(self._watch_link())
-            tasks.create_task(self._receive())
+            tasks.create_task(self._stay_connected())
 
     async def submit(
         self,
@@ -180,9 +169,7 @@ class EngineClient:
         deadline: float,
         timeout_seconds: float,
     ) -> InferenceResult:
-        """Send an image to the engine and await the result.
-
-        If the awaiting task is cancelled, the engine drops the request.
+        """Send an image to the engine and await the result; cancelled, the engine drops it.
 
         Args:
             model: as the engine offers it.
@@ -194,7 +181,8 @@ class EngineClient:
         Raises:
             ServiceError: if the engine rejects the request, or the deadline passes.
         """
-        if time.monotonic() >= deadline:
+        left_seconds = deadline - time.monotonic()
+        if left_seconds <= 0:
             raise DeadlineExceededError(timeout_seconds=timeout_seconds)
         submit = Submit(
             request_id=next(self._request_ids),
@@ -210,31 +198,34 @@ class EngineClient:
             logits=question.logits,
             traceparent=tracing.traceparent(),
         )
-        pending = _Pending(submit, image.pixels, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        pending = _Pending(submit, image.pixels, loop.create_future())
         self._pending[submit.request_id] = pending
         self._load.sent(submit)
+        expiry = loop.call_later(left_seconds, self._expire, pending)
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                if self._welcome is not None and self._welcome.ready:
-                    self._send(pending, self._welcome.incarnation)
-                return await pending.answer
-        except TimeoutError:
-            if not self.ready:
-                raise NotReadyError(
-                    "The engine is restarting and was not ready before the deadline.",
-                    retry_after_seconds=1.0,
-                ) from None
-            raise DeadlineExceededError(timeout_seconds=timeout_seconds) from None
+            if self._welcome is not None and self._welcome.ready:
+                self._send(pending, self._welcome.incarnation)
+            return await pending.answer
         finally:
+            expiry.cancel()
             del self._pending[submit.request_id]
             if not pending.answer.done() or pending.answer.cancelled():
                 self._channel.send(encode(Cancel(submit.request_id)))
 
+    def _expire(self, pending: _Pending) -> None:
+        """Give a request up at its deadline."""
+        if pending.answer.done():
+            return
+        self._channel.send(encode(Cancel(pending.submit.request_id)))
+        late: ServiceError = DeadlineExceededError(timeout_seconds=pending.submit.timeout_seconds)
+        if not self.ready:
+            why = "The engine is restarting and was not ready before the deadline."
+            late = NotReadyError(why, retry_after_seconds=1.0)
+        pending.answer.set_exception(late)
+
     def close(self) -> None:
         """Close the connection."""
-        # First: an event that is never received would block all of ZeroMQ's sockets.
-        self._socket.disable_monitor()
-        self._link_events.close()
         self._channel.close()
 
     async def _greet(self) -> None:
@@ -242,25 +233,35 @@ class EngineClient:
             self._channel.send(encode(Hello()))
             await asyncio.sleep(HELLO_INTERVAL_SECONDS)
 
-    async def _watch_link(self) -> None:
-        async for frames in self._link_events.received():
-            if parse_monitor_message(frames)["event"] == zmq.EVENT_DISCONNECTED:
-                self._welcome = None
-                self.warm.clear()
-            else:
-                self._channel.send(encode(Hello()))
+    async def _stay_connected(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._lost.clear()
+            channel = Channel(self._receive, self._note_loss)
+            try:
+                await loop.create_unix_connection(lambda: channel, str(self._address))  # noqa: B023
+            except OSError:  # nothing listens there, not yet or not any more
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            self._channel = channel
+            channel.send(self._name)
+            channel.send(encode(Hello()))
+            await self._lost.wait()
 
-    async def _receive(self) -> None:
-        async for header, *frames in self._channel.received():
-            self._take(decode_to_worker(header), frames)
+    def _note_loss(self) -> None:
+        """Note at once that the engine is gone, or has been replaced."""
+        self._welcome = None
+        self.warm.clear()
+        self._lost.set()
 
-    def _take(self, message: ToWorker, frames: list[bytes]) -> None:
+    def _receive(self, frames: list[memoryview]) -> None:
+        message = decode_to_worker(frames[0])
         match message:
             case Welcome():
                 self._take_welcome(message)
             case Answer():
                 self._load.report(message)
-                self._resolve(message.request_id, inference_result(message, frames))
+                self._resolve(message.request_id, inference_result(message, frames[1:]))
             case Returned(request_id):
                 # No engine holds it now, so an engine's death is not counted against it.
                 if request_id in self._pending:
@@ -297,7 +298,7 @@ class EngineClient:
 
     def _send(self, pending: _Pending, incarnation: str) -> None:
         pending.sent_to = incarnation
-        self._channel.send(encode(pending.submit), pending.pixels.data)
+        self._channel.send(encode(pending.submit), [pending.pixels])
 
     def _resolve(self, request_id: int, outcome: InferenceResult | ServiceError) -> None:
         pending = self._pending.get(request_id)

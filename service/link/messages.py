@@ -274,8 +274,8 @@ ToEngine = Hello | Submit | Cancel
 ToWorker = Welcome | Answer | Refusal | Returned
 
 encode = msgspec.msgpack.Encoder().encode
-decode_to_engine: Callable[[bytes], ToEngine] = msgspec.msgpack.Decoder(ToEngine).decode
-decode_to_worker: Callable[[bytes], ToWorker] = msgspec.msgpack.Decoder(ToWorker).decode
+decode_to_engine: Callable[[memoryview], ToEngine] = msgspec.msgpack.Decoder(ToEngine).decode
+decode_to_worker: Callable[[memoryview], ToWorker] = msgspec.msgpack.Decoder(ToWorker).decode
 
 
 @dataclass(frozen=True)

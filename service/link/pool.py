@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from model.config import TRAINED_TASKS_FOR, Operation, Task
 from service.api.errors import (
@@ -180,7 +181,7 @@ class OfferedModel:
     engines: EnginePool
     question: Question
 
-    @property
+    @cached_property
     def operation(self) -> Operation:
         """The model and the task that it is asked for."""
         return Operation(self.info.name, self.question.task)

@@ -1,20 +1,24 @@
-"""ZeroMQ sockets in an event loop, and the engine's end of the link.
+"""Messages on Unix sockets of the event loop, and the engine's end of the link.
 
-Unlike ``zmq.asyncio`` a channel has no queue and no future for each message: arrived messages are
-taken at once, and sending never waits, since the sockets' high-water marks are off.
+A message is a header and arrays. It begins with the number of these frames and the size of each, in
+64 bits, little endian; the frames follow. Sending never waits: the scheduler bounds the requests,
+and a second bound here would only hide some of them from it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
-from collections.abc import AsyncIterator, Sequence
+import socket
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import zmq
 
 from service.link.messages import (
     Answer,
@@ -29,67 +33,181 @@ from service.link.messages import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Frame = bytes | memoryview[Any]
+SEND_BUFFER_BYTES = 1024 * 1024
+"""Wanted for what the other side has not received yet; the kernel has a limit of its own."""
 
-# Plain numbers: operations on pyzmq's enumerations take longer than the calls themselves.
-_LAST_FRAME = int(zmq.DONTWAIT)
-_MORE_FRAMES = int(zmq.DONTWAIT | zmq.SNDMORE)
-_EVENTS, _MESSAGE = int(zmq.EVENTS), int(zmq.POLLIN)
+BACKLOG = 128
 
 BURST = 32
 """Messages taken in a row before the event loop runs its other tasks."""
 
+ARRIVALS_BYTES = 32 * 1024
+"""Bytes that are received at once, and copied; the rest of a larger frame arrives in place."""
 
-class Channel:
-    """Sends and receives messages of several frames, on the event loop that made it.
+MAX_FRAMES = 1024
+
+_COUNT = struct.Struct("<Q")
+
+
+def frames_of(header: bytes, arrays: Sequence[NDArray[Any]] = ()) -> list[bytes | memoryview]:
+    """Return the buffers of a message, to be sent one after the other.
 
     Args:
-        socket: without high-water marks; closed with the channel.
+        header: the first frame.
+        arrays: the others; not copied if they are contiguous.
+    """
+    views = [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in arrays]
+    sizes = (len(header), *map(len, views))
+    return [struct.pack(f"<{1 + len(sizes)}Q", len(sizes), *sizes) + header, *views]
+
+
+class FrameReader:
+    """Makes messages of the bytes of a stream.
+
+    Fill the start of ``buffer()``, and then report how much of it with ``filled()``.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        self._socket = socket
-        self._loop = asyncio.get_running_loop()
-        self._something_new = asyncio.Event()
-        # It becomes readable when something happens on the socket, and not for as long as there
-        # are messages: each wake-up has to take all of them.
-        self._descriptor = socket.fileno()
-        self._loop.add_reader(self._descriptor, self._something_new.set)
+    def __init__(self) -> None:
+        self._arrivals = memoryview(bytearray(ARRIVALS_BYTES))
+        self._held_bytes = 0  # of an incomplete prefix
+        self._frames: list[memoryview] = []  # of the message that is arriving
+        self._number = self._missing_bytes = 0  # of the frame that is arriving
+        self._in_place = False
 
-    def send(self, *frames: Frame) -> None:
-        """Send a message.
+    def buffer(self) -> memoryview:
+        """Return where the next bytes belong; never empty."""
+        self._in_place = self._missing_bytes > ARRIVALS_BYTES
+        if self._in_place:
+            return self._frames[self._number][-self._missing_bytes :]
+        return self._arrivals[self._held_bytes :]
+
+    def filled(self, count: int) -> list[list[memoryview]]:
+        """Take the bytes at the start of ``buffer()``.
+
+        Returns:
+            The messages that they complete, each as its frames. Nothing else refers to their
+            memory.
 
         Raises:
-            zmq.ZMQError: if the socket refuses.
+            ValueError: if the stream is not made of messages.
         """
-        try:
-            for frame in frames[:-1]:
-                self._socket.send(frame, _MORE_FRAMES)
-            self._socket.send(frames[-1], _LAST_FRAME)
-        finally:
-            # Sending also consumes the socket's events, after which the descriptor is silent.
-            if self._has_message():
-                self._something_new.set()
+        if self._in_place:
+            self._missing_bytes -= count
+            arrived = self._arrivals[:0]
+        else:
+            arrived = self._arrivals[: self._held_bytes + count]
+        self._held_bytes = 0
+        messages = []
+        while arrived or self._in_place:
+            self._in_place = False
+            if not self._frames:
+                prefix_bytes = self._take_prefix(arrived)
+                if not prefix_bytes:
+                    self._held_bytes = len(arrived)
+                    # The bytes move within one buffer, and are copied first.
+                    self._arrivals[: self._held_bytes] = bytes(arrived)
+                    break
+                arrived = arrived[prefix_bytes:]
+            arrived = self._take_frames(arrived)
+            if self._number == len(self._frames):
+                messages.append(self._frames)
+                self._frames = []
+        return messages
 
-    async def received(self) -> AsyncIterator[list[bytes]]:
-        """Yield messages as they arrive, until cancelled."""
+    def _take_prefix(self, arrived: memoryview) -> int:
+        """Begin a message; return the size of its prefix, or 0 if that is not complete."""
+        if len(arrived) < _COUNT.size:
+            return 0
+        (count,) = _COUNT.unpack_from(arrived)
+        if not 0 < count <= MAX_FRAMES:
+            raise ValueError(f"A message has {count} frames.")
+        prefix_bytes = _COUNT.size * (1 + int(count))
+        if len(arrived) < prefix_bytes:
+            return 0
+        sizes = struct.unpack_from(f"<{count}Q", arrived, _COUNT.size)
+        self._frames = [np.empty(size, np.uint8).data for size in sizes]
+        self._number, self._missing_bytes = 0, sizes[0]
+        return prefix_bytes
+
+    def _take_frames(self, arrived: memoryview) -> memoryview:
+        """Copy what has arrived into the message's frames; return the rest."""
         while True:
-            self._something_new.clear()
-            taken = 0
-            while self._has_message():
-                yield self._socket.recv_multipart(_LAST_FRAME)
-                taken += 1
-                if taken % BURST == 0:
-                    await asyncio.sleep(0)
-            await self._something_new.wait()
+            count = min(len(arrived), self._missing_bytes)
+            frame = self._frames[self._number]
+            start = len(frame) - self._missing_bytes
+            frame[start : start + count] = arrived[:count]
+            self._missing_bytes -= count
+            arrived = arrived[count:]
+            if self._missing_bytes:
+                return arrived
+            self._number += 1
+            if self._number == len(self._frames):
+                return arrived
+            self._missing_bytes = len(self._frames[self._number])
+
+
+class Channel(asyncio.BufferedProtocol):
+    """A connection that carries messages.
+
+    Args:
+        on_message: called with each message's frames.
+        on_lost: called once when the connection has ended.
+    """
+
+    def __init__(
+        self, on_message: Callable[[list[memoryview]], None], on_lost: Callable[[], None]
+    ) -> None:
+        self._on_message, self._on_lost = on_message, on_lost
+        self._reader = FrameReader()
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, header: bytes, arrays: Sequence[NDArray[Any]] = ()) -> None:
+        """Send a message; it is lost if the connection ends.
+
+        Args:
+            header: the first frame.
+            arrays: the others; they must not change any more.
+        """
+        self.write(frames_of(header, arrays))
+
+    def write(self, frames: Sequence[bytes | memoryview]) -> None:
+        """Send the frames of messages."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(frames)
 
     def close(self) -> None:
-        """Close the socket."""
-        self._loop.remove_reader(self._descriptor)
-        self._socket.close()
+        """End the connection."""
+        if self._transport is not None:
+            self._transport.abort()
 
-    def _has_message(self) -> bool:
-        return bool(int(self._socket.get(_EVENTS)) & _MESSAGE)
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the next bytes belong."""
+        del sizehint  # of any size
+        return self._reader.buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take bytes."""
+        for message in self._reader.filled(nbytes):
+            self._on_message(message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        del exc  # the other process is gone, whatever the reason
+        self._transport = None
+        self._on_lost()
 
 
 @dataclass(frozen=True)
@@ -98,47 +216,79 @@ class Received:
 
     worker: bytes
     message: ToEngine
-    frames: tuple[bytes, ...]
+    frames: tuple[memoryview, ...]
 
 
 class LinkServer:
     """The engine's end: receives from every HTTP worker and sends to any of them.
+
+    A worker's first message is its name; one that connects again keeps it.
 
     Args:
         address: path of the Unix socket; its directory is private to the service.
     """
 
     def __init__(self, address: Path) -> None:
-        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
-        # The scheduler bounds the requests; a second queue here would only hide some from it.
-        socket.set_hwm(0)
-        socket.setsockopt(zmq.LINGER, 0)
-        # Raise when a worker is gone; by default messages to it vanish.
-        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        # A worker that reconnects keeps its identity.
-        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.setblocking(False)
         address.unlink(missing_ok=True)
-        socket.bind(f"ipc://{address}")
-        self._channel = Channel(socket)
+        self._listener.bind(str(address))
+        self._listener.listen(BACKLOG)
+        self._channels: dict[bytes, Channel] = {}
+        self._nameless: set[Channel] = set()
+        self._arrived: deque[tuple[bytes, list[memoryview]]] = deque()
+        self._news = asyncio.Event()
 
     async def received(self) -> AsyncIterator[Received]:
-        """Yield messages as they arrive, until cancelled."""
-        async for worker, header, *frames in self._channel.received():
-            yield Received(worker, decode_to_engine(header), tuple(frames))
+        """Accept connections, and yield messages as they arrive, until cancelled."""
+        loop = asyncio.get_running_loop()
+        async with await loop.create_unix_server(self._new_channel, sock=self._listener):
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                taken = 0
+                while self._arrived:
+                    worker, (header, *frames) = self._arrived.popleft()
+                    yield Received(worker, decode_to_engine(header), tuple(frames))
+                    taken += 1
+                    if taken % BURST == 0:
+                        await asyncio.sleep(0)
 
-    def send(self, worker: bytes, message: ToWorker, arrays: Sequence[NDArray[Any]] = ()) -> bool:
-        """Send to a worker; return False if it is gone and the message was dropped."""
-        try:
-            self._channel.send(worker, encode(message), *(array.data for array in arrays))
-        except zmq.ZMQError as error:
-            if error.errno != zmq.EHOSTUNREACH:
-                raise
+    def send(self, worker: bytes, *messages: tuple[ToWorker, Sequence[NDArray[Any]]]) -> bool:
+        """Send messages, each with its arrays, by one call; return False if the worker is gone."""
+        channel = self._channels.get(worker)
+        if channel is None or not channel.is_open:
             return False
+        frames = [frames_of(encode(message), arrays) for message, arrays in messages]
+        channel.write([*itertools.chain.from_iterable(frames)])
         return True
 
     def close(self) -> None:
-        """Stop listening."""
-        self._channel.close()
+        """Stop listening, and end all connections."""
+        self._listener.close()
+        for channel in (*self._channels.values(), *self._nameless):
+            channel.close()
+
+    def _new_channel(self) -> Channel:
+        names: list[bytes] = []
+
+        def take(frames: list[memoryview]) -> None:
+            if names:
+                self._arrived.append((names[0], frames))
+                self._news.set()
+                return
+            names.append(bytes(frames[0]))
+            self._nameless.discard(channel)
+            self._channels[names[0]] = channel
+
+        def forget() -> None:
+            self._nameless.discard(channel)
+            if names and self._channels.get(names[0]) is channel:
+                del self._channels[names[0]]
+
+        channel = Channel(take, forget)
+        self._nameless.add(channel)
+        return channel
 
 
 def header_of(array: NDArray[Any]) -> ArrayHeader:
@@ -160,7 +310,7 @@ def array_from(header: ArrayHeader, frame: bytes | memoryview) -> NDArray[Any]:
     return np.frombuffer(frame, dtype).reshape(header.shape)
 
 
-def inference_result(answer: Answer, frames: Sequence[bytes]) -> InferenceResult:
+def inference_result(answer: Answer, frames: Sequence[memoryview]) -> InferenceResult:
     """Return the result in an answer, whose arrays are views of the frames."""
     arrays = tuple(
         array_from(header, frame) for header, frame in zip(answer.arrays, frames, strict=True)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from service.settings import PREFIX, ModelSpec, Settings, SettingsError
 
+_CACHES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
+_COMPILED = "compiled"
 _PRIVATE = 0o700
 _NVIDIA = Path("/proc/driver/nvidia")
 _PROCESSOR = Path("/proc/cpuinfo")
@@ -39,11 +41,8 @@ def compiler_environment(
     """
     if not _may_compile(settings, device):
         return {}
-    folder = settings.cache_folder / "compiled" / _key(settings, specs, device)
-    variables = {
-        "TORCHINDUCTOR_CACHE_DIR": folder / "inductor",
-        "TRITON_CACHE_DIR": folder / "triton",
-    }
+    folder = settings.cache_folder / _COMPILED / _key(settings, specs, device)
+    variables = {name: folder / compiler for name, compiler in _CACHES.items()}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for path in (folder, *variables.values()):
@@ -54,6 +53,17 @@ def compiler_environment(
             "that can be written to"
         ) from error
     return {name: str(path) for name, path in variables.items()}
+
+
+def compile_folder(environment: Mapping[str, str]) -> Path | None:
+    """Return the folder that ``compiler_environment`` made for this process, if it did.
+
+    Args:
+        environment: the process's variables.
+    """
+    parents = {Path(environment.get(name, "")).parent for name in _CACHES}
+    folder = parents.pop()
+    return folder if not parents and folder.parent.name == _COMPILED else None
 
 
 def _may_compile(settings: Settings, device: str) -> bool:

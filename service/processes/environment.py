@@ -1,4 +1,4 @@
-"""Tuning of a long-lived process: an engine's environment, and garbage collection."""
+"""Tuning of a long-lived process: its environment, and garbage collection."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ KEPT_MEMORY = {
 map is new memory, which the kernel clears page by page: 27,000 pages in a forward pass of eight
 images. The trim threshold bounds the memory kept; one arena suffices for the device's thread."""
 
+DECODERS_TRIM_BYTES = 64 * 2**20
+"""Memory that an HTTP worker keeps beside what it uses, for the pixels of common photographs. They
+would be new memory for each image, which the kernel clears page by page."""
 
 MAX_COMPILE_THREADS = 8
 """PyTorch's compiler starts a worker for each core of the machine, up to 32, whatever memory the
@@ -32,7 +35,15 @@ ALL_GPUS = "CUDA_VISIBLE_DEVICES"
 def engine_environment() -> dict[str, str]:
     """Return an engine's variables beside its settings; the operator's own values win."""
     threads = min(MAX_COMPILE_THREADS, os.cpu_count() or 1)
-    wanted = SPIN_COUNT | KEPT_MEMORY | {"TORCHINDUCTOR_COMPILE_THREADS": str(threads)}
+    return _unless_set(SPIN_COUNT | KEPT_MEMORY | {"TORCHINDUCTOR_COMPILE_THREADS": str(threads)})
+
+
+def http_worker_environment() -> dict[str, str]:
+    """Return an HTTP worker's variables beside its settings; the operator's own values win."""
+    return _unless_set(KEPT_MEMORY | {"MALLOC_TRIM_THRESHOLD_": str(DECODERS_TRIM_BYTES)})
+
+
+def _unless_set(wanted: dict[str, str]) -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 

@@ -20,12 +20,12 @@ ASK = """
 import json, warnings
 warnings.simplefilter("ignore")
 import torch
-count, reason = torch.cuda.device_count(), None
-if not count:
-    try:
-        torch.cuda.init()
-    except Exception as error:
-        reason = str(error)
+count, reason = 0, None
+try:
+    torch.cuda.init()  # an old driver counts GPUs that it cannot use
+    count = torch.cuda.device_count()
+except Exception as error:
+    reason = str(error)
 print(json.dumps([count, reason]))
 """
 

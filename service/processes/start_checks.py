@@ -9,6 +9,7 @@ from pathlib import Path
 from model.checkpoints.file_kind import weights_file_problem
 from model.labels.label_file import read_labels
 from model.remote.addresses import RemoteError, check_address, is_address
+from model.remote.extras import install_extra
 from service.settings import NAMED_WEIGHTS, PREFIX, ModelSpec, Settings, SettingsError
 
 GRPC_PACKAGES = ("grpcio", "grpcio-health-checking", "grpcio-reflection")
@@ -29,7 +30,7 @@ def check_packages(settings: Settings) -> None:
         except PackageNotFoundError:
             raise SettingsError(
                 f"{PREFIX}GRPC_PORT needs the package {package}, which is not installed: "
-                "pip install 'overlock-service[grpc]', or unset it"
+                f"{install_extra('grpc')}; or unset it"
             ) from None
 
 

@@ -15,12 +15,12 @@ from typing import Any
 from prometheus_client import Counter
 
 from service import metrics, tracing
-from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.processes.changes import Changes
 from service.processes.child import Child, StartFailedError
 from service.processes.control import control_socket
 from service.processes.control_requests import take_request
 from service.processes.counts import SupervisorCounts
+from service.processes.environment import http_worker_environment
 from service.processes.generation import Generation
 from service.processes.grpc_port import reserved_grpc_port
 from service.processes.reloads import Reloads
@@ -63,7 +63,7 @@ class Supervisor:
         self._ending = asyncio.Event()
         self._stopping = False
         self._hurry = asyncio.Event()
-        self._worker_grace_seconds = settings.drain_delay_seconds + MAX_TIMEOUT_SECONDS
+        self._worker_grace_seconds = settings.drain_delay_seconds + settings.max_timeout_seconds
         self._said_ready = self._someone_died = False
         self._url = ""
         self._grpc_address: str | None = None
@@ -125,6 +125,7 @@ class Supervisor:
             environment={
                 # gRPC's own library logs callers' faults, in lines of its own form.
                 "GRPC_VERBOSITY": os.environ.get("GRPC_VERBOSITY", "NONE"),
+                **http_worker_environment(),
                 **self._settings.as_environment(),
                 "PROMETHEUS_MULTIPROC_DIR": str(self._metrics),
             },

@@ -143,6 +143,13 @@ class Settings(BaseSettings):
         le=MAX_TIMEOUT_SECONDS,
         description="A request's timeout where it names none.",
     )
+    max_timeout_seconds: float = Field(
+        default=MAX_TIMEOUT_SECONDS,
+        gt=0,
+        le=MAX_TIMEOUT_SECONDS,
+        description="Longest timeout that a request may have, and so the longest that answers are "
+        "waited for after SIGTERM.",
+    )
     max_body_bytes: int = Field(
         default=20 * 2**20, ge=1024, le=2**30, description="Largest request body."
     )
@@ -227,6 +234,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}MAX_QUEUE_BYTES is {self.max_queue_bytes}, less than one body of "
                 f"{PREFIX}MAX_BODY_BYTES, {self.max_body_bytes}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_timeout_that_requests_may_have(self) -> Self:
+        if self.default_timeout_seconds > self.max_timeout_seconds:
+            raise ValueError(
+                f"{PREFIX}DEFAULT_TIMEOUT_SECONDS is {self.default_timeout_seconds:g}, more than "
+                f"{PREFIX}MAX_TIMEOUT_SECONDS, {self.max_timeout_seconds:g}"
             )
         return self
 

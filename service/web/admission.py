@@ -1,14 +1,15 @@
-"""Limits of one HTTP worker: its requests, their bodies, and the expected wait for decoding."""
+"""Limits of one HTTP worker: its requests and their bodies."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING
+
+from starlette.requests import ClientDisconnect
 
 from model.config import Operation
 from service import metrics
@@ -19,16 +20,9 @@ from service.api.errors import (
     QueueFullError,
     UploadTimeoutError,
 )
-from service.ewma import Ewma
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-
-MEMORY = 0.9
-"""Weight of past decodings when another one ends: about the last ten count."""
-
-HEADROOM = 1.25
-"""Factor on the expected wait: a margin, so that an admitted request meets its deadline."""
 
 UPLOAD_SECONDS = 10.0
 """Seconds after which an upload gives way to others that need its bytes."""
@@ -60,9 +54,15 @@ class Permit:
         self.operation = operation
         self.since_seconds = since_seconds
         self.held_bytes = 0
-        self.places: Counter[Operation] = Counter()
+        self.places: Mapping[Operation, int] = {}
         self.gave_way = False
         self.on_give_way: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> Permit:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._limiter.give_back(self)
 
     def hold(self, size_bytes: int) -> None:
         """Raise the bytes held to ``size_bytes``; a smaller number changes nothing.
@@ -128,33 +128,34 @@ class ConcurrencyLimiter:
         self.taken: Counter[Operation] = Counter()
         self.held_bytes = 0
 
-    @contextmanager
-    def admit(self, operation: Operation, *, declared_bytes: int = 0) -> Iterator[Permit]:
-        """Admit an upload while the block runs; all is returned however the block ends.
+    def admit(self, operation: Operation, *, declared_bytes: int = 0) -> Permit:
+        """Admit an upload; the permit is entered, and all is returned however its block ends.
 
         Args:
             operation: of the request.
             declared_bytes: of the body; refused at once if there is no room for them now.
         """
         self._check_place(operation)
-        overdue_bytes = sum(upload.held_bytes for upload in self._overdue())
-        if self.held_bytes - overdue_bytes + declared_bytes > self._max_bytes:
-            raise self.memory_full(declared_bytes)
+        if self.held_bytes + declared_bytes > self._max_bytes:
+            overdue_bytes = sum(upload.held_bytes for upload in self._overdue())
+            if self.held_bytes - overdue_bytes + declared_bytes > self._max_bytes:
+                raise self.memory_full(declared_bytes)
         permit = Permit(self, operation, self._clock())
         self._uploads[permit] = None
-        try:
-            yield permit
-        finally:
-            self._uploads.pop(permit, None)
-            self._take(permit, Counter())
-            self._count(permit, -permit.held_bytes)
+        return permit
+
+    def give_back(self, permit: Permit) -> None:
+        """Take all back that a request has; for ``Permit`` alone."""
+        self._uploads.pop(permit, None)
+        self._take(permit, {})
+        self._count(permit, -permit.held_bytes)
 
     def start(self, permit: Permit) -> None:
         """Turn an upload into a request; for ``Permit`` alone."""
-        self.widen(permit, Counter([permit.operation]))
+        self.widen(permit, {permit.operation: 1})
         self._uploads.pop(permit, None)
 
-    def widen(self, permit: Permit, places: Counter[Operation]) -> None:
+    def widen(self, permit: Permit, places: Mapping[Operation, int]) -> None:
         """Give a request other places; for ``Permit`` alone."""
         for operation, count in places.items():
             if count > self._max_requests:
@@ -162,12 +163,13 @@ class ConcurrencyLimiter:
                     f"The call has {count} images or tiles; there are {self._max_requests} places "
                     "(OVERLOCK_MAX_QUEUE_REQUESTS for each engine)."
                 )
-            self._check_place(operation, count - permit.places[operation])
+            self._check_place(operation, count - permit.places.get(operation, 0))
         self._take(permit, places)
 
     def grow(self, permit: Permit, size_bytes: int) -> None:
         """Count more bytes; for ``Permit`` alone."""
-        for upload in self._overdue():
+        is_short = self.held_bytes + size_bytes > self._max_bytes
+        for upload in self._overdue() if is_short else ():
             if self.held_bytes + size_bytes <= self._max_bytes:
                 break
             if upload is not permit:
@@ -197,11 +199,14 @@ class ConcurrencyLimiter:
             retry_after_seconds=max(retry_after_seconds, 0.0),
         )
 
-    def _take(self, permit: Permit, places: Counter[Operation]) -> None:
-        self.taken.subtract(permit.places)
-        self.taken.update(places)
+    def _take(self, permit: Permit, places: Mapping[Operation, int]) -> None:
+        for operation, count in permit.places.items():
+            self.taken[operation] -= count
+            if not self.taken[operation]:
+                del self.taken[operation]
+        for operation, count in places.items():
+            self.taken[operation] += count
         permit.places = places
-        self.taken = +self.taken  # without zeros
 
     def _check_place(self, operation: Operation, count: int = 1) -> None:
         if count > 0 and self.taken[operation] + count > self._max_requests:
@@ -220,42 +225,6 @@ class ConcurrencyLimiter:
         permit.held_bytes += size_bytes
         self.held_bytes += size_bytes
         metrics.HELD_BYTES.set(self.held_bytes)
-
-
-class DecodeWaitEstimator:
-    """Estimates how long a request waits until its image is decoded. For one event loop.
-
-    On few cores a burst overloads the decoding threads and not the device: without this estimate
-    images would be admitted and decoded, only to miss their deadline.
-
-    Args:
-        clock: returns the present moment, seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._waiting = 0
-        self._last_end = 0.0
-        self._interval_seconds = Ewma(MEMORY)
-
-    @property
-    def wait_seconds(self) -> float:
-        """Expected wait of one more request; 0.0 before the first image was decoded."""
-        return HEADROOM * self._waiting * sum(self._interval_seconds.means)
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count a request while its image waits and is decoded; a failure is not observed."""
-        if self._waiting == 0:
-            self._last_end = self._clock()
-        self._waiting += 1
-        try:
-            yield
-            now = self._clock()
-            self._interval_seconds.observe(now - self._last_end)
-            self._last_end = now
-        finally:
-            self._waiting -= 1
 
 
 async def read_body(
@@ -287,12 +256,18 @@ async def read_body(
                     timeout.reschedule(loop.time())
 
             permit.on_give_way = stop
-            async for chunk in request.stream():
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunk = message.get("body", b"")
                 received += len(chunk)
                 if received > limit_bytes:
                     raise BodyTooLargeError(limit_bytes=limit_bytes)
                 permit.hold(received)
                 chunks.append(chunk)
+                if not message.get("more_body", False):
+                    break
                 now = loop.time()
                 earned_seconds = len(chunk) / LEAST_BYTES_PER_SECOND
                 too_slow_at = min(too_slow_at + earned_seconds, now + STALL_SECONDS)
@@ -304,7 +279,7 @@ async def read_body(
             received_bytes=received,
             least_bytes_per_second=LEAST_BYTES_PER_SECOND if too_slow_at < ends_at else None,
         ) from None
-    return b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def declared_length(request: Request, *, limit_bytes: int) -> int:

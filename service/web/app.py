@@ -9,13 +9,15 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.routing import Mount, Route
 
 from service import tracing
 from service.link.pool import Generations
 from service.processes.model_control import ModelControl
 from service.settings import Settings
-from service.web.http.api_keys import ApiKeys, require_key
+from service.web.http.api_keys import ApiKeys, check_key, require_key
 from service.web.http.cross_origin import CrossOriginMiddleware
+from service.web.http.lean_route import LeanRoute
 from service.web.http.middleware import RequestMiddleware, RequestsUnderWay
 from service.web.http.negotiation import refuse_repeated_parameters
 from service.web.http.openapi import DESCRIPTION, TAGS, ApiDocument
@@ -37,6 +39,9 @@ from service.web.v2 import repository
 from service.web.v2 import routes as v2
 
 API_VERSION = "1"
+
+TASKS = (classify, segment, detect, embed, explain)
+"""The tasks' routes, those that are called most first."""
 
 TRACED = re.compile(r"/v1/|/v2(?!/health/)(/|$)")
 """Paths whose requests have a span."""
@@ -94,15 +99,21 @@ def create_app(settings: Settings, generations: Generations, control: ModelContr
     )
     app.state.pipeline = pipeline
     app.state.control = control
+    app.state.guards = []
     guards = []
     if settings.api_keys_file is not None:
         app.state.api_keys = ApiKeys(settings.api_keys_file)
+        app.state.guards.append(check_key)
         guards.append(Depends(require_key))
     guards.append(Depends(refuse_repeated_parameters))
-    api = (segment, detect, embed, explain, embeddings, models, v2, repository)
+    api = (*TASKS[1:], embeddings, models, v2, repository)
     # Routes are tried in this order: those that are called most come first.
-    for router in (classify.router, v2.infer_router, *(routes.router for routes in api)):
+    for router in (classify.router, v2.infer_router, *(module.router for module in api)):
         app.include_router(router, dependencies=guards)
+    # Before those of the documentation, which FastAPI has put first.
+    app.router.routes[:] = sorted(
+        app.router.routes, key=lambda route: isinstance(route, Mount | Route)
+    )
     app.include_router(health.router)
     app.include_router(v2.health_router)
     app.include_router(playground_router())
@@ -111,8 +122,15 @@ def create_app(settings: Settings, generations: Generations, control: ModelContr
     if settings.root_path is not None:
         app.add_middleware(RootPathMiddleware, root_path=settings.root_path)
     app.state.under_way = RequestsUnderWay()
-    app.add_middleware(RequestMiddleware, under_way=app.state.under_way)
+    # A path is whole there only without a prefix.
+    routes = _lean_routes() if settings.root_path is None else {}
+    app.add_middleware(RequestMiddleware, under_way=app.state.under_way, routes=routes)
     if settings.cors_origins is not None:
         # Around the rest: a page can read an unforeseen 500 too.
         app.add_middleware(CrossOriginMiddleware, origins=settings.cors_origins.split(","))
     return app
+
+
+def _lean_routes() -> dict[str, LeanRoute]:
+    routes = (route for module in TASKS for route in module.router.routes)
+    return {route.path: route for route in routes if isinstance(route, LeanRoute)}

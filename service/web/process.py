@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 import uvicorn
@@ -21,7 +22,6 @@ from fastapi import FastAPI
 from model.config import Task
 from service import metrics, tracing
 from service.api.errors import all_errors
-from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.link.client import EngineClient
 from service.link.pool import EnginePool, Generations
 from service.logs import configure_logging
@@ -107,7 +107,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
             # uvicorn's type is int, but it only adds it to a time.
             timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
             # As long as a caller may wait for an answer; the supervisor enforces its own limit.
-            timeout_graceful_shutdown=int(MAX_TIMEOUT_SECONDS),
+            timeout_graceful_shutdown=ceil(settings.max_timeout_seconds),
         )
     )
     listener = socket.socket(fileno=arguments.listen_fd)
@@ -127,7 +127,7 @@ async def serve(arguments: argparse.Namespace, settings: Settings) -> None:
         stopped = asyncio.create_task(supervision.ended.wait())
         await asyncio.wait({server_task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         delay_seconds = 0.0 if supervision.orphaned.is_set() else settings.drain_delay_seconds
-        await pipeline.draining.run(delay_seconds, MAX_TIMEOUT_SECONDS)
+        await pipeline.draining.run(delay_seconds, settings.max_timeout_seconds)
     server.should_exit = True
     await server_task
     heartbeats.cancel()

@@ -51,6 +51,26 @@ def test_compiled_answers_are_the_same_and_the_next_start_finds_the_code(
     assert written(tmp_path) == compiled  # nothing was compiled again
 
 
+@pytest.mark.exhaustive
+@pytest.mark.timeout(900)
+def test_of_two_services_that_start_together_on_one_cache_one_compiles(tmp_path: Path) -> None:
+    services = [RunningService(cache_dir=str(tmp_path), **SETTINGS) for _ in range(2)]
+    for each in services:
+        each.start_seconds = COMPILE_SECONDS
+
+    def waiting() -> list[RunningService]:
+        return [each for each in services if "waiting for it" in each.log]
+
+    services[0].wait_for(lambda: bool(waiting()), COMPILE_SECONDS)
+    (second,) = waiting()
+    (first,) = (each for each in services if each is not second)
+    with first:
+        compiled = written(tmp_path)
+        assert compiled
+        with second:
+            assert written(tmp_path) == compiled
+
+
 def written(folder: Path) -> dict[str, int]:
     """Return the libraries that the compiler made, with the moments when it did."""
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.so")}

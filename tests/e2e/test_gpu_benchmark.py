@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 # imports this module when it starts.
 ABSENT = """
 import sys
-for absent in "safetensors cv2 tqdm fastapi zmq msgspec pydantic pycocotools".split():
+for absent in "safetensors cv2 tqdm fastapi msgspec pydantic pycocotools".split():
     sys.modules[absent] = None
 """
 SECTIONS = {

@@ -58,7 +58,7 @@ def test_a_misspelt_variable_stops_and_names_the_right_one(given: str, meant: st
 def test_a_variable_like_no_other_stops_and_names_all() -> None:
     done = make("serve", "xyz=1")
     assert done.returncode == 2
-    assert "There is no variable xyz; there are ENGINE EXTRAS MODEL " in done.stderr
+    assert "There is no variable xyz; there are CUDA ENGINE EXTRAS MODEL " in done.stderr
 
 
 def test_every_variable_is_known() -> None:

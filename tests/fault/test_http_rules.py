@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import socket
+import time
 import zlib
 
 import pytest
 
+from service.logs import ACCESS_SECONDS
 from support.fault_clients import HARMLESS, picture
 from support.raw_http import connect, read_all, read_answer, send
 from support.running_service import CLIENT, RunningService
@@ -201,6 +203,7 @@ def test_a_client_that_ends_too_early_is_told(
 def test_many_heads_that_offer_an_upgrade_are_answered_one_after_the_other(
     faulty: RunningService,
 ) -> None:
+    time.sleep(4 * ACCESS_SECONDS)  # lines about earlier requests are written by then
     lines = faulty.log.count("\n")
     request = LIVE + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     with connect(faulty) as connection:

@@ -24,9 +24,10 @@ def owner(service: RunningService, connection: HTTPConnection) -> int | None:
     """Return the HTTP worker that has accepted a connection."""
     _, client_port = connection.sock.getsockname()
     ends = f":{service.port:04X} 0100007F:{client_port:04X} "
-    # The kernel lists a connection twice if others come or go while it is read.
-    (line,) = {line for line in Path("/proc/net/tcp").read_text().splitlines() if ends in line}
-    socket = f"socket:[{line.split()[9]}]"
+    lines = Path("/proc/net/tcp").read_text().splitlines()
+    # The kernel lists a connection twice, with other timers, if others come or go while it is read.
+    (inode,) = {line.split()[9] for line in lines if ends in line}
+    socket = f"socket:[{inode}]"
     for pid in service.children("service.web.process"):
         descriptors = Path(f"/proc/{pid}/fd").iterdir()
         if any(str(descriptor.readlink()) == socket for descriptor in descriptors):

@@ -145,7 +145,7 @@ async def test_waiting_for_a_decode_thread_ends_at_the_deadline(
 ) -> None:
     free = threading.Event()
     pipeline = app.state.pipeline
-    busy = [asyncio.create_task(pipeline.in_decode_thread(free.wait, 60)) for _ in range(THREADS)]
+    busy = [pipeline.in_decode_thread(free.wait, 60) for _ in range(THREADS)]
     try:
         request = client.post("/v1/embeddings?timeout=0.05", json={"model": "demo", "input": URL})
         answer = await asyncio.wait_for(request, 10)

@@ -69,6 +69,22 @@ async def test_open_streams_hold_no_server(app: FastAPI, settings: Settings) -> 
             await server.stop()
 
 
+async def test_a_watch_hears_that_the_server_ends_however_soon(
+    app: FastAPI, settings: Settings
+) -> None:
+    server = GrpcServer(app, settings)
+    port = await server.start("127.0.0.1:0")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        health: Any = HealthStub(channel)
+        watch = health.Watch(HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+        pipeline: Pipeline = app.state.pipeline
+        await pipeline.draining.run(0.0, 0.0)
+        await server.stop()
+        assert (await watch.read()).status == NOT_SERVING
+        assert await watch.read() is grpc.aio.EOF
+
+
 async def test_streams_that_need_no_key_leave_room_for_calls(
     grpc_calls: GrpcClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,10 +93,8 @@ async def test_streams_that_need_no_key_leave_room_for_calls(
     watches = [health.Watch(HealthCheckRequest()) for _ in range(2)]
     for watch in watches:
         assert (await watch.read()).status == SERVING
-    reflection = reflection_on(grpc_calls.channel)
-    await reflection.write(ServerReflectionRequest(list_services=""))
     with pytest.raises(grpc.aio.AioRpcError) as failure:
-        await reflection.read()
+        await reflection_on(grpc_calls.channel).read()  # refused whatever is or is not written
     assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     watches[0].cancel()
     async with asyncio.timeout(5):

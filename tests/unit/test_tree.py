@@ -23,6 +23,7 @@ MAX_FILES = {"model": 4, "service": 8, "service/web": 6, "service/engine": 10}
 MAX_LINES = 320
 
 WITHOUT_A_SOURCE = {
+    "benchmarks/serving/test_documented_peers.py": "run.py with the peers' own decoding",
     "docker": "tests the files of docker/, which are not Python",
     "k8s": "tests the manifests of k8s/, which are not Python",
     "model/checkpoints/test_damaged_checkpoints.py": "checkpoint.py with damaged files",
@@ -35,6 +36,7 @@ WITHOUT_A_SOURCE = {
     "model/inference/test_networks_on_gpu.py": "whole networks on a CUDA device",
     "model/inference/test_predictor_inputs.py": "predictor.py with other inputs and one class",
     "model/inference/test_predictor_on_gpu.py": "predictor.py on a CUDA device",
+    "model/kernels/cpu/test_processors.py": "all CPU kernels on processors that are elsewhere",
     "model/kernels/gpu/test_compiles.py": "compiles all Triton kernels without a GPU",
     "model/kernels/gpu/test_detection.py": "a whole detection by the kernels",
     "model/kernels/gpu/test_specialization.py": "compilations of the kernels at new sizes",
@@ -65,6 +67,7 @@ WITHOUT_A_SOURCE = {
     "test_export_page.py": "docs/export.md",
     "test_image_table.py": "docs/api.md",
     "test_kserve_page.py": "docs/kserve.md",
+    "test_kubernetes_recipes_page.py": "docs/kubernetes-recipes.md",
     "test_migrating_page.py": "docs/migrating.md",
     "test_models_file_page.py": "docs/models-file.md",
     "test_observability_page.py": "docs/observability.md",

@@ -131,6 +131,7 @@ class BatchSizer:
         self._batch_sizes = batch_sizes
         self._caps: dict[QueueKey, int] = {}
         self._limits: dict[Operation, int] = {}
+        self._fitting: dict[QueueKey, Sequence[int]] = {}
         self.costs: dict[QueueKey, AffineCost] = {}
 
     def observe(
@@ -139,6 +140,7 @@ class BatchSizer:
         """Learn from a batch, as ``AffineCost.observe`` does."""
         cost = self.costs.setdefault(key.shape, AffineCost())
         cost.observe(size, device_seconds, lasting=lasting)
+        self._fitting.clear()
 
     def seconds(self, key: QueueKey, size: int) -> float:
         """Return the expected device time of a batch."""
@@ -181,11 +183,13 @@ class BatchSizer:
         """Limit batches of this shape to less than ``size``; return the new limit."""
         smaller = [candidate for candidate in self._batch_sizes if candidate < size]
         self._caps[key.shape] = max(smaller, default=self._batch_sizes[0])
+        self._fitting.clear()
         return self._caps[key.shape]
 
     def limit(self, operation: Operation, largest: int) -> None:
         """Limit an operation's batches to the size that fits into the device's memory."""
         self._limits[operation] = largest
+        self._fitting.clear()
 
     def _cost(self, key: QueueKey) -> AffineCost:
         """Return the cost of an input size, estimated from the operation's nearest known one."""
@@ -199,6 +203,12 @@ class BatchSizer:
 
     def _sizes(self, key: QueueKey) -> Sequence[int]:
         """Return the sizes that are fast enough and fit into memory, at least the smallest."""
+        fitting = self._fitting.get(key)
+        if fitting is None:
+            fitting = self._fitting[key] = self._fitting_sizes(key)
+        return fitting
+
+    def _fitting_sizes(self, key: QueueKey) -> Sequence[int]:
         cost, largest = self._cost(key), self._batch_sizes[-1]
         cap = min(self._caps.get(key.shape, largest), self._limits.get(key.operation, largest))
         fitting = [

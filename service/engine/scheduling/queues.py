@@ -6,7 +6,7 @@ import heapq
 import itertools
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from model.config import Operation
 
@@ -17,8 +17,7 @@ AGEING_SECONDS = 2.0
 Payload = TypeVar("Payload")
 
 
-@dataclass(frozen=True)
-class QueueKey:
+class QueueKey(NamedTuple):
     """The properties that all requests of a batch share.
 
     Attributes:
@@ -35,7 +34,7 @@ class QueueKey:
     @property
     def shape(self) -> QueueKey:
         """The key without its quarantine, on which a batch's cost depends."""
-        return replace(self, quarantine=0) if self.quarantine else self
+        return self._replace(quarantine=0) if self.quarantine else self
 
     @property
     def pixels(self) -> int:
@@ -144,7 +143,7 @@ class RequestQueues(Generic[Payload]):
         """Add requests to a queue of their own, which no other request joins."""
         number = next(self._quarantines)
         for request in requests:
-            self.add(replace(request, queue=replace(request.queue, quarantine=number)))
+            self.add(replace(request, queue=request.queue._replace(quarantine=number)))
 
     def remove(self, identity: Hashable) -> Request[Payload] | None:
         """Remove a request and return it; None if it is not waiting."""

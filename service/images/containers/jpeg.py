@@ -15,6 +15,7 @@ from typing import NamedTuple
 import simplejpeg
 from PIL import Image
 
+from model.images.pillow_memory import image_over
 from service.api.errors import InvalidImageError, UnsupportedMediaError
 from service.images.containers.exif import exif_orientation
 from service.images.containers.first_frame import MAX_PIECES, FirstFrame
@@ -186,7 +187,7 @@ def _draw(
     try:
         pixels = simplejpeg.decode_jpeg(
             file,
-            "CMYK" if components == 4 else "RGB",
+            "CMYK" if components == 4 else "RGBX",
             min_height=least[0],
             min_width=least[1],
             strict=True,
@@ -199,7 +200,7 @@ def _draw(
     if components == 4:
         # As Adobe writes them, and Pillow reads them: 255 is no ink.
         return Image.fromarray(255 - pixels, "CMYK").convert("RGB")
-    return Image.fromarray(pixels)
+    return image_over(pixels)
 
 
 def _drawn_by_pillow(

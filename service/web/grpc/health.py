@@ -48,17 +48,20 @@ class ReadinessServicer(HealthServicer):
     async def Watch(  # noqa: N802 - the standard's name
         self, request: HealthCheckRequest, context: Context
     ) -> AsyncIterator[HealthCheckResponse]:
-        """Say the same now, and whenever it changes, until the server ends."""
+        """Say the same now, and whenever it changes; the last word of a server is that it ends."""
+        said = None
         async with self._streams.entered(context, None):
             if request.service not in self._services:
                 yield HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
                 await asyncio.Event().wait()
-            said = None
             while True:
                 if self._answer != said:
                     said = self._answer
                     yield said
                 await asyncio.sleep(LOOK_SECONDS)
+        # The last request may have been answered between two looks.
+        if request.service in self._services and said != self._answer:
+            yield self._answer
 
     @property
     def _answer(self) -> HealthCheckResponse:

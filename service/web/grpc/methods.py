@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from service import metrics
 from service.api.errors import MalformedRequestError, NotReadyError, UnknownModelError
-from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.processes.model_control import ModelControl
 from service.web.grpc import open_inference_pb2 as messages
 from service.web.grpc.messages import call_of, decoded_bytes, message_of, response_of
@@ -15,7 +14,7 @@ from service.web.grpc.unary import UnaryCall, UnaryMethod
 from service.web.pipeline import Pipeline
 from service.web.v2 import metadata
 from service.web.v2.calls import MAX_SHOWN
-from service.web.v2.inference import LONGEST_SECONDS, infer, model_of
+from service.web.v2.inference import infer, model_of
 from service.web.v2.repository import index_of
 from service.web.v2.routes import demand_ready
 from service.web.v2.statistics import statistics_of
@@ -109,12 +108,13 @@ class InferenceService:
         self, call: UnaryCall, request: messages.ModelInferRequest
     ) -> messages.ModelInferResponse:
         pipeline, left_seconds = self._pipeline, call.left_seconds
+        longest_seconds = pipeline.settings.max_timeout_seconds
         if left_seconds is not None:
-            left_seconds = min(left_seconds, MAX_TIMEOUT_SECONDS)
+            left_seconds = min(left_seconds, longest_seconds)
         with model_of(pipeline, request.model_name, request.model_version) as model:
             call.model = model.info.name
             with pipeline.admitted(
-                model, left_seconds or LONGEST_SECONDS, call.stages, declared_bytes=call.body_bytes
+                model, left_seconds or longest_seconds, call.stages, declared_bytes=call.body_bytes
             ) as context:
                 context.permit.hold(call.body_bytes)
                 context.permit.start()

@@ -118,3 +118,8 @@ async def require_key(
     if name is None:
         raise UnauthorizedError("The key is unknown.")
     request.state.key_name = name
+
+
+async def check_key(request: Request) -> None:
+    """Do what ``require_key`` does, without FastAPI's dependencies."""
+    await require_key(request, await bearer(request))

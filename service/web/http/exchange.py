@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +29,12 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 START_PIECES = ((STATUS_START[:5], 0.02), (STATUS_START[5:7], 0.5), (STATUS_START[7:], 0.0))
 """That beginning in pieces, and the seconds before the next piece."""
+
+CLIENT_GONE = "service.client_gone"
+"""Key of a scope's extension, a ``Watch``."""
+
+Watch = Callable[[Callable[[], None] | None], None]
+"""Takes what is called when the client leaves; None to call nothing any more."""
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +95,7 @@ class Exchange:
         self._parts: list[bytes] = []
         self._buffered_bytes = 0
         self._news = asyncio.Event()
+        self._on_client_gone: Callable[[], None] | None = None
         self._answer_head = b""
         self._left_bytes: int | None = None
         self._chunked = False
@@ -115,6 +123,8 @@ class Exchange:
         self.disconnected = True
         self._parts.clear()
         self._news.set()
+        if self._on_client_gone is not None:
+            self._on_client_gone()
 
     def truncate(self) -> None:
         """Note that the body will never be complete, though the client may wait for an answer."""
@@ -144,6 +154,7 @@ class Exchange:
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Run the application."""
+        scope["extensions"] = {CLIENT_GONE: self.watch_client}
         try:
             await app(scope, self.receive, self.send)
         except Exception:
@@ -167,6 +178,12 @@ class Exchange:
         self._parts.clear()
         self._buffered_bytes = 0
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
+
+    def watch_client(self, on_client_gone: Callable[[], None] | None) -> None:
+        """Call something when the client leaves, without ``receive``."""
+        self._on_client_gone = on_client_gone
+        if on_client_gone is not None and self._nothing_follows:
+            on_client_gone()
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer; wait while the client reads slowly."""

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 
 from service import metrics, tracing
 from service.api.errors import NotReadyError, ServiceError
+from service.logs import ACCESS
+from service.web.http.lean_route import LeanRoute
 from service.web.http.problems import problem_response
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ PLACES = ("read", *_NEXT_PLACES.values())
 LOGGED = re.compile(r"/v1/|/v2(?!/health/)(/|$)|unmatched$")
 """Route templates whose requests are logged."""
 
-logger = logging.getLogger("service.access")
+# Seeded by the system for each process. An id tells requests apart and is no secret, so that the
+# system need not be called for each.
+_request_ids = random.Random()  # noqa: S311
+
+logger = logging.getLogger(ACCESS)
 
 
 class RequestsUnderWay:
@@ -139,11 +144,15 @@ class RequestMiddleware:
     Args:
         app: the application inside.
         under_way: counts its tasks.
+        routes: by their paths; of them a request with a known query takes the short way.
     """
 
-    def __init__(self, app: ASGIApp, under_way: RequestsUnderWay) -> None:
+    def __init__(
+        self, app: ASGIApp, under_way: RequestsUnderWay, routes: Mapping[str, LeanRoute]
+    ) -> None:
         self._app = app
         self._under_way = under_way
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -166,10 +175,12 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                total = {"total": time.perf_counter() - started}
-                headers["Server-Timing"] = server_timing(stages | total)
+                timing = server_timing({**stages, "total": time.perf_counter() - started})
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (ID_HEADER, request_id.encode("ascii")),
+                    (b"server-timing", timing.encode("ascii")),
+                ]
             elif method == "HEAD":
                 message = {**message, "body": b""}
             await send(message)
@@ -182,11 +193,16 @@ class RequestMiddleware:
         metrics.IN_FLIGHT.inc()
         try:
             with self._under_way.entered():
-                await self._app(scope, receive, send_with_id)
+                route = self._routes.get(scope["path"])
+                query = None if route is None else route.known_query(scope)
+                if route is None or query is None:
+                    await self._app(scope, receive, send_with_id)
+                else:
+                    await route.answer(scope, receive, send_with_id, query)
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
             count_cancelled(stages)
-        except NotReadyError as error:
+        except ServiceError as error:
             await answer(error)
         except Exception:
             # The outermost place for any error: the caller gets a problem instead of nothing.
@@ -219,7 +235,8 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
 
 def request_id_of(candidates: Iterable[str]) -> str:
     """Return the caller's id, if a valid one is among those it sent, else a new one."""
-    return next(filter(VALID_REQUEST_ID.fullmatch, candidates), None) or uuid.uuid4().hex
+    given = next(filter(VALID_REQUEST_ID.fullmatch, candidates), None)
+    return given or f"{_request_ids.getrandbits(128):032x}"
 
 
 def server_timing(stages: Mapping[str, float]) -> str:

@@ -202,6 +202,7 @@ class ApiDocument:
         for parameter in operation["parameters"]:
             if parameter["name"] == "timeout":
                 parameter["description"] += f" Without one, {default:g}."
+                parameter["schema"]["maximum"] = self._settings.max_timeout_seconds
 
     def _limit_top_k(self, document: Node) -> None:
         models = [m for offer in self._generations.current.offers for m in offer.models]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from asyncio import Future
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from model.config import Task
 from service import metrics, tracing
 from service.answers.inference import EngineResult
-from service.api.errors import ServiceError, TaskOffError
+from service.api.errors import InvalidParameterError, ServiceError, TaskOffError
 from service.api.schemas import Timing
 from service.images.preparation import ImagePreparer, PreparedImage, TiledImage
 from service.link.messages import ModelInfo, Question
@@ -23,16 +24,15 @@ from service.link.pool import Generations, OfferedModel
 from service.settings import Settings
 from service.web.admission import (
     ConcurrencyLimiter,
-    DecodeWaitEstimator,
     declared_length,
     read_body,
 )
 from service.web.http.content_codings import content_coding, inflate
 from service.web.http.middleware import Draining
 from service.web.pipeline.request_context import (
+    DecodeWaitEstimator,
     RequestContext,
-    in_thread,
-    nice_threads,
+    Threads,
     unless_client_leaves,
 )
 
@@ -41,6 +41,9 @@ REQUEST_STAGES = ("read", "render")
 
 IMAGE_STAGES = ("decode", "queue", "inference")
 """Stages observed for each image."""
+
+QUESTIONS = {task: Question(task) for task in Task}
+"""The plain question of each task."""
 
 ResultT = TypeVar("ResultT")
 PreparedT = TypeVar("PreparedT", PreparedImage, TiledImage)
@@ -54,8 +57,8 @@ class Pipeline:
         self.generations = generations
         self.draining = Draining()
         # Two pools, so that pictures which take seconds to draw do not delay decoding.
-        self._decode_threads = nice_threads("decode")
-        self._render_threads = nice_threads("render")
+        self._decode_threads = Threads("decode")
+        self._render_threads = Threads("render")
         self.preparer = ImagePreparer(settings)
         self._decode_wait = DecodeWaitEstimator()
         self.limiter = ConcurrencyLimiter(
@@ -87,14 +90,14 @@ class Pipeline:
             found = engines.find(task, name)
             if found is None:
                 raise TaskOffError(self.settings.how_to_serve(task))
-            yield OfferedModel(found, engines, Question(task))
+            yield OfferedModel(found, engines, QUESTIONS[task])
 
     @contextmanager
     def model_named(self, name: str) -> Iterator[OfferedModel]:
         """Find a model of any task by its name, as ``model_for`` does, for its own task."""
         with self.generations.entered() as engines:
             found = engines.named(name)
-            yield OfferedModel(found, engines, Question(found.task))
+            yield OfferedModel(found, engines, QUESTIONS[found.task])
 
     async def respond(
         self,
@@ -145,9 +148,9 @@ class Pipeline:
             )
             context.record("read", time.perf_counter() - started)
             context.permit.start()
-            yield replace(
-                context, body=body, content_type=headers.get("content-type"), coding=coding
-            )
+            context.body, context.coding = body, coding
+            context.content_type = headers.get("content-type")
+            yield context
 
     @contextmanager
     def admitted(
@@ -168,10 +171,17 @@ class Pipeline:
         """
         tracing.describe(model=model.info.name)
         timeout_seconds = timeout_seconds or self.settings.default_timeout_seconds
+        if timeout_seconds > self.settings.max_timeout_seconds:
+            raise InvalidParameterError(
+                f"timeout is {timeout_seconds:g}; it may be at most "
+                f"{self.settings.max_timeout_seconds:g} here."
+            )
         self.reject_unreachable_deadline(model, timeout_seconds)
         deadline = time.monotonic() + timeout_seconds
-        admitted = self.limiter.admit(model.operation, declared_bytes=declared_bytes)
-        with self.draining.request(), admitted as permit:
+        with (
+            self.draining.request(),
+            self.limiter.admit(model.operation, declared_bytes=declared_bytes) as permit,
+        ):
             context = RequestContext(model, deadline, timeout_seconds, permit, stages)
             try:
                 yield context
@@ -218,9 +228,8 @@ class Pipeline:
         Raises:
             ServiceError: if the image is rejected, or the deadline passes.
         """
-        async with context.in_time():
-            with self._decode_wait.waiting():
-                prepared = await self.in_decode_thread(prepare, context.model.info)
+        with self._decode_wait.waiting():
+            prepared = await context.in_time(self.in_decode_thread(prepare, context.model.info))
         context.record("decode", prepared.decode_seconds)
         context.permit.hold_more(prepared.input_bytes)
         return prepared
@@ -274,8 +283,7 @@ class Pipeline:
         if at_once:
             answer = render()
         else:
-            async with context.in_time():
-                answer = await in_thread(self._render_threads, render)
+            answer = await context.in_time(self._render_threads.call(render))
         context.record("render", time.perf_counter() - started)
         own = {stage: context.stages[stage] for stage in REQUEST_STAGES if stage in context.stages}
         metrics.observe_stages(context.model.operation, **own)
@@ -286,21 +294,21 @@ class Pipeline:
         if context.coding is None:
             return context
         limit_bytes = self.settings.max_body_bytes
-        async with context.in_time():
-            body = await self.in_decode_thread(
-                partial(inflate, context.body, context.coding, limit_bytes=limit_bytes)
-            )
+        inflating = partial(inflate, context.body, context.coding, limit_bytes=limit_bytes)
+        body = await context.in_time(self.in_decode_thread(inflating))
         context.permit.hold(len(body))
         return replace(context, body=body, coding=None)
 
-    async def in_decode_thread(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
+    def in_decode_thread(
+        self, function: Callable[..., ResultT], *arguments: Any
+    ) -> Future[ResultT]:
         """Call a function in a thread for decoding."""
-        return await in_thread(self._decode_threads, function, *arguments)
+        return self._decode_threads.call(function, *arguments)
 
     def close(self) -> None:
         """Let the threads end."""
         for threads in (self._decode_threads, self._render_threads):
-            threads.shutdown(wait=False, cancel_futures=True)
+            threads.close()
 
 
 async def _pipeline(request: Request) -> Pipeline:

@@ -6,10 +6,11 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -17,14 +18,25 @@ from starlette.requests import ClientDisconnect, Request
 from service import tracing
 from service.api.errors import DeadlineExceededError
 from service.api.schemas import NOTES
+from service.ewma import Ewma
 from service.link.pool import OfferedModel
 from service.web.admission import Permit
+from service.web.http.exchange import CLIENT_GONE, Watch
 
 THREADS = 2
 """Number of decoding threads, and of rendering threads."""
 
-NICENESS = 5
-"""Niceness of those threads, added to the process's own."""
+NICENESS = 2
+"""Niceness of those threads, added to the process's own. The more of it, the sooner the event loop
+interrupts them, for one packet at a time, and both find the caches filled by the other; without any
+the event loop comes too late to reject what is too much."""
+
+MEMORY = 0.9
+"""Weight of past decodings when another one ends: about the last ten count."""
+
+HEADROOM = 2.0
+"""Factor on the expected wait, so that an admitted request meets its deadline although refusing
+others slows decoding down. Half the wait keeps the threads busy, too."""
 
 NO_DIGEST = "0"
 """X-Model-Digest of random weights, which have no file."""
@@ -33,7 +45,7 @@ NO_DIGEST = "0"
 ResultT = TypeVar("ResultT")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class RequestContext:
     """A request that was admitted, or one image of it.
 
@@ -59,14 +71,18 @@ class RequestContext:
     coding: str | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
-    @asynccontextmanager
-    async def in_time(self) -> AsyncIterator[None]:
-        """Cancel the block at the deadline and raise DeadlineExceededError."""
+    async def in_time(self, future: asyncio.Future[ResultT]) -> ResultT:
+        """Await a future; from the deadline on it fails with DeadlineExceededError."""
+        left_seconds = self.deadline - time.monotonic()
+        expiry = asyncio.get_running_loop().call_later(left_seconds, self._expire, future)
         try:
-            async with asyncio.timeout(self.deadline - time.monotonic()):
-                yield
-        except TimeoutError:
-            raise DeadlineExceededError(timeout_seconds=self.timeout_seconds) from None
+            return await future
+        finally:
+            expiry.cancel()
+
+    def _expire(self, future: asyncio.Future[ResultT]) -> None:
+        if not future.done():
+            future.set_exception(DeadlineExceededError(timeout_seconds=self.timeout_seconds))
 
     @property
     def arrived(self) -> float:
@@ -93,36 +109,17 @@ class RequestContext:
         tracing.record(stage, now - seconds, now)
 
 
-def nice_threads(name: str) -> ThreadPoolExecutor:
-    """Return threads whose names begin with ``name``.
-
-    On Linux a niceness is a thread's. Where cores are few, the event loop, which rejects excess
-    requests, runs before the decoding of those that were admitted.
-    """
-    return ThreadPoolExecutor(
-        THREADS, thread_name_prefix=name, initializer=os.nice, initargs=(NICENESS,)
-    )
-
-
-async def in_thread(
-    threads: ThreadPoolExecutor, function: Callable[..., ResultT], *arguments: Any
-) -> ResultT:
-    """Call a function in one of the threads."""
-    return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
-
-
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Await ``work``, or cancel it and raise ClientDisconnect when the connection closes."""
     working, has_left = asyncio.current_task(), False
     assert working is not None
 
-    async def watch() -> None:
+    def leave() -> None:
         nonlocal has_left
-        await _client_gone(request)
         has_left = True
         working.cancel()
 
-    watching = asyncio.create_task(watch())
+    stop_watching = _watch_client(request, leave)
     try:
         return await work
     except asyncio.CancelledError:
@@ -130,10 +127,141 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Resul
             raise ClientDisconnect from None
         raise
     finally:
-        watching.cancel()
+        stop_watching()
 
 
-async def _client_gone(request: Request) -> None:
-    """Return when the client leaves; the body has been read, so nothing else can arrive."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+def _watch_client(request: Request, leave: Callable[[], None]) -> Callable[[], object]:
+    """Call ``leave`` when the client leaves, until what is returned is called.
+
+    The body has been read, so nothing else can arrive. Our own connections tell; for another
+    server's a task has to wait.
+    """
+    watch: Watch | None = request.scope.get("extensions", {}).get(CLIENT_GONE)
+    if watch is not None:
+        watch(leave)
+        return partial(watch, None)
+
+    async def wait() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        leave()
+
+    return asyncio.create_task(wait()).cancel
+
+
+Call = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
+
+
+class Threads:
+    """Threads that call functions for one event loop.
+
+    On Linux a niceness is a thread's. Where cores are few, the event loop, which rejects excess
+    requests, runs before the decoding of those that were admitted.
+
+    Unlike an executor of ``concurrent.futures``, a call has one future, and calls that end while
+    the event loop is busy wake it once.
+
+    Args:
+        name: that the threads' names begin with.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._ended: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def call(self, function: Callable[..., ResultT], *arguments: Any) -> asyncio.Future[ResultT]:
+        """Call a function in one of the threads, unless its future is done before that."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            for number in range(THREADS):
+                name = f"{self._name}_{number}"
+                threading.Thread(target=self._work, name=name, daemon=True).start()
+        future: asyncio.Future[ResultT] = self._loop.create_future()
+        self._calls.put((future, function, arguments))
+        return future
+
+    def close(self) -> None:
+        """Let the threads end when their calls have; those that wait are cancelled."""
+        while not self._calls.empty():
+            waiting = self._calls.get()
+            if waiting is not None:
+                waiting[0].cancel()
+        for _ in range(THREADS):
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        os.nice(NICENESS)
+        while (waiting := self._calls.get()) is not None:
+            future, function, arguments = waiting
+            if not future.done():
+                self._end(future, *_outcome(function, arguments))
+            # Nothing is kept alive while the thread waits for the next call.
+            del waiting, future, function, arguments
+
+    def _end(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        assert self._loop is not None
+        with self._lock:
+            is_first = not self._ended
+            self._ended.append((future, result, error))
+        if is_first:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        with self._lock:
+            ended, self._ended = self._ended, []
+        for future, result, error in ended:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+
+def _outcome(
+    function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> tuple[Any, BaseException | None]:
+    try:
+        return function(*arguments), None
+    except BaseException as error:  # noqa: BLE001 - the caller gets it
+        return None, error
+
+
+class DecodeWaitEstimator:
+    """Estimates how long a request waits until its image is decoded. For one event loop.
+
+    On few cores a burst overloads the decoding threads and not the device: without this estimate
+    images would be admitted and decoded, only to miss their deadline.
+
+    Args:
+        clock: returns the present moment, seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._waiting = 0
+        self._last_end = 0.0
+        self._interval_seconds = Ewma(MEMORY)
+
+    @property
+    def wait_seconds(self) -> float:
+        """Expected wait of one more request; 0.0 before the first image was decoded."""
+        return HEADROOM * self._waiting * sum(self._interval_seconds.means)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count a request while its image waits and is decoded; a failure is not observed."""
+        if self._waiting == 0:
+            self._last_end = self._clock()
+        self._waiting += 1
+        try:
+            yield
+            now = self._clock()
+            self._interval_seconds.observe(now - self._last_end)
+            self._last_end = now
+        finally:
+            self._waiting -= 1

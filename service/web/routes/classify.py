@@ -12,11 +12,12 @@ from service.answers.classify import check_query, classify_document
 from service.answers.inference import EngineResult
 from service.api.queries import ClassifyQuery
 from service.api.schemas import ClassifyResponse
+from service.web.http.lean_route import LeanRoute
 from service.web.http.negotiation import demand_json
 from service.web.http.openapi import IMAGE_BODY, problems
 from service.web.pipeline import PipelineDep
 
-router = APIRouter(tags=["inference"])
+router = APIRouter(tags=["inference"], route_class=LeanRoute)
 
 
 @router.post(

@@ -12,11 +12,12 @@ from service.answers.detect import detect_document, detect_picture
 from service.answers.inference import EngineResult
 from service.api.queries import DetectQuery
 from service.api.schemas import DetectResponse
+from service.web.http.lean_route import LeanRoute
 from service.web.http.negotiation import document_response, picture_response, prefers_png
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
 from service.web.pipeline import PipelineDep, respond_in_tiles
 
-router = APIRouter(tags=["inference"])
+router = APIRouter(tags=["inference"], route_class=LeanRoute)
 
 
 @router.post(

@@ -14,11 +14,12 @@ from service.answers.inference import EngineResult
 from service.api.queries import EmbedQuery
 from service.api.schemas import EmbedResponse
 from service.link.messages import Question
+from service.web.http.lean_route import LeanRoute
 from service.web.http.negotiation import BYTES, VARY, document_response, prefers_bytes
 from service.web.http.openapi import IMAGE_BODY, bytes_or_json, problems
 from service.web.pipeline import PipelineDep
 
-router = APIRouter(tags=["inference"])
+router = APIRouter(tags=["inference"], route_class=LeanRoute)
 
 
 @router.post(

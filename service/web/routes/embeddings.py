@@ -119,8 +119,7 @@ async def embeddings(
 
 async def _answer(request: Request, pipeline: Pipeline, context: RequestContext) -> Response:
     context = await pipeline.inflated(context)
-    async with context.in_time():
-        document = await pipeline.in_decode_thread(_parsed, context.body)
+    document = await context.in_time(pipeline.in_decode_thread(_parsed, context.body))
     name = document.model if isinstance(document.model, str) else None
     model = context.model.engines.find(Task.EMBED, name)
     assert model is not None, "every model can be embedded, and there is one"

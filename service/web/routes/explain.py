@@ -15,11 +15,12 @@ from service.api.errors import InvalidParameterError
 from service.api.queries import ExplainQuery
 from service.api.schemas import ExplainResponse
 from service.link.messages import Question
+from service.web.http.lean_route import LeanRoute
 from service.web.http.negotiation import document_response, picture_response, prefers_png
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
 from service.web.pipeline import PipelineDep
 
-router = APIRouter(tags=["inference"])
+router = APIRouter(tags=["inference"], route_class=LeanRoute)
 
 
 @router.post(

@@ -13,11 +13,12 @@ from service.answers.segment import segment_document, segment_picture
 from service.api.errors import InvalidParameterError
 from service.api.queries import SegmentQuery
 from service.api.schemas import SegmentResponse
+from service.web.http.lean_route import LeanRoute
 from service.web.http.negotiation import document_response, picture_response, prefers_png
 from service.web.http.openapi import IMAGE_BODY, png_or_json, problems
 from service.web.pipeline import PipelineDep, respond_in_tiles
 
-router = APIRouter(tags=["inference"])
+router = APIRouter(tags=["inference"], route_class=LeanRoute)
 
 
 @router.post(

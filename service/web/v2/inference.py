@@ -13,7 +13,6 @@ from model.config import Task
 from service.answers.inference import EngineResult
 from service.answers.tensors import Answers, OutputTensor
 from service.api.errors import DeadlineExceededError, UnknownModelError
-from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.link.messages import ModelInfo
 from service.link.pool import OfferedModel
 from service.web.pipeline import Pipeline, RequestContext, infer_images, infer_tiles
@@ -28,9 +27,6 @@ RANDOM_VERSION = "0"
 
 IMAGES_AT_ONCE = 4
 """Most images whose class ids and scores are rendered without a thread."""
-
-LONGEST_SECONDS = MAX_TIMEOUT_SECONDS
-"""Timeout of a call until its own one, which stands in its body, is known."""
 
 AnswerT = TypeVar("AnswerT")
 
@@ -138,10 +134,11 @@ def _timed(
     pipeline: Pipeline, context: RequestContext, order: Order, longest_seconds: float | None
 ) -> RequestContext:
     """Give a call its own timeout, counted from its arrival, and judge the deadline anew."""
-    default = order.timeout_seconds or pipeline.settings.default_timeout_seconds
+    settings = pipeline.settings
+    default = order.timeout_seconds or settings.default_timeout_seconds
     if order.timeout_seconds is None and longest_seconds is not None:
         default = longest_seconds
-    seconds = min(default, longest_seconds or default)
+    seconds = min(default, longest_seconds or default, settings.max_timeout_seconds)
     context = context.with_timeout(seconds)
     left_seconds = context.deadline - time.monotonic()
     if left_seconds <= 0:

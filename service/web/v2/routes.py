@@ -32,7 +32,7 @@ from service.web.v2.http_messages import (
     parse_document,
     response_of,
 )
-from service.web.v2.inference import LONGEST_SECONDS, check_version, infer, model_of
+from service.web.v2.inference import check_version, infer, model_of
 from service.web.v2.openapi import (
     BINARY_ANSWER,
     HEADER_PARAMETER,
@@ -145,8 +145,10 @@ async def model_infer(request: Request, model_name: str) -> Response:
         raise InvalidParameterError(
             f"There is no parameter {name[:MAX_SHOWN]}. The parameters of a call stand in its body."
         )
+    # Until its own timeout, which stands in its body, is known.
+    longest_seconds = pipeline.settings.max_timeout_seconds
     with model_of(pipeline, model_name, version) as found:
-        async with pipeline.received(request, found, LONGEST_SECONDS) as context:
+        async with pipeline.received(request, found, longest_seconds) as context:
             return await unless_client_leaves(request, _answer(request, pipeline, context))
 
 
@@ -217,8 +219,7 @@ async def _quick_or_in_thread(
     """Call a parser in a thread unless the JSON is short."""
     if (len(context.body) if header_bytes is None else header_bytes) <= QUICK_BYTES:
         return function()
-    async with context.in_time():
-        return await pipeline.in_decode_thread(function)
+    return await context.in_time(pipeline.in_decode_thread(function))
 
 
 def _header_bytes(request: Request, body: bytes) -> int | None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any, cast
 
-from service.engine.device import JOURNAL_BYTES, InFlightJournal, JournalEntry
+from service.engine.device import JOURNAL_BYTES, InFlightJournal, JournalEntry, QueueGauges
+from service.engine.scheduling.scheduler import Scheduler
 
 REQUESTS = [(b"http-0-17", 5), (b"http-1-18", 9)]
 
@@ -39,3 +42,24 @@ def test_the_two_largest_batches_fit_into_the_room_that_was_taken_at_the_start(
     found = InFlightJournal(tmp_path / "flight", "second").last
     assert found is not None
     assert found.requests == largest
+
+
+async def test_the_queue_is_shown_once_for_all_changes_of_a_turn() -> None:
+    asked: list[int] = []
+
+    class Queue:
+        waiting = 0
+
+        def pending_work_seconds(self) -> float:
+            asked.append(self.waiting)
+            return 0.5
+
+    queue = Queue()
+    gauges = QueueGauges(cast("Scheduler[Any]", queue))
+    for turn in range(1, 3):
+        for _ in range(3):
+            queue.waiting += 1
+            gauges.update()
+        assert len(asked) == turn - 1
+        await asyncio.sleep(0)
+    assert asked == [3, 6]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +24,7 @@ from service.engine.loading import ConfigurationError, load, measured
 from service.engine.runner import Runner
 from service.engine.scheduling.queues import QueueKey
 from service.engine.scheduling.scheduler import Scheduler
+from service.processes.compile_lock import LOCK_NAME
 from service.processes.handover import MeasuredCost, Measurements
 from service.settings import ModelSpec, Settings, load_settings, specs_of
 from support.service_fakes import CLASSIFIER
@@ -53,6 +55,24 @@ def test_a_device_that_is_lost_while_models_load_is_no_wrong_setting(
 
     monkeypatch.setattr(loading, "Runner", fail)
     with pytest.raises(ends_with, match=str(error)):
+        start()
+
+
+def test_models_are_loaded_under_the_lock_of_the_compilers_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "compiled" / "key"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(folder / "triton"))
+
+    def fail(*_: object) -> None:
+        with (folder / LOCK_NAME).open("a") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise ValueError("loaded")
+
+    monkeypatch.setattr(loading, "Runner", fail)
+    with pytest.raises(ConfigurationError, match="loaded"):
         start()
 
 

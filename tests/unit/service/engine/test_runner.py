@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from model.images.preprocess import padded_size
 from model.inference.predictor import Predictor
 from model.kernels.gpu.failures import Fallback
 from model.lowering.cpu import lowering_unsupported_reason
+from service.engine import loading
 from service.engine import runner as runner_module
 from service.engine.batches import Fault, Input
 from service.engine.device import EngineDevice
@@ -158,6 +160,25 @@ def test_warming_up_a_cpu_runs_two_batch_sizes_of_a_fixed_input() -> None:
     assert [step.size for step in steps] == [1, 4]
     assert all(step.input_size == (224, 224) for step in steps)
     assert all(step.device_seconds > 0 for step in steps)
+
+
+def test_a_classifiers_first_run_is_no_measure_however_long_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loading, "PATIENCE_SECONDS", 0.0)
+    runs = []
+    run = Runner.run
+
+    def counted(loaded: Runner, operation: Operation, *given: Any) -> Any:
+        runs.append(operation)
+        return run(loaded, operation, *given)
+
+    monkeypatch.setattr(Runner, "run", counted)
+    list(warm_up(runner(), runner().models[0], CLASSIFY, (1,)))
+    settings = {"classify_model": "off", "segment_model": "demo", "segment_weights": "random"}
+    loaded = runner(**settings)
+    list(warm_up(loaded, loaded.models[0], SEGMENT, (1,)))
+    assert runs == [CLASSIFY, CLASSIFY, SEGMENT]
 
 
 def test_warming_up_a_segmenter_takes_the_usual_aspect_ratio() -> None:

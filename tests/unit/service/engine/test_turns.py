@@ -257,15 +257,15 @@ async def test_every_request_on_a_lost_device_is_a_suspect(tmp_path: Path) -> No
 async def test_a_batch_hangs_when_its_own_turn_has_lasted_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_module, "HANG_FLOOR_SECONDS", 1.0)
+    monkeypatch.setattr(device_module, "HANG_FLOOR_SECONDS", 2.0)
     engine = Engine(tmp_path / "flight")
     engine.admit("abcd")
     working = asyncio.create_task(engine.turns.work(cast("Runner", engine.runner)))
     await engine.begins("ab", "cd")
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(1.2)
     engine.runner.end_of("ab").set()
     await engine.comes_to("ab")
-    await asyncio.sleep(0.6)  # longer than its patience since it was launched
+    await asyncio.sleep(1.2)  # longer than its patience since it was launched
     assert not working.done()
     with pytest.raises(DeviceFailedError, match="A classify batch of 2 for net hangs"):
         await working

@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import zmq
-import zmq.asyncio
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -26,7 +24,7 @@ from service.engine.workers import (
     trace_unanswered,
 )
 from service.link.messages import ArrayHeader, Hello, Submit, Welcome, decode_to_worker, encode
-from service.link.sockets import LinkServer
+from service.link.sockets import Channel, LinkServer
 
 
 @asynccontextmanager
@@ -51,16 +49,18 @@ async def engine_side(address: Path, gone: list[bytes]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def worker_side(address: Path, name: bytes) -> AsyncIterator[zmq.asyncio.Socket]:
-    socket = zmq.asyncio.Context.instance().socket(zmq.DEALER)
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.ROUTING_ID, name)
-    socket.connect(f"ipc://{address}")
-    await socket.send(encode(Hello()))
+async def worker_side(address: Path, name: bytes) -> AsyncIterator[asyncio.Queue[memoryview]]:
+    """Greet the engine; what it says then is in the queue."""
+    said: asyncio.Queue[memoryview] = asyncio.Queue()
+    channel = Channel(lambda frames: said.put_nowait(frames[0]), lambda: None)
+    loop = asyncio.get_running_loop()
+    await loop.create_unix_connection(lambda: channel, str(address))
+    channel.send(name)
+    channel.send(encode(Hello()))
     try:
-        yield socket
+        yield said
     finally:
-        socket.close()
+        channel.close()
 
 
 @pytest.mark.slow
@@ -69,14 +69,13 @@ async def test_a_worker_that_left_is_found_gone_and_a_silent_one_is_not(tmp_path
     address = tmp_path / "engine.sock"
     async with engine_side(address, gone), worker_side(address, b"silent") as silent:
         async with worker_side(address, b"leaving") as leaving:
-            await leaving.recv()
+            await leaving.get()
         async with asyncio.timeout(4 * SUSPICIOUS_SECONDS):
             while not gone:
                 await asyncio.sleep(0.01)
             # What it is asked with is only what it is told anyway.
             for _ in range(2):
-                (header,) = await silent.recv_multipart()
-                assert isinstance(decode_to_worker(header), Welcome)
+                assert isinstance(decode_to_worker(await silent.get()), Welcome)
         assert gone == [b"leaving"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 import time
 import tracemalloc
@@ -33,7 +34,11 @@ def decode(body: bytes) -> DecodedImage:
 
 @contextmanager
 def bounded(cpu_seconds: float, memory_bytes: int | None = None) -> Iterator[None]:
-    """Fail if the block takes more; this thread's time, so that a busy machine does not count."""
+    """Fail if the block takes more; this thread's time, so that a busy machine does not count.
+
+    Nor do objects of earlier tests, which Python may look through meanwhile.
+    """
+    gc.disable()
     if memory_bytes is not None:
         tracemalloc.start()
     started = time.thread_time()
@@ -43,6 +48,7 @@ def bounded(cpu_seconds: float, memory_bytes: int | None = None) -> Iterator[Non
         peak_bytes = tracemalloc.get_traced_memory()[1] if memory_bytes is not None else 0
     finally:
         tracemalloc.stop()
+        gc.enable()
     assert taken_seconds < cpu_seconds
     assert memory_bytes is None or peak_bytes < memory_bytes
 

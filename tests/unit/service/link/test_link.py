@@ -61,7 +61,7 @@ class FakeEngine:
             match received.message:
                 case Hello():
                     self.greeted = True
-                    self.server.send(received.worker, self.welcome())
+                    self.server.send(received.worker, (self.welcome(), ()))
                 case Submit() as submit:
                     self.submits.append(submit)
                     await self.react(self, received, submit)
@@ -72,7 +72,7 @@ class FakeEngine:
 async def answer_with_double(engine: FakeEngine, received: Received, submit: Submit) -> None:
     doubled = array_from(submit.image, received.frames[0]).astype(np.float32) * 2
     answer = Answer(submit.request_id, (header_of(doubled),), 0.25, 0.5, 3, 1.5, {})
-    engine.server.send(received.worker, answer, [doubled])
+    engine.server.send(received.worker, (answer, [doubled]))
 
 
 async def stay_silent(engine: FakeEngine, received: Received, submit: Submit) -> None:
@@ -81,7 +81,7 @@ async def stay_silent(engine: FakeEngine, received: Received, submit: Submit) ->
 
 async def refuse(engine: FakeEngine, received: Received, submit: Submit) -> None:
     refusal = Refusal(submit.request_id, "queue-full", "9 requests are waiting.", 2.5)
-    engine.server.send(received.worker, refusal)
+    engine.server.send(received.worker, (refusal, ()))
 
 
 @asynccontextmanager
@@ -212,7 +212,7 @@ async def test_a_request_that_no_engine_had_survives_any_number_of_restarts(
     pool: EnginePool, tmp_path: Path
 ) -> None:
     async def hand_back(engine: FakeEngine, received: Received, submit: Submit) -> None:
-        engine.server.send(received.worker, Returned(submit.request_id))
+        engine.server.send(received.worker, (Returned(submit.request_id), ()))
 
     address = tmp_path / "engine.sock"
     async with running(address, stay_silent):
@@ -294,8 +294,3 @@ async def test_a_request_goes_to_the_engine_with_the_least_work_counting_what_wa
         await asyncio.gather(*waiting, return_exceptions=True)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def test_a_frame_that_does_not_fit_its_header_is_refused() -> None:
-    with pytest.raises(ValueError, match="17 bytes"):
-        array_from(header_of(IMAGE), b"x" * 17)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.processes import compile_cache
-from service.processes.compile_cache import compiler_environment
+from service.processes.compile_cache import compile_folder, compiler_environment
 from service.settings import SettingsError, load_settings, specs_of
 
 
@@ -33,6 +33,13 @@ def test_compilers_get_private_folders_of_their_own(tmp_path: Path) -> None:
     for folder in folders:
         assert folder.is_relative_to(tmp_path / "cache" / "compiled")
         assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_process_finds_its_folder_by_its_variables(tmp_path: Path) -> None:
+    variables = environment(tmp_path)
+    assert compile_folder(variables) == Path(variables["TRITON_CACHE_DIR"]).parent
+    assert compile_folder({}) is None
+    assert compile_folder({"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "an operator's own")}) is None
 
 
 def test_the_next_start_finds_the_same_folders(tmp_path: Path) -> None:

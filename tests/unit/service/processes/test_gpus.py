@@ -22,7 +22,9 @@ class cuda:
     @staticmethod
     def device_count(): return {count}
     @staticmethod
-    def init(): raise RuntimeError("Found no NVIDIA driver\\n  on your system.")
+    def init():
+        if {usable} < 1:
+            raise RuntimeError("Found no NVIDIA driver\\n  on your system.")
 """
 
 
@@ -30,10 +32,15 @@ class cuda:
 def torch_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TorchWith:
     """Have the process that is asked load a torch that is built for CUDA, with so many GPUs."""
 
-    def patched(count: object, version: str = "cuda: Optional[str] = '13.0'\n") -> None:
+    def patched(
+        count: object,
+        version: str = "cuda: Optional[str] = '13.0'\n",
+        usable: object = None,
+    ) -> None:
         package = tmp_path / "torch"
         package.mkdir()
-        (package / "__init__.py").write_text(TORCH.format(count=count))
+        usable = count if usable is None else usable
+        (package / "__init__.py").write_text(TORCH.format(count=count, usable=usable))
         (package / "version.py").write_text(version)
         spec = SimpleNamespace(origin=str(package / "__init__.py"))
         monkeypatch.setattr(gpus, "find_spec", lambda _: spec)
@@ -77,6 +84,11 @@ def test_a_torch_for_gpus_that_finds_none_says_so_loudly(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "Found no NVIDIA driver on your system." in record.getMessage()
+
+
+def test_gpus_that_their_driver_is_too_old_for_are_none(torch_with: TorchWith) -> None:
+    torch_with(2, usable=0)
+    assert find_gpus() == Gpus(0, "Found no NVIDIA driver on your system.", expected=True)
 
 
 def test_a_torch_for_cpus_is_not_even_loaded(

@@ -78,5 +78,6 @@ def test_without_its_packages_grpc_is_refused_and_without_grpc_they_do_not_matte
         check_packages(Settings(grpc_port=0))
     assert str(refusal.value) == (
         f"OVERLOCK_GRPC_PORT needs the package {missing}, which is not installed: "
-        "pip install 'overlock-service[grpc]', or unset it"
+        "install the extra grpc: pip install 'overlock-service[grpc]', or "
+        "uv tool install 'overlock-service[grpc]'; or unset it"
     )

@@ -114,6 +114,7 @@ def test_a_service_link_that_collides_with_a_setting_is_explained(
         ("devices", "cuda:0,cuda:0"),
         ("classify_model", "resnet50"),
         ("default_timeout_seconds", "-1"),
+        ("max_timeout_seconds", "601"),
         ("cors_origins", "https://a.example/"),
         ("cors_origins", "a.example"),
         ("cors_origins", "https://a.example, https://b.example"),
@@ -131,6 +132,13 @@ def test_a_service_link_that_collides_with_a_setting_is_explained(
 def test_a_value_out_of_range_is_refused_by_the_variables_name(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{PREFIX}{name.upper()}.*{value}"):
         load_settings({name: value})
+
+
+def test_the_default_timeout_is_one_that_a_request_may_have() -> None:
+    with pytest.raises(SettingsError, match=r"DEFAULT_TIMEOUT_SECONDS is 30, more than .*, 20"):
+        load_settings({"max_timeout_seconds": "20"})
+    given = {"max_timeout_seconds": "20", "default_timeout_seconds": "20"}
+    assert load_settings(given).default_timeout_seconds == 20.0
 
 
 def test_a_network_of_the_paper_needs_weights() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from service.web.http.exchange import CLIENT_GONE, Watch
 from support.connection_bench import ConnectionBench, run_tasks
 
 GET = b"GET / HTTP/1.1\r\nHost: s\r\n\r\n"
@@ -104,3 +106,39 @@ async def test_a_client_that_ends_its_side_gets_one_answer_and_no_wrong_byte() -
     assert transport.written.startswith(b"HTTP/1.1 200 OK\r\n")
     assert transport.written.count(b"HTTP") == 1
     assert transport.closing
+
+
+@pytest.mark.parametrize("leaves_first", [False, True])
+async def test_an_application_is_told_once_that_its_client_has_left(leaves_first: bool) -> None:
+    told: list[str] = []
+    watches: list[Watch] = []
+
+    async def application(scope: Any, receive: Any, send: Send) -> None:
+        watches.append(scope["extensions"][CLIENT_GONE])
+        await asyncio.Event().wait()
+
+    bench = ConnectionBench(application)
+    connection, _ = bench.connect()
+    connection.data_received(GET)
+    await run_tasks()
+    if leaves_first:
+        connection.connection_lost(None)
+    watches[0](lambda: told.append("gone"))
+    if not leaves_first:
+        assert told == []
+        connection.connection_lost(None)
+    assert told == ["gone"]
+
+
+async def test_an_application_that_watches_no_more_is_not_told() -> None:
+    async def application(scope: Any, receive: Any, send: Send) -> None:
+        watch = scope["extensions"][CLIENT_GONE]
+        watch(lambda: pytest.fail("it is told"))
+        watch(None)
+        await asyncio.Event().wait()
+
+    bench = ConnectionBench(application)
+    connection, _ = bench.connect()
+    connection.data_received(GET)
+    await run_tasks()
+    connection.connection_lost(None)
