@@ -48,6 +48,7 @@ DETECTING_FORMS = FORMS[1:]
 
 HEIGHT, WIDTH = SIZE = (160, 224)
 TOLERANCE = 1e-4  # of the largest magnitude: float32, summed in another order than the authors'
+SWAPPED = 5e-6  # two scores' errors in float32
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,14 @@ def test_pyramid_is_the_authors(detector_of: DetectorOf, kind: str, form: str) -
 def test_proposals_are_the_authors(detector_of: DetectorOf, kind: str, form: str) -> None:
     proposals, want = detector_of(kind).maps[form].proposals, _reference(kind, "proposals")
     assert proposals.boxes.shape == want[:, :4].shape
-    # Pixels: the tolerance of the features, on an image of 224. No two scores are so close that
-    # rounding could swap them.
-    assert_close(proposals.boxes, want[:, :4], rtol=0, atol=TOLERANCE * WIDTH)
-    assert_close(proposals.scores, want[:, 4], rtol=0, atol=TOLERANCE)
+    same = torch.arange(len(want))
+    (close,) = torch.where(want[:-1, 4] - want[1:, 4] < SWAPPED)
+    for first in close.tolist():  # rounding may swap the proposals
+        if (proposals.boxes[first] - want[same[first], :4]).abs().max() > TOLERANCE * WIDTH:
+            same[[first, first + 1]] = same[[first + 1, first]]
+    # Pixels: the tolerance of the features, on an image of 224.
+    assert_close(proposals.boxes, want[same, :4], rtol=0, atol=TOLERANCE * WIDTH)
+    assert_close(proposals.scores, want[same, 4], rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("form", DETECTING_FORMS)

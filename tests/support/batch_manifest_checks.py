@@ -23,9 +23,10 @@ from service.commands.console.exits import FAILED, REFUSED, RefusedError
 from service.commands.predict.conversion import request_of, settings_of
 from service.settings import PREFIX, Settings, SettingsError, load_settings
 from support.batch_manifests import INDEX, BatchManifests
+from support.locks import locked
 from support.manifest_pod_checks import WRITTEN, mounts
 from support.manifest_resource_checks import size
-from support.manifests import ROOT, Object
+from support.manifests import Object
 
 Check = Callable[[BatchManifests], Iterator[str]]
 
@@ -34,7 +35,14 @@ NAME_BYTES = 512
 
 GPU = "nvidia.com/gpu"
 DASHBOARD_PORT = 8265
-OWN = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "overlock-batch"}}}
+OWN = {
+    "podSelector": {
+        "matchLabels": {
+            "app.kubernetes.io/name": "overlock-batch",
+            "app.kubernetes.io/instance": "overlock-batch",
+        }
+    }
+}
 SECRETS = {EnvProvider.ACCESS_KEY, EnvProvider.SECRET_KEY}
 KNOWN = {
     *SECRETS,
@@ -127,6 +135,8 @@ def failures(batch: BatchManifests) -> Iterator[str]:
         if batch.job["backoffLimit"] < 1 or batch.job.get("shutdownAfterJobFinishes") is not True:
             yield "a run is not gone on with, or leaves its cluster behind"
         return
+    if not any(word.startswith("--max-failed=") for word in batch.containers[0]["args"]):
+        yield "a share that is done is tried again for an image that cannot be read"
     if batch.job["backoffLimitPerIndex"] < 1 or batch.job.get("podReplacementPolicy") != "Failed":
         yield "a share is not gone on with, or by two pods"
     first, *others = batch.job["podFailurePolicy"]["rules"]
@@ -151,8 +161,7 @@ def ray(batch: BatchManifests) -> Iterator[str]:
     """The cluster is the image's Ray, has a key, and keeps its head free of the work."""
     if not batch.is_ray:
         return
-    lock = (ROOT / "requirements.lock").read_text("utf-8")
-    if f"\nray=={batch.cluster['rayVersion']}\n" not in lock:
+    if locked("extras.lock")["ray"] != batch.cluster["rayVersion"]:
         yield f"the image has another Ray than {batch.cluster['rayVersion']}"
     if batch.cluster.get("authOptions") != {"mode": "token"}:
         yield "anyone in reach runs what they like"

@@ -184,6 +184,8 @@ class SlowNetwork(MeanNetwork):
 class NotingNetwork(MeanNetwork):
     """A classifier that leaves a file for each of its processes, named by the GPU that it sees."""
 
+    processes = 1
+
     def __init__(
         self, settings: Settings, spec: ModelSpec, request: PredictRequest, batch_size: int
     ) -> None:
@@ -194,14 +196,18 @@ class NotingNetwork(MeanNetwork):
     def run(
         self, batch: Sequence[WaitingInput], asked: Question | None = None
     ) -> list[InferenceResult | ServiceError]:
-        """Wait until there are two networks, beside the one that was described; return the means.
-
-        One alone may have done all before the other one is there.
-        """
+        """Wait for all networks, beside the one that was described; return the means."""
         until = time.monotonic() + 60
-        while len([*Path().glob("* is * in *")]) < 3 and time.monotonic() < until:
+        files = 1 + self.processes
+        while len([*Path().glob("* is * in *")]) < files and time.monotonic() < until:
             time.sleep(0.05)
         return super().run(batch, asked)
+
+
+class NotingPair(NotingNetwork):
+    """Two of them: one alone may have done all before the other one is there."""
+
+    processes = 2
 
 
 class DyingNetwork(MeanNetwork):

@@ -61,6 +61,18 @@ def pipeline_here(
         yield predictor(decoder(pa.table({"items": [packed(chunk)]})))
 
 
+def failing_after(tables: int, error: BaseException) -> Any:
+    """Return a pipeline that fails after so many tables."""
+
+    def run(*given: Any) -> Iterator[pa.Table]:
+        for number, table in enumerate(pipeline_here(*given)):
+            if number == tables:
+                raise error
+            yield table
+
+    return run
+
+
 def write_scenes(folder: Path, count: int, sizes: Sequence[tuple[int, int]] = ((64, 80),)) -> None:
     """Write images ``000.png`` and so on, in turns of these heights and widths."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,21 +12,38 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 BASE = "localhost/overlock-base"
 IMAGE = "localhost/overlock-service"
+VARIANT = os.environ.get("TORCH_VARIANT", "cpu")
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 BASE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 STORAGE_DRIVER = os.environ.get("STORAGE_DRIVER", "overlay")
 """buildah's. vfs works on every file system, and copies an image for each of its layers."""
+
+
+@cache
+def build_arguments() -> dict[str, str]:
+    """Return the Dockerfile's arguments for the tested image of the commit that is checked out."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return {
+        "TORCH_VARIANT": VARIANT,
+        "VERSION": project["version"],
+        "REVISION": head.stdout.strip(),
+        "SOURCE": "https://git.example.com/overlock-service",
+    }
 
 
 def missing_tools() -> list[str]:
@@ -58,13 +75,24 @@ class ImageStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._has_base = False
 
-    def build(self, build_arguments: Mapping[str, str]) -> None:
-        """Build ``IMAGE`` from the Dockerfile on a base of this machine's Debian mirror."""
-        self._make_base()
+    def build(
+        self, build_arguments: Mapping[str, str], image: str = IMAGE, context: Path = ROOT
+    ) -> None:
+        """Build an image on a base of this machine's Debian mirror.
+
+        Args:
+            build_arguments: the Dockerfile's.
+            image: its name.
+            context: the folder of the Dockerfile and of what it copies.
+        """
+        if not self._has_base:
+            self._make_base()
+            self._has_base = True
         arguments = {"BASE_IMAGE": BASE, **build_arguments}
         if {"find-links", "extra-index-url"} & self._pip_settings.keys():
-            arguments["TORCH_CPU_INDEX"] = ""  # this machine has places of its own
+            arguments["TORCH_INDEX"] = ""  # this machine has places of its own
         words = [f"--build-arg={name}={value}" for name, value in arguments.items()]
         for path, inside in self._pip_mounts().items():
             words += ["--volume", f"{path}:{inside}:ro"]
@@ -74,8 +102,8 @@ class ImageStore:
             "--layers",
             "--format=docker",
             *words,
-            f"--tag={IMAGE}",
-            ".",
+            f"--tag={image}",
+            str(context),
         )
 
     @cached_property
@@ -84,6 +112,12 @@ class ImageStore:
         inspected = json.loads(self._output("inspect", "--type=image", IMAGE))
         configuration: dict[str, Any] = inspected["Docker"]["config"]
         return configuration
+
+    def layer_digests(self, image: str = IMAGE) -> list[str]:
+        """Return the digests of an image's layers, from the base up."""
+        inspected = json.loads(self._output("inspect", "--type=image", image))
+        digests: list[str] = inspected["OCIv1"]["rootfs"]["diff_ids"]
+        return digests
 
     def layers(self) -> list[Layer]:
         """Push the image to a folder and return what each of its layers weighs there."""
@@ -104,9 +138,9 @@ class ImageStore:
         ]
 
     @contextmanager
-    def mounted(self) -> Iterator[Path]:
-        """Show the image's files."""
-        container = self._output("from", IMAGE)
+    def mounted(self, image: str = IMAGE) -> Iterator[Path]:
+        """Show an image's files."""
+        container = self._output("from", image)
         try:
             yield Path(self._output("mount", container))
         finally:
@@ -140,7 +174,10 @@ class ImageStore:
             check=True,
         )
         lines = (line.partition("=") for line in listed.stdout.splitlines())
-        return {name.rpartition(".")[2]: ast.literal_eval(value) for name, _, value in lines}
+        settings = {name.rpartition(".")[2]: ast.literal_eval(value) for name, _, value in lines}
+        if VARIANT == "cuda":
+            settings.pop("find-links", None)  # a build of torch for CPUs may lie there
+        return settings
 
     def _pip_mounts(self) -> dict[str, str]:
         """Let the build's pip find what this machine's finds.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import support.manifest_pod_checks as pods
 import support.manifest_resource_checks as resources
-from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.settings import PREFIX, Settings, SettingsError
 from support.kserve_manifests import MODELS, KServeManifests
 from support.manifest_cluster_checks import PENDING_WORK, complaints_about, seconds
@@ -141,7 +140,7 @@ def volumes(kserve: KServeManifests) -> Iterator[str]:
 
 def grace(kserve: KServeManifests) -> Iterator[str]:
     """A pod leaves its endpoints first, and then answers the accepted requests."""
-    if kserve.predictor["timeout"] < MAX_TIMEOUT_SECONDS:
+    if kserve.predictor["timeout"] < settings_of(kserve.as_deployed()).max_timeout_seconds:
         yield "requests are cut off that the service would still answer"
     if not kserve.is_knative:
         yield from pods.grace(kserve.as_deployed())

@@ -16,7 +16,14 @@ CHECKS: dict[str, Check] = {
     for check in (
         *(pods.settings, pods.probes, pods.commands, pods.weights, pods.grace, pods.security),
         *(pods.volumes, resources.memory, resources.threads, resources.devices, resources.images),
-        *(cluster.metric_names, cluster.ports, cluster.labels, cluster.spread, cluster.rollout),
+        *(
+            cluster.metric_names,
+            cluster.ports,
+            cluster.routes,
+            cluster.labels,
+            cluster.spread,
+            cluster.rollout,
+        ),
         *(cluster.scaling, cluster.fallback, cluster.namespaces, cluster.network),
     )
 }

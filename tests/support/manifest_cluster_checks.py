@@ -13,11 +13,24 @@ from service import metrics
 from support.manifest_pod_checks import settings_of, startup_seconds
 from support.manifests import Manifests, Object
 
-WORLD = {"cidr": "0.0.0.0/0"}
+WORLD = ("0.0.0.0/0", "::/0")
+INSIDE = (
+    *("10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.3.4", "169.254.169.254"),
+    *("fd00:10:96::a", "fd00:ec2::254", "fe80::1"),
+)
+"""Addresses of pods, Services, nodes and clouds' metadata."""
+
+DNS = {("UDP", 53), ("TCP", 53), ("UDP", 5353), ("TCP", 5353)}
+"""Kubernetes' port and that of OpenShift's pods."""
+
 OF_PROMETHEUS = {"up"}
 """Series that are not the service's own."""
 
-LABELS_OF_PROMETHEUS = {"le", "job", "instance", "namespace", "pod", "container"}
+INSTANCE = "app.kubernetes.io/instance"
+INSTANCE_IN_METRICS = "app_kubernetes_io_instance"
+LABELS_OF_PROMETHEUS = {
+    *("le", "job", "instance", "namespace", "pod", "container", INSTANCE_IN_METRICS)
+}
 PENDING_WORK = "overlock_pending_work_seconds"
 PROBE_NAMES = ("startupProbe", "livenessProbe", "readinessProbe")
 WORDS = {"by", "on", "without", "unless", "and", "or", "ignoring", "group_left", "group_right"}
@@ -92,12 +105,28 @@ def ports(manifests: Manifests) -> Iterator[str]:
     for name, value in {"NetworkPolicy": let_through, "Service": served}.items():
         if value != names:
             yield f"{name} has the ports {value}, not {names}"
-    if settings.host != "0.0.0.0":
+    if settings.host not in {"0.0.0.0", "::"}:
         yield "the service listens to its own pod alone"
 
 
+def routes(manifests: Manifests) -> Iterator[str]:
+    """A gateway reaches the Service, and waits longer than a caller may."""
+    service = manifests.one("Service")
+    served = [(service["metadata"]["name"], port["port"]) for port in service["spec"]["ports"]]
+    longest = settings_of(manifests).max_timeout_seconds
+    for rule in (rule for each in manifests.all("HTTPRoute") for rule in each["spec"]["rules"]):
+        backends = [(each["name"], each["port"]) for each in rule["backendRefs"]]
+        if backends != served[:1]:
+            yield f"the gateway sends requests to {backends}"
+        yield from (
+            f"the gateway gives a request up: {name} is {value}"
+            for name, value in rule.get("timeouts", {"request": "15s"}).items()
+            if seconds(value) <= longest
+        )
+
+
 def labels(manifests: Manifests) -> Iterator[str]:
-    """Every selector of pods selects these."""
+    """Every selector of pods selects these, and no other release's."""
     selectors = {
         "Deployment": manifests.deployment["selector"]["matchLabels"],
         "Service": manifests.one("Service")["spec"]["selector"],
@@ -110,6 +139,8 @@ def labels(manifests: Manifests) -> Iterator[str]:
         selectors[constraint["topologyKey"]] = constraint["labelSelector"]["matchLabels"]
     for monitor in manifests.all("PodMonitor"):
         selectors["PodMonitor"] = monitor["spec"]["selector"]["matchLabels"]
+        if INSTANCE not in monitor["spec"].get("podTargetLabels", []):
+            yield "metrics do not tell releases apart"
         job = manifests.pod_labels.get(monitor["spec"]["jobLabel"])
         for rule in rules(manifests):
             yield from (
@@ -118,7 +149,7 @@ def labels(manifests: Manifests) -> Iterator[str]:
                 if name != job
             )
     for name, selector in selectors.items():
-        if not selector or not selector.items() <= manifests.pod_labels.items():
+        if INSTANCE not in selector or not selector.items() <= manifests.pod_labels.items():
             yield f"{name} selects {selector}"
 
 
@@ -218,14 +249,16 @@ def fallback(manifests: Manifests) -> Iterator[str]:
 
 
 def namespaces(manifests: Manifests) -> Iterator[str]:
-    """Everything lies in one namespace, and the query of KEDA means that one."""
+    """Everything lies in one namespace; the query of KEDA means it, and this release."""
     name = manifests.one("Namespace")["metadata"]["name"]
     for each in manifests.objects:
         if each["kind"] != "Namespace" and each["metadata"].get("namespace") != name:
             yield f"{each['kind']} {each['metadata']['name']} lies elsewhere"
     for scaled in manifests.all("ScaledObject"):
         query = scaled["spec"]["triggers"][0]["metadata"]["query"]
-        if re.findall(r'namespace="([^"]*)"', query) != [name]:
+        asked = re.findall(r'(\w+)="([^"]*)"', query)
+        instance = manifests.pod_labels.get(INSTANCE)
+        if asked != [("namespace", name), (INSTANCE_IN_METRICS, instance)]:
             yield f"KEDA looks elsewhere: {query}"
 
 
@@ -245,14 +278,24 @@ def network(manifests: Manifests) -> Iterator[str]:
 def too_far(policy: Object) -> Iterator[str]:
     """Yield what a policy lets out beside DNS, and HTTPS to the internet."""
     out = {(port["protocol"], port["port"]) for rule in policy["egress"] for port in rule["ports"]}
-    if out != {("UDP", 53), ("TCP", 53), ("TCP", 443)}:
+    if out != DNS | {("TCP", 443)}:
         yield f"out go {sorted(out)}"
+    anywhere: list[Object] = [{"ipBlock": {"cidr": world}} for world in WORLD]
     for rule in policy["egress"]:
-        blocks = [each.get("ipBlock", {}) for each in rule.get("to", [{"ipBlock": WORLD}])]
-        for block in blocks:
-            if block.get("cidr") != WORLD["cidr"]:
-                continue
-            closed = [ipaddress.ip_network(each) for each in block.get("except", [])]
-            for inside in ("10.1.2.3", "172.20.0.1", "192.168.1.1", "169.254.169.254"):
-                if not any(ipaddress.ip_address(inside) in network for network in closed):
-                    yield f"{inside} can be reached"
+        blocks = [each["ipBlock"] for each in rule.get("to", anywhere) if "ipBlock" in each]
+        open_to = [block for block in blocks if block["cidr"] in WORLD]
+        if ("TCP", 443) in _ports(rule) and [each["cidr"] for each in open_to] != [*WORLD]:
+            yield "one family of addresses cannot be reached"
+        for inside in map(ipaddress.ip_address, INSIDE):
+            if any(_is_open(block, inside) for block in open_to):
+                yield f"{inside} can be reached"
+
+
+def _ports(rule: Object) -> set[tuple[str, int]]:
+    return {(port["protocol"], port["port"]) for port in rule["ports"]}
+
+
+def _is_open(block: Object, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    closed = map(ipaddress.ip_network, block.get("except", []))
+    network = ipaddress.ip_network(block["cidr"])
+    return address in network and not any(address in each for each in closed)

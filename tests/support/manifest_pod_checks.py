@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from model.config import TRAINED_TASKS
-from service.api.queries import MAX_TIMEOUT_SECONDS
 from service.processes.generation import ENGINE_GRACE_SECONDS
 from service.settings import PREFIX, Settings, SettingsError, load_settings
 from service.web.routes import health
@@ -21,6 +20,9 @@ COLD_COMPILE_SECONDS = 277.0
 """The longest compilation that was measured, of OverLoCK-T on two cores (docs/adr/0009)."""
 
 MARGIN_SECONDS = 5.0
+CLUSTER_AUTOSCALER_SECONDS = 600
+"""Its --max-graceful-termination-sec where nobody sets another."""
+
 WRITTEN = ("/tmp", "/dev/shm")
 """Folders that the service writes to, beside its cache."""
 
@@ -114,11 +116,14 @@ def grace(manifests: Manifests) -> Iterator[str]:
     seconds = before.get("seconds", 0)
     if not 10 <= seconds <= 15:
         yield f"preStop sleeps for {seconds} s, not 10 to 15"
-    delay = float(manifests.variables.get(f"{PREFIX}DRAIN_DELAY_SECONDS", 0))
-    needed = seconds + delay + MAX_TIMEOUT_SECONDS + ENGINE_GRACE_SECONDS + MARGIN_SECONDS
+    settings = settings_of(manifests)
+    needed = seconds + settings.drain_delay_seconds + settings.max_timeout_seconds
+    needed += ENGINE_GRACE_SECONDS + MARGIN_SECONDS
     given = manifests.pod["terminationGracePeriodSeconds"]
     if given < needed:
         yield f"{given} s of grace, {needed:g} needed"
+    if given > CLUSTER_AUTOSCALER_SECONDS:
+        yield f"{given} s of grace, of which cluster-autoscaler cuts the end"
 
 
 def security(manifests: Manifests) -> Iterator[str]:

@@ -12,6 +12,7 @@ HTTP_WORKER_BYTES = 150 * 2**20
 """Without what it holds for requests."""
 
 ENGINE_BYTES = 2 * 2**30
+TAG = re.compile(r":\d+\.\d+\.\d+-(cpu|cuda)$")
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
 
@@ -65,10 +66,10 @@ def devices(manifests: Manifests) -> Iterator[str]:
 
 
 def images(manifests: Manifests) -> Iterator[str]:
-    """All containers run one image, whose tag says which."""
+    """All containers run one image, whose tag is a version's and so does not move."""
     found = {container["image"] for container in manifests.containers}
     if len(found) != 1:
         yield f"several images: {sorted(found)}"
     for image in found:
-        if not re.search(r":[\w.-]+$", image) or image.endswith(":latest"):
+        if not TAG.search(image):
             yield f"{image} has no version"

@@ -9,6 +9,9 @@ import kubernetes_validate  # type: ignore[import-untyped]
 
 from support.manifests import ROOT, Object
 
+KUBERNETES = ("1.30", "1.33", "1.34", "1.35", "1.36", "1.37")
+"""The oldest that knows all that is used (preStop's sleep), and those that are in use."""
+
 SCHEMAS = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
     for path in (ROOT / "tests/unit/k8s/schemas").glob("*.json")

@@ -21,11 +21,13 @@ K8S = ROOT / "k8s"
 Object = dict[str, Any]
 """A Kubernetes object as YAML says it."""
 
+COMPONENTS = ("grpc", "httproute", "keda", "monitoring", "pre-pull", "shared-cache")
+
 VARIANTS: dict[str, tuple[str, ...]] = {
     "cpu": ("cpu",),
     "gpu": ("gpu",),
-    "cpu with components": ("cpu", "grpc", "keda", "monitoring", "shared-cache"),
-    "gpu with components": ("gpu", "grpc", "keda", "monitoring", "shared-cache"),
+    "cpu with components": ("cpu", *COMPONENTS),
+    "gpu with components": ("gpu", *COMPONENTS),
     "example": ("example",),
 }
 """A deployment: an overlay and the components with it."""
@@ -95,7 +97,7 @@ def kubectl() -> str:
 def rendered(folder: str, *components: str) -> str:
     """Return what ``kubectl apply -k`` would send for a folder of ``k8s`` and components."""
     if not components:
-        return _kustomize(K8S / folder)
+        return kustomize(K8S / folder)
     with tempfile.TemporaryDirectory() as overlay:
         # Kustomize takes relative paths alone, and resolves links first.
         place = Path(overlay).resolve()
@@ -105,7 +107,7 @@ def rendered(folder: str, *components: str) -> str:
             "components": [relative[name] for name in components],
         }
         (place / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        return _kustomize(place)
+        return kustomize(place)
 
 
 @functools.cache
@@ -123,7 +125,8 @@ def manifests(variant: str) -> Manifests:
     return Manifests(objects(*VARIANTS[variant]))
 
 
-def _kustomize(folder: Path) -> str:
+def kustomize(folder: Path) -> str:
+    """Return what ``kubectl kustomize`` makes of a folder, without a warning."""
     command = [kubectl(), "kustomize", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

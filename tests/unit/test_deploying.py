@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -11,8 +12,8 @@ import yaml
 
 from service.settings import PREFIX, Settings
 from service.web.http.api_keys import ApiKeys
-from support.manifest_cluster_checks import complaints_about
-from support.manifests import K8S, ROOT, VARIANTS, Manifests, kubectl, manifests
+from support.manifest_cluster_checks import complaints_about, rules
+from support.manifests import K8S, ROOT, VARIANTS, Manifests, kustomize, manifests
 
 TEXT = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
 OURS = {"k8s/production"}
@@ -104,7 +105,7 @@ def test_a_rollout_is_waited_for_as_long_as_it_may_take() -> None:
 def test_variables_are_settings_and_metrics_are_exported() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     assert {*re.findall(rf"\b{PREFIX}[A-Z_]+\w", TEXT)} <= known
-    for name in set(re.findall(r"\boverlock_\w+", TEXT)) - {"overlock_t"}:
+    for name in set(re.findall(r"\boverlock_\w+", TEXT)) - {"overlock_t", "overlock_s"}:
         assert [*complaints_about(name)] == []
 
 
@@ -117,16 +118,14 @@ def test_keys_that_are_made_as_it_says_are_keys(tmp_path: Path) -> None:
     assert ApiKeys(tmp_path / "keys").name_of(done.stdout) == "gateway"
 
 
-def overlaid(folder: Path, patches: str) -> Manifests:
-    """Build an overlay of k8s/cpu."""
-    # Kustomize takes relative paths alone.
-    up = "../" * len(folder.resolve().parts[1:])
-    kustomization = f"resources: [{up}{str(K8S / 'cpu').lstrip('/')}]\n{patches}"
+def overlaid(folder: Path, patches: str, *components: str) -> Manifests:
+    """Build an overlay of k8s/cpu and components."""
+    # Kustomize takes relative paths alone, and resolves links first.
+    folder = folder.resolve()
+    beneath = [os.path.relpath(K8S / name, folder) for name in ("cpu", *components)]
+    kustomization = f"resources: {beneath[:1]}\ncomponents: {beneath[1:]}\n{patches}"
     (folder / "kustomization.yaml").write_text(kustomization)
-    done = subprocess.run(
-        [kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=True
-    )
-    return Manifests([*yaml.safe_load_all(done.stdout)])
+    return Manifests([*yaml.safe_load_all(kustomize(folder))])
 
 
 def test_the_patch_for_own_weights_does_what_it_says(tmp_path: Path) -> None:
@@ -134,6 +133,26 @@ def test_the_patch_for_own_weights_does_what_it_says(tmp_path: Path) -> None:
     assert not pod.get("initContainers")
     mounted = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
     assert mounted > {"/weights", "/tmp"}
+
+
+def test_the_lines_for_another_release_change_namespace_names_and_selectors(
+    tmp_path: Path,
+) -> None:
+    lines = next(each for each in fenced("yaml") if "nameSuffix" in each)
+    deployed = overlaid(tmp_path, lines)
+    assert deployed.one("Service")["metadata"]["name"] == "overlock-birds"
+    assert deployed.one("Service")["metadata"]["namespace"] == "vision"
+    assert deployed.one("Service")["spec"]["selector"].items() <= deployed.pod_labels.items()
+    assert "birds" in deployed.pod_labels.values()
+
+
+def test_the_lines_for_the_runbooks_address_change_every_alerts_link(tmp_path: Path) -> None:
+    lines = next(each for each in fenced("yaml") if "runbook_url" in each)
+    deployed = overlaid(tmp_path, lines, "monitoring")
+    address = yaml.safe_load(lines)["replacements"][0]["sourceValue"]
+    for rule in rules(deployed):
+        link = f"{address}/docs/deploying.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook_url"] == link
 
 
 def test_the_overlay_with_a_models_file_has_the_settings_of_the_base_but_the_models(

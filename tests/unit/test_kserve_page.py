@@ -43,7 +43,7 @@ def test_the_overlay_renders_and_passes_all_checks(tmp_path: Path) -> None:
     for each in made.objects:
         validate(each, "1.34")
     assert {name: [*check(made)] for name, check in CHECKS.items() if [*check(made)]} == {}
-    assert made.container["image"] == "registry.example.com/overlock-service:0.2.0-cuda"
+    assert made.container["image"] == "registry.example.com/overlock-service:0.3.0-cuda"
     assert made.predictor["model"]["storageUri"] == "s3://our-models/birds"
 
 

@@ -134,7 +134,7 @@ def identifiers() -> frozenset[str]:
     names: set[str] = set()
     for folder in ("model", "service", "tests", "benchmarks", "docker"):
         for path in (ROOT / folder).rglob("*.py"):
-            if path == Path(__file__):
+            if path == Path(__file__) or ".venvs" in path.parts:  # other people's packages
                 continue
             for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline):
                 if token.type == tokenize.NAME:

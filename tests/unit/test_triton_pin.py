@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from importlib.metadata import PackageNotFoundError, requires, version
 
 import pytest
 
-from support.documents import text_of
-
-REQUIRED = {"2.13.0": "3.7.1"}
-"""Triton by torch, from the metadata of its CUDA build. A new torch needs a new line."""
+from support.locks import TORCH, locked
 
 
-def pinned(package: str, document: str) -> str:
-    (found,) = re.findall(rf"\b{package}==([\d.]+)$", text_of(document), flags=re.MULTILINE)
-    return str(found)
+def test_the_tests_have_the_images() -> None:
+    assert locked("development.lock")["triton"] == locked("cuda.lock")["triton"]
 
 
-def test_the_makefile_installs_what_the_locks_torch_requires() -> None:
-    assert pinned("triton", "Makefile") == REQUIRED[pinned("torch", "requirements.lock")]
-
-
-def test_the_table_is_what_torchs_own_metadata_says() -> None:
+def test_the_images_is_what_torchs_own_metadata_says() -> None:
     lines = [line for line in requires("torch") or [] if line.startswith("triton")]
     if not lines:
         pytest.skip("this torch is a CPU build, whose metadata names no Triton")
-    release = version("torch").partition("+")[0]
-    assert lines[0].partition(";")[0].strip() == f"triton=={REQUIRED[release]}"
+    if version("torch").partition("+")[0] != TORCH:
+        pytest.skip("another torch than the locks' is installed")
+    assert lines[0].partition(";")[0].strip() == f"triton=={locked('cuda.lock')['triton']}"
 
 
 def test_the_installed_one_is_the_pinned_one() -> None:
-    if version("torch").partition("+")[0] != pinned("torch", "requirements.lock"):
-        pytest.skip("another torch than the lock's is installed")
+    if version("torch").partition("+")[0] != TORCH:
+        pytest.skip("another torch than the locks' is installed")
     try:
         installed = version("triton")
     except PackageNotFoundError:
         pytest.skip("Triton is not installed")
-    assert installed == pinned("triton", "Makefile")
+    assert installed == locked("development.lock")["triton"]

@@ -8,10 +8,8 @@ import pytest
 
 from support.kserve_checks import CHECKS
 from support.kserve_manifests import COMPONENTS, MODELS, kserve_manifests, service_links
-from support.manifest_schemas import SCHEMAS, validate
+from support.manifest_schemas import KUBERNETES, SCHEMAS, validate
 from support.manifests import K8S
-
-KUBERNETES = ["1.30", "1.34", "1.37"]
 
 
 @pytest.mark.slow

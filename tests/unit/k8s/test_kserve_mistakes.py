@@ -40,7 +40,7 @@ MISTAKES: list[tuple[str, str, str, Any]] = [
     ("ports", RUNTIME, f"{CONTAINER}/ports/0/containerPort", 8000),
     ("ports", RUNTIME, f"{CONTAINER}/ports/1", GONE),
     ("ports", RUNTIME, f"{CONTAINER}/ports/1/name", "http2"),
-    ("ports", RUNTIME, f"{CONTAINER}/env/9", GONE),
+    ("ports", RUNTIME, f"{CONTAINER}/env/10", GONE),
     ("ports", RUNTIME, "spec/protocolVersions/1", GONE),
     ("ports", RUNTIME, "spec/annotations/prometheus.kserve.io~port", "8001"),
     ("ports", RUNTIME, "spec/annotations/prometheus.kserve.io~path", "/metric"),

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import yaml
 
+from support.charts import CHART
 from support.manifest_checks import CHECKS
-from support.manifest_schemas import validate
+from support.manifest_schemas import KUBERNETES, validate
 from support.manifests import K8S, ROOT, VARIANTS, manifests
-
-KUBERNETES = ["1.30", "1.32", "1.34", "1.37"]
-"""From the oldest that knows all that is used (preStop's sleep) to the newest."""
 
 
 @pytest.mark.slow
@@ -36,7 +35,8 @@ def test_every_file_is_used() -> None:
     for kustomization in K8S.rglob("kustomization.yaml"):
         used |= set(re.findall(r"(?<![\w.])[\w-]+\.(?:yaml|env)", kustomization.read_text("utf-8")))
         used.add(kustomization.name)
-    assert {path.name for path in K8S.rglob("*") if path.is_file()} == used
+    files = {path for path in K8S.rglob("*") if path.is_file()} - {*CHART.rglob("*")}
+    assert {path.name for path in files} == used
 
 
 @pytest.mark.slow
@@ -91,5 +91,12 @@ def test_the_image_is_what_the_manifests_count_on() -> None:
     assert f"OVERLOCK_CACHE_DIR={deployed.variables['OVERLOCK_CACHE_DIR']}" in dockerfile
     assert 'ENTRYPOINT ["tini", "--", "overlock"]' in dockerfile
     for variant in ("cpu", "gpu"):
-        _, tag = manifests(variant).service["image"].split(":")
-        assert f" AS system-{tag}\n" in dockerfile
+        kind = manifests(variant).service["image"].rpartition("-")[2]
+        assert f" AS system-{kind}\n" in dockerfile
+
+
+def test_images_have_the_version_that_the_project_has() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    for path in K8S.rglob("*.yaml"):
+        tags = re.findall(r"(?:newTag: |image: overlock-service:)(\S+)", path.read_text("utf-8"))
+        assert {*tags} <= {f"{project['version']}-{variant}" for variant in ("cpu", "cuda")}, path

@@ -16,6 +16,7 @@ CONTAINER = "spec/template/spec/containers/0"
 WEIGHTS = "spec/template/spec/initContainers/0"
 POD = "spec/template/spec"
 TRIGGER = "spec/triggers/0"
+ROUTE = "spec/rules/0"
 RULES = "spec/groups/0/rules"
 
 MISTAKES: list[tuple[str, str, str, Any]] = [
@@ -40,7 +41,9 @@ MISTAKES: list[tuple[str, str, str, Any]] = [
     ("weights", "Deployment", f"{WEIGHTS}/volumeMounts/0/mountPath", "/cache"),
     ("grace", "Deployment", f"{POD}/terminationGracePeriodSeconds", 60),
     ("grace", "Deployment", f"{CONTAINER}/lifecycle", GONE),
+    ("grace", "Deployment", f"{POD}/terminationGracePeriodSeconds", 630),
     ("grace", "ConfigMap", "data/OVERLOCK_DRAIN_DELAY_SECONDS", "60"),
+    ("grace", "ConfigMap", "data/OVERLOCK_MAX_TIMEOUT_SECONDS", "600"),
     ("grace", "Deployment", f"{CONTAINER}/lifecycle/preStop/sleep/seconds", 3),
     ("security", "Deployment", f"{POD}/securityContext/runAsUser", 0),
     ("security", "Deployment", f"{POD}/securityContext/seccompProfile", GONE),
@@ -70,9 +73,10 @@ MISTAKES: list[tuple[str, str, str, Any]] = [
     ("devices", "ConfigMap", "data/OVERLOCK_DEVICES", "cuda:0,cuda:1"),
     ("devices", "ConfigMap", "data/OVERLOCK_DEVICES", "cpu"),
     ("devices", "Deployment", f"{CONTAINER}/resources/limits/nvidia.com~gpu", GONE),
-    ("devices", "Deployment", f"{CONTAINER}/image", "overlock-service:cpu"),
+    ("devices", "Deployment", f"{CONTAINER}/image", "overlock-service:0.3.0-cpu"),
     ("images", "Deployment", f"{WEIGHTS}/image", "overlock-service:0.0.9-cuda"),
     ("images", "Deployment", f"{CONTAINER}/image", "overlock-service"),
+    ("images", "Deployment", f"{CONTAINER}/image", "overlock-service:main-cuda"),
     ("metric_names", "ScaledObject", f"{TRIGGER}/metadata/query", "sum(overlock_pending_seconds)"),
     ("metric_names", "PrometheusRule", f"{RULES}/0/expr", "overlock_errors_total > 1"),
     ("metric_names", "PrometheusRule", f"{RULES}/0/expr", 'overlock_requests_total{code="5"} > 1'),
@@ -87,11 +91,17 @@ MISTAKES: list[tuple[str, str, str, Any]] = [
     ("ports", "NetworkPolicy", "spec/ingress/0/ports/0/port", 80),
     ("ports", "NetworkPolicy", "spec/ingress/0/ports/1/port", 80),
     ("ports", "Deployment", f"{CONTAINER}/livenessProbe/httpGet/port", 8080),
+    ("routes", "HTTPRoute", f"{ROUTE}/backendRefs/0/name", "overlook"),
+    ("routes", "HTTPRoute", f"{ROUTE}/backendRefs/0/port", 8000),
+    ("routes", "HTTPRoute", f"{ROUTE}/timeouts/request", "60s"),
+    ("routes", "HTTPRoute", f"{ROUTE}/timeouts", GONE),
     ("labels", "Service", "spec/selector", {"app": "overlock"}),
+    ("labels", "Service", "spec/selector", {"app.kubernetes.io/name": "overlock"}),
     ("labels", "PodDisruptionBudget", "spec/selector/matchLabels", {}),
     ("labels", "NetworkPolicy", "spec/podSelector/matchLabels", {"app": "overlock"}),
     ("labels", "PodMonitor", "spec/selector/matchLabels", {"app": "overlock"}),
     ("labels", "PodMonitor", "spec/jobLabel", "app"),
+    ("labels", "PodMonitor", "spec/podTargetLabels", []),
     ("labels", "PrometheusRule", f"{RULES}/0/expr", 'absent(up{job="overlock-service"} == 1)'),
     ("labels", "Deployment", "spec/template/metadata/labels", {"app": "overlock"}),
     ("spread", "Deployment", f"{POD}/topologySpreadConstraints/0", GONE),
@@ -116,11 +126,15 @@ MISTAKES: list[tuple[str, str, str, Any]] = [
     ("namespaces", "Namespace", "metadata/name", "vision"),
     ("namespaces", "Service", "metadata/namespace", "default"),
     ("namespaces", "ScaledObject", f"{TRIGGER}/metadata/query", "sum(up)"),
+    ("namespaces", "ScaledObject", f"{TRIGGER}/metadata/query", 'sum(up{namespace="overlock"})'),
     ("network", "NetworkPolicy", "spec/policyTypes", ["Ingress"]),
     ("network", "NetworkPolicy", "spec/ingress/0/from", GONE),
-    ("network", "NetworkPolicy", "spec/egress/1/ports/0/port", 80),
-    ("network", "NetworkPolicy", "spec/egress/1/to/0/ipBlock/except", []),
-    ("network", "NetworkPolicy", "spec/egress/1/to", GONE),
+    ("network", "NetworkPolicy", "spec/egress/1/ports/0/port", 53),
+    ("network", "NetworkPolicy", "spec/egress/2/ports/0/port", 80),
+    ("network", "NetworkPolicy", "spec/egress/2/to/0/ipBlock/except", []),
+    ("network", "NetworkPolicy", "spec/egress/2/to/1/ipBlock/except/0", GONE),
+    ("network", "NetworkPolicy", "spec/egress/2/to/1", GONE),
+    ("network", "NetworkPolicy", "spec/egress/2/to", GONE),
 ]
 
 AUTOSCALER = "spec/metrics/0/pods"
@@ -181,6 +195,8 @@ def test_every_check_has_a_mistake_that_it_finds() -> None:
         ("ScaledObject", "spec/triggers/0/metadata/threshold", 0.5),
         ("PodMonitor", "spec/podMetricsEndpoints/0/targetport", "http"),
         ("PodMonitor", "spec/endpoints", []),
+        ("HTTPRoute", f"{ROUTE}/timeout", "610s"),
+        ("HTTPRoute", f"{ROUTE}/timeouts/request", "610"),
         ("PrometheusRule", f"{RULES}/0/severity", "critical"),
         ("PrometheusRule", f"{RULES}/0/for", "five minutes"),
     ],
