@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from service.api.schemas import ImageFacts
 from service.commands.predict.outcome import Failure
@@ -104,18 +106,27 @@ def inputs_of(table: pa.Table) -> Iterator[tuple[str, PreparedImage | Failure]]:
     rows = table.num_rows
     assert all(inputs == rows for inputs in columns["inputs"]), "a chunk was cut"
     numbers = table.column("numbers").combine_chunks().flatten().to_numpy().reshape(rows, NUMBERS)
-    pixels = table.column("pixels")
-    for path, failure, row, place in zip(
-        columns["path"], columns["failure"], numbers.tolist(), range(rows), strict=True
+    for path, failure, row, pixels in zip(
+        columns["path"], columns["failure"], numbers.tolist(), _bytes_of(table), strict=True
     ):
         if failure is not None:
             yield path, Failure(*failure)
             continue
         shape, size, original_size, (width, height, frames) = row[:3], row[3:5], row[5:7], row[7:]
         network_input = NetworkInput(
-            np.frombuffer(pixels[place].as_buffer(), np.uint8).reshape(shape),
+            pixels.reshape(shape),
             (size[0], size[1]),
             (original_size[0], original_size[1]),
         )
         facts = ImageFacts(width=width, height=height, frames=frames)
         yield path, PreparedImage(network_input, facts, decode_seconds=0.0)
+
+
+def _bytes_of(table: pa.Table) -> Iterator[NDArray[np.uint8]]:
+    """Yield the pixels of each row where they are: Arrow's own scalars are copies."""
+    for chunk in table.column("pixels").chunks:
+        _, offsets, content = chunk.buffers()
+        # All buffers may be those of a longer array.
+        bounds = np.frombuffer(offsets, np.int64)[chunk.offset :][: len(chunk) + 1]
+        everything = np.frombuffer(content, np.uint8)
+        yield from (everything[start:end] for start, end in pairwise(bounds.tolist()))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from service.api.schemas import ImageFacts
@@ -47,6 +48,31 @@ def test_inputs_and_failures_come_back_in_order() -> None:
         assert got.network_input.size == want.network_input.size
         assert got.network_input.original_size == want.network_input.original_size
         assert got.facts == want.facts
+
+
+def test_pixels_stay_where_they_are() -> None:
+    chunk = DecodedChunk(2)
+    for number, shape in enumerate(SHAPES[:2]):
+        chunk.add(f"{number}", prepared(*shape))
+    table = chunk.table()
+    content = table.column("pixels").chunk(0).buffers()[2]
+    for _, got in inputs_of(table):
+        assert isinstance(got, PreparedImage)
+        assert np.shares_memory(got.network_input.pixels, np.frombuffer(content, np.uint8))
+
+
+def test_a_part_of_longer_columns_is_a_chunk() -> None:
+    chunk = DecodedChunk(2)
+    chunk.add_failure("bad", BAD)
+    chunk.add("good", prepared(*SHAPES[0]))
+    table = chunk.table()
+    other = DecodedChunk(1)
+    other.add("other", prepared(*SHAPES[1]))
+    longer = pa.concat_tables([other.table(), table]).combine_chunks()
+    (_, bad), (_, good) = inputs_of(longer.slice(1))
+    assert bad == BAD
+    assert isinstance(good, PreparedImage)
+    assert np.array_equal(good.network_input.pixels, prepared(*SHAPES[0]).network_input.pixels)
 
 
 def test_a_chunk_of_failures_has_no_pixels() -> None:
