@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from benchmarks.contestants import DTYPES, GEMM_SIDE
 from benchmarks.machine import describe_machine
 from model.kernels.cpu.dense_conv import DenseConv
-from model.kernels.cpu.packed_conv import Activation, PackedConv
+from model.kernels.cpu.packed_conv import Activation, PackedConv, packed_conv_unsupported_reason
 from service.processes.environment import engine_environment
 
-RESULTS = Path(__file__).parent / "results" / "dense-convolutions-cpu"
+RESULTS = Path(__file__).parent / "results"
 TURN_SECONDS = 0.02
 """Least time of a turn: a fast layer runs several times in it."""
 
@@ -152,6 +152,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time dense convolutions, ours and oneDNN's.")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument(
+        "--output", default="dense-convolutions-cpu", help="name of the files in results/"
+    )
     arguments = parser.parse_args()
     environment = engine_environment()
     if any(os.environ.get(name) != value for name, value in environment.items()):
@@ -159,13 +162,18 @@ def main() -> None:
     load_at_start = os.getloadavg()
     torch.set_num_threads(arguments.threads)
     with torch.inference_mode():
-        rows = [measured(layer, dtype, arguments.turns) for dtype in DTYPES for layer in LAYERS]
+        rows = [
+            measured(layer, name, arguments.turns)
+            for name, dtype in DTYPES.items()
+            if packed_conv_unsupported_reason(dtype) is None
+            for layer in LAYERS
+        ]
     command = shlex.join(["python", "benchmarks/dense_convolutions.py", *sys.argv[1:]])
     machine = describe_machine(load_at_start, arguments.threads)
     report = {"command": command, "machine": machine, "rows": [asdict(row) for row in rows]}
-    RESULTS.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
+    (RESULTS / f"{arguments.output}.json").write_text(json.dumps(report, indent=2) + "\n")
     table = as_markdown(command, machine, rows)
-    RESULTS.with_suffix(".md").write_text(table)
+    (RESULTS / f"{arguments.output}.md").write_text(table)
     print(table)
 
 

@@ -21,12 +21,10 @@ class Limit:
     Attributes:
         build: of our kernels, a name of ``INSTRUCTION_SETS``.
         environment: variables that tell oneDNN, MKL and PyTorch, to be set before they are loaded.
-        dtypes: that a network can be lowered in.
     """
 
     build: str
     environment: dict[str, str]
-    dtypes: tuple[str, ...]
 
 
 LIMITS = {
@@ -37,17 +35,14 @@ LIMITS = {
             "MKL_ENABLE_INSTRUCTIONS": "AVX2",
             "ATEN_CPU_CAPABILITY": "avx2",
         },
-        ("float32",),
     ),
     "avx512": Limit(
         "x86-64-v4",
         {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512"},
-        ("float32", "bfloat16"),
     ),
     "avx512_bf16": Limit(
         "x86-64-v4-bf16",
         {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16", "ATEN_CPU_CAPABILITY": "avx512"},
-        ("float32", "bfloat16"),
     ),
 }
 """By the newest instructions that are allowed."""

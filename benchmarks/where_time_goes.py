@@ -38,7 +38,7 @@ from model.kernels.cpu import launch
 from model.kernels.cpu.dense_conv import DenseConv
 from model.kernels.cpu.library import native_library
 from model.kernels.cpu.packed_conv import PackedConv
-from model.lowering.cpu import lower_for_cpu
+from model.lowering.cpu import lower_for_cpu, lowering_unsupported_reason
 from model.lowering.cpu_blocks import NativeContextMixing
 from model.zoo import create_model
 
@@ -200,6 +200,7 @@ def main() -> None:
                 arguments.model, arguments.batch, form, dtype, arguments.repeats
             )
             for form, dtype in FORMS
+            if form != "served" or lowering_unsupported_reason(DTYPES[dtype]) is None
         }
     command = shlex.join(["python", "benchmarks/where_time_goes.py", *sys.argv[1:]])
     machine = describe_machine(load_at_start, arguments.threads)

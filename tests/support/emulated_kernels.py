@@ -21,6 +21,7 @@ import pytest
 
 from model.kernels.cpu import library
 from model.kernels.cpu.instruction_sets import INSTRUCTION_SETS, InstructionSet
+from model.kernels.cpu.ops import lanes
 from support.native_kernels import forget, use
 
 SOURCE = Path(__file__).with_suffix(".c")
@@ -154,7 +155,7 @@ def _buffer_bytes(name: str, a: tuple[int | None, ...]) -> dict[int, int]:
     """Return the bytes of every buffer among a kernel's arguments, by position."""
     n = [each or 0 for each in a]
     match name:
-        case "overlock_paired" | "overlock_dense_is_fast":
+        case "overlock_paired" | "overlock_lanes" | "overlock_dense_is_fast":
             return {}
         case "overlock_dense" | "overlock_dense_bytes" | "overlock_pack_dense":
             return _dense_bytes(name, n)
@@ -256,4 +257,4 @@ def _element(bfloat16: int) -> int:
 
 
 def _padded(count: int) -> int:
-    return count + -count % 16
+    return count + -count % lanes()

@@ -13,20 +13,19 @@ import numpy as np
 import torch
 
 from model.kernels.cpu import library
-from model.lowering.cpu import lower_for_cpu, lowering_unsupported_reason
+from model.lowering.cpu import lower_for_cpu
 from model.zoo import create_model
 from support.native_kernels import use
 
 
 def main() -> None:
-    """Compute as an engine does; print PyTorch's instructions, and why bfloat16 cannot be."""
+    """Compute as an engine does; print PyTorch's instructions."""
     kernels, checkpoint, images, target = map(Path, sys.argv[1:5])
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[sys.argv[5]]
     torch.set_num_threads(1)
     # An emulator shows the real processor's /proc/cpuinfo, by which a build would be chosen.
     use(library._load(kernels))
     print(torch.backends.cpu.get_cpu_capability())  # noqa: T201 - the test reads it
-    print(lowering_unsupported_reason(torch.bfloat16))  # noqa: T201
     network = lower_for_cpu(create_model("overlock_xt", weights=checkpoint), dtype)
     with torch.inference_mode():
         logits = network(torch.from_numpy(np.load(images)).to(dtype))

@@ -1,7 +1,7 @@
 """Dense convolutions on the CPU, with packed weights and a fused activation or sum.
 
-With AVX-512 they are our own kernel, which costs less for one image's small maps; on other
-processors, and where bfloat16 has a matrix unit, they are oneDNN's.
+On x86 they are our own kernel, which costs less for one image's small maps; on other processors,
+and where bfloat16 has a matrix unit, they are oneDNN's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from model.kernels.cpu.instruction_sets import processor_features
 from model.kernels.cpu.launch import launch
 from model.kernels.cpu.library import cpu_kernels_unsupported_reason, native_library
-from model.kernels.cpu.ops import LANES
+from model.kernels.cpu.ops import lanes
 from model.kernels.cpu.packed_conv import Activation, PackedConv, packed_conv_unsupported_reason
 
 ACTIVATIONS = ("none", "gelu", "swish", "relu")
@@ -112,7 +112,7 @@ class DenseConv(nn.Module):
             bias = torch.zeros(self.results)
         padding = [int(side) for side in conv.padding]
         # No parameters or buffers: packed weights cannot be moved, cast or saved.
-        self._bias = F.pad(bias.detach().float(), (0, -self.results % LANES))
+        self._bias = F.pad(bias.detach().float(), (0, -self.results % lanes()))
         self._facts = _Facts(
             self.channels,
             self.results,

@@ -56,6 +56,7 @@ _SIGNATURES: dict[str, list[type]] = {
     "overlock_mix_keys": [_POINTER] * 3 + [_SIZE] * 5 + [_FLAG],
     "overlock_replay": [_POINTER, _SIZE],
     "overlock_paired": [],
+    "overlock_lanes": [],
     "overlock_dense": [_POINTER] * 5 + [_SIZE] * 5 + [_FLAG],
     "overlock_pack_dense": [_POINTER] * 3,
     "overlock_dense_bytes": [_POINTER],
@@ -67,6 +68,7 @@ _SIGNATURES: dict[str, list[type]] = {
 
 _RESULTS: dict[str, type] = {
     "overlock_paired": _FLAG,
+    "overlock_lanes": _FLAG,
     "overlock_dense_bytes": _SIZE,
     "overlock_dense_is_fast": _FLAG,
 }

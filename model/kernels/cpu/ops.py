@@ -20,15 +20,17 @@ from torch import Tensor
 from model.kernels.cpu.launch import launch
 from model.kernels.cpu.library import native_library
 
-LANES = 16
-"""Channels (or taps) in a vector; parameters are padded to a multiple."""
-
 MIXING_KERNELS = range(3, 21, 2)
 """Kernel sizes that the ContMix kernel is compiled for: all that a variant can have."""
 
 LOG2_E = math.log2(math.e)
 NO_WEIGHT = -1e30
 """Logit of a padding tap; finite, so that it never makes a NaN."""
+
+
+def lanes() -> int:
+    """Return how many channels (or taps) are in a vector; parameters are padded to a multiple."""
+    return int(native_library().overlock_lanes())
 
 
 class Statistic(IntEnum):
@@ -44,8 +46,8 @@ class DepthwiseTaps:
     """A depthwise kernel in the layout that the convolution reads.
 
     Attributes:
-        taps: (C / 16, K, K, 16), for bfloat16 in pairs (C / 16, K, (K + 1) / 2, 16, 2).
-        bias: (C,) float32; both are padded with zeros to a multiple of 16 channels.
+        taps: (C / L, K, K, L) for L ``lanes``, for bfloat16 in pairs (C / L, K, (K + 1) / 2, L, 2).
+        bias: (C,) float32; both are padded with zeros to a multiple of L channels.
         channels: C.
         kernel_size: K, odd.
         residual: whether the input map is added to the result.
@@ -64,11 +66,11 @@ class DepthwiseTaps:
         """Lay a convolution's weight (C, 1, K, K) and bias (C,) out."""
         channels, kernel_size = weight.shape[0], weight.shape[-1]
         paired = dtype == torch.bfloat16 and bool(native_library().overlock_paired())
-        missing = -channels % LANES
+        missing = -channels % lanes()
         padded = F.pad(
             weight[:, 0].float(), (0, kernel_size % 2 if paired else 0, 0, 0, 0, missing)
         )
-        taps = padded.unflatten(0, (-1, LANES)).permute(0, 2, 3, 1)  # (C/16, K, K', 16)
+        taps = padded.unflatten(0, (-1, lanes())).permute(0, 2, 3, 1)  # (C/L, K, K', L)
         if paired:
             taps = taps.unflatten(2, (-1, 2)).transpose(3, 4).to(dtype)
         else:
@@ -244,7 +246,7 @@ def padded_bias_windows(bias: Tensor) -> Tensor:
 
     The result is an argument of ``mix_context``.
     """
-    missing = -bias.shape[-1] % LANES
+    missing = -bias.shape[-1] % lanes()
     return F.pad(bias.float() * LOG2_E, (0, missing), value=NO_WEIGHT).contiguous()
 
 

@@ -1,7 +1,7 @@
 /* ContMix on maps in channels_last: logits, softmax and aggregation, pixel by pixel.
  *
  * A unit of work is one group of one part (small or large kernel) of one image, or a strip of rows
- * of it. It copies its keys tap by tap and its values pixel by pixel, 16 channels each, so that a
+ * of it. It copies its keys tap by tap and its values pixel by pixel, CHUNK vectors each, so that a
  * pixel's weights stay in the first-level cache between the two products that make and use them.
  * Keys and bias are scaled by log2(e), so that 2^x replaces the exponential.
  * In bfloat16 both products multiply pairs: two elements of a query, two taps of a row.
@@ -10,9 +10,16 @@
 
 #include <math.h>
 
-#define MAX_VECTORS 23 /* of 16 taps: kernels up to 19x19 */
+#define VECTORS(kernel) (((kernel) * (kernel) + LANES - 1) / LANES) /* of taps */
+#define MAX_VECTORS VECTORS(19)
 #define UNITS_PER_THREAD 4
-#define CHAINS 4
+#if REGISTERS == 32
+#define TILE 12 /* vectors of logits of two pixels that are summed together: 24 registers */
+#else
+#define TILE 7 /* 14 of 16 */
+#endif
+#define CHUNK (16 / LANES) /* vectors of channels that a weight is multiplied with */
+#define CHAINS (LANES == 4 ? 2 : 4 / CHUNK) /* of sums: additions of one depend on each other */
 
 typedef struct {
     const void *values, *queries, *keys;
@@ -61,27 +68,28 @@ INLINE void lay_keys_out(
     }
 }
 
-/* Copy the rows under a strip's windows, 16 channels a pixel; paired with the right neighbour. */
+/* Copy the rows under a strip's windows, CHUNK vectors a pixel; paired with the right neighbour. */
 INLINE void lay_values_out(
     const part_t *p, int64_t image, int64_t channel, int64_t count, int64_t first_row, int64_t rows,
     words_t *laid, const int paired, const int bfloat16
 ) {
     for (int64_t row = 0; row < rows; row++) {
         const int64_t pixel = (image * p->height + first_row + row) * p->width;
-        words_t *own = laid + row * p->width;
-        if (!paired) {
-            for (int64_t x = 0; x < p->width; x++) {
-                own[x] =
-                    (words_t)load(p->values, (pixel + x) * p->channels + channel, count, bfloat16);
+        words_t *own = laid + row * p->width * CHUNK;
+        for (int v = 0; v < CHUNK; v++) {
+            const int64_t at = pixel * p->channels + channel + v * LANES;
+            const int64_t left = count - v * LANES;
+            words_t right = {0};
+            for (int64_t x = p->width - 1; x >= 0; x--) {
+                words_t value = {0};
+                if (left > 0 && paired) {
+                    value = widened(load_halves(p->values, at + x * p->channels, left));
+                } else if (left > 0) {
+                    value = (words_t)load(p->values, at + x * p->channels, left, bfloat16);
+                }
+                own[x * CHUNK + v] = paired ? value | right << 16 : value;
+                right = value;
             }
-            continue;
-        }
-        words_t right = {0};
-        for (int64_t x = p->width - 1; x >= 0; x--) {
-            const words_t value =
-                widened(load_halves(p->values, (pixel + x) * p->channels + channel, count));
-            own[x] = value | right << 16;
-            right = value;
         }
     }
 }
@@ -95,31 +103,53 @@ typedef struct {
     float total[2];
 } pair_t;
 
-/* Store 2^(logit - largest) of every tap in `weights`, float32 or bfloat16, and their sum. */
-INLINE void weigh(
-    const part_t *p, pair_t *pair, int64_t group, const words_t *keys, const int vectors,
-    const int paired, const int bfloat16
+/* Logits of both pixels for the taps of `count` vectors, from vector `begin` on. */
+INLINE void add_products(
+    const part_t *p, const pair_t *pair, int64_t group, const words_t *keys, const int begin,
+    const int count, const int vectors, lanes_t *first, lanes_t *second, const int paired,
+    const int bfloat16
 ) {
     const int64_t depth = p->query_channels / p->groups, step = paired ? 2 : 1;
-    lanes_t first[MAX_VECTORS], second[MAX_VECTORS];
-#pragma GCC unroll 16
-    for (int v = 0; v < vectors; v++) {
-        first[v] = load_floats(pair->bias[0] + v * LANES);
-        second[v] = load_floats(pair->bias[1] + v * LANES);
-    }
     const int64_t first_query = pair->pixel[0] * p->query_channels + group * depth;
     const int64_t second_query = pair->pixel[1] * p->query_channels + group * depth;
+    lanes_t upper[TILE], lower[TILE];
+#pragma GCC unroll 16
+    for (int v = 0; v < count; v++) {
+        upper[v] = load_floats(pair->bias[0] + (begin + v) * LANES);
+        lower[v] = load_floats(pair->bias[1] + (begin + v) * LANES);
+    }
     for (int64_t d = 0; d < depth; d += step) {
         const words_t a =
             filled_words(word_at(p->queries, first_query + d, depth - d, paired, bfloat16));
         const words_t b =
             filled_words(word_at(p->queries, second_query + d, depth - d, paired, bfloat16));
-        const words_t *row = keys + d / step * vectors;
+        const words_t *row = keys + d / step * vectors + begin;
 #pragma GCC unroll 16
-        for (int v = 0; v < vectors; v++) {
-            first[v] = multiply_add(first[v], row[v], a, paired);
-            second[v] = multiply_add(second[v], row[v], b, paired);
+        for (int v = 0; v < count; v++) {
+            upper[v] = multiply_add(upper[v], row[v], a, paired);
+            lower[v] = multiply_add(lower[v], row[v], b, paired);
         }
+    }
+#pragma GCC unroll 16
+    for (int v = 0; v < count; v++) {
+        first[begin + v] = upper[v];
+        second[begin + v] = lower[v];
+    }
+}
+
+/* Store 2^(logit - largest) of every tap in `weights`, float32 or bfloat16, and their sum. */
+INLINE void weigh(
+    const part_t *p, pair_t *pair, int64_t group, const words_t *keys, const int vectors,
+    const int paired, const int bfloat16
+) {
+    const int tiles = (vectors + TILE - 1) / TILE;
+    lanes_t first[MAX_VECTORS], second[MAX_VECTORS];
+#pragma GCC unroll 16
+    for (int tile = 0; tile < tiles; tile++) { /* of equal sizes but for one vector */
+        const int begin = vectors * tile / tiles, end = vectors * (tile + 1) / tiles;
+        add_products(
+            p, pair, group, keys, begin, end - begin, vectors, first, second, paired, bfloat16
+        );
     }
     for (int each = 0; each < 2; each++) {
         lanes_t *logits = each ? second : first;
@@ -154,32 +184,41 @@ weight_word(const pair_t *pair, int each, int64_t tap, int single, const int pai
     return filled_words(word);
 }
 
+/* Weighted sums of CHUNK vectors of channels over both pixels' windows. */
 INLINE void aggregate(
     const part_t *p, const pair_t *pair, int64_t offset, const int64_t kernel, const int paired,
-    const int same_window, lanes_t mixed[2]
+    const int same_window, lanes_t mixed[2][CHUNK]
 ) {
     const int64_t step = paired ? 2 : 1;
-    lanes_t sums[2][CHAINS] = {{{0}}}; /* independent chains: additions of one depend on each other */
+    lanes_t sums[2][CHAINS][CHUNK] = {{{{0}}}};
     for (int64_t row = 0; row < kernel; row++) {
-        const words_t *a = pair->window[0] + offset + row * p->width;
-        const words_t *b = pair->window[1] + offset + row * p->width;
+        const words_t *a = pair->window[0] + offset + row * p->width * CHUNK;
+        const words_t *b = pair->window[1] + offset + row * p->width * CHUNK;
 #pragma GCC unroll 16
         for (int64_t column = 0; column < kernel; column += step) {
             const int64_t tap = row * kernel + column;
             const int single = column + 1 == kernel, chain = column / step % CHAINS;
-            const words_t under = a[column];
-            sums[0][chain] = multiply_add(
-                sums[0][chain], under, weight_word(pair, 0, tap, single, paired), paired
-            );
-            sums[1][chain] = multiply_add(
-                sums[1][chain], same_window ? under : b[column],
-                weight_word(pair, 1, tap, single, paired), paired
-            );
+            const words_t first = weight_word(pair, 0, tap, single, paired);
+            const words_t second = weight_word(pair, 1, tap, single, paired);
+#pragma GCC unroll 4
+            for (int v = 0; v < CHUNK; v++) {
+                const words_t under = a[column * CHUNK + v];
+                sums[0][chain][v] = multiply_add(sums[0][chain][v], under, first, paired);
+                sums[1][chain][v] = multiply_add(
+                    sums[1][chain][v], same_window ? under : b[column * CHUNK + v], second, paired
+                );
+            }
         }
     }
     for (int each = 0; each < 2; each++) {
-        const lanes_t *parts = sums[each];
-        mixed[each] = ((parts[0] + parts[1]) + (parts[2] + parts[3])) / pair->total[each];
+        for (int v = 0; v < CHUNK; v++) {
+            lanes_t total = sums[each][0][v];
+#pragma GCC unroll 4
+            for (int chain = 1; chain < CHAINS; chain++) {
+                total += sums[each][chain][v];
+            }
+            mixed[each][v] = total / pair->total[each];
+        }
     }
 }
 
@@ -193,12 +232,13 @@ INLINE void mix_unit(
     const int64_t top = window_start(first, p->height, kernel);
     const int64_t rows = window_start(end - 1, p->height, kernel) + kernel - top;
     words_t *keys = buffer, *values = keys + blocks_of(depth, paired ? 2 : 1) * vectors;
-    const int64_t chunks = blocks_of(width, LANES);
+    const int64_t chunks = blocks_of(width, CHUNK * LANES), chunk_words = rows * p->width * CHUNK;
     lay_keys_out(p, image, group, keys, vectors, paired, bfloat16);
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        const int64_t from = chunk * CHUNK * LANES;
         lay_values_out(
-            p, image, p->first_channel + group * width + chunk * LANES, width - chunk * LANES, top,
-            rows, values + chunk * rows * p->width, paired, bfloat16
+            p, image, p->first_channel + group * width + from, width - from, top, rows,
+            values + chunk * chunk_words, paired, bfloat16
         );
     }
     pair_t pair;
@@ -211,23 +251,26 @@ INLINE void mix_unit(
                 const int64_t place = (row - start_row) * kernel + own - start_column;
                 pair.pixel[each] = (image * p->height + row) * p->width + own;
                 pair.bias[each] = p->bias + (group * taps + place) * vectors * LANES;
-                pair.window[each] = values + (start_row - top) * p->width + start_column;
+                pair.window[each] =
+                    values + ((start_row - top) * p->width + start_column) * CHUNK;
             }
             weigh(p, &pair, group, keys, vectors, paired, bfloat16);
             for (int64_t chunk = 0; chunk < chunks; chunk++) {
-                const int64_t channel = p->first_channel + group * width + chunk * LANES;
-                const int64_t offset = chunk * rows * p->width;
-                lanes_t mixed[2];
+                const int64_t from = chunk * CHUNK * LANES;
+                const int64_t channel = p->first_channel + group * width + from;
+                lanes_t mixed[2][CHUNK];
                 if (pair.window[0] == pair.window[1]) {
-                    aggregate(p, &pair, offset, kernel, paired, 1, mixed);
+                    aggregate(p, &pair, chunk * chunk_words, kernel, paired, 1, mixed);
                 } else {
-                    aggregate(p, &pair, offset, kernel, paired, 0, mixed);
+                    aggregate(p, &pair, chunk * chunk_words, kernel, paired, 0, mixed);
                 }
                 for (int each = 0; each < 2; each++) {
-                    store(
-                        p->result, pair.pixel[each] * p->channels + channel, width - chunk * LANES,
-                        mixed[each], bfloat16
-                    );
+                    for (int v = 0; v < CHUNK && from + v * LANES < width; v++) {
+                        store(
+                            p->result, pair.pixel[each] * p->channels + channel + v * LANES,
+                            width - from - v * LANES, mixed[each][v], bfloat16
+                        );
+                    }
                 }
             }
         }
@@ -242,14 +285,14 @@ typedef void (*unit_t)(const part_t *, int64_t, int64_t, int64_t, words_t *);
     ) {                                                                                            \
         mix_unit(p, image, group, strip, buffer, kernel, vectors, paired, bfloat16);                 \
     }
-DEFINE_UNIT(float32_5, 5, 2, 0, 0)
-DEFINE_UNIT(float32_7, 7, 4, 0, 0)
-DEFINE_UNIT(float32_13, 13, 11, 0, 0)
-DEFINE_UNIT(float32_any, p->kernel, blocks_of(p->kernel * p->kernel, LANES), 0, 0)
-DEFINE_UNIT(bfloat16_5, 5, 2, PAIRED, 1)
-DEFINE_UNIT(bfloat16_7, 7, 4, PAIRED, 1)
-DEFINE_UNIT(bfloat16_13, 13, 11, PAIRED, 1)
-DEFINE_UNIT(bfloat16_any, p->kernel, blocks_of(p->kernel * p->kernel, LANES), PAIRED, 1)
+DEFINE_UNIT(float32_5, 5, VECTORS(5), 0, 0)
+DEFINE_UNIT(float32_7, 7, VECTORS(7), 0, 0)
+DEFINE_UNIT(float32_13, 13, VECTORS(13), 0, 0)
+DEFINE_UNIT(float32_any, p->kernel, VECTORS(p->kernel), 0, 0)
+DEFINE_UNIT(bfloat16_5, 5, VECTORS(5), PAIRED, 1)
+DEFINE_UNIT(bfloat16_7, 7, VECTORS(7), PAIRED, 1)
+DEFINE_UNIT(bfloat16_13, 13, VECTORS(13), PAIRED, 1)
+DEFINE_UNIT(bfloat16_any, p->kernel, VECTORS(p->kernel), PAIRED, 1)
 
 /* The published networks' kernels are constants: their logits stay in registers. */
 static unit_t unit_for(int64_t kernel, int bfloat16) {
@@ -288,9 +331,10 @@ static void mix_context(
     const unit_t functions[2] = {
         unit_for(large_kernel, bfloat16), unit_for(small_kernel, bfloat16)};
     const int64_t depth = query_channels / groups;
-    const int64_t chunks = blocks_of(channels / (2 * groups), LANES);
+    const int64_t chunks = blocks_of(channels / (2 * groups), CHUNK * LANES);
     const int64_t rows = least(height, strip_rows + large_kernel);
-    const int64_t buffer_bytes = (depth * MAX_VECTORS + chunks * rows * width) * sizeof(words_t);
+    const int64_t buffer_bytes =
+        (depth * MAX_VECTORS + chunks * rows * width * CHUNK) * sizeof(words_t);
     words_t *buffer = scratch(buffer_bytes);
 #pragma omp for collapse(4) schedule(dynamic)
     for (int part = 0; part < 2; part++) {

@@ -1,20 +1,24 @@
 /* Dense convolution of maps in channels_last, fused with its bias, activation and residual sum.
  *
- * A tile of at most 6 pixels x 64 results stays in registers while their products are added: each
- * step loads 64 weights (or pairs of them), and one number (or pair) of every pixel, which all
- * lanes share. A pixel's window is a list of pointers, one for each tap, so that every kernel size,
+ * A tile of at most 6 pixels x PANEL vectors of results stays in registers while their products are
+ * added: each step loads a vector of weights (or pairs of them) for each, and one number (or pair)
+ * of every pixel, which all lanes share. A pixel's window is a list of pointers, one for each tap, so that every kernel size,
  * stride, padding and dilation is the same loop, without a copy of the map; only windows of few or
  * of an odd number of channels are copied. Weights are packed in the order in which they are read:
- * (panel, tap, channel, 64 results).
+ * (panel, tap, channel, results of the panel).
  *
- * Made for the 32 registers of AVX-512. Right on every processor, but oneDNN is faster on others.
+ * Right on every processor; where it is measured to be faster than oneDNN, it is used.
  */
 #include "lanes.h"
 
 enum { NO_ACTIVATION = 0, GELU = 1, SWISH = 2, RELU = 3 };
 
-#define ROWS 6 /* pixels of a tile: with 4 vectors of results 24 of 32 registers are sums */
-#define PANEL 4 /* vectors of results */
+#define ROWS 6 /* pixels of a tile */
+#if REGISTERS == 32
+#define PANEL 4 /* vectors of results: 24 registers are sums */
+#else
+#define PANEL 2 /* 12 of 16 */
+#endif
 #define CHUNK_BYTES (192 * 1024) /* of windows; read again for every panel, from the second cache */
 #define LEAST_CHUNK (4 * ROWS)   /* pixels; fewer would read the weights too often */
 #define FEW_CHANNELS 16          /* a window's taps are shorter than what it takes to find them */
@@ -122,8 +126,10 @@ INLINE void multiply_tile(
     }
 DEFINE_TILES(1, 0)
 DEFINE_TILES(2, 0)
+#if PANEL > 2
 DEFINE_TILES(3, 0)
 DEFINE_TILES(4, 0)
+#endif
 #if PAIRED
 DEFINE_TILES(1, 1)
 DEFINE_TILES(2, 1)
@@ -132,7 +138,11 @@ DEFINE_TILES(4, 1)
 #endif
 
 static const tile_t tiles[PAIRED + 1][PANEL][ROWS] = {
+#if PANEL > 2
     {TILES(1, 0), TILES(2, 0), TILES(3, 0), TILES(4, 0)},
+#else
+    {TILES(1, 0), TILES(2, 0)},
+#endif
 #if PAIRED
     {TILES(1, 1), TILES(2, 1), TILES(3, 1), TILES(4, 1)},
 #endif
@@ -337,9 +347,9 @@ static void convolve_chunk(
     }
 }
 
-/* Whether this build's tiles stay in registers. */
+/* Whether it is faster than oneDNN: not known of NEON. */
 int overlock_dense_is_fast(void) {
-#ifdef __AVX512F__
+#ifdef __AVX2__
     return 1;
 #else
     return 0;

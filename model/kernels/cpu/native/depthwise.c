@@ -1,14 +1,21 @@
 /* Depthwise convolution of maps in channels_last, fused with OverLoCK's residual, GELU and sums.
  *
- * A unit of work is 16 channels of a strip of rows of one image. Its input is widened once into a
- * zero-padded scratch tile; then two output rows at a time are held in registers, so that a loaded
- * value is used for both. In bfloat16 the tile holds each pixel beside its right neighbour, and one
- * instruction multiplies two taps of a row.
+ * A unit of work is a vector of channels of a strip of rows of one image. Its input is widened once
+ * into a zero-padded scratch tile; then two output rows at a time are held in registers, so that a
+ * loaded value is used for both. In bfloat16 the tile holds each pixel beside its right neighbour,
+ * and one instruction multiplies two taps of a row.
  */
 #include "lanes.h"
 
 enum { NO_STATISTIC = 0, SUMS = 1, SQUARES = 2 };
 
+#if REGISTERS == 32
+#define PIXELS 8 /* of each of two rows, whose sums are held in registers */
+#define FEWER 7  /* where that divides the width, as at 224x224: no column is padding */
+#else
+#define PIXELS 4
+#define FEWER 4
+#endif
 #define SCRATCH_BYTES (384 * 1024) /* of a tile: fits a second-level cache with room to spare */
 #define UNITS_PER_THREAD 4
 #define STRIP_BYTES (512 * 1024) /* of the map: its blocks of channels share lines of the cache */
@@ -118,7 +125,7 @@ INLINE lanes_t convolve_rows(
     const lanes_t bias = load_floats(p->bias + channel);
     const int64_t count = p->channels - channel;
     for (int64_t column = 0; column < p->width; column += pixels) {
-        lanes_t upper[8], lower[8];
+        lanes_t upper[PIXELS], lower[PIXELS];
         for (int x = 0; x < pixels; x++) {
             upper[x] = lower[x] = bias;
         }
@@ -188,10 +195,10 @@ typedef void (*unit_t)(const problem_t *, int64_t, int64_t, int64_t, words_t *);
     ) {                                                                                            \
         convolve_unit(p, image, strip, block, tile, pixels, paired, bfloat16);                     \
     }
-DEFINE_UNIT(float32_by_7, 7, 0, 0)
-DEFINE_UNIT(float32_by_8, 8, 0, 0)
-DEFINE_UNIT(bfloat16_by_7, 7, PAIRED, 1)
-DEFINE_UNIT(bfloat16_by_8, 8, PAIRED, 1)
+DEFINE_UNIT(float32_by_fewer, FEWER, 0, 0)
+DEFINE_UNIT(float32_by_most, PIXELS, 0, 0)
+DEFINE_UNIT(bfloat16_by_fewer, FEWER, PAIRED, 1)
+DEFINE_UNIT(bfloat16_by_most, PIXELS, PAIRED, 1)
 
 static void convolve(const problem_t *p, int64_t batch, unit_t unit, int pixels) {
     const int64_t blocks = blocks_of(p->channels, LANES);
@@ -249,10 +256,10 @@ static void depthwise(
     if (statistic != NO_STATISTIC) {
         problem.partial = shared_scratch(batch * problem.strips * padded * sizeof(float));
     }
-    if (width % 7 == 0) { /* as at 224x224: no column is padding */
-        convolve(&problem, batch, bfloat16 ? bfloat16_by_7 : float32_by_7, 7);
+    if (width % FEWER == 0) {
+        convolve(&problem, batch, bfloat16 ? bfloat16_by_fewer : float32_by_fewer, FEWER);
     } else {
-        convolve(&problem, batch, bfloat16 ? bfloat16_by_8 : float32_by_8, 8);
+        convolve(&problem, batch, bfloat16 ? bfloat16_by_most : float32_by_most, PIXELS);
     }
     if (statistic != NO_STATISTIC) {
 #pragma omp for schedule(static)
@@ -277,3 +284,6 @@ KERNEL(
 
 /* Whether taps of bfloat16 maps are paired. */
 int overlock_paired(void) { return PAIRED; }
+
+/* Channels (or taps) in a vector. */
+int overlock_lanes(void) { return LANES; }

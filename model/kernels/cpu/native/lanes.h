@@ -1,7 +1,7 @@
-/* Vectors of 16 float32 lanes, and maps of float32 or bfloat16 read and written through them.
+/* Vectors of float32 lanes, and maps of float32 or bfloat16 read and written through them.
  *
- * GCC's vector extensions, compiled to AVX-512, AVX2 or NEON. `PAIRED` is 1 where the processor
- * multiplies bfloat16 pairs (AVX512_BF16).
+ * GCC's vector extensions, compiled to AVX-512, AVX2 or NEON. A vector is one register: GCC keeps
+ * wider ones in memory. `PAIRED` is 1 where the processor multiplies bfloat16 pairs (AVX512_BF16).
  */
 #ifndef OVERLOCK_LANES_H
 #define OVERLOCK_LANES_H
@@ -27,13 +27,23 @@
 #define MASKED_HALVES 0
 #endif
 
+/* Lanes of a register, and how many of them sums and operands share. */
+#if defined(__AVX512F__)
 #define LANES 16
+#define REGISTERS 32
+#elif defined(__AVX2__)
+#define LANES 8
+#define REGISTERS 16
+#else
+#define LANES 4
+#define REGISTERS 32 /* of NEON */
+#endif
 #define INLINE static inline __attribute__((always_inline))
 
-typedef float lanes_t __attribute__((vector_size(64)));
-typedef int32_t ints_t __attribute__((vector_size(64)));
-typedef uint32_t words_t __attribute__((vector_size(64)));
-typedef uint16_t halves_t __attribute__((vector_size(32)));
+typedef float lanes_t __attribute__((vector_size(4 * LANES)));
+typedef int32_t ints_t __attribute__((vector_size(4 * LANES)));
+typedef uint32_t words_t __attribute__((vector_size(4 * LANES)));
+typedef uint16_t halves_t __attribute__((vector_size(2 * LANES)));
 
 enum { FLOAT32 = 0, BFLOAT16 = 1 };
 
@@ -52,9 +62,19 @@ INLINE lanes_t load_floats(const float *source) {
     return result;
 }
 
+/* All bits set in the first `count` lanes, none behind them. */
+INLINE ints_t first_lanes(int64_t count) {
+    static const int32_t numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    ints_t lane;
+    memcpy(&lane, numbers, sizeof lane);
+    return lane < (int32_t)count;
+}
+
 INLINE lanes_t load_some_floats(const float *source, int64_t count) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
     return (lanes_t)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), source);
+#elif defined(__AVX2__)
+    return (lanes_t)_mm256_maskload_ps(source, (__m256i)first_lanes(count));
 #else
     lanes_t result = {0};
     memcpy(&result, source, count * sizeof(float));
@@ -135,13 +155,17 @@ INLINE void store(void *map, int64_t at, int64_t count, lanes_t value, const int
 
 /* 1 in the first `count` lanes, 0 behind them. */
 INLINE lanes_t ones(int64_t count) {
-    const ints_t lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return (lanes_t)((ints_t)filled(1.0f) & (lane < (int32_t)count));
+    return (lanes_t)((ints_t)filled(1.0f) & first_lanes(count));
 }
 
 INLINE float sum_of(lanes_t value) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
     return _mm512_reduce_add_ps((__m512)value);
+#elif defined(__AVX2__)
+    const __m256 all = (__m256)value;
+    __m128 sums = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    sums = _mm_add_ps(sums, _mm_movehl_ps(sums, sums));
+    return _mm_cvtss_f32(_mm_add_ss(sums, _mm_movehdup_ps(sums)));
 #else
     float total = 0;
     for (int lane = 0; lane < LANES; lane++) {
@@ -153,8 +177,10 @@ INLINE float sum_of(lanes_t value) {
 
 /* Returns b where either is NaN. */
 INLINE lanes_t larger(lanes_t a, lanes_t b) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
     return (lanes_t)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (lanes_t)_mm256_max_ps((__m256)a, (__m256)b);
 #else
     ints_t first = a > b;
     return (lanes_t)(((ints_t)a & first) | ((ints_t)b & ~first));
@@ -162,8 +188,13 @@ INLINE lanes_t larger(lanes_t a, lanes_t b) {
 }
 
 INLINE float largest_of(lanes_t value) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
     return _mm512_reduce_max_ps((__m512)value);
+#elif defined(__AVX2__)
+    const __m256 all = (__m256)value;
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
 #else
     float result = value[0];
     for (int lane = 1; lane < LANES; lane++) {
@@ -175,8 +206,10 @@ INLINE float largest_of(lanes_t value) {
 
 /* Returns b where either is NaN. */
 INLINE lanes_t smaller(lanes_t a, lanes_t b) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
     return (lanes_t)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (lanes_t)_mm256_min_ps((__m256)a, (__m256)b);
 #else
     ints_t first = a < b;
     return (lanes_t)(((ints_t)a & first) | ((ints_t)b & ~first));
