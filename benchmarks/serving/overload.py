@@ -1,4 +1,4 @@
-"""Overload of a server with twice its capacity for half a minute, and its recovery."""
+"""Overload of a server with twice its capacity, and its recovery."""
 
 from __future__ import annotations
 

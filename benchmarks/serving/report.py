@@ -128,7 +128,7 @@ def _open_cell(outcome: object) -> str:
 
 
 def _overloads(results: AloneResults) -> str:
-    return "## Twice the capacity for half a minute\n\n" + table(
+    return "## Twice the capacity\n\n" + table(
         (
             "server",
             "device",

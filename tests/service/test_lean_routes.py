@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +16,23 @@ from service.settings import Settings
 from service.web.http import lean_route
 from support.api_requests import JPEG, photo
 from support.service_fakes import FakeEngines, fake_app
+
+DESCRIBED = """
+import json, sys
+from fastapi.routing import APIRoute
+from service.web.http import lean_route
+
+if sys.argv[1] == "plain":
+    lean_route.LeanRoute = APIRoute
+from service.settings import Settings
+from service.web.app import TASKS
+from support.service_fakes import FakeEngines, fake_app
+
+app = fake_app(Settings(), FakeEngines())
+kinds = {type(route).__name__ for module in TASKS for route in module.router.routes}
+print(json.dumps({"lean": "LeanRoute" in kinds, "document": app.openapi()}))
+"""
+"""Prints the API's document, with lean routes or with FastAPI's own."""
 
 BODY = photo()
 TASKS = ("classify", "segment", "detect", "embed", "explain")
@@ -115,3 +136,17 @@ async def test_a_route_remembers_a_bounded_number_of_short_queries(
         await client.post(f"/v1/classify?{long_query}", content=BODY, headers=JPEG)
     ).status_code == 200
     assert len(routes[0]._queries) == 2
+
+
+@pytest.mark.slow
+def test_the_api_is_described_as_with_plain_routes() -> None:
+    lean, plain = described("lean"), described("plain")
+    assert (lean["lean"], plain["lean"]) == (True, False)
+    assert lean["document"] == plain["document"]
+
+
+def described(routes: str) -> dict[str, Any]:
+    command = [sys.executable, "-c", DESCRIBED, routes]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found: dict[str, Any] = json.loads(output)
+    return found
