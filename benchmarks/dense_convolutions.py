@@ -2,7 +2,8 @@
 
 One row for each kind of layer: of T's and XT's blocks for one image and eight, of their stems, and
 of the dense tasks' heads. Both are checked against each other before they are timed. A matrix
-product takes turns too: its rate is the floor that the rates are compared with.
+product takes turns too: its rate is the floor that the rates are compared with. A dtype that oneDNN
+does not pack on the processor is left out.
 
     python benchmarks/dense_convolutions.py --threads 2
 """

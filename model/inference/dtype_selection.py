@@ -1,7 +1,7 @@
 """Choice of a network's dtype on a CPU, by a short measurement.
 
-Processors with bfloat16 instructions run the network up to twice as fast in it; others emulate it,
-many times slower than float32; and a small network may gain nothing on either. A processor's
+Processors with bfloat16 instructions run the network up to twice as fast in it; others gain little
+or nothing, and PyTorch emulates it there, many times slower than float32. A processor's
 feature flags do not tell its speed, so both dtypes are timed.
 """
 
@@ -93,7 +93,7 @@ class DtypeChooser:
 def choose_dtype(
     network: nn.Module, *, clock: Callable[[], float] = time.perf_counter
 ) -> DtypeChoice:
-    """Time a network's backbone on one image in float32 and bfloat16 and choose the faster.
+    """Time a product, and then a network's backbone on one image, in both dtypes; choose one.
 
     Args:
         network: any network of ``model.zoo``, folded, float32, on the CPU; not changed.
@@ -105,7 +105,7 @@ def choose_dtype(
         return DtypeChoice(torch.float32, reason)
     ratio = _speedup(_product(torch.float32), _product(torch.bfloat16), clock)
     if ratio < 1.0:
-        return DtypeChoice(torch.float32, f"a bfloat16 product has {ratio:.2f} times the speed")
+        return DtypeChoice(torch.float32, f"PyTorch's bfloat16 product has {ratio:.2f} times the speed")
     backbone = cast("OverLoCK", network.backbone)
     with torch.inference_mode():
         float32_pass, bfloat16_pass = (

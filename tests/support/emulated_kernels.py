@@ -155,7 +155,7 @@ def _buffer_bytes(name: str, a: tuple[int | None, ...]) -> dict[int, int]:
     """Return the bytes of every buffer among a kernel's arguments, by position."""
     n = [each or 0 for each in a]
     match name:
-        case "overlock_paired" | "overlock_lanes" | "overlock_dense_is_fast":
+        case "overlock_paired" | "overlock_lanes" | "overlock_prefers_dense":
             return {}
         case "overlock_dense" | "overlock_dense_bytes" | "overlock_pack_dense":
             return _dense_bytes(name, n)

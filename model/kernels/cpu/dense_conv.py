@@ -1,7 +1,7 @@
 """Dense convolutions on the CPU, with packed weights and a fused activation or sum.
 
-On x86 they are our own kernel, which costs less for one image's small maps; on other processors,
-and where bfloat16 has a matrix unit, they are oneDNN's.
+With AVX2 or AVX-512 they are our own kernel, which costs less for one image's small maps; on other
+processors, and in bfloat16 where there is a matrix unit, they are oneDNN's.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def is_native(dtype: torch.dtype) -> bool:
         NativeKernelsError: if our kernels do not run here.
     """
     has_unit = dtype == torch.bfloat16 and _has_matrix_unit()
-    return bool(native_library().overlock_dense_is_fast()) and not has_unit
+    return bool(native_library().overlock_prefers_dense()) and not has_unit
 
 
 @functools.cache  # asked for every convolution
@@ -77,7 +77,7 @@ def dense_conv(
     activation: Activation = "none",
     bias: Tensor | None = None,
 ) -> DenseConv | PackedConv:
-    """Return the fastest form of a convolution on this processor; arguments as ``DenseConv``'s."""
+    """Return a convolution in the form that this processor takes; arguments as ``DenseConv``'s."""
     form = DenseConv if is_native(dtype) else PackedConv
     return form(conv, dtype, activation, bias)
 

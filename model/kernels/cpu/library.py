@@ -60,7 +60,7 @@ _SIGNATURES: dict[str, list[type]] = {
     "overlock_dense": [_POINTER] * 5 + [_SIZE] * 5 + [_FLAG],
     "overlock_pack_dense": [_POINTER] * 3,
     "overlock_dense_bytes": [_POINTER],
-    "overlock_dense_is_fast": [],
+    "overlock_prefers_dense": [],
     "overlock_resample_rows": [_POINTER] * 6 + [_SIZE] * 6,
     "overlock_resample_columns": [_POINTER] * 5 + [_SIZE] * 4,
 }
@@ -70,7 +70,7 @@ _RESULTS: dict[str, type] = {
     "overlock_paired": _FLAG,
     "overlock_lanes": _FLAG,
     "overlock_dense_bytes": _SIZE,
-    "overlock_dense_is_fast": _FLAG,
+    "overlock_prefers_dense": _FLAG,
 }
 """Result types; the other functions have none."""
 

@@ -40,7 +40,7 @@ def packed_conv_unsupported_reason(dtype: torch.dtype) -> str | None:
         if not hasattr(torch.ops.mkldnn, name):
             return f"this PyTorch has no mkldnn::{name}"
     if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return "oneDNN packs bfloat16 convolutions only for AVX-512 or AVX-NE-CONVERT"
+        return "oneDNN packs no bfloat16 convolutions for this processor"
     return None
 
 

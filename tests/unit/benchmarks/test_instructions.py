@@ -10,6 +10,7 @@ import pytest
 from benchmarks.instructions import LIMITS, use_limited_kernels
 from model.kernels.cpu.instruction_sets import INSTRUCTION_SETS, runnable_instruction_sets
 from model.kernels.cpu.library import native_library
+from model.kernels.cpu.ops import lanes
 from support.native_kernels import forget
 
 BUILDS = {build.name: build for build in INSTRUCTION_SETS}
@@ -30,6 +31,7 @@ def test_the_kernels_of_a_limit_are_loaded(tmp_path: Path, name: str) -> None:
         pytest.skip(f"This processor does not run {build.name}")
     use_limited_kernels(name, tmp_path)
     assert bool(native_library().overlock_paired()) == (name == "avx512_bf16")
+    assert lanes() == (8 if name == "avx2" else 16)
 
 
 def test_every_build_of_x86_has_a_limit() -> None:

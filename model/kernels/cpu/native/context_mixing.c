@@ -294,7 +294,8 @@ DEFINE_UNIT(bfloat16_7, 7, VECTORS(7), PAIRED, 1)
 DEFINE_UNIT(bfloat16_13, 13, VECTORS(13), PAIRED, 1)
 DEFINE_UNIT(bfloat16_any, p->kernel, VECTORS(p->kernel), PAIRED, 1)
 
-/* The published networks' kernels are constants: their logits stay in registers. */
+/* The published networks' kernels are constants: loops over their logits are unrolled, and a tile of
+ * them stays in registers. */
 static unit_t unit_for(int64_t kernel, int bfloat16) {
     switch (kernel) {
     case 5:

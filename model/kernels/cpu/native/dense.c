@@ -2,12 +2,13 @@
  *
  * A tile of at most 6 pixels x PANEL vectors of results stays in registers while their products are
  * added: each step loads a vector of weights (or pairs of them) for each, and one number (or pair)
- * of every pixel, which all lanes share. A pixel's window is a list of pointers, one for each tap, so that every kernel size,
- * stride, padding and dilation is the same loop, without a copy of the map; only windows of few or
- * of an odd number of channels are copied. Weights are packed in the order in which they are read:
- * (panel, tap, channel, results of the panel).
+ * of every pixel, which all lanes share. A pixel's window is a list of pointers, one for each tap,
+ * so that every kernel size, stride, padding and dilation is the same loop, without a copy of the
+ * map; only windows of few or of an odd number of channels are copied, and those of bfloat16 where
+ * it is not multiplied in pairs. Weights are packed in the order in which they are read: (panel, tap,
+ * channel, results of the panel).
  *
- * Right on every processor; where it is measured to be faster than oneDNN, it is used.
+ * Right on every processor; `overlock_prefers_dense` says where it takes oneDNN's place.
  */
 #include "lanes.h"
 
@@ -347,8 +348,9 @@ static void convolve_chunk(
     }
 }
 
-/* Whether it is faster than oneDNN: not known of NEON. */
-int overlock_dense_is_fast(void) {
+/* Whether it takes oneDNN's place: with AVX2 it is about as fast, and can be recorded; with NEON
+ * neither was measured. */
+int overlock_prefers_dense(void) {
 #ifdef __AVX2__
     return 1;
 #else

@@ -27,16 +27,19 @@
 #define MASKED_HALVES 0
 #endif
 
-/* Lanes of a register, and how many of them sums and operands share. */
+/* Lanes of a register, and the number of registers, which sums and operands share. */
 #if defined(__AVX512F__)
 #define LANES 16
 #define REGISTERS 32
 #elif defined(__AVX2__)
 #define LANES 8
 #define REGISTERS 16
+#elif defined(__aarch64__)
+#define LANES 4
+#define REGISTERS 32
 #else
 #define LANES 4
-#define REGISTERS 32 /* of NEON */
+#define REGISTERS 16
 #endif
 #define INLINE static inline __attribute__((always_inline))
 

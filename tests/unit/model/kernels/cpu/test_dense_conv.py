@@ -186,7 +186,7 @@ def test_a_matrix_unit_is_left_to_onednn(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("reason", [None, "oneDNN lacks it"])
-def test_without_avx512_onednn_says_what_runs(
+def test_where_ours_is_not_taken_onednn_says_what_runs(
     monkeypatch: pytest.MonkeyPatch, reason: str | None
 ) -> None:
     monkeypatch.setattr(module, "is_native", lambda _: False)
