@@ -105,7 +105,9 @@ def choose_dtype(
         return DtypeChoice(torch.float32, reason)
     ratio = _speedup(_product(torch.float32), _product(torch.bfloat16), clock)
     if ratio < 1.0:
-        return DtypeChoice(torch.float32, f"PyTorch's bfloat16 product has {ratio:.2f} times the speed")
+        return DtypeChoice(
+            torch.float32, f"PyTorch's bfloat16 product has {ratio:.2f} times the speed"
+        )
     backbone = cast("OverLoCK", network.backbone)
     with torch.inference_mode():
         float32_pass, bfloat16_pass = (

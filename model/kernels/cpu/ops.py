@@ -1,8 +1,8 @@
 """The CPU kernels as functions of tensors, tested against the layers of ``model.backbone``.
 
 Maps are (B, H, W, C), contiguous, float32 or bfloat16. Sums, norms, gates and softmaxes run in
-float32 for both; parameters are float32 (ContMix's keys have the map's dtype; so have the taps of a
-convolution where they are paired, and elsewhere they are rounded to it). Functions with a trailing underscore work in place.
+float32 for both; parameters are float32 (ContMix's keys have the map's dtype, as have a
+convolution's taps where they are paired; elsewhere they are rounded to it). Functions with a trailing underscore work in place.
 
 For inference only: no gradient, no torch.compile.
 """

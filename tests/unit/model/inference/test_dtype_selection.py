@@ -44,7 +44,12 @@ Clock = Callable[[], float]
     [
         ((2.0, 1.0), (2.0, 1.0), torch.bfloat16, "2.00 times the speed of float32"),
         ((2.0, 1.0), (1.1, 1.0), torch.float32, "1.10 times the speed of float32"),
-        ((1.0, 50.0), (9.0, 1.0), torch.float32, "PyTorch's bfloat16 product has 0.02 times the speed"),
+        (
+            (1.0, 50.0),
+            (9.0, 1.0),
+            torch.float32,
+            "PyTorch's bfloat16 product has 0.02 times the speed",
+        ),
     ],
     ids=["faster", "hardly faster", "emulated"],
 )
