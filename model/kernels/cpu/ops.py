@@ -2,7 +2,8 @@
 
 Maps are (B, H, W, C), contiguous, float32 or bfloat16. Sums, norms, gates and softmaxes run in
 float32 for both; parameters are float32 (ContMix's keys have the map's dtype, as have a
-convolution's taps where they are paired; elsewhere they are rounded to it). Functions with a trailing underscore work in place.
+convolution's taps where they are paired; elsewhere they are rounded to it). Functions with
+a trailing underscore work in place.
 
 For inference only: no gradient, no torch.compile.
 """
