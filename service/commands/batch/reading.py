@@ -21,7 +21,7 @@ from service.commands.predict.sources import SourceError
 AHEAD = 8
 """Images that are read while others are decoded; of a bucket, this many requests at a time."""
 
-READ_TOGETHER = 4
+READ_TOGETHER = 8
 """Files that a thread reads in one go: one at a time costs more than the reading itself. Of a
 bucket each object is a request of its own, and they are made at the same time."""
 
@@ -114,7 +114,8 @@ def _read_file(item: ImageItem) -> bytes:
     if not stat.S_ISREG(path.stat().st_mode):
         raise SourceError("It is a folder, a pipe or a device, and no file.")  # a pipe would block
     if item.offset is None:
-        return path.read_bytes()
+        with path.open("rb", buffering=0) as whole:
+            return whole.readall()
     with path.open("rb") as file:
         file.seek(item.offset)
         return file.read(item.size or 0)
