@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -146,7 +147,11 @@ def test_the_api_is_described_as_with_plain_routes() -> None:
 
 
 def described(routes: str) -> dict[str, Any]:
-    command = [sys.executable, "-c", DESCRIBED, routes]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found: dict[str, Any] = json.loads(output)
+    completed = subprocess.run(
+        [sys.executable, "-c", DESCRIBED, routes],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    found: dict[str, Any] = json.loads(completed.stdout)
     return found
