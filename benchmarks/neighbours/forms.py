@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.neighbours.networks import NETWORKS, is_ours
@@ -138,27 +138,31 @@ def fastest(measurements: Iterable[Measurement]) -> dict[tuple[str, str], Contes
     return {key: each.contestant for key, each in best.items()}
 
 
-def contestants_of(group: Group, measured: Iterable[Measurement]) -> list[Contestant]:
+def contestants_of(
+    group: Group, measured: Iterable[Measurement], dtypes: Sequence[str] = DTYPES
+) -> list[Contestant]:
     """Return who takes turns in a group.
 
     Args:
         group: see there.
         measured: results of the networks' own groups with the same batch; only the final group
             needs them.
+        dtypes: that are compared, the reference's among them.
 
     Raises:
         ValueError: if a network of the final group has no results.
     """
     if group.subject != FINAL:
-        return [Contestant(group.subject, form) for form in forms_of(group.subject, group.batch)]
+        forms = [form for form in forms_of(group.subject, group.batch) if form.dtype in dtypes]
+        return [Contestant(group.subject, form) for form in forms]
     best = fastest(measured)
-    missing = [name for name in COMPARED if (name, DTYPES[0]) not in best]
+    missing = [name for name in COMPARED if any((name, dtype) not in best for dtype in dtypes)]
     if missing:
         raise ValueError(
             f"{group.name} takes the fastest forms of other groups; these have no results yet: "
             f"{', '.join(f'{name}:{group.batch}' for name in missing)}."
         )
-    served = [Form(SERVED, dtype) for dtype in DTYPES]
-    chosen = [best[name, dtype] for name in COMPARED for dtype in DTYPES]
+    served = [Form(SERVED, dtype) for dtype in dtypes]
+    chosen = [best[name, dtype] for name in COMPARED for dtype in dtypes]
     ours = [Contestant(name, form) for name in NETWORKS if is_ours(name) for form in served]
     return list(dict.fromkeys([*chosen, *ours]))

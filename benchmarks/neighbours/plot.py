@@ -1,10 +1,11 @@
 """Plot accuracy over images/s of the final groups; needs an environment with matplotlib.
 
-benchmarks/serving/.venvs/plot/bin/python -m benchmarks.neighbours.plot
+benchmarks/serving/.venvs/plot/bin/python -m benchmarks.neighbours.plot [NAME]
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import matplotlib as mpl  # type: ignore[import-not-found]
@@ -39,7 +40,8 @@ Points = dict[str, tuple[float, float]]
 
 def main() -> None:
     """Draw a panel for each batch size whose final group has results."""
-    results = load_results()
+    name = (*sys.argv[1:], NAME)[0]
+    results = load_results(name)
     batches = [batch for batch in BATCHES if f"{FINAL}:{batch}" in results]
     size = (5.5 * len(batches), 4.6)
     figure, grid = plt.subplots(1, len(batches), figsize=size, sharey=True, squeeze=False)
@@ -54,7 +56,7 @@ def main() -> None:
     hollow = plt.Line2D([], [], marker="o", color="#555555", mfc="white", ls="", label="float32")
     figure.legend(handles=[filled, hollow], loc="lower center", ncols=2, frameon=False)
     figure.tight_layout(rect=(0, 0.06, 1, 1))
-    figure.savefig(RESULTS / f"{NAME}.png", dpi=110)
+    figure.savefig(RESULTS / f"{name}.png", dpi=110)
 
 
 def points_of(result: GroupResult, series: str, dtype: str) -> Points:
@@ -75,8 +77,10 @@ def points_of(result: GroupResult, series: str, dtype: str) -> Points:
 
 
 def draw(axes: Any, result: GroupResult) -> None:
-    """Draw the points of each series, with lines and names for those in bfloat16."""
+    """Draw the points of each series, with lines and names for those in the fastest dtype."""
     axes.set_xscale("log")
+    measured = {row.contestant.form.dtype for row in result.measurements}
+    named = "bfloat16" if "bfloat16" in measured else "float32"
     for series, color in COLORS.items():
         for dtype in DTYPES:
             points = points_of(result, series, dtype)
@@ -88,10 +92,10 @@ def draw(axes: Any, result: GroupResult) -> None:
                 marker="o",
                 markerfacecolor=color if bfloat16 else "white",
                 markersize=6 if bfloat16 else 5,
-                linestyle="-" if bfloat16 and not series.endswith("exported") else "",
+                linestyle="-" if dtype == named and not series.endswith("exported") else "",
             )
             for name, point in points.items():
-                if bfloat16:
+                if dtype == named:
                     label(axes, series, name, point, color)
     axes.margins(x=0.2, y=0.14)
     low, high = axes.get_xlim()

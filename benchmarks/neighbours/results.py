@@ -22,6 +22,7 @@ from benchmarks.neighbours.networks import NETWORKS, WITHOUT_A_LIBRARY, Network
 
 RESULTS = Path(__file__).parents[1] / "results"
 NAME = "neighbours-cpu"
+"""Of the files, without another."""
 
 EXPLANATION = f"""\
 Random weights, 224x224. A group's contestants took turns, each in a process of its own; a turn is
@@ -71,12 +72,12 @@ class GroupResult:
         return group.subject != FINAL and group.batch == batch
 
 
-def load_results(folder: Path = RESULTS) -> dict[str, GroupResult]:
+def load_results(name: str = NAME, folder: Path = RESULTS) -> dict[str, GroupResult]:
     """Return the results so far by group; empty if there are none."""
-    path = folder / f"{NAME}.json"
+    path = folder / f"{name}.json"
     if not path.exists():
         return {}
-    return {name: _group_result(each) for name, each in json.loads(path.read_text()).items()}
+    return {group: _group_result(each) for group, each in json.loads(path.read_text()).items()}
 
 
 def _group_result(each: dict[str, Any]) -> GroupResult:
@@ -92,25 +93,32 @@ def _group_result(each: dict[str, Any]) -> GroupResult:
     return GroupResult(**{**each, "measurements": rows})
 
 
-def save_results(results: Mapping[str, GroupResult], folder: Path = RESULTS) -> None:
+def save_results(
+    results: Mapping[str, GroupResult], name: str = NAME, folder: Path = RESULTS
+) -> None:
     """Write the JSON and the table, groups in the order of ``GROUPS``."""
-    ordered = {name: results[name] for name in GROUPS if name in results}
-    report = {name: asdict(result) for name, result in ordered.items()}
-    (folder / f"{NAME}.json").write_text(json.dumps(report, indent=1) + "\n")
-    (folder / f"{NAME}.md").write_text(as_markdown(ordered))
+    ordered = {group: results[group] for group in GROUPS if group in results}
+    report = {group: asdict(result) for group, result in ordered.items()}
+    (folder / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(as_markdown(ordered, name))
 
 
-def as_markdown(results: Mapping[str, GroupResult]) -> str:
-    """Write the tables for people: the final groups first."""
+def as_markdown(results: Mapping[str, GroupResult], name: str = NAME) -> str:
+    """Write the tables for people: the final groups first.
+
+    Args:
+        results: by group.
+        name: of the files, and so of the plot.
+    """
     lines = ["# Served forms and other networks on the CPU", "", EXPLANATION, ""]
-    finals = [result for name, result in results.items() if GROUPS[name].subject == FINAL]
+    finals = [result for group, result in results.items() if GROUPS[group].subject == FINAL]
     if finals:
-        lines += [f"![Accuracy and images/s]({NAME}.png)", ""]
+        lines += [f"![Accuracy and images/s]({name}.png)", ""]
     for result in finals:
         lines += _final_table(result)
     lines += ["## All forms", ""]
-    for name, result in results.items():
-        if GROUPS[name].subject != FINAL:
+    for group, result in results.items():
+        if GROUPS[group].subject != FINAL:
             lines += _forms_table(result)
     return "\n".join(lines).rstrip() + "\n"
 

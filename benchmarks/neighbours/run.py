@@ -6,6 +6,7 @@ form in each dtype is noted. Then these take turns in the final group, whose num
     python -m benchmarks.neighbours.run --prepare
     python -m benchmarks.neighbours.run
     python -m benchmarks.neighbours.run --groups overlock_t:8 best:8
+    python -m benchmarks.neighbours.run --dtypes float32 --output neighbours-avx2
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ from benchmarks.neighbours.processes import (
     use_environment,
 )
 from benchmarks.neighbours.results import (
+    NAME,
     GroupResult,
     load_results,
     save_results,
@@ -61,15 +63,29 @@ def main() -> None:
         action="store_true",
         help="export and compile for the groups, and measure nothing: minutes for each network",
     )
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--output", default=NAME, help="name of the files in results/")
     arguments = parser.parse_args()
+    if REFERENCE.dtype not in arguments.dtypes:
+        parser.error(f"--dtypes: {REFERENCE.dtype} has to be among them, as the reference.")
     use_environment()
     for name in arguments.groups:
         group = GROUPS[name]
         if arguments.prepare:
-            prepare(group, arguments.threads)
+            prepare(group, arguments.threads, arguments.dtypes)
             continue
         load_at_start = os.getloadavg()
-        measurements, gemms = measure(group, arguments.turns, arguments.threads)
+        results = load_results(arguments.output)
+        measured = [
+            row
+            for each in results.values()
+            if each.is_of_networks(group.batch)
+            for row in each.measurements
+        ]
+        contestants = contestants_of(group, measured, arguments.dtypes)
+        measurements, gemms = measure(
+            group, contestants, arguments.dtypes, arguments.turns, arguments.threads
+        )
         command = ["python", "-m", "benchmarks.neighbours.run", *sys.argv[1:]]
         result = GroupResult(
             group=name,
@@ -78,25 +94,31 @@ def main() -> None:
             gemm_gflop_per_second=gemms,
             measurements=measurements,
         )
-        save_results(load_results() | {name: result})
+        save_results(results | {name: result}, arguments.output)
     finals = {name for name, group in GROUPS.items() if group.subject == FINAL}
     if not arguments.prepare and finals & set(arguments.groups):
         python = str(environment_bin("plot") / "python")
-        plot = [python, "-m", "benchmarks.neighbours.plot"]
+        plot = [python, "-m", "benchmarks.neighbours.plot", arguments.output]
         subprocess.run(plot, check=True, env=checkout_environment())
 
 
-def prepare(group: Group, threads: int) -> None:
+def prepare(group: Group, threads: int, dtypes: Sequence[str]) -> None:
     """Start every contestant of a network's group once, alone, and compare it."""
     if group.subject == FINAL:
         return
-    for contestant in contestants_of(group, ()):
+    for contestant in contestants_of(group, (), dtypes):
         with contextlib.closing(start(contestant, group.batch, threads)) as process:
             compare(contestant, group, process.first_logits())
 
 
-def measure(group: Group, turns: int, threads: int) -> tuple[list[Measurement], dict[str, float]]:
-    """Time the contestants of a group in turns.
+def measure(
+    group: Group,
+    contestants: Sequence[Contestant],
+    dtypes: Sequence[str],
+    turns: int,
+    threads: int,
+) -> tuple[list[Measurement], dict[str, float]]:
+    """Time the contestants of a group in turns, and a matrix product in each dtype.
 
     Returns:
         Their measurements, and GFLOP/s of a matrix product by dtype.
@@ -104,11 +126,6 @@ def measure(group: Group, turns: int, threads: int) -> tuple[list[Measurement], 
     Raises:
         RuntimeError: if a form's logits are not those of the network's reference.
     """
-    results = load_results().values()
-    measured = [
-        row for each in results if each.is_of_networks(group.batch) for row in each.measurements
-    ]
-    contestants = contestants_of(group, measured)
     with contextlib.ExitStack() as stack:
         racers, errors = {}, {}
         for contestant in sorted(contestants, key=lambda each: each.form != REFERENCE):
@@ -117,12 +134,12 @@ def measure(group: Group, turns: int, threads: int) -> tuple[list[Measurement], 
             racers[contestant] = racer
         gemms = {
             dtype: stack.enter_context(contextlib.closing(start_gemm(dtype, threads)))
-            for dtype in DTYPES
+            for dtype in dtypes
         }
         for gemm in gemms.values():
             gemm.first_pass()
         seconds: dict[Contestant, list[float]] = {each: [] for each in contestants}
-        gemm_seconds: dict[str, list[float]] = {dtype: [] for dtype in DTYPES}
+        gemm_seconds: dict[str, list[float]] = {dtype: [] for dtype in dtypes}
         for _ in range(turns):
             for contestant, racer in racers.items():
                 seconds[contestant].append(seconds_of_turn(racer.run))
@@ -132,7 +149,7 @@ def measure(group: Group, turns: int, threads: int) -> tuple[list[Measurement], 
         Measurement(each, group.batch, tuple(seconds[each]), errors[each]) for each in contestants
     ]
     flop = 2 * GEMM_SIDE**3 / 1e9
-    return rows, {dtype: flop / statistics.median(gemm_seconds[dtype]) for dtype in DTYPES}
+    return rows, {dtype: flop / statistics.median(gemm_seconds[dtype]) for dtype in dtypes}
 
 
 def seconds_of_turn(run: Callable[[], float]) -> float:

@@ -70,6 +70,16 @@ def test_the_final_group_has_every_networks_fastest_form_and_ours_as_served() ->
 
 
 def test_the_final_group_asks_for_the_groups_before_it() -> None:
-    rows = [timed("convnext_t", "eager", "float32", 30)]
+    rows = [timed("convnext_t", "eager", dtype, 30) for dtype in DTYPES]
     with pytest.raises(ValueError, match="no results yet: overlock_xt:8, overlock_t:8, convnext_b"):
+        contestants_of(GROUPS["best:8"], rows)
+
+
+def test_a_processor_without_bfloat16_compares_float32_alone() -> None:
+    alone = contestants_of(GROUPS["overlock_t:8"], (), ["float32"])
+    assert {each.form.dtype for each in alone} == {"float32"}
+    rows = [timed(each, "openvino", "float32", 20) for each in COMPARED]
+    final = contestants_of(GROUPS["best:8"], rows, ["float32"])
+    assert {each.form.dtype for each in final} == {"float32"}
+    with pytest.raises(ValueError, match="no results yet"):
         contestants_of(GROUPS["best:8"], rows)

@@ -44,23 +44,23 @@ def forms() -> GroupResult:
 
 
 def test_results_are_read_as_they_were_written(tmp_path: Path, forms: GroupResult) -> None:
-    save_results({"convnext_t:8": forms}, tmp_path)
-    assert load_results(tmp_path) == {"convnext_t:8": forms}
+    save_results({"convnext_t:8": forms}, folder=tmp_path)
+    assert load_results(folder=tmp_path) == {"convnext_t:8": forms}
 
 
 def test_there_are_no_results_at_first(tmp_path: Path) -> None:
-    assert load_results(tmp_path) == {}
+    assert load_results(folder=tmp_path) == {}
 
 
 def test_a_group_that_is_measured_again_replaces_its_own_results(
     tmp_path: Path, forms: GroupResult
 ) -> None:
     other = result("overlock_t:1", [row("overlock_t", "served", "bfloat16", 0.03)])
-    save_results({"convnext_t:8": forms, "overlock_t:1": other}, tmp_path)
+    save_results({"convnext_t:8": forms, "overlock_t:1": other}, folder=tmp_path)
     again = result("convnext_t:8", [row("convnext_t", "eager", "float32", 0.7)])
-    save_results(load_results(tmp_path) | {"convnext_t:8": again}, tmp_path)
-    assert load_results(tmp_path) == {"overlock_t:1": other, "convnext_t:8": again}
-    assert list(load_results(tmp_path)) == ["overlock_t:1", "convnext_t:8"]
+    save_results(load_results(folder=tmp_path) | {"convnext_t:8": again}, folder=tmp_path)
+    assert load_results(folder=tmp_path) == {"overlock_t:1": other, "convnext_t:8": again}
+    assert list(load_results(folder=tmp_path)) == ["overlock_t:1", "convnext_t:8"]
 
 
 def test_the_forms_of_a_network_are_listed_from_the_fastest(forms: GroupResult) -> None:
