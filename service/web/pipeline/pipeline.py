@@ -32,9 +32,9 @@ from service.web.http.middleware import Draining
 from service.web.pipeline.request_context import (
     DecodeWaitEstimator,
     RequestContext,
-    Threads,
     unless_client_leaves,
 )
+from service.web.pipeline.threads import Threads
 
 REQUEST_STAGES = ("read", "render")
 """Stages observed for each request; an engine observes the device's for each batch."""

@@ -1,16 +1,14 @@
-"""A request on its way through an HTTP worker: its deadline, its client, and the threads for it."""
+"""A request on its way through an HTTP worker: its deadline, its client, its wait for decoding."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -22,14 +20,6 @@ from service.ewma import Ewma
 from service.link.pool import OfferedModel
 from service.web.admission import Permit
 from service.web.http.exchange import CLIENT_GONE, Watch
-
-THREADS = 2
-"""Number of decoding threads, and of rendering threads."""
-
-NICENESS = 2
-"""Niceness of those threads, added to the process's own. The more of it, the sooner the event loop
-interrupts them, for one packet at a time, and both find the caches filled by the other; without any
-the event loop comes too late to reject what is too much."""
 
 MEMORY = 0.9
 """Weight of past decodings when another one ends: about the last ten count."""
@@ -147,88 +137,6 @@ def _watch_client(request: Request, leave: Callable[[], None]) -> Callable[[], o
         leave()
 
     return asyncio.create_task(wait()).cancel
-
-
-Call = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
-
-
-class Threads:
-    """Threads that call functions for one event loop.
-
-    On Linux a niceness is a thread's. Where cores are few, the event loop, which rejects excess
-    requests, runs before the decoding of those that were admitted.
-
-    Unlike an executor of ``concurrent.futures``, a call has one future, and calls that end while
-    the event loop is busy wake it once.
-
-    Args:
-        name: that the threads' names begin with.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._calls: SimpleQueue[Call | None] = SimpleQueue()
-        self._ended: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def call(self, function: Callable[..., ResultT], *arguments: Any) -> asyncio.Future[ResultT]:
-        """Call a function in one of the threads, unless its future is done before that."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            for number in range(THREADS):
-                name = f"{self._name}_{number}"
-                threading.Thread(target=self._work, name=name, daemon=True).start()
-        future: asyncio.Future[ResultT] = self._loop.create_future()
-        self._calls.put((future, function, arguments))
-        return future
-
-    def close(self) -> None:
-        """Let the threads end when their calls have; those that wait are cancelled."""
-        while not self._calls.empty():
-            waiting = self._calls.get()
-            if waiting is not None:
-                waiting[0].cancel()
-        for _ in range(THREADS):
-            self._calls.put(None)
-
-    def _work(self) -> None:
-        os.nice(NICENESS)
-        while (waiting := self._calls.get()) is not None:
-            future, function, arguments = waiting
-            if not future.done():
-                self._end(future, *_outcome(function, arguments))
-            # Nothing is kept alive while the thread waits for the next call.
-            del waiting, future, function, arguments
-
-    def _end(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-        assert self._loop is not None
-        with self._lock:
-            is_first = not self._ended
-            self._ended.append((future, result, error))
-        if is_first:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._deliver)
-
-    def _deliver(self) -> None:
-        with self._lock:
-            ended, self._ended = self._ended, []
-        for future, result, error in ended:
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-
-
-def _outcome(
-    function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> tuple[Any, BaseException | None]:
-    try:
-        return function(*arguments), None
-    except BaseException as error:  # noqa: BLE001 - the caller gets it
-        return None, error
 
 
 class DecodeWaitEstimator:
