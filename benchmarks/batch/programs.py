@@ -137,7 +137,7 @@ def decode(_: str, photos: Path, times: Path) -> None:
 
 
 def network(device: str, photos: Path, times: Path) -> None:
-    """Run the device alone, on as many images as there are photographs."""
+    """Run the device alone, on a part of as many images as there are photographs."""
     words = ["classify", str(photos), "--output", "none", "--devices", "cpu", *OPTIONS]
     parser = argparse.ArgumentParser()
     fill_parser(parser)
@@ -147,7 +147,7 @@ def network(device: str, photos: Path, times: Path) -> None:
     files = sorted(photos.iterdir())
     preparer = ImagePreparer(settings)
     prepared = [preparer.prepare(f.read_bytes(), None, watched.model) for f in files[:BATCH_SIZE]]
-    for _ in range(len(files) // BATCH_SIZE):
+    for _ in range(len(files) // BATCH_SIZE // 3):
         watched.run([WaitingInput(each.network_input, time.perf_counter()) for each in prepared])
 
 

@@ -1,17 +1,18 @@
 """Images a second of ``overlock batch``, ``overlock predict`` and a plain DataLoader loop.
 
-    PYTHONPATH=.:tests python -m benchmarks.batch.throughput    # ten minutes
+    PYTHONPATH=.:tests python -m benchmarks.batch.throughput    # half an hour
+    PYTHONPATH=.:tests python -m benchmarks.batch.throughput --output batch-avx2
 
 Writes ``benchmarks/results/batch-cpu.json`` and ``.md``. All three classify the same photographs,
 JPEG of 640x480, in batches of 8, on three devices: two that only wait, at T's speed on a CPU and
-without any time, and T itself with random weights, float32. Their runs take turns, and a ratio is
-of two runs of the same turn. A rate is that of the middle of a run: Ray's start takes ten seconds,
-whatever the number of images.
+without any time, and T itself with random weights, float32. Their runs take turns. A rate is that
+of the middle of a run: Ray's start takes ten seconds, whatever the number of images.
 
-The limits, measured in the same turns: decoding's own rate D, with a process on each core at the
-same time, which reads files and makes the network's input of them, as every program has to; the
-device's own rate R; and where both share the cores, R / (1 + R / D). All but the DataLoader have
-the environment that the commands begin with.
+The limits: decoding's own rate D, with a process on each core at the same time, which reads files
+and makes the network's input of them, as every program has to; the device's own rate R; and where
+both share the cores, R / (1 + R / D). Machines change their speed within minutes, so both are
+measured before and after each program, whose limit is the mean. All but the DataLoader have the
+environment that the commands begin with.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +49,7 @@ PROGRAMS = {
     "predict": "`overlock predict`",
     "loader": f"DataLoader, {CORES} workers",
 }
-IMAGES = {"simulated T": 800, "simulated fast": 4000, "real T": 640}
+IMAGES = {"simulated T": 800, "simulated fast": 4000, "real T": 320}
 MIDDLE = 0.25, 0.9
 """Shares of the images between which a rate is taken."""
 
@@ -61,25 +63,26 @@ GOALS = {"simulated T": 0.95, "simulated fast": 0.90, "real T": 0.95}
 
 @dataclass(frozen=True)
 class Turn:
-    """The runs of a turn on one device.
+    """The runs of a turn on one device, images a second.
 
     Attributes:
-        limit: images a second that no program can exceed.
-        decoding: those of decoding alone, on all cores.
-        device: those of the device alone; None if it takes no time.
-        programs: those of each program, by name.
+        decoding: of decoding alone, on all cores, before the first program and after each.
+        device: of the device alone, at the same moments; None if it takes no time.
+        limits: by program: what it cannot exceed.
+        programs: by program.
     """
 
-    limit: float
-    decoding: float
-    device: float | None
+    decoding: list[float]
+    device: list[float] | None
+    limits: dict[str, float]
     programs: dict[str, float]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=3, help="[3]")
-    number_of_turns = parser.parse_args().turns
+    parser.add_argument("--output", default="batch-cpu", help="name of the files in results/")
+    arguments = parser.parse_args()
     load_at_start = os.getloadavg()
     turns: dict[str, list[Turn]] = {device: [] for device in IMAGES}
     with tempfile.TemporaryDirectory() as folder:
@@ -87,10 +90,10 @@ def main() -> None:
             device: draw(Path(folder, device.replace(" ", "-")), count)
             for device, count in IMAGES.items()
         }
-        for number in range(number_of_turns):
+        for number in range(arguments.turns):
             for device in IMAGES:
                 turns[device].append(measured(device, photos[device], number))
-    write(turns, describe_machine(load_at_start, CORES))
+    write(turns, describe_machine(load_at_start, CORES), arguments.output)
 
 
 def draw(folder: Path, count: int) -> Path:
@@ -107,16 +110,37 @@ def draw(folder: Path, count: int) -> Path:
 
 def measured(device: str, photos: Path, number: int) -> Turn:
     """Run all programs on a device; each turn begins with another one."""
-    decoding = run("decode", device, photos, processes=CORES)
-    alone = None if COSTS.get(device) == IMMEDIATE else run("network", device, photos)
-    limit = decoding
-    if alone is not None:
-        waits = device in COSTS
-        limit = min(limit, alone) if waits else alone / (1 + alone / decoding)
     order = [*PROGRAMS][number % len(PROGRAMS) :] + [*PROGRAMS][: number % len(PROGRAMS)]
-    turn = Turn(limit, decoding, alone, {name: run(name, device, photos) for name in order})
-    print(device, f"limit {turn.limit:.1f}/s", turn.programs, flush=True)
+    alone = [measured_alone(device, photos)]
+    programs = {}
+    for name in order:
+        programs[name] = run(name, device, photos)
+        alone.append(measured_alone(device, photos))
+    limits = [limit_of(device, *each) for each in alone]
+    means = [statistics.mean(pair) for pair in pairwise(limits)]
+    devices = [rate for _, rate in alone if rate is not None]
+    turn = Turn(
+        [decoding for decoding, _ in alone],
+        devices or None,
+        dict(zip(order, means, strict=True)),
+        programs,
+    )
+    print(device, turn.limits, turn.programs, flush=True)
     return turn
+
+
+def measured_alone(device: str, photos: Path) -> tuple[float, float | None]:
+    """Return the rates of decoding and of the device; None if that takes no time."""
+    decoding = run("decode", device, photos, processes=CORES)
+    return decoding, None if COSTS.get(device) == IMMEDIATE else run("network", device, photos)
+
+
+def limit_of(device: str, decoding: float, alone: float | None) -> float:
+    """Return the images a second that no program can exceed."""
+    if alone is None:
+        return decoding
+    waits = device in COSTS
+    return min(decoding, alone) if waits else alone / (1 + alone / decoding)
 
 
 def run(program: str, device: str, photos: Path, processes: int = 1) -> float:
@@ -152,38 +176,41 @@ def rate_in(times: Path) -> float:
     return float((images[last] - images[first]) / (moments[last] - moments[first]))
 
 
-def write(turns: dict[str, list[Turn]], machine: dict[str, str]) -> None:
+def write(turns: dict[str, list[Turn]], machine: dict[str, str], output: str) -> None:
     """Write the results."""
     lines = [
         "# Offline work: images a second",
         "",
         f"`{COMMAND}`; photographs of 640x480, JPEG, batches of 8; "
-        f"{len(turns['real T'])} interleaved turn(s), their medians, ratios of runs of the same "
-        "turn.",
+        f"{len(turns['real T'])} interleaved turn(s), their medians. The limit is measured before "
+        "and after each program; a share is of the mean of both, and its range over the turns in "
+        "brackets.",
         "",
         *(f"- {fact}: {value}" for fact, value in machine.items()),
         "",
-        "| device | decoding on all cores | device alone | limit | program | images/s "
-        "| of the limit | goal |",
-        "|--|--|--|--|--|--|--|--|",
+        "| device | decoding on all cores | device alone | program | images/s | of the limit "
+        "| goal |",
+        "|--|--|--|--|--|--|--|",
     ]
     for device, runs in turns.items():
-        devices = [turn.device for turn in runs if turn.device is not None]
+        decoding = statistics.median(rate for turn in runs for rate in turn.decoding)
+        devices = [rate for turn in runs for rate in turn.device or ()]
         alone = f"{statistics.median(devices):.1f}" if devices else ""
-        limit = statistics.median(turn.limit for turn in runs)
-        known = f"{statistics.median(t.decoding for t in runs):.0f} | {alone} | {limit:.1f}"
         for name, title in PROGRAMS.items():
             rate = statistics.median(turn.programs[name] for turn in runs)
-            share = statistics.median(turn.programs[name] / turn.limit for turn in runs)
+            shares = sorted(turn.programs[name] / turn.limits[name] for turn in runs)
+            share = f"{statistics.median(shares):.3f} ({shares[0]:.2f} to {shares[-1]:.2f})"
             goal = f"{GOALS[device]:.2f}" if name == "batch" else ""
-            lines.append(f"| {device} | {known} | {title} | {rate:.1f} | {share:.3f} | {goal} |")
-    (RESULTS / "batch-cpu.md").write_text("\n".join(lines) + "\n")
+            lines.append(
+                f"| {device} | {decoding:.0f} | {alone} | {title} | {rate:.1f} | {share} | {goal} |"
+            )
+    (RESULTS / f"{output}.md").write_text("\n".join(lines) + "\n")
     document = {
         "command": COMMAND,
         "machine": machine,
         "turns": {device: [asdict(turn) for turn in runs] for device, runs in turns.items()},
     }
-    (RESULTS / "batch-cpu.json").write_text(json.dumps(document, indent=2) + "\n")
+    (RESULTS / f"{output}.json").write_text(json.dumps(document, indent=2) + "\n")
     print("\n".join(lines))
 
 

@@ -24,7 +24,7 @@ from benchmarks.serving.processes import (
 )
 from benchmarks.serving.running_server import RunningServer
 from benchmarks.serving.scrape import get, sum_of
-from service.web.pipeline.request_context import THREADS as DECODING_THREADS
+from service.web.pipeline.threads import THREADS as DECODING_THREADS
 
 MAX_BATCH_SIZE = 64
 """The engine's; ``benchmarks.on_gpu.served`` prepares a bare one for it too."""

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.api.errors import QueueFullError
-from service.web.pipeline.request_context import THREADS
+from service.web.pipeline.threads import THREADS
 from support.api_requests import photo
 from support.service_fakes import CLASSIFIER, FakeEngines, until_engines_have
 
