@@ -34,7 +34,7 @@ from service.web.pipeline.request_context import (
     RequestContext,
     unless_client_leaves,
 )
-from service.web.pipeline.threads import Threads
+from service.web.pipeline.threads import Threads, decoded_together
 
 REQUEST_STAGES = ("read", "render")
 """Stages observed for each request; an engine observes the device's for each batch."""
@@ -57,7 +57,7 @@ class Pipeline:
         self.generations = generations
         self.draining = Draining()
         # Two pools, so that pictures which take seconds to draw do not delay decoding.
-        self._decode_threads = Threads("decode")
+        self._decode_threads = Threads("decode", decoded_together())
         self._render_threads = Threads("render")
         self.preparer = ImagePreparer(settings)
         self._decode_wait = DecodeWaitEstimator()

@@ -1,4 +1,4 @@
-"""Calls in the threads of an event loop: every one is answered, soon, whatever ends or waits."""
+"""Calls in the threads of an event loop: each has its result soon after it has ended."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ import pytest
 from service.web.pipeline.threads import (
     NICENESS,
     THREADS,
+    TOGETHER,
     TOGETHER_SECONDS,
     Threads,
+    decoded_together,
 )
 
 
-@pytest.fixture
-def threads() -> Iterator[Threads]:
-    threads = Threads("test")
+@pytest.fixture(params=[1, TOGETHER])
+def threads(request: pytest.FixtureRequest) -> Iterator[Threads]:
+    threads = Threads("test", request.param)
     yield threads
     threads.close()
 
@@ -80,7 +82,7 @@ async def test_closed_threads_cancel_the_calls_that_wait_and_end() -> None:
 
 
 async def test_calls_that_end_while_others_wait_wake_the_loop_once_for_several(
-    threads: Threads, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loop, wakes = asyncio.get_running_loop(), []
     wake = loop.call_soon_threadsafe
@@ -90,7 +92,9 @@ async def test_calls_that_end_while_others_wait_wake_the_loop_once_for_several(
         return wake(*arguments)
 
     monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+    threads = Threads("test", TOGETHER)
     await asyncio.gather(*(threads.call(time.sleep, 0.002) for _ in range(40)))
+    threads.close()
     assert 1 <= len(wakes) <= 15
 
 
@@ -105,10 +109,45 @@ async def test_a_call_that_has_ended_does_not_wait_for_one_that_goes_on(threads:
     assert await asyncio.gather(*long, *behind) == [True] * (THREADS + 1)
 
 
-async def test_closed_threads_tell_of_calls_that_nothing_waits_behind() -> None:
-    threads, free = Threads("closed"), threading.Event()
-    busy = [threads.call(free.wait, 60) for _ in range(THREADS)]
-    await asyncio.sleep(2 * TOGETHER_SECONDS)
+async def test_a_call_that_has_ended_does_not_wait_for_a_cancelled_one(threads: Threads) -> None:
+    free, goes_on = threading.Event(), threading.Event()
+    long = [threads.call(free.wait, 60) for _ in range(THREADS - 1)]
+    quick, cancelled = threads.call(goes_on.wait, 60), threads.call(print)
+    cancelled.cancel()
+    goes_on.set()
+    assert await asyncio.wait_for(quick, 30)
+    free.set()
+    await asyncio.gather(*long)
+
+
+async def test_an_idle_loop_has_no_timer() -> None:
+    threads = Threads("test", TOGETHER)
+    await asyncio.gather(*(threads.call(int, number) for number in range(20)))
+    await asyncio.sleep(3 * TOGETHER_SECONDS)
+    assert threads._timer is None
+    threads.close()
+
+
+async def test_closed_threads_tell_of_calls_that_nothing_waits_behind(threads: Threads) -> None:
+    free, began = threading.Event(), threading.Barrier(THREADS + 1, timeout=60)
+    busy = [threads.call(lambda: (began.wait(), free.wait(60))[1]) for _ in range(THREADS)]
+    await asyncio.to_thread(began.wait)
+    await asyncio.sleep(3 * TOGETHER_SECONDS)
     threads.close()
     free.set()
     assert await asyncio.wait_for(asyncio.gather(*busy), 30) == [True] * THREADS
+
+
+async def test_stop_iteration_fails_a_call_as_another_error_would(threads: Threads) -> None:
+    calls = [threads.call(next, iter(())), threads.call(divmod, 7, 2)]
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await calls[0]
+    assert await calls[1] == (3, 1)
+
+
+@pytest.mark.parametrize(("cores", "together"), [({3}, TOGETHER), ({0, 1}, 1)])
+async def test_decoded_images_go_on_together_on_one_core_alone(
+    monkeypatch: pytest.MonkeyPatch, cores: set[int], together: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
+    assert decoded_together() == together
