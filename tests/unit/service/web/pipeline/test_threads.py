@@ -98,7 +98,7 @@ async def test_calls_that_end_while_others_wait_wake_the_loop_once_for_several(
     assert 1 <= len(wakes) <= 15
 
 
-async def test_a_call_that_has_ended_does_not_wait_for_one_that_goes_on(threads: Threads) -> None:
+async def test_a_call_that_has_ended_does_not_wait_for_a_long_one(threads: Threads) -> None:
     free = threading.Event()
     long = [threads.call(free.wait, 60) for _ in range(THREADS - 1)]
     quick = threads.call(divmod, 7, 2)
@@ -110,11 +110,11 @@ async def test_a_call_that_has_ended_does_not_wait_for_one_that_goes_on(threads:
 
 
 async def test_a_call_that_has_ended_does_not_wait_for_a_cancelled_one(threads: Threads) -> None:
-    free, goes_on = threading.Event(), threading.Event()
+    free, released = threading.Event(), threading.Event()
     long = [threads.call(free.wait, 60) for _ in range(THREADS - 1)]
-    quick, cancelled = threads.call(goes_on.wait, 60), threads.call(print)
+    quick, cancelled = threads.call(released.wait, 60), threads.call(print)
     cancelled.cancel()
-    goes_on.set()
+    released.set()
     assert await asyncio.wait_for(quick, 30)
     free.set()
     await asyncio.gather(*long)
@@ -146,7 +146,7 @@ async def test_stop_iteration_fails_a_call_as_another_error_would(threads: Threa
 
 
 @pytest.mark.parametrize(("cores", "together"), [({3}, TOGETHER), ({0, 1}, 1)])
-async def test_decoded_images_go_on_together_on_one_core_alone(
+async def test_decoded_images_are_told_together_on_one_core_alone(
     monkeypatch: pytest.MonkeyPatch, cores: set[int], together: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
