@@ -137,7 +137,7 @@ def decode(_: str, photos: Path, times: Path) -> None:
 
 
 def network(device: str, photos: Path, times: Path) -> None:
-    """Run the device alone, on a part of as many images as there are photographs."""
+    """Run the device alone, on a third as many images as there are photographs."""
     words = ["classify", str(photos), "--output", "none", "--devices", "cpu", *OPTIONS]
     parser = argparse.ArgumentParser()
     fill_parser(parser)

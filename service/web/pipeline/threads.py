@@ -50,7 +50,7 @@ class Threads:
         self._name, self._together = name, together
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._ended: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
-        self._lock = threading.Lock()  # for what ended, and the two below
+        self._lock = threading.Lock()  # for what has ended, and the three below
         self._open = 0  # calls of which the event loop does not know the end
         self._first_ended = 0.0
         self._wakes = False  # a delivery is under way
@@ -138,8 +138,8 @@ class Threads:
 
 def decoded_together() -> int:
     """Return how many decoded images go on together: with cores to spare each would only wait."""
-    one_core = len(os.sched_getaffinity(0)) == 1 if hasattr(os, "sched_getaffinity") else False
-    return TOGETHER if one_core else 1
+    has_one_core = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1
+    return TOGETHER if has_one_core else 1
 
 
 def _outcome(
@@ -147,7 +147,7 @@ def _outcome(
 ) -> tuple[Any, BaseException | None]:
     try:
         return function(*arguments), None
-    except StopIteration as error:  # which no future takes
+    except StopIteration as error:  # which no future takes before Python 3.12
         return None, RuntimeError(f"a call ended with {error!r}")
     except BaseException as error:  # noqa: BLE001 - the caller gets it
         return None, error

@@ -146,7 +146,7 @@ async def test_stop_iteration_fails_a_call_as_another_error_would(threads: Threa
 
 
 @pytest.mark.parametrize(("cores", "together"), [({3}, TOGETHER), ({0, 1}, 1)])
-async def test_decoded_images_are_told_together_on_one_core_alone(
+def test_decoded_images_are_told_together_on_one_core_alone(
     monkeypatch: pytest.MonkeyPatch, cores: set[int], together: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
