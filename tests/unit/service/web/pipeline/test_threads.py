@@ -7,10 +7,12 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from service.settings import Settings
+from service.web.pipeline import Pipeline
 from service.web.pipeline.threads import (
     NICENESS,
     THREADS,
@@ -151,3 +153,12 @@ def test_decoded_images_are_told_together_on_one_core_alone(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
     assert decoded_together() == together
+
+
+def test_the_pipeline_tells_of_decoded_images_alone_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    pipeline = Pipeline(Settings(), cast("Any", None))
+    assert pipeline._decode_threads._together == TOGETHER
+    assert pipeline._render_threads._together == 1
