@@ -145,9 +145,7 @@ def limit_of(device: str, decoding: float, alone: float | None) -> float:
 
 def run(program: str, device: str, photos: Path, processes: int = 1) -> float:
     """Run a program, in so many processes at a time; return its images a second in the middle."""
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    if program not in FOREIGN:
-        environment |= engine_environment()
+    environment = environment_of(program)
     with tempfile.TemporaryDirectory() as folder:
         times = [Path(folder, f"{number}") for number in range(processes)]
         started = [
@@ -165,6 +163,12 @@ def run(program: str, device: str, photos: Path, processes: int = 1) -> float:
             if process.returncode:
                 raise RuntimeError(f"{program} on {device}: {said[-2000:]}")
         return sum(map(rate_in, times))
+
+
+def environment_of(program: str) -> dict[str, str]:
+    """Return the variables of a program's process."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    return environment if program in FOREIGN else environment | engine_environment()
 
 
 def rate_in(times: Path) -> float:

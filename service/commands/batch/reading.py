@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import stat
+import time
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,9 +21,9 @@ from service.commands.predict.sources import SourceError
 AHEAD = 8
 """Images that are read while others are decoded; of a bucket, this many requests at a time."""
 
-READ_TOGETHER = 8
-"""Files that a thread reads in one go: one at a time costs more than the reading itself. Of a
-bucket each object is a request of its own, and they are made at the same time."""
+TRIED, WAITED_SHARE = 4, 0.2
+"""Files of a chunk that are read one by one, when they are needed; so are the next ones while that
+takes at most this share of the time: reading ahead, in threads, costs a decoder more than that."""
 
 KEPT_ROW_GROUP_BYTES = 256 * 2**20
 """A row group of a Parquet file up to this size is read once and kept; of a larger one only the
@@ -44,10 +44,7 @@ class ItemReader:
         """
         rows = [item for item in items if item.row is not None]
         found = dict(zip(rows, self._rows(rows), strict=True)) if rows else {}
-        others = [item for item in items if item.row is None]
-        together = 1 if any(is_bucket(item.address) for item in others) else READ_TOGETHER
-        groups = [others[at : at + together] for at in range(0, len(others), together)]
-        read = chain.from_iterable(prefetch(_read_all, groups, ahead=AHEAD // together))
+        read = _files([item for item in items if item.row is None])
         for item in items:
             yield found[item] if item.row is not None else next(read)
 
@@ -91,12 +88,23 @@ class ItemReader:
         raise IndexError("its row group is shorter than it says")
 
 
-def _read_all(items: Sequence[ImageItem]) -> list[bytes | Failure]:
-    return [_read(item) for item in items]
+def _files(items: Sequence[ImageItem]) -> Iterator[bytes | Failure]:
+    """Yield files, the members of tars among them, or objects, in order."""
+    is_remote = any(is_bucket(item.address) for item in items)
+    started, waited_seconds = time.perf_counter(), 0.0
+    for number, item in enumerate(items):
+        before = time.perf_counter()
+        is_slow = number >= TRIED and waited_seconds > WAITED_SHARE * (before - started)
+        if is_remote or is_slow:
+            yield from prefetch(_read, items[number:], AHEAD)
+            return
+        body = _read(item)
+        waited_seconds += time.perf_counter() - before
+        yield body
 
 
 def _read(item: ImageItem) -> bytes | Failure:
-    """Read a file, a tar's member or an object; in a thread."""
+    """Read a file, a tar's member or an object."""
     try:
         body = _read_object(item) if is_bucket(item.address) else _read_file(item)
     except (SourceError, OSError) as error:

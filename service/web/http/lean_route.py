@@ -35,7 +35,7 @@ class LeanRoute(APIRoute):
     first request of a spelling goes FastAPI's way, by its dependencies, as does every one that is
     refused there, and the next ones find the query validated.
 
-    Source: docs/adr/0041-known-queries.md.
+    Source: docs/adr/0041-processor-time-of-an-answer.md.
 
     What depends on more than that is checked for every request: ``app.state.guards``.
     """
