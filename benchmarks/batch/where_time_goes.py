@@ -28,7 +28,8 @@ FIRST, LAST = 0.3, 0.85
 """Shares of the images between which the processor time is taken."""
 
 DECODERS, NETWORK, DRIVER = "decoders", "the network's process", "the command's own process"
-RAY, NOTHING = "Ray's other processes", "other programs, or nothing"
+RAY = "Ray's other processes"
+REST = "other programs, threads that ended meanwhile, nothing"
 ROLES = (DECODERS, NETWORK, DRIVER, RAY)
 MARKS = {"Decoder)": DECODERS, "(Predictor)": NETWORK}
 """By what their processes are named after."""
@@ -53,20 +54,21 @@ def measured(photos: Path) -> tuple[dict[str, float], float]:
     """Return each role's share of all cores' time, and the run's of decoding's own rate."""
     before = run("decode", DEVICE, photos, processes=CORES)
     with tempfile.TemporaryDirectory() as folder:
-        times = Path(folder, "times")
-        words = ["-m", "benchmarks.batch.programs", "batch", DEVICE, photos, times]
-        process = subprocess.Popen(
-            [sys.executable, *words],
-            env=environment_of("batch"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        times, said = Path(folder, "times"), Path(folder, "said")
+        words = ["-m", "benchmarks.batch.programs", "batch", DEVICE, str(photos), str(times)]
+        with said.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, *words],
+                env=environment_of("batch"),
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+            )
         wait_for(process, times, round(FIRST * IMAGES))
         started, first = time.monotonic(), role_seconds(process.pid)
         wait_for(process, times, round(LAST * IMAGES))
         seconds, last = time.monotonic() - started, role_seconds(process.pid)
         if process.wait():
-            raise RuntimeError(f"overlock batch ended with {process.returncode}.")
+            raise RuntimeError(f"overlock batch: {said.read_text()[-2000:]}")
         rate = rate_in(times)
     after = run("decode", DEVICE, photos, processes=CORES)
     shares = {role: (last[role] - first[role]) / seconds / CORES for role in ROLES}
@@ -74,10 +76,8 @@ def measured(photos: Path) -> tuple[dict[str, float], float]:
 
 
 def wait_for(process: subprocess.Popen[bytes], times: Path, images: int) -> None:
-    """Wait until so many images are done."""
-    while not times.exists() or done_in(times) < images:
-        if process.poll() is not None:
-            raise RuntimeError("overlock batch ended early.")
+    """Wait until so many images are done, or the program has ended."""
+    while process.poll() is None and not (times.exists() and done_in(times) >= images):
         time.sleep(WAIT_SECONDS)
 
 
@@ -109,7 +109,7 @@ def as_markdown(machine: dict[str, str], turns: list[tuple[dict[str, float], flo
     """Write the table."""
     rates = sorted(rate for _, rate in turns)
     columns = {role: [shares[role] for shares, _ in turns] for role in ROLES}
-    columns[NOTHING] = [1 - sum(shares.values()) for shares, _ in turns]
+    columns[REST] = [1 - sum(shares.values()) for shares, _ in turns]
     command = "PYTHONPATH=.:tests python -m benchmarks.batch.where_time_goes"
     return "\n".join(
         [

@@ -76,6 +76,18 @@ def test_a_run_that_ends_anywhere_goes_on_to_the_same_files(
     assert files_in(tmp_path / "found") == whole
 
 
+@pytest.mark.usefixtures("photos")
+def test_a_run_that_adds_nothing_to_the_parts_of_another_has_not_done_nothing(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = OSError(errno.EIO, "Input/output error")
+    with monkeypatch.context() as patched:
+        patched.setattr(batch_run, "run_pipeline", failing_after(1, lost))
+        assert batch(*WORDS) == FAILED
+        patched.setattr(batch_run, "run_pipeline", failing_after(0, lost))
+        assert batch(*WORDS) == FAILED
+
+
 def test_a_second_run_computes_only_what_is_missing(
     whole: dict[str, bytes], batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 NO_FILES_HERE = {
     "benchmarks/carried",
+    "k8s/back-fill",
     "k8s/production",
     "service/overlock",
     "service/overlock-predictor",

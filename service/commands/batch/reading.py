@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import stat
-import time
+import statistics
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import perf_counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,11 +21,15 @@ from service.commands.predict.outcome import Failure, unreadable
 from service.commands.predict.sources import SourceError
 
 AHEAD = 8
-"""Images that are read while others are decoded; of a bucket, this many requests at a time."""
+"""Images that are read, in threads, while others are decoded: those of buckets, and slow files."""
 
-TRIED, WAITED_SHARE = 4, 0.2
-"""Files of a chunk that are read one by one, when they are needed; so are the next ones while that
-takes at most this share of the time: reading ahead, in threads, costs a decoder more than that."""
+SLOW_SHARE = 0.25
+"""Share of an image's decoding that reading its file may take without threads, which cost a decoder
+time even if they have little to do."""
+
+TIMED, LEAST_TIMED = 16, 4
+"""Files by whose medians that is judged: the last ones; and the fewest. Every chunk's first file is
+one of them, so that a disk may become quick or slow."""
 
 KEPT_ROW_GROUP_BYTES = 256 * 2**20
 """A row group of a Parquet file up to this size is read once and kept; of a larger one only the
@@ -35,6 +41,8 @@ class ItemReader:
 
     def __init__(self) -> None:
         self._kept: tuple[str, int, list[bytes | None]] | None = None
+        # Seconds of reading a file here, and from then to the next one.
+        self._times: deque[tuple[float, float]] = deque(maxlen=TIMED)
 
     def bodies(self, items: Sequence[ImageItem]) -> Iterator[bytes | Failure]:
         """Yield the files of items, in order, or the reasons why there are none.
@@ -44,9 +52,28 @@ class ItemReader:
         """
         rows = [item for item in items if item.row is not None]
         found = dict(zip(rows, self._rows(rows), strict=True)) if rows else {}
-        read = _files([item for item in items if item.row is None])
+        read = self._files([item for item in items if item.row is None])
         for item in items:
             yield found[item] if item.row is not None else next(read)
+
+    def _files(self, items: Sequence[ImageItem]) -> Iterator[bytes | Failure]:
+        """Yield files, the members of tars among them, or objects, in order."""
+        is_remote = any(is_bucket(item.address) for item in items)
+        for number, item in enumerate(items):
+            if is_remote or (number and self._is_slow()):
+                yield from prefetch(_read, items[number:], AHEAD)
+                return
+            started = perf_counter()
+            body = _read(item)
+            read = perf_counter()
+            yield body
+            self._times.append((read - started, perf_counter() - read))
+
+    def _is_slow(self) -> bool:
+        if len(self._times) < LEAST_TIMED:
+            return False
+        reading = statistics.median(seconds for seconds, _ in self._times)
+        return reading > SLOW_SHARE * statistics.median(seconds for _, seconds in self._times)
 
     def _rows(self, items: Sequence[ImageItem]) -> Iterator[bytes | Failure]:
         for item in items:
@@ -86,21 +113,6 @@ class ItemReader:
                 return self._kept[2][item.row - start]
             start += batch.num_rows
         raise IndexError("its row group is shorter than it says")
-
-
-def _files(items: Sequence[ImageItem]) -> Iterator[bytes | Failure]:
-    """Yield files, the members of tars among them, or objects, in order."""
-    is_remote = any(is_bucket(item.address) for item in items)
-    started, waited_seconds = time.perf_counter(), 0.0
-    for number, item in enumerate(items):
-        before = time.perf_counter()
-        is_slow = number >= TRIED and waited_seconds > WAITED_SHARE * (before - started)
-        if is_remote or is_slow:
-            yield from prefetch(_read, items[number:], AHEAD)
-            return
-        body = _read(item)
-        waited_seconds += time.perf_counter() - before
-        yield body
 
 
 def _read(item: ImageItem) -> bytes | Failure:

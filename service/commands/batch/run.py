@@ -137,7 +137,7 @@ class _Run:
         self._dataset = dataset
         self._images = sum(part.size for part in parts)
         self._devices = work.settings.devices
-        self._done_images = 0  # by this run
+        self._found_images = self._done_images = 0  # by earlier runs, and by this one
         self._seconds = 0.0
         self._store_bytes: int | None = None
         self._in_tiles = work.request.tiled is not None
@@ -156,7 +156,7 @@ class _Run:
         except StoppedError as error:
             print_error(str(error), PROGRAM)
             print_error("What is done stays; the same command goes on from there.", PROGRAM)
-            return FAILED if self._done_images else REFUSED
+            return FAILED if self._found_images + self._done_images else REFUSED
         manifest = write_manifest(self._folder, self._shard, self._identity, self._parts)
         self._folder.remove(plan_name(self._shard))
         print_error(
@@ -180,7 +180,8 @@ class _Run:
 
     def _is_computed(self) -> bool:
         """Tell whether all parts are there, made by the model that is stated: Ray is not needed."""
-        if self._images_there() < self._images:
+        self._found_images = self._images_there()
+        if self._found_images < self._images:
             return False
         finished = _finished(self._folder)
         model = known_model(self._folder, finished, self._work.spec, self._work.settings)
@@ -214,9 +215,8 @@ class _Run:
         """Start Ray or connect to one; the working folder is the same on this machine alone."""
         if self._arguments.ray is not None:
             return cluster_ray(self._arguments.ray)
-        in_tiles = self._in_tiles
-        self._store_bytes = names_bytes(self._listing, in_tiles=in_tiles) + store_bytes_of(
-            self._pools, memory_bytes(), in_tiles=in_tiles
+        self._store_bytes = names_bytes(self._listing, in_tiles=self._in_tiles) + store_bytes_of(
+            self._pools, memory_bytes(), in_tiles=self._in_tiles
         )
         threads = os.environ.get(THREADS)
         self._work = replace(self._work, folder=str(Path.cwd()), threads=threads)
