@@ -16,7 +16,15 @@ STOPPING = (*_SAID, OSError)
 
 
 class StoppedError(Exception):
-    """A run stopped; what is done stays."""
+    """A run stopped; what is done stays.
+
+    Attributes:
+        passes: whether the same command may get further without a change by the user.
+    """
+
+    def __init__(self, message: str, *, passes: bool = True) -> None:
+        super().__init__(message)
+        self.passes = passes
 
 
 def stopped_by(error: Exception) -> StoppedError:
@@ -27,7 +35,7 @@ def stopped_by(error: Exception) -> StoppedError:
     """
     for each in _chain(error):
         if isinstance(each, _SAID):
-            return StoppedError(str(each))
+            return StoppedError(str(each), passes=not isinstance(each, RefusedError))
         if isinstance(each, OSError):
             return StoppedError(f"{_file_of(each)}{_reason(each)}.")
     name = type(error).__name__

@@ -156,7 +156,7 @@ class _Run:
         except StoppedError as error:
             print_error(str(error), PROGRAM)
             print_error("What is done stays; the same command goes on from there.", PROGRAM)
-            return FAILED if self._found_images + self._done_images else REFUSED
+            return FAILED if self._done_images or (self._found_images and error.passes) else REFUSED
         manifest = write_manifest(self._folder, self._shard, self._identity, self._parts)
         self._folder.remove(plan_name(self._shard))
         print_error(
