@@ -11,6 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Self
 
+from support.shared_log import text_so_far
+
 
 class Container:
     """A container with a read-only root, no capabilities and a network of its own.
@@ -93,8 +95,7 @@ class Container:
     @property
     def log(self) -> str:
         """Everything that the container printed so far."""
-        self._log.seek(0)
-        return self._log.read().decode()
+        return text_so_far(self._log)
 
     def wait_for(self, text: str, seconds: float = 90.0) -> None:
         """Wait until the log has a text."""

@@ -15,6 +15,7 @@ import yaml
 
 from support.compose import configuration_of_prometheus, mounts
 from support.running_service import CLIENT, free_port
+from support.shared_log import text_so_far
 
 START_SECONDS = 30.0
 
@@ -112,5 +113,4 @@ class RunningPrometheus:
         return result
 
     def _said(self) -> str:
-        self._log.seek(0)
-        return self._log.read().decode()
+        return text_so_far(self._log)

@@ -16,6 +16,8 @@ from typing import IO, Self
 
 import httpx
 
+from support.shared_log import text_so_far
+
 START_SECONDS = 90.0
 """Far above the usual few seconds: the machine may be busy with other things."""
 
@@ -77,8 +79,7 @@ class RunningService:
         """Everything that the service printed so far."""
         if self._log.closed:
             return self._last_log
-        self._log.seek(0)
-        return self._log.read().decode()
+        return text_so_far(self._log)
 
     def wait_ready(self) -> None:
         """Wait until the service takes requests."""
