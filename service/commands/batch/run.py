@@ -146,6 +146,7 @@ class _Run:
     def run(self, failure_limit: FailureLimit) -> int:
         """Compute what is missing, and write the data set if one is asked for."""
         try:
+            self._found_images = self._images_there()
             if not self._is_computed():
                 self._run_all()
             self._write_dataset()
@@ -180,7 +181,6 @@ class _Run:
 
     def _is_computed(self) -> bool:
         """Tell whether all parts are there, made by the model that is stated: Ray is not needed."""
-        self._found_images = self._images_there()
         if self._found_images < self._images:
             return False
         finished = _finished(self._folder)

@@ -113,4 +113,4 @@ def test_a_chunk_may_be_left_half_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_read", lambda item: item.path.encode())
     assert next(bodies) == b"0"
     bodies.close()  # type: ignore[attr-defined]
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
